@@ -1,0 +1,297 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images made on the spot: the same arguments always give the same bytes within one Python.
+
+(The compressed bytes of a layer are zlib's, which may differ from one build of it to another.)
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import tarfile
+from dataclasses import dataclass, field
+from typing import Any, Iterable, Iterator, Mapping, Sequence, Union
+
+from .bodies import digest_of
+from .publish import push, upload
+
+__all__ = [
+    "CREATED", "Image", "Index", "Layer", "demo_image", "image", "index", "layer", "push", "upload",
+]  # fmt: skip
+
+CREATED = "2026-01-02T03:04:05Z"
+MTIME = 1767323045
+OCI = "application/vnd.oci.image."
+DOCKER = "application/vnd.docker."
+TYPES = {
+    "manifest": (f"{OCI}manifest.v1+json", f"{DOCKER}distribution.manifest.v2+json"),
+    "index": (f"{OCI}index.v1+json", f"{DOCKER}distribution.manifest.list.v2+json"),
+    "config": (f"{OCI}config.v1+json", f"{DOCKER}container.image.v1+json"),
+    "tar": (f"{OCI}layer.v1.tar", f"{DOCKER}image.rootfs.diff.tar"),
+    "gzip": (f"{OCI}layer.v1.tar+gzip", f"{DOCKER}image.rootfs.diff.tar.gzip"),
+}
+
+
+def to_json(document: Any) -> bytes:
+    """Compact JSON with sorted keys."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("utf-8")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: what the registry holds (``blob``) and what it unpacks to (``diff_id``)."""
+
+    blob: bytes
+    media_type: str
+    diff_id: str
+    digest: str
+    compression: str | None = "gzip"
+
+    def descriptor(self, docker: bool = False) -> dict[str, Any]:
+        """The layer's entry in a manifest."""
+        media_type = self.media_type
+        if docker and media_type in (TYPES["tar"][0], TYPES["gzip"][0]):
+            media_type = TYPES[self.compression or "tar"][1]
+        return {"mediaType": media_type, "digest": self.digest, "size": len(self.blob)}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image manifest; ``config`` is the blob of its configuration."""
+
+    raw: bytes
+    media_type: str
+    digest: str
+    config: bytes
+    layers: tuple[Layer, ...]
+    platform: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config_digest(self) -> str:
+        """The digest of the configuration: the image's ID."""
+        return digest_of(self.config)
+
+    @property
+    def size(self) -> int:
+        """The bytes of manifest, config and layers."""
+        blobs = {one.digest: len(one.blob) for one in self.layers}
+        return len(self.raw) + len(self.config) + sum(blobs.values())
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """The manifest as a mapping."""
+        return json.loads(self.raw)  # type: ignore[no-any-return]
+
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """Digest and bytes of config and layers."""
+        yield self.config_digest, self.config
+        for one in self.layers:
+            yield one.digest, one.blob
+
+    def manifests(self) -> Iterator[tuple[str, str, bytes]]:
+        """Digest, media type and bytes of all manifests, this one last."""
+        yield self.digest, self.media_type, self.raw
+
+    def descriptor(self) -> dict[str, Any]:
+        """The image's entry in an index."""
+        entry: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": self.digest,
+            "size": len(self.raw),
+        }
+        if self.platform:
+            entry["platform"] = self.platform
+        return entry
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index, and the images it lists (attestations among them)."""
+
+    raw: bytes
+    media_type: str
+    digest: str
+    images: tuple[Union[Image, "Index"], ...]
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """The index as a mapping."""
+        return json.loads(self.raw)  # type: ignore[no-any-return]
+
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """Digest and bytes of all configs and layers."""
+        for one in self.images:
+            yield from one.blobs()
+
+    def manifests(self) -> Iterator[tuple[str, str, bytes]]:
+        """Digest, media type and bytes of all manifests, children first, this one last."""
+        for one in self.images:
+            yield from one.manifests()
+        yield self.digest, self.media_type, self.raw
+
+    def descriptor(self) -> dict[str, Any]:
+        """The index' entry in another index."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.raw)}
+
+    def for_platform(self, platform: str) -> Image:
+        """The image whose platform is spelled ``os/arch[/variant]``; ``KeyError`` without one."""
+        for one in self.images:
+            if isinstance(one, Image) and one.platform == parse_platform(platform):
+                return one
+        raise KeyError(platform)
+
+
+def parse_platform(platform: str) -> dict[str, str]:
+    """``os/arch[/variant]`` as the mapping that an index has; an empty text is an empty one."""
+    return dict(zip(("os", "architecture", "variant"), filter(None, platform.split("/"))))
+
+
+def layer(
+    files: Mapping[str, bytes], compression: str | None = "gzip", media_type: str | None = None
+) -> Layer:
+    """A layer with these files (mode 0644, root, a fixed time); a name that ends in ``/`` is a
+    directory."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name.rstrip("/"))
+            entry.mtime = MTIME
+            entry.mode = 0o644
+            if name.endswith("/"):
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.size = len(files[name])
+            archive.addfile(entry, io.BytesIO(files[name]))
+    tar = buffer.getvalue()
+    blob = gzip.compress(tar, 6, mtime=0) if compression == "gzip" else tar
+    if media_type is None:
+        media_type = TYPES["gzip" if compression == "gzip" else "tar"][0]
+    return Layer(blob, media_type, digest_of(tar), digest_of(blob), compression)
+
+
+def image(
+    layers: Sequence[Layer],
+    platform: str = "linux/amd64",
+    config: Mapping[str, Any] | None = None,
+    history: bool = True,
+    docker: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    **manifest: Any,
+) -> Image:
+    """An image of ``layers``, the lowest first.
+
+    ``config`` is laid over the configuration (its key ``config`` is what a container runs with);
+    ``manifest`` over the manifest, with a value of None to leave a key out: ``subject=...``,
+    ``artifactType=...``, ``mediaType=None``.
+    """
+    place = parse_platform(platform)
+    document: dict[str, Any] = {
+        "created": CREATED,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [one.diff_id for one in layers]},
+        **place,
+    }
+    if history:
+        document["history"] = [
+            {"created": CREATED, "created_by": f"layer {number}"} for number in range(len(layers))
+        ]
+    document.update(config or {})
+    raw_config = to_json(document)
+    view: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": TYPES["manifest"][docker],
+        "config": {
+            "mediaType": TYPES["config"][docker],
+            "digest": digest_of(raw_config),
+            "size": len(raw_config),
+        },
+        "layers": [one.descriptor(docker) for one in layers],
+    }
+    if annotations:
+        view["annotations"] = dict(annotations)
+    view.update(manifest)
+    raw = to_json({key: value for key, value in view.items() if value is not None})
+    media_type = TYPES["manifest"][docker]
+    return Image(raw, media_type, digest_of(raw), raw_config, tuple(layers), place)
+
+
+def attestation(subject: Image) -> Image:
+    """An attestation of ``subject`` as BuildKit writes them (an in-toto document as a layer)."""
+    statement = to_json(
+        {
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "predicateType": "https://slsa.dev/provenance/v0.2",
+            "subject": [{"name": "_", "digest": {"sha256": subject.digest.partition(":")[2]}}],
+            "predicate": {},
+        }
+    )
+    digest = digest_of(statement)
+    document = Layer(statement, "application/vnd.in-toto+json", digest, digest, None)
+    return image([document], platform="unknown/unknown", history=False)
+
+
+def index(
+    images: Iterable[Image | Index],
+    docker: bool = False,
+    attestations: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> Index:
+    """An index of ``images``; with ``attestations``, each image has an entry of that kind too.
+
+    ``fields`` are laid over the document, with a value of None to leave a key out.
+    """
+    members = list(images)
+    entries = [one.descriptor() for one in members]
+    if attestations:
+        for one in [member for member in members if isinstance(member, Image)]:
+            proof = attestation(one)
+            reference = {
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": one.digest,
+            }
+            entries.append({**proof.descriptor(), "annotations": reference})
+            members.append(proof)
+    view: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": TYPES["index"][docker],
+        "manifests": entries,
+    }
+    if annotations:
+        view["annotations"] = dict(annotations)
+    view.update(fields)
+    raw = to_json({key: value for key, value in view.items() if value is not None})
+    return Index(raw, TYPES["index"][docker], digest_of(raw), tuple(members))
+
+
+def demo_image(
+    name: str,
+    version: str,
+    platforms: Sequence[str] = ("linux/amd64", "linux/arm64"),
+    layers: int = 3,
+    size: int = 4096,
+    docker: bool = False,
+    attestations: bool = False,
+) -> Index:
+    """An index of small images, one a platform, of ``layers`` layers of about ``size`` bytes.
+
+    Only the last layer depends on ``version``: another version has exactly one other layer.
+    """
+    members = []
+    for platform in platforms:
+        parts = []
+        for number in range(layers):
+            last = number == layers - 1
+            seed = f"{name} {platform} {number} {version if last else ''}"
+            noise = random.Random(int(hashlib.sha256(seed.encode()).hexdigest(), 16))
+            files = {f"opt/{name}/part-{number}": bytes(noise.getrandbits(8) for _ in range(size))}
+            if last:
+                files[f"opt/{name}/version"] = f"{version}\n".encode()
+            parts.append(layer(files))
+        settings = {"config": {"Labels": {"version": version}, "Cmd": [f"/opt/{name}/run"]}}
+        members.append(image(parts, platform, settings, docker=docker))
+    return index(members, docker=docker, attestations=attestations)

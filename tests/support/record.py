@@ -1,0 +1,98 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of every request that the embedded registry answered."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Callable
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, as it was answered.
+
+    ``path`` has no query and is not unquoted; ``headers`` have lower-case names; ``status`` is 0
+    where the answer was none or was not HTTP; ``bytes_sent`` counts the bytes of the body that
+    were handed to the connection; ``started`` is seconds of a monotonic clock; ``connection`` is
+    the client's port; ``body_size`` counts the bytes of the request's body.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    status: int
+    bytes_sent: int
+    started: float
+    connection: int
+    body_size: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The request as JSON can write it, less the values of secret headers."""
+        answer = asdict(self)
+        for name in ("authorization", "proxy-authorization", "cookie"):
+            if name in answer["headers"]:
+                answer["headers"][name] = answer["headers"][name].partition(" ")[0] + " ***"
+        return answer
+
+
+@dataclass
+class Entry:
+    """A request while it is being answered."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    started: float
+    connection: int
+    status: int = 0
+    bytes_sent: int = 0
+    body_size: int = 0
+
+    def freeze(self) -> Request:
+        """What is known of the request now."""
+        return Request(**vars(self))
+
+
+@dataclass
+class RequestLog:
+    """Requests in the order in which their answers began.
+
+    An entry is there before the first byte of its answer is sent, and its ``bytes_sent`` before
+    those bytes are: who has read an answer finds all of it in the record.
+    """
+
+    on_request: Callable[[Request], None] | None = None
+    _entries: list[Entry] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, entry: Entry) -> None:
+        """Add ``entry``; it goes on changing until ``finish``."""
+        with self._lock:
+            self._entries.append(entry)
+
+    def finish(self, entry: Entry) -> None:
+        """Tell the listener that ``entry`` will not change any more."""
+        if self.on_request is not None:
+            with self._lock:
+                self.on_request(entry.freeze())
+
+    def requests(self) -> list[Request]:
+        """All requests so far."""
+        with self._lock:
+            return [entry.freeze() for entry in self._entries]
+
+    def by_method(self) -> Counter[str]:
+        """How many requests there were of each method."""
+        with self._lock:
+            return Counter(entry.method for entry in self._entries)
+
+    def clear(self) -> None:
+        """Forget all requests so far."""
+        with self._lock:
+            self._entries.clear()

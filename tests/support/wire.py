@@ -1,0 +1,235 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How an answer becomes bytes on a connection, rightly or as a fault wants it."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import http
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+import zlib
+from email.utils import formatdate
+from typing import Iterator
+
+from .bodies import MemoryBody, as_body
+from .exchange import Answer
+from .faults import UNSET, Fault, header_pairs
+from .record import Entry
+
+NO_FAULT = Fault()
+
+
+def synthetic_answer(fault: Fault, target: str) -> Answer:
+    """The answer that ``fault`` has of its own; only for a fault that ``answers``."""
+    default = 307 if fault.redirect is not None else 200
+    answer = Answer(default if fault.status is None else fault.status)
+    if fault.redirect is not None:
+        where = fault.redirect(target) if callable(fault.redirect) else fault.redirect
+        answer.headers.append(("Location", where))
+    answer.headers.extend(header_pairs(fault.headers))
+    if fault.body is not UNSET:
+        answer.body = as_body(fault.body)
+    return answer
+
+
+def reshape(answer: Answer, fault: Fault) -> Answer:
+    """``answer`` with the changes to headers and body that ``fault`` asks for."""
+    if fault.replace is not UNSET:
+        answer.body, answer.start, answer.stop = as_body(fault.replace), 0, None
+    if fault.wrong_content_range is not None:
+        answer.status = 206 if answer.status == 200 else answer.status
+        answer.set("Content-Range", fault.wrong_content_range)
+    if fault.content_encoding is not None:
+        data = b"".join(answer.body.chunks(answer.start, answer.stop))
+        for name in fault.content_encoding.replace(" ", "").split(","):
+            data = _encode(data, name)
+        answer.body, answer.start, answer.stop = MemoryBody(data), 0, None
+        answer.set("Content-Encoding", fault.content_encoding)
+    for name in fault.drop_headers:
+        answer.drop(name)
+    for name in fault.set_headers:
+        answer.drop(name)
+    answer.headers.extend(header_pairs(fault.set_headers))
+    return answer
+
+
+def _encode(data: bytes, name: str) -> bytes:
+    if name in ("gzip", "x-gzip"):
+        return gzip.compress(data, 6)
+    return zlib.compress(data, 6) if name == "deflate" else data
+
+
+class Wire:
+    """Sends one answer over one connection and counts what was sent in ``entry``.
+
+    ``close`` tells afterwards whether the connection is at its end.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        entry: Entry,
+        fault: Fault | None,
+        stopping: threading.Event,
+    ) -> None:
+        self.connection = connection
+        self.entry = entry
+        self.fault = fault or NO_FAULT
+        self.stopping = stopping
+        self.close = False
+        self.reset = False
+
+    def raw(self, data: bytes) -> None:
+        """Send ``data`` as it is and end the connection."""
+        self.close = True
+        self._count(data)
+
+    def answer(self, answer: Answer, head_only: bool) -> None:
+        """Send ``answer``; without its body where ``head_only``."""
+        fault = self.fault
+        bodiless = head_only or answer.status in (204, 304) or answer.status < 200
+        chunked = (fault.chunked or fault.chunked_cut_at is not None) and not bodiless
+        self.entry.status = answer.status
+        head = self._head(answer, chunked)
+        self.close = self.close or fault.close_after
+        if bodiless:
+            self.connection.sendall(head)
+            return
+        pieces = self._paced(self._cut(self._body(answer)))
+        first = b"" if chunked or fault.drip else next(pieces, b"")
+        if len(first) <= 1 << 14:
+            self._count(first, before=head)
+        else:
+            self.connection.sendall(head)
+            self._count(first)
+        for piece in pieces:
+            if chunked:
+                self._count(piece, before=b"%x\r\n" % len(piece), after=b"\r\n")
+            else:
+                self._count(piece)
+        self._end(chunked)
+
+    def _head(self, answer: Answer, chunked: bool) -> bytes:
+        declared = self.fault.content_length
+        if chunked:
+            answer.set("Transfer-Encoding", "chunked")
+        elif declared is None:
+            self.close = True
+        elif answer.get("Content-Length") is None and answer.status not in (204, 304):
+            length = answer.length if declared is UNSET else declared
+            answer.set("Content-Length", str(length))
+        for name, value in (("Date", formatdate(usegmt=True)), ("Server", "embedded")):
+            if answer.get(name) is None:
+                answer.headers.append((name, value))
+        if self.close:
+            answer.set("Connection", "close")
+        try:
+            phrase = http.HTTPStatus(answer.status).phrase
+        except ValueError:
+            phrase = "Unknown"
+        lines = [f"{self.fault.protocol or 'HTTP/1.1'} {answer.status} {phrase}"]
+        lines += [f"{name}: {value}" for name, value in answer.headers]
+        if self.fault.protocol == "HTTP/1.0":
+            self.close = True
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
+
+    def _body(self, answer: Answer) -> Iterator[bytes]:
+        """The bytes of the body, one of them inverted if a fault says so."""
+        target = self.fault.corrupt
+        if target is not None and target < 0:
+            target += answer.length
+        offset = 0
+        for piece in answer.body.chunks(answer.start, answer.stop):
+            if target is not None and offset <= target < offset + len(piece):
+                at = target - offset
+                piece = piece[:at] + bytes([piece[at] ^ 0xFF]) + piece[at + 1 :]
+            offset += len(piece)
+            yield piece
+
+    def _cut(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """As many of the bytes as are sent before the answer breaks off."""
+        left = self.fault.cut_at
+        for piece in pieces:
+            if left is None:
+                yield piece
+                continue
+            if left > 0:
+                yield piece[:left]
+            left -= len(piece)
+            if left <= 0:
+                return
+
+    def _paced(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The same bytes, at the speed of ``drip``."""
+        speed = self.fault.drip
+        if not speed:
+            yield from pieces
+            return
+        step = max(1, int(speed // 10))
+        for piece in pieces:
+            for start in range(0, len(piece), step):
+                yield piece[start : start + step]
+                if self.stopping.wait(step / speed):
+                    return
+
+    def _count(self, piece: bytes, before: bytes = b"", after: bytes = b"") -> None:
+        """Send ``piece`` in its frame; it is counted first, so that the record is never late."""
+        self.entry.bytes_sent += len(piece)
+        try:
+            self.connection.sendall(before + piece + after if before or after else piece)
+        except OSError:
+            self.entry.bytes_sent -= len(piece)
+            raise
+
+    def _end(self, chunked: bool) -> None:
+        """What comes after the last byte of body: nothing, or what the fault wants."""
+        fault = self.fault
+        if fault.cut_at is None:
+            if chunked:
+                self.connection.sendall(b"0\r\n\r\n")
+            extra = bytes(fault.extend) if isinstance(fault.extend, int) else fault.extend
+            if extra:
+                self.close = True
+                self._count(extra)
+            return
+        self.close = True
+        if fault.cut_at == fault.stall_at:
+            self._stall()
+        elif fault.cut_at == fault.reset_at:
+            self._flush()
+            self.reset = True
+        elif fault.cut_at == fault.chunked_cut_at:
+            self.connection.sendall(b"400\r\n" + bytes(16))
+
+    def _stall(self) -> None:
+        """Do nothing until the client goes or the server stops."""
+        while not self.stopping.is_set():
+            readable, _, _ = select.select([self.connection], [], [], 0.05)
+            if readable:
+                return
+
+    def _flush(self) -> None:
+        """Wait until the client's side has all bytes: a reset throws away what is on the way."""
+        deadline = time.monotonic() + 2
+        waiting = bytes(4)
+        while time.monotonic() < deadline:
+            try:
+                waiting = fcntl.ioctl(self.connection.fileno(), termios.TIOCOUTQ, bytes(4))
+            except OSError:
+                time.sleep(0.05)
+                return
+            if not any(waiting):
+                return
+            time.sleep(0.002)
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Make the close of ``connection`` a TCP reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
