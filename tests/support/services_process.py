@@ -1,0 +1,218 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Start a daemon by hand, wait until it answers, and leave nothing of it behind.
+
+This file knows how processes, their logs and their mounts are handled and nothing about any one
+daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, Mapping, Sequence
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+LOG_TAIL_LINES = 40
+
+
+class ServiceError(Exception):
+    """A program is missing, a service did not start, or a command failed; the message ends with
+    its output.
+    """
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: `address` is `host:port` or a socket's path, `url` is how a client names
+    it.
+    """
+
+    address: str
+    url: str
+    log: Path
+    pid: int
+
+    @property
+    def port(self) -> int:
+        """The TCP port of `address`; a ValueError for a service that listens on a socket file."""
+        return int(self.address.rpartition(":")[2])
+
+    def log_text(self) -> str:
+        """Everything the service has written so far."""
+        return self.log.read_text(errors="replace")
+
+
+def find_program(name: str) -> str | None:
+    """The absolute path of a program, also where root's PATH lacks the sbin directories; None when
+    missing.
+    """
+    path = os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+    )
+    return shutil.which(name, path=path)
+
+
+def program(name: str) -> str:
+    """The absolute path of a program; a ServiceError naming it when it is not installed."""
+    found = find_program(name)
+    if found is None:
+        raise ServiceError(f"{name}: not installed")
+    return found
+
+
+def missing_programs(*names: str) -> list[str]:
+    """Those of the given programs that are not installed, in the order given."""
+    return [name for name in names if find_program(name) is None]
+
+
+def run(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    timeout: float = 300,
+) -> str:
+    """Run a command to its end and return its standard output; a ServiceError with both outputs
+    when it fails.
+    """
+    done = subprocess.run(
+        [os.fspath(part) for part in command],
+        env=dict(os.environ, **(env or {})),
+        cwd=cwd,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+    if done.returncode:
+        shown = " ".join(os.fspath(part) for part in command)
+        raise ServiceError(f"{shown}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on right now."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
+    """The last lines of a log, headed by its path, as an error message shows them."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "\n".join([f"--- {log}", *text.splitlines()[-lines:]])
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    directory: Path,
+    log: Path,
+    ready: Callable[[], bool],
+    env: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a daemon in its own process group for the length of the block, from the moment `ready`
+    is true.
+
+    `directory` belongs to this daemon alone: when the block ends, whatever process still names it
+    on its command line is killed and whatever is mounted below it is unmounted. A daemon that ends
+    early or is not ready within START_SECONDS is a ServiceError that shows the end of its log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        # setpriv (util-linux, so always there): the daemon ends with us even when we are killed
+        # and cannot stop it.
+        process = subprocess.Popen(
+            [program("setpriv"), "--pdeathsig", "TERM", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, **(env or {})),
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, Path(command[0]).name, log, ready)
+        yield process
+    finally:
+        _stop_group(process)
+        kill_leftovers(directory)
+        unmount_below(directory)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], name: str, log: Path, ready: Callable[[], bool]
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None:
+            raise ServiceError(f"{name}: ended with status {process.returncode}\n{log_tail(log)}")
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{name}: no answer in {START_SECONDS:.0f} s\n{log_tail(log)}")
+        time.sleep(0.02)
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its group: politely first (dockerd unmounts what it mounted), then by
+    force.
+    """
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # children that outlived their leader
+
+
+def kill_leftovers(directory: Path) -> list[int]:
+    """Kill every process that names `directory` on its command line (shims leave the group);
+    return their pids.
+    """
+    wanted = os.fsencode(directory.resolve())
+    killed = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parts = (entry / "cmdline").read_bytes().split(b"\0")
+            if int(entry.name) != os.getpid() and any(_names(part, wanted) for part in parts[1:]):
+                if not os.path.samefile(
+                    entry / "exe", "/proc/self/exe"
+                ):  # never the test run itself
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    killed.append(int(entry.name))
+    return killed
+
+
+def _names(argument: bytes, directory: bytes) -> bool:
+    before, found, after = argument.partition(directory)
+    return bool(found) and before[-1:] in (b"", b"=", b":", b"/") and after[:1] in (b"", b"/")
+
+
+def unmount_below(directory: Path) -> list[str]:
+    """Unmount everything mounted at or below `directory`, deepest first; return what was
+    unmounted.
+    """
+    wanted = os.fspath(directory.resolve())
+    mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mine = [mount for mount in mounts if mount == wanted or mount.startswith(wanted + "/")]
+    for mount in reversed(mine):
+        subprocess.run(["umount", "-l", mount], stderr=subprocess.DEVNULL, check=False)
+    return mine
