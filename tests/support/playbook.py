@@ -1,0 +1,310 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run `ansible-playbook` as a user does, and read what every task on every host returned."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping
+
+COLLECTION = Path("ansible_collections/lockstep/images")
+
+
+def collections_path() -> Path | None:
+    """The directory that holds `ansible_collections/lockstep/images`; None when this is a bare
+    checkout.
+
+    It is the first usable entry of ANSIBLE_COLLECTIONS_PATH, or a parent of this file in the
+    mirrored tree.
+    """
+    named = [
+        Path(entry)
+        for entry in os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(os.pathsep)
+        if entry
+    ]
+    for candidate in [*named, *Path(os.path.abspath(__file__)).parents]:
+        if (candidate / COLLECTION / "galaxy.yml").is_file() or (
+            candidate / COLLECTION / "plugins"
+        ).is_dir():
+            return candidate.absolute()
+    return None
+
+
+def ansible_program(name: str) -> Path | None:
+    """`ansible-playbook` and its like: the one of this very Python, else the one on PATH; None
+    when missing.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = os.fspath(beside) if beside.exists() else shutil.which(name)
+    return Path(found) if found else None
+
+
+def private_environment(directory: Path, collections: Path) -> dict[str, str]:
+    """The environment of a run that reads no configuration and leaves nothing outside `directory`.
+    """
+    home = directory / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    config = directory / "ansible.cfg"
+    config.write_text("[defaults]\n")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "PYTEST_"))
+    }
+    kept.pop("DOCKER_CONFIG", None)
+    kept.pop("REGISTRY_AUTH_FILE", None)
+    return dict(
+        kept,
+        HOME=os.fspath(home),
+        PATH=os.pathsep.join(
+            [os.fspath(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        ),
+        LC_ALL="C.UTF-8",
+        ANSIBLE_CONFIG=os.fspath(config),
+        ANSIBLE_HOME=os.fspath(home / ".ansible"),
+        ANSIBLE_COLLECTIONS_PATH=os.fspath(collections),
+        ANSIBLE_LOCAL_TEMP=os.fspath(directory / "local"),
+        ANSIBLE_REMOTE_TEMP=os.fspath(directory / "remote"),
+        # Short: the control socket of ssh lies there and a socket's path ends after 107 bytes.
+        ANSIBLE_SSH_CONTROL_PATH_DIR=os.fspath(directory / "cp"),
+        ANSIBLE_NOCOLOR="1",
+        ANSIBLE_FORKS="4",
+        ANSIBLE_RETRY_FILES_ENABLED="0",
+        ANSIBLE_CALLBACK_PLUGINS=os.fspath(
+            Path(os.path.abspath(__file__)).parent / "callback_plugins"
+        ),
+        ANSIBLE_CALLBACKS_ENABLED="results_file",
+    )
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task did on one host; `status` is ok, failed, skipped or unreachable."""
+
+    host: str
+    task: str
+    action: str
+    status: str
+    ignored: bool
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """One run: `recap` maps a host to ansible's counters (ok, changed, failures, unreachable,
+    ...).
+    """
+
+    returncode: int
+    stdout: str
+    stderr: str
+    tasks: list[TaskResult] = field(default_factory=list)
+    recap: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def of(self, task: str) -> dict[str, dict[str, Any]]:
+        """The results of the task of that name (or of that module), by host; the last one of a
+        host counts.
+        """
+        return {one.host: one.result for one in self.tasks if task in (one.task, one.action)}
+
+    def one(self, task: str) -> dict[str, Any]:
+        """The result of a task that ran on exactly one host; an AssertionError shows the run when
+        it did not.
+        """
+        found = self.of(task)
+        if len(found) != 1:
+            raise AssertionError(f"{task}: ran on {sorted(found) or 'no host'}\n{self.output}")
+        return next(iter(found.values()))
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, over all hosts."""
+        return sum(counters["changed"] for counters in self.recap.values())
+
+    @property
+    def failures(self) -> list[TaskResult]:
+        """What failed or was unreachable and was not ignored."""
+        return [
+            one for one in self.tasks if one.status in ("failed", "unreachable") and not one.ignored
+        ]
+
+    @property
+    def output(self) -> str:
+        """All that the run wrote on the terminal."""
+        return self.stdout + self.stderr
+
+
+@dataclass
+class PlayRunner:
+    """Runs plays in one environment; every run leaves its play and its results in a directory of
+    its own.
+    """
+
+    directory: Path
+    environment: dict[str, str]
+    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def inventory(self, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
+        """Write an inventory of these hosts and their variables, and return its path."""
+        path = self.directory / f"inventory-{next(self._numbers)}.json"
+        variables = {
+            name: {"ansible_python_interpreter": sys.executable, **own}
+            for name, own in hosts.items()
+        }
+        path.write_text(json.dumps({"all": {"hosts": variables}}, indent=2))
+        return path
+
+    def __call__(
+        self,
+        play: str | Path,
+        inventory: Path,
+        extra_vars: Mapping[str, Any] | None = None,
+        *,
+        check: bool = False,
+        diff: bool = False,
+        verbosity: int = 0,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 600,
+    ) -> PlayResult:
+        """Run a play, given as its text, its file, or a collection's playbook by name; never
+        raises for a failed one.
+        """
+        directory = self.directory / f"run-{next(self._numbers)}"
+        directory.mkdir()
+        if isinstance(play, str) and "\n" in play:
+            text, play = play, directory / "play.yml"
+            play.write_text(text)
+        command = [
+            os.fspath(ansible_program("ansible-playbook") or "ansible-playbook"),
+            os.fspath(play),
+        ]
+        command += ["--inventory", os.fspath(inventory)]
+        if extra_vars:
+            (directory / "vars.json").write_text(json.dumps(extra_vars))
+            command += ["--extra-vars", f"@{directory / 'vars.json'}"]
+        command += (
+            ["--check"] * check + ["--diff"] * diff + ["-" + "v" * verbosity] * bool(verbosity)
+        )
+        results = directory / "results.jsonl"
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            env={
+                **self.environment,
+                **(environment or {}),
+                "LOCKSTEP_TEST_RESULTS": os.fspath(results),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+        (directory / "output.txt").write_text(done.stdout + done.stderr)
+        return _read(done, results)
+
+    def four_times(
+        self,
+        play: str | Path,
+        inventory: Path,
+        extra_vars: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[PlayResult]:
+        """Run a play in check mode, for real, and both again: check says what real does, and the
+        second pair nothing.
+
+        Returns the four runs; an AssertionError shows the run that broke the promise.
+        """
+        runs = [
+            self(play, inventory, extra_vars, check=check, **options)
+            for check in (True, False, True, False)
+        ]
+        for check, real in (runs[:2], runs[2:]):
+            for run in (check, real):
+                assert run.returncode == 0, run.output
+            for said, done in itertools.zip_longest(check.tasks, real.tasks):
+                assert said and done and (said.host, said.task) == (done.host, done.task), (
+                    check.output + real.output
+                )
+                for key in ("changed", "images", "actions", "diff"):
+                    assert said.result.get(key) == done.result.get(key), (
+                        f"{said.task}: {key} differs in check mode"
+                    )
+        assert runs[2].changed == 0 and runs[3].changed == 0, runs[3].output
+        return runs
+
+
+def _read(done: subprocess.CompletedProcess[str], results: Path) -> PlayResult:
+    """Put together what the callback wrote and what the process said."""
+    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    tasks, recap = [], {}
+    for line in map(json.loads, lines):
+        if "recap" in line:
+            recap = line["recap"]
+        else:
+            tasks.append(TaskResult(**line))
+    return PlayResult(done.returncode, done.stdout, done.stderr, tasks, recap)
+
+
+def local_host(directory: Path, **variables: Any) -> dict[str, Any]:
+    """The variables of a host that is this machine, with temporary files in a directory of its
+    own.
+    """
+    remote = os.fspath(directory / "remote")
+    return {"ansible_connection": "local", "ansible_remote_tmp": remote, **variables}
+
+
+@dataclass(frozen=True)
+class MeasuredPython:
+    """A Python interpreter for `ansible_python_interpreter` that notes the peak memory of what it
+    runs.
+    """
+
+    interpreter: Path
+    log: Path
+
+    def peaks(self, module: str) -> list[int]:
+        """The peak resident sizes, in bytes, of the runs of a module so far, oldest first."""
+        text = self.log.read_text() if self.log.exists() else ""
+        return [
+            int(size)
+            for size, name in re.findall(r"^(\d+) .*AnsiballZ_(\w+)\.py", text, re.M)
+            if name == module
+        ]
+
+
+# A forked child starts with the peak of its parent (Linux keeps it over exec), so the parent must
+# be a small process: this one, not the test run.
+_MEASURE = """\
+import os, resource, sys
+log, python, *arguments = sys.argv[1:]
+status = os.spawnv(os.P_WAIT, python, [python, *arguments])
+with open(log, "a") as output:
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, *arguments, file=output)
+sys.exit(status if status >= 0 else 128 - status)
+"""
+
+
+def measured_python(directory: Path) -> MeasuredPython:
+    """Make an interpreter in `directory` that runs this Python and keeps count of its memory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    script = directory / "measure.py"
+    script.write_text(_MEASURE)
+    made = MeasuredPython(directory / "python3", directory / "peaks.log")
+    made.interpreter.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -ESs {script} {made.log} {sys.executable} "$@"\n'
+    )
+    made.interpreter.chmod(0o755)
+    return made
