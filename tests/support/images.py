@@ -288,7 +288,7 @@ def demo_image(
             last = number == layers - 1
             seed = f"{name} {platform} {number} {version if last else ''}"
             noise = random.Random(int(hashlib.sha256(seed.encode()).hexdigest(), 16))
-            files = {f"opt/{name}/part-{number}": bytes(noise.getrandbits(8) for _ in range(size))}
+            files = {f"opt/{name}/part-{number}": noise.randbytes(size)}
             if last:
                 files[f"opt/{name}/version"] = f"{version}\n".encode()
             parts.append(layer(files))

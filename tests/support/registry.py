@@ -142,7 +142,7 @@ class Registry:
 
     @property
     def handshake_errors(self) -> list[str]:
-        """One text for each TLS handshake that failed."""
+        """One text for each TLS handshake that failed; noted a moment after the client knows."""
         return list(self._server.handshake_errors)
 
     def clear(self) -> None:
