@@ -23,17 +23,17 @@ import random
 import shutil
 import sys
 import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
-if __package__:
-    from .services import podman_env
-    from .services_process import ServiceError, program, run
-else:  # run as a command
-    sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[2]))
-    from tests.support.services import podman_env
-    from tests.support.services_process import ServiceError, program, run
+if not __package__:  # run as a command: PEP 366 makes the relative imports work
+    sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
+    __package__ = "support"
+
+from .services import podman_env
+from .services_process import ServiceError, program, run
 
 PROGRAMS = ("debootstrap", "buildah", "skopeo")
 REPOSITORY = "lockstep/big"

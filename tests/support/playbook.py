@@ -13,9 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 COLLECTION = Path("ansible_collections/lockstep/images")
 
@@ -205,8 +206,7 @@ class PlayRunner:
                 "LOCKSTEP_TEST_RESULTS": os.fspath(results),
             },
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             errors="replace",
             timeout=timeout,

@@ -17,13 +17,12 @@ import json
 import os
 import re
 import subprocess
-import urllib.error
-import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from .services_process import Service, ServiceError, free_port, program, run, running, unmount_below
+from .services_process import Service, free_port, program, run, running, unmount_below
 
 if TYPE_CHECKING:
     from .certificates import CertificateFiles
@@ -40,67 +39,22 @@ def docker_registry(
     client_ca: Path | None = None,
     proxy_of: str | None = None,
     delete: bool = True,
+    data: Path | None = None,
 ) -> Iterator[Service]:
-    """Serve an empty registry from `directory` with Debian's `docker-registry`.
+    """Serve a registry from `directory` with Debian's `docker-registry`; it begins empty.
 
     `auth` is the one user that may pull and push, `tls` the server's certificate (`client_ca`:
     clients need one of that CA), `proxy_of` the URL of a registry that this one mirrors (it is
-    read-only then).
+    read-only then). With `data` it serves that directory's content, which several may share.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    config = directory / "config.yml"
-    config.write_text(
-        json.dumps(_registry_config(directory, auth, tls, client_ca, proxy_of, delete), indent=2)
-    )
-    log = directory / "docker-registry.log"
-    log.write_bytes(b"")
-    command = [program("docker-registry"), "serve", os.fspath(config)]
-
-    def listening() -> bool:
-        return _LISTENING.search(log.read_text(errors="replace")) is not None
-
-    with running(command, directory=directory, log=log, ready=listening) as process:
-        found = _LISTENING.search(log.read_text(errors="replace"))
-        if found is None:
-            raise ServiceError(f"{log}: the address is gone")
-        scheme = "https" if tls else "http"
-        yield Service(found.group(1), f"{scheme}://{found.group(1)}", log, process.pid)
-
-
-def _registry_config(
-    directory: Path,
-    auth: tuple[str, str] | None,
-    tls: CertificateFiles | None,
-    client_ca: Path | None,
-    proxy_of: str | None,
-    delete: bool,
-) -> dict[str, Any]:
-    """The configuration of docker-registry 2.8; it is YAML, of which JSON is a part."""
-    # Port 0: the kernel picks a free one and the log names it, so two registries can never race
-    # for a port.
-    http: dict[str, Any] = {
-        "addr": "127.0.0.1:0",
-        "secret": "not a secret: one instance",
-        "debug": {},
-    }
-    # Refusing connections after SIGTERM is immediate; without this a keep-alive client would hold
-    # up the stop.
-    http["draintimeout"] = "1s"
-    config: dict[str, Any] = {
-        "version": "0.1",
-        "log": {"level": "info", "accesslog": {"disabled": False}},
-        "storage": {
-            # No blob cache: what a test changes in the registry's own files is seen at once.
-            "filesystem": {"rootdirectory": os.fspath(directory / "data"), "maxthreads": 100},
-            "delete": {"enabled": delete},
-            "maintenance": {"uploadpurging": {"enabled": False}},
-        },
-        "http": http,
-    }
+    config = _registry_config(data or directory / "data", delete)
     if tls:
-        http["tls"] = {"certificate": os.fspath(tls.certificate), "key": os.fspath(tls.key)}
-        if client_ca:
-            http["tls"]["clientcas"] = [os.fspath(client_ca)]
+        config["http"]["tls"] = {
+            "certificate": os.fspath(tls.certificate),
+            "key": os.fspath(tls.key),
+            "clientcas": [os.fspath(client_ca)] if client_ca else [],
+        }
     if auth:
         users = directory / "htpasswd"
         # bcrypt (-B) is the only hash that docker-registry takes; -i keeps the password off the
@@ -109,25 +63,42 @@ def _registry_config(
         config["auth"] = {"htpasswd": {"realm": "lockstep test registry", "path": os.fspath(users)}}
     if proxy_of:
         config["proxy"] = {"remoteurl": proxy_of}
-    return config
+    path = directory / "config.yml"
+    path.write_text(json.dumps(config, indent=2))  # JSON is YAML
+    with _serving(path, directory / "docker-registry.log", "https" if tls else "http") as service:
+        yield service
 
 
-def garbage_collect(directory: Path) -> str:
-    """Remove what no manifest names from a registry served from `directory`; it must not be
-    running.
-    """
-    return run([program("docker-registry"), "garbage-collect", directory / "config.yml"])
+@contextlib.contextmanager
+def _serving(config: Path, log: Path, scheme: str) -> Iterator[Service]:
+    log.write_bytes(b"")
+
+    def address() -> str:
+        found = _LISTENING.search(log.read_text(errors="replace"))
+        return found.group(1) if found else ""
+
+    command = [program("docker-registry"), "serve", os.fspath(config)]
+    with running(
+        command, directory=config.parent, log=log, ready=lambda: bool(address())
+    ) as process:
+        yield Service(address(), f"{scheme}://{address()}", log, process.pid)
 
 
-def answers(url: str) -> bool:
-    """Whether an HTTP server answers at all, be it with an error status."""
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+def _registry_config(data: Path, delete: bool) -> dict[str, Any]:
+    """The configuration that every docker-registry (2.8) here has."""
+    return {
+        "version": "0.1",
+        "log": {"level": "info", "accesslog": {"disabled": False}},
+        "storage": {
+            # No blob cache: what a test changes in the registry's own files is seen at once.
+            "filesystem": {"rootdirectory": os.fspath(data)},
+            "delete": {"enabled": delete},
+            "maintenance": {"uploadpurging": {"enabled": False}},
+        },
+        # Port 0: the kernel picks a free one and the log names it, so that no two registries race
+        # for a port.
+        "http": {"addr": "127.0.0.1:0", "secret": "one instance, nothing to keep secret"},
+    }
 
 
 @contextlib.contextmanager

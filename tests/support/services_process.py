@@ -17,9 +17,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Callable
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -92,8 +93,7 @@ def run(
         env=dict(os.environ, **(env or {})),
         cwd=cwd,
         input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         errors="replace",
         timeout=timeout,
@@ -184,20 +184,20 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def kill_leftovers(directory: Path) -> list[int]:
-    """Kill every process that names `directory` on its command line (shims leave the group);
-    return their pids.
+    """Kill every process that names `directory` on its command line; return their pids.
+
+    Shims leave the group of the daemon that started them, so the group alone does not reach them.
     """
     wanted = os.fsencode(directory.resolve())
     killed = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parts = (entry / "cmdline").read_bytes().split(b"\0")
-            if int(entry.name) != os.getpid() and any(_names(part, wanted) for part in parts[1:]):
-                if not os.path.samefile(
-                    entry / "exe", "/proc/self/exe"
-                ):  # never the test run itself
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    killed.append(int(entry.name))
+            # Never another Python: that is the test run itself, or a tool that looks on.
+            ours = os.path.samefile(entry / "exe", "/proc/self/exe")
+            if not ours and any(_names(part, wanted) for part in parts[1:]):
+                os.kill(int(entry.name), signal.SIGKILL)
+                killed.append(int(entry.name))
     return killed
 
 
