@@ -13,9 +13,10 @@ import binascii
 import secrets
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Mapping, Sequence, Union
+from typing import Any, Callable, Union
 from urllib.parse import parse_qs
 
 from .distribution import route

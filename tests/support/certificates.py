@@ -89,7 +89,7 @@ def available() -> bool:
     return HAVE_CRYPTOGRAPHY or shutil.which("openssl") is not None
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def authority(name: str = "ca") -> Authority:
     """The authority of that name: the same one each time it is asked for."""
     if not available():
@@ -102,31 +102,31 @@ def authority(name: str = "ca") -> Authority:
     return made
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def server() -> CertificateFiles:
     """A good server certificate for loopback, by ``authority()``."""
     return authority().issue("server")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def wrong_host() -> CertificateFiles:
     """A server certificate by ``authority()`` for another host."""
     return authority().issue("wrong-host", hosts=("elsewhere.example",))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def expired() -> CertificateFiles:
     """A server certificate for loopback by ``authority()`` that was valid until last year."""
     return authority().issue("expired", expired=True)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def client() -> CertificateFiles:
     """A client certificate by ``authority()``."""
     return authority().issue("client", client=True)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _directory() -> Path:
     made = tempfile.mkdtemp(prefix="certificates-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -190,8 +190,9 @@ def _write(certificate: Any, key: Any, files: CertificateFiles | Authority) -> N
 
 def _authority_with_cryptography(name: str, made: Authority) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(f"test authority {name}", _distinguished(f"test authority {name}"),
-                       key.public_key(), False)
+    builder = _builder(
+        f"test authority {name}", _distinguished(f"test authority {name}"), key.public_key(), False
+    )
     usage = dict.fromkeys(
         ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
          "encipher_only", "decipher_only"), False

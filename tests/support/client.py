@@ -9,8 +9,9 @@ import base64
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 

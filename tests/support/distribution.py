@@ -138,9 +138,7 @@ class Distribution:
         about = [("Content-Type", manifest.media_type), ("Docker-Content-Digest", manifest.digest)]
         return Answer(200, about, as_body(manifest.raw))
 
-    def _acceptable(
-        self, call: Call, name: str, manifest: StoredManifest
-    ) -> StoredManifest | None:
+    def _acceptable(self, call: Call, name: str, manifest: StoredManifest) -> StoredManifest | None:
         """``manifest`` if the Accept header names its type, else its first child, else None."""
         accept = call.headers.get("accept", "")
         accepted = [part.partition(";")[0].strip() for part in accept.split(",")]
@@ -193,7 +191,9 @@ class Distribution:
             raise Refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
         return self._page(call, "tags", tags, {"name": name})
 
-    def _page(self, call: Call, key: str, entries: list[str], document: dict[str, object]) -> Answer:
+    def _page(
+        self, call: Call, key: str, entries: list[str], document: dict[str, object]
+    ) -> Answer:
         """One page of a list, after ``last``, with a relative Link to the next one."""
         last = call.value("last")
         if last is not None:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Iterator, Mapping
 from urllib.parse import parse_qs, unquote
 
 from .bodies import Body, MemoryBody, as_body
@@ -24,7 +24,7 @@ class Call:
     path: str
     query: str
     headers: Mapping[str, str]
-    pieces: Iterator[bytes] = iter(())
+    pieces: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
     @property
     def target(self) -> str:
@@ -55,7 +55,7 @@ class Answer:
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: Body = MemoryBody()
+    body: Body = field(default_factory=MemoryBody)
     start: int = 0
     stop: int | None = None
 
@@ -115,9 +115,7 @@ def content_answer(call: Call, body: Body, *headers: tuple[str, str]) -> Answer:
     if first and last and int(last) < int(first):
         return answer
     if start >= size:
-        raise Refusal(
-            416, "RANGE_INVALID", "no such range", Content_Range=f"bytes */{size}"
-        )
+        raise Refusal(416, "RANGE_INVALID", "no such range", Content_Range=f"bytes */{size}")
     answer.status, answer.start, answer.stop = 206, start, stop
     answer.set("Content-Range", f"bytes {start}-{stop - 1}/{size}")
     return answer

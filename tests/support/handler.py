@@ -10,9 +10,10 @@ import socketserver
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 
 from .exchange import Answer, Call, Refusal
 from .faults import Fault
@@ -133,7 +134,13 @@ class Handler(BaseHTTPRequestHandler):
         )
         pieces = self._pieces(entry)
         call = Call(self.command, path, query, entry.headers, pieces)
-        wire = Wire(self.connection, entry, None, self.server.stopping)
+        wire = Wire(
+            self.connection,
+            entry,
+            None,
+            self.server.stopping,
+            finished=lambda: registry.log.finish(entry),
+        )
         self.served += 1
         limit = registry.requests_per_connection
         try:
@@ -153,9 +160,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _exchange(self, registry: Registry, call: Call, wire: Wire, entry: Entry) -> None:
         denied = registry.access.refuse(call)
-        fault = registry.fault_counter.claim(
-            call.method, call.target, call.headers, denied is None
-        )
+        fault = registry.fault_counter.claim(call.method, call.target, call.headers, denied is None)
         answer: Answer | None = None
         if fault is not None:
             wire.fault = fault
@@ -200,7 +205,8 @@ class Handler(BaseHTTPRequestHandler):
             lengths = self._chunk_lengths()
         else:
             lengths = iter([_length(entry.headers.get("content-length") or "0", 10)])
-        for left in lengths:
+        for length in lengths:
+            left = length
             while left:
                 piece = self.rfile.read(min(left, 1 << 16))
                 if not piece:

@@ -14,8 +14,9 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Iterator, Mapping, Sequence, Union
+from typing import Any, Union
 
 from .bodies import digest_of
 from .publish import push, upload
@@ -116,7 +117,7 @@ class Index:
     raw: bytes
     media_type: str
     digest: str
-    images: tuple[Union[Image, "Index"], ...]
+    images: tuple[Union[Image, Index], ...]
 
     @property
     def view(self) -> dict[str, Any]:

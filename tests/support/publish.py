@@ -11,8 +11,9 @@ import re
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING, Iterator, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode, urljoin
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ OCTETS = "application/octet-stream"
 class Item(Protocol):
     """What can be published: an ``Image`` or an ``Index``."""
 
-    digest: str
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest that stands for all of it."""
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         """Digest and bytes of every blob."""
@@ -123,15 +126,13 @@ class _Client:
             return self._once(method, path, data, media_type)
         except urllib.error.HTTPError as exc:
             challenge = exc.headers.get("WWW-Authenticate", "")
-            if exc.code != 401 or self.authorization is not None and "Basic" in challenge:
+            if exc.code != 401 or (self.authorization is not None and "Basic" in challenge):
                 raise
             exc.close()
             self._authorize(challenge)
         return self._once(method, path, data, media_type)
 
-    def _once(
-        self, method: str, path: str, data: bytes | None, media_type: str
-    ) -> HTTPResponse:
+    def _once(self, method: str, path: str, data: bytes | None, media_type: str) -> HTTPResponse:
         request = urllib.request.Request(urljoin(self.base, path), data, method=method)
         if data is not None:
             request.add_header("Content-Type", media_type)

@@ -53,10 +53,13 @@ class Entry:
     status: int = 0
     bytes_sent: int = 0
     body_size: int = 0
+    told: bool = False
 
     def freeze(self) -> Request:
         """What is known of the request now."""
-        return Request(**vars(self))
+        known = dict(vars(self))
+        del known["told"]
+        return Request(**known)
 
 
 @dataclass
@@ -77,9 +80,10 @@ class RequestLog:
             self._entries.append(entry)
 
     def finish(self, entry: Entry) -> None:
-        """Tell the listener that ``entry`` will not change any more."""
-        if self.on_request is not None:
-            with self._lock:
+        """Tell the listener of ``entry``, the first time that this is called for it."""
+        with self._lock:
+            if self.on_request is not None and not entry.told:
+                entry.told = True
                 self.on_request(entry.freeze())
 
     def requests(self) -> list[Request]:

@@ -20,9 +20,10 @@ import sys
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Iterable, Mapping
+from typing import Any, Callable
 
 from .access import Access, Mode, TokenRequest
 from .bodies import as_body
@@ -46,7 +47,7 @@ class Registry:
     - ``storage``: a ``Storage`` to share, or a directory that uploaded blobs are kept in.
     - ``page_size``, ``lenient``, ``referrers``, ``deletes``: see ``Distribution``.
     - ``requests_per_connection``: the connection is closed, unannounced, after so many.
-    - ``on_request``: called with each ``Request`` when its answer has ended.
+    - ``on_request``: called with each ``Request`` just before the end of its answer is sent.
 
     ``files`` maps further paths to content (bytes, text, ``Path``), which is served to anybody,
     with ranges: the object storage that a registry redirects to.

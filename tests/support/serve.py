@@ -10,7 +10,7 @@
     python3 tests/support/serve.py stop     --state DIR
 
 ``DIR`` holds ``address``, ``pid``, ``log``, ``images.json`` and ``requests.jsonl``: one JSON
-object for each request, written when its answer has ended. ``start`` while it runs and ``stop``
+object for each request, there before its answer has ended. ``start`` while it runs and ``stop``
 while it does not are no errors. Whether it runs is told by a lock, never by a process number.
 """
 
@@ -29,8 +29,9 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 if not __package__:
     # Run as a script: this directory is then the package ``support``, so that the relative
@@ -188,9 +189,8 @@ def _difference(before: Index, after: Index) -> dict[str, Any]:
         platform = "/".join(getattr(one, "platform", {}).values())
         fresh = [part for part in getattr(one, "layers", ()) if part.digest not in old]
         if not platform.startswith("unknown"):
-            layers[platform] = [
-                {"digest": part.digest, "size": len(part.blob)} for part in fresh
-            ][0]
+            (part,) = fresh
+            layers[platform] = {"digest": part.digest, "size": len(part.blob)}
     return {"before": before.digest, "after": after.digest, "layers": layers}
 
 

@@ -15,8 +15,9 @@ import termios
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from email.utils import formatdate
-from typing import Iterator
+from typing import Callable
 
 from .bodies import MemoryBody, as_body
 from .exchange import Answer
@@ -69,7 +70,9 @@ def _encode(data: bytes, name: str) -> bytes:
 class Wire:
     """Sends one answer over one connection and counts what was sent in ``entry``.
 
-    ``close`` tells afterwards whether the connection is at its end.
+    ``finished`` is called before the last bytes of an answer that does not break off, so that who
+    has read it all finds it recorded. ``close`` tells afterwards whether the connection is at its
+    end.
     """
 
     def __init__(
@@ -78,11 +81,13 @@ class Wire:
         entry: Entry,
         fault: Fault | None,
         stopping: threading.Event,
+        finished: Callable[[], None],
     ) -> None:
         self.connection = connection
         self.entry = entry
         self.fault = fault or NO_FAULT
         self.stopping = stopping
+        self.finished = finished
         self.close = False
         self.reset = False
 
@@ -100,20 +105,20 @@ class Wire:
         head = self._head(answer, chunked)
         self.close = self.close or fault.close_after
         if bodiless:
+            self.finished()
             self.connection.sendall(head)
             return
-        pieces = self._paced(self._cut(self._body(answer)))
-        first = b"" if chunked or fault.drip else next(pieces, b"")
-        if len(first) <= 1 << 14:
-            self._count(first, before=head)
-        else:
+        if fault.drip:
             self.connection.sendall(head)
-            self._count(first)
-        for piece in pieces:
+            head = b""
+        for piece, last in self._marked(self._paced(self._cut(self._body(answer)))):
             if chunked:
-                self._count(piece, before=b"%x\r\n" % len(piece), after=b"\r\n")
+                self._count(piece, head + b"%x\r\n" % len(piece), b"\r\n", last)
             else:
-                self._count(piece)
+                self._count(piece, head, b"", last)
+            head = b""
+        if head:
+            self._count(b"", head, b"", fault.cut_at is None)
         self._end(chunked)
 
     def _head(self, answer: Answer, chunked: bool) -> bytes:
@@ -147,11 +152,12 @@ class Wire:
             target += answer.length
         offset = 0
         for piece in answer.body.chunks(answer.start, answer.stop):
-            if target is not None and offset <= target < offset + len(piece):
-                at = target - offset
-                piece = piece[:at] + bytes([piece[at] ^ 0xFF]) + piece[at + 1 :]
+            at = -1 if target is None else target - offset
             offset += len(piece)
-            yield piece
+            if 0 <= at < len(piece):
+                yield piece[:at] + bytes([piece[at] ^ 0xFF]) + piece[at + 1 :]
+            else:
+                yield piece
 
     def _cut(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """As many of the bytes as are sent before the answer breaks off."""
@@ -179,9 +185,25 @@ class Wire:
                 if self.stopping.wait(step / speed):
                     return
 
-    def _count(self, piece: bytes, before: bytes = b"", after: bytes = b"") -> None:
+    def _marked(self, pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+        """Each piece, and whether the answer ends with it as it should."""
+        fault = self.fault
+        if fault.drip or fault.extend or fault.cut_at is not None:
+            yield from ((piece, False) for piece in pieces)
+            return
+        current = next(pieces, None)
+        while current is not None:
+            following = next(pieces, None)
+            yield current, following is None
+            current = following
+
+    def _count(
+        self, piece: bytes, before: bytes = b"", after: bytes = b"", last: bool = False
+    ) -> None:
         """Send ``piece`` in its frame; it is counted first, so that the record is never late."""
         self.entry.bytes_sent += len(piece)
+        if last:
+            self.finished()
         try:
             self.connection.sendall(before + piece + after if before or after else piece)
         except OSError:

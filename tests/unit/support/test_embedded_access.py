@@ -130,9 +130,7 @@ def test_tokens_end():
 def test_post_with_a_password_and_with_a_refresh_token():
     with make(identity_tokens={"secret": "user"}) as registry:
         fields = {"service": "s", "client_id": "c", "scope": f"{PULL} repository:x:pull"}
-        got = form(
-            registry, grant_type="password", username="user", password="pass:word", **fields
-        )
+        got = form(registry, grant_type="password", username="user", password="pass:word", **fields)
         assert read(registry, got).status == 200
         assert len(registry.token_requests[0].granted) == 2
         got = form(registry, grant_type="refresh_token", refresh_token="secret", **fields)

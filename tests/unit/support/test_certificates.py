@@ -1,0 +1,101 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates made on the spot, and a registry that shows them."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+
+import pytest
+from ansible_collections.lockstep.images.tests.support import certificates
+from ansible_collections.lockstep.images.tests.support.images import demo_image, upload
+from ansible_collections.lockstep.images.tests.support.registry import Fault, Registry
+
+pytestmark = pytest.mark.skipif(
+    not certificates.available(), reason="neither cryptography nor openssl"
+)
+
+
+def get(registry, authority=None, own=None) -> int:
+    """The status of the version check over TLS, once its body is read."""
+    trusted = (authority or certificates.authority()).certificate
+    context = ssl.create_default_context(cafile=str(trusted))
+    if own is not None:
+        context.load_cert_chain(own.certificate, own.key)
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
+    with opener.open(f"{registry.url}/v2/", timeout=20) as answer:
+        answer.read()
+        return answer.status
+
+
+def test_a_good_certificate():
+    with Registry(tls=certificates.server()) as registry:
+        assert registry.url.startswith("https://")
+        assert get(registry) == 200
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (certificates.wrong_host, "127.0.0.1"),
+        (certificates.expired, "expired"),
+    ],
+)
+def test_bad_certificates(make, words):
+    with Registry(tls=make()) as registry:
+        with pytest.raises(urllib.error.URLError, match=words):
+            get(registry)
+        assert registry.requests == []
+        assert registry.connections == 1
+
+
+def test_an_unknown_authority():
+    unknown = pytest.raises(urllib.error.URLError, match="issuer")
+    with Registry(tls=certificates.server()) as registry, unknown:
+        get(registry, authority=certificates.authority("stranger"))
+
+
+def test_a_client_certificate_is_asked_for():
+    context = certificates.server().server_context(client_ca=certificates.authority().certificate)
+    with Registry(tls=context) as registry:
+        assert get(registry, own=certificates.client()) == 200
+        with pytest.raises(OSError):
+            get(registry)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_an_old_version_of_tls_only():
+    context = certificates.server().server_context(maximum_version=ssl.TLSVersion.TLSv1_1)
+    with Registry(tls=context) as registry:
+        with pytest.raises(OSError):
+            get(registry)
+        assert registry.requests == []
+
+
+def test_push_and_faults_over_tls():
+    family = demo_image("app", "1.0")
+    with Registry(tls=certificates.server()) as registry:
+        trusted = str(certificates.authority().certificate)
+        upload(registry.url, "demo/app", family, "1", cafile=trusted)
+        assert registry.manifest("demo/app", "1") == family.raw
+        registry.faults.append(Fault(reset_at=1))
+        with pytest.raises(OSError):
+            get(registry)
+        assert registry.errors == []
+
+
+def test_the_program_openssl_does_as_well(monkeypatch):
+    if not certificates.shutil.which("openssl"):
+        pytest.skip("no openssl here")
+    monkeypatch.setattr(certificates, "HAVE_CRYPTOGRAPHY", False)
+    issuer = certificates.authority("by-openssl")
+    with Registry(tls=issuer.issue("plain")) as registry:
+        assert get(registry, authority=issuer) == 200
+    outdated = pytest.raises(urllib.error.URLError, match="expired")
+    with Registry(tls=issuer.issue("old", expired=True)) as registry, outdated:
+        get(registry, authority=issuer)
