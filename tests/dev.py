@@ -23,6 +23,7 @@ docs/contributing/development.md says more.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -120,6 +121,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
     except environment.DevError as exc:

@@ -117,7 +117,7 @@ def environ(venv=VENV, private_home=True):
 def sh(*cmd, **kwargs):
     """Run a command of the set-up, say so, and raise when it fails."""
     text = [str(c) for c in cmd]
-    print("+", *[t.replace(f"{ROOT}{os.sep}", "") for t in text], flush=True)
+    print("+", *[t.replace(f"{ROOT}{os.sep}", "") for t in text], file=sys.stderr, flush=True)
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     if subprocess.run(text, check=False, **kwargs).returncode:
         raise DevError(f"failed: {' '.join(text)}")

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-# ansible-core, and the Python that runs it
+# the releases of ansible-core by their line
+CORES = {"2.16": "2.16.19", "2.19": "2.19.14", "2.21": "2.21.5"}
+# the line of ansible-core, and the Python that runs it
 SANITY = (("2.16", "3.10"), ("2.19", "3.11"), ("2.21", "3.13"))
 NEWEST_UNITS = ("2.21", "3.13")
 # with tests/requirements/unit-oldest.txt

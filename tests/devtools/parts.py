@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,8 @@ from devtools.environment import DEV, TREE, environ
 WORKERS = 2
 # ansible-test says this, and exits with 0, when it has tested nothing.
 NOTHING_TESTED = b"All targets skipped"
+
+_RUNNING = set()
 
 
 class PartFailed(Exception):
@@ -64,7 +65,7 @@ class Shell:
             sys.stdout.buffer.flush()
 
     def run(self, *command, cwd=TREE, env=None, **variables):
-        """Run COMMAND; raise PartFailed when it fails, hangs, or has tested nothing."""
+        """Run COMMAND and return what it printed; PartFailed when it fails, hangs, or tests nothing."""
         env = dict(env or environ(), **variables)
         argv = [str(c) for c in command]
         program = shutil.which(argv[0], path=env["PATH"])
@@ -80,30 +81,36 @@ class Shell:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         ) as process:
-            hung = threading.Event()
-            timer = threading.Timer(self._ends - time.monotonic(), _end, (process, hung))
+            _RUNNING.add(process)
+            late = threading.Event()
+            timer = threading.Timer(self._ends - time.monotonic(), _end, (process, late))
             timer.start()
-            nothing = False
+            printed = []
             try:
                 for line in process.stdout:
-                    nothing |= NOTHING_TESTED in line
+                    printed.append(line)
                     self._write(line)
                 status = process.wait()
             except BaseException:
-                _end(process, hung)
+                _end(process)
                 raise
             finally:
                 timer.cancel()
-        if hung.is_set():
+                _RUNNING.discard(process)
+        if late.is_set():
             raise PartFailed("took too long")
         if status:
-            raise PartFailed(f"{pathlib.Path(program).name}: exit status {status}")
-        if nothing:
+            raise PartFailed(f"{argv[0]}: exit status {status}")
+        output = b"".join(printed)
+        if NOTHING_TESTED in output:
             raise PartFailed("tested nothing")
+        return output.decode(errors="replace")
 
 
-def _end(process, hung):
-    hung.set()
+def _end(process, late=None):
+    """End PROCESS and what it started."""
+    if late:
+        late.set()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -131,7 +138,13 @@ def run_wave(parts, say):
         return [_run_part(parts[0], True, say)]
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         futures = [pool.submit(_run_part, part, False, say) for part in parts]
-        return [future.result() for future in futures]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_RUNNING):
+                _end(process)
+            raise
 
 
 def run_waves(waves, keep_going=False):

@@ -12,7 +12,7 @@ import tarfile
 
 from devtools import environment, system
 from devtools.environment import DEV, TREE
-from devtools.matrix import NEWEST_UNITS, OLDEST_PYTHON, SANITY
+from devtools.matrix import CORES, NEWEST_UNITS, OLDEST_PYTHON, SANITY
 from devtools.parts import Part, PartFailed, PartSkipped
 
 TYPED = ("_oci", "_plan.py", "_operations", "_engines")
@@ -142,6 +142,8 @@ def _sanity(core, version):
 
 def _nox(shell, session, core, version):
     python(version)
+    pins = DEV / f"core-{core}.txt"
+    pins.write_text(f"ansible-core=={CORES[core]}\n", encoding="ascii")
     shell.run(
         "nox",
         "--envdir",
@@ -150,6 +152,7 @@ def _nox(shell, session, core, version):
         "--error-on-missing-interpreters",
         "--session",
         f"{session}-{core}",
+        PIP_CONSTRAINT=str(pins),
         LOCKSTEP_NOX=str(DEV / "nox"),
         LOCKSTEP_PIP=str(environment.VENV / "bin" / "python"),
     )
@@ -168,6 +171,8 @@ def integration(shell):
 
 def fleet(shell):
     """The playbooks, on several hosts, against real registries and engines."""
+    if os.geteuid() != 0:
+        raise PartSkipped("it needs root")
     packages(FLEET_PACKAGES)
     shell.run("pytest", "-v", "--durations=10", "tests/fleet")
 
@@ -179,6 +184,7 @@ def html(shell):
     """The HTML documentation."""
     site = DEV / "docs"
     shutil.rmtree(site, ignore_errors=True)
+    site.mkdir(mode=0o755)
     shell.run(
         "antsibull-docs",
         "sphinx-init",
@@ -234,22 +240,22 @@ def artifact(shell):
     shell.run(
         "python", "-m", "galaxy_importer.main", built, cwd=dist, GALAXY_IMPORTER_CONFIG=str(config)
     )
-    shell.run(
-        "ansible-galaxy", "collection", "install", "--offline", "-p", dist / "installed", built
-    )
+    user = dict(environment.environ(), ANSIBLE_COLLECTIONS_PATH=str(dist / "installed"))
+    shell.run("ansible-galaxy", "collection", "install", "--offline", built, cwd=dist, env=user)
+    found = shell.run("ansible-builder", "introspect", dist / "installed", cwd=dist)
+    if "requests" not in found:
+        raise PartFailed("meta/execution-environment.yml does not bring in requests")
+    # What is left must be enough.
     installed = dist / "installed" / "ansible_collections" / "lockstep" / "images"
     for path in installed.iterdir():
         if path.name not in ("meta", "playbooks", "plugins", "roles"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    user = environment.environ()
-    user["ANSIBLE_COLLECTIONS_PATH"] = str(dist / "installed")
     modules = sorted(path.stem for path in installed.glob("plugins/modules/*.py"))
     shell.run("ansible-doc", *(f"lockstep.images.{name}" for name in modules), cwd=dist, env=user)
     for path in sorted(installed.glob("playbooks/*.yml")):
         shell.run(
             "ansible-playbook", "--syntax-check", f"lockstep.images.{path.stem}", cwd=dist, env=user
         )
-    shell.run("ansible-builder", "introspect", installed, cwd=dist)
 
 
 STAGES = {
