@@ -17,67 +17,36 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.tests.support import bigimage, certificates, services
+from ansible_collections.lockstep.images.tests.support import (
+    bigimage,
+    certificates,
+    images,
+    services,
+)
+from ansible_collections.lockstep.images.tests.support.fleet import (
+    DEMO,
+    PASSWORD,
+    PULL,
+    USER,
+    Pulled,
+    Registry,
+    need,
+    need_programs,
+)
 from ansible_collections.lockstep.images.tests.support.playbook import (
     PlayRunner,
     ansible_program,
     collections_path,
     local_host,
+    measured_python,
+    one_task,
     private_environment,
 )
-from ansible_collections.lockstep.images.tests.support.services_process import (
-    Service,
-    log_tail,
-    missing_programs,
-)
-
-USER, PASSWORD = "fleet", "correct horse: battery/staple"
-
-
-def need(reason: str) -> None:
-    """Give up the test that asked: a skip with its reason for people, an error in CI."""
-    if os.environ.get("CI"):
-        raise RuntimeError(f"{reason} (in CI everything must be there)")
-    pytest.skip(reason)
-
-
-def need_programs(*names: str) -> None:
-    """Go on only as root and with all these programs installed."""
-    missing = missing_programs(*names)
-    if missing:
-        need(f"not installed: {', '.join(missing)}")
-    if os.geteuid() != 0:
-        need("only root can start these services")
-
-
-@dataclass(frozen=True)
-class Registry:
-    """A running registry, and what a task and skopeo need to be let in."""
-
-    service: Service
-    username: str | None = None
-    password: str | None = None
-    ca: Path | None = None
-
-    @property
-    def address(self) -> str:
-        """`host:port`, as it stands in a reference."""
-        return self.service.address
-
-    def options(self) -> dict[str, Any]:
-        """The module options by which this registry is reached; none for the plain one."""
-        own = {"username": self.username, "password": self.password, "ca_path": self.ca}
-        return {name: os.fspath(value) for name, value in own.items() if value is not None}
-
-    def upload_options(self) -> dict[str, Any]:
-        """The arguments for `images.upload`."""
-        cafile = os.fspath(self.ca) if self.ca else None
-        return {"username": self.username, "password": self.password, "cafile": cafile}
+from ansible_collections.lockstep.images.tests.support.services_process import log_tail
 
 
 @pytest.fixture(scope="session")
@@ -190,12 +159,49 @@ def local(play: PlayRunner, directory: Path) -> Path:
     return play.inventory({"one": host})
 
 
+@pytest.fixture(scope="session")
+def small_images(registry_plain: Registry) -> dict[str, str]:
+    """Small multi-platform images in all three registries: `tag` -> digest of the index.
+
+    `v1` and `v2` of `DEMO` differ in their last layers; `docker` is of Docker's media types.
+    """
+    made = {
+        "v1": images.demo_image("demo", "1"),
+        "v2": images.demo_image("demo", "2"),
+        "docker": images.demo_image("demo", "1", docker=True),
+    }
+    for tag, item in made.items():
+        images.upload(registry_plain.service.url, DEMO, item, tag)
+    return {tag: item.digest for tag, item in made.items()}
+
+
+@pytest.fixture(scope="session")
+def pulled(
+    request: pytest.FixtureRequest, workspace: Path, play: PlayRunner, big_image: bigimage.BigImage
+) -> Pulled:
+    """The large image, pulled four times; the parameter names the registry and the kind.
+
+    Its interpreter notes the peak memory of the module process.
+    """
+    where, kind = request.param
+    registry: Registry = request.getfixturevalue(f"registry_{where}")
+    directory = workspace / f"pulled-{where}-{kind}"
+    python = measured_python(directory)
+    host = local_host(directory, ansible_python_interpreter=os.fspath(python.interpreter))
+    store = directory / "store"
+    name = f"{registry.address}/{bigimage.REPOSITORY}:{kind}"
+    text = one_task(PULL, name=[name], store=os.fspath(store), **registry.options())
+    runs = play.four_times(text, play.inventory({"one": host}))
+    return Pulled(registry, kind, name, store, runs, python.peaks("image_pull"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Show the end of every service's log with a test that failed."""
     report = yield
     made = getattr(item, "funcargs", {}).get("workspace")
     if report.failed and isinstance(made, Path) and made.is_dir():
-        for log in sorted(made.glob("**/*.log")):
+        # Services lie this deep; what is deeper may be an image's own files.
+        for log in sorted([*made.glob("*/*.log"), *made.glob("*/*/*.log")]):
             report.sections.append((f"log of {log.stem}", log_tail(log, 15)))
     return report

@@ -1,0 +1,82 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Words that the fleet tests share: the registries they pull from, and when they cannot run."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .playbook import PlayResult
+from .services_process import Service, missing_programs
+
+PULL = "lockstep.images.image_pull"
+INFO = "lockstep.images.image_info"
+LOGIN = "lockstep.images.registry_login"
+DEMO = "lockstep/demo"
+USER, PASSWORD = "fleet", "correct horse: battery/staple"
+
+
+def need(reason: str) -> None:
+    """Give up the test that asked: a skip with its reason for people, an error in CI."""
+    if os.environ.get("CI"):
+        raise RuntimeError(f"{reason} (in CI everything must be there)")
+    pytest.skip(reason)
+
+
+def need_programs(*names: str) -> None:
+    """Go on only as root and with all these programs installed."""
+    missing = missing_programs(*names)
+    if missing:
+        need(f"not installed: {', '.join(missing)}")
+    if os.geteuid() != 0:
+        need("only root can start these services")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A running registry, and what a task and skopeo need to be let in."""
+
+    service: Service
+    username: str | None = None
+    password: str | None = None
+    ca: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as it stands in a reference."""
+        return self.service.address
+
+    def requests(self) -> list[str]:
+        """Method and path of every request so far, from the registry's own access log."""
+        return re.findall(r'^[0-9.]+ .*? "([A-Z]+ [^ ]+) HTTP', self.service.log_text(), re.M)
+
+    def options(self) -> dict[str, Any]:
+        """The module options by which this registry is reached; none for the plain one."""
+        own = {"username": self.username, "password": self.password, "ca_path": self.ca}
+        return {name: os.fspath(value) for name, value in own.items() if value is not None}
+
+    def upload_options(self) -> dict[str, Any]:
+        """The arguments for `images.upload`."""
+        cafile = os.fspath(self.ca) if self.ca else None
+        return {"username": self.username, "password": self.password, "cafile": cafile}
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """One pulled image: its runs (check, real, check, real) and the peak memory of each, in bytes.
+    """
+
+    registry: Registry
+    kind: str
+    name: str
+    store: Path
+    runs: list[PlayResult]
+    peaks: list[int]

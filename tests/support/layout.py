@@ -1,0 +1,100 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Look at a store and at a registry without the collection's code, to compare them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import ssl
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REF_NAME = "org.opencontainers.image.ref.name"
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+
+def names(store: Path) -> dict[str, dict[str, Any]]:
+    """The descriptor of every name in a store; none for a store that does not exist."""
+    path = store / "index.json"
+    entries = json.loads(path.read_bytes())["manifests"] if path.exists() else []
+    return {entry["annotations"][REF_NAME]: entry for entry in entries}
+
+
+def fingerprint(store: Path) -> str:
+    """The digest of a store's index: equal for equal names, digests and platforms."""
+    return "sha256:" + hashlib.sha256((store / "index.json").read_bytes()).hexdigest()
+
+
+def blob_path(store: Path, digest: str) -> Path:
+    """Where a store keeps the bytes of a digest."""
+    return store / "blobs" / digest.replace(":", "/")
+
+
+def read_manifest(store: Path, digest: str) -> dict[str, Any]:
+    """A manifest of a store, parsed."""
+    parsed: dict[str, Any] = json.loads(blob_path(store, digest).read_bytes())
+    return parsed
+
+
+def bad_blobs(store: Path) -> list[str]:
+    """The blobs of a store whose bytes are not what their name says; it reads every byte."""
+    bad = []
+    for path in sorted(store.glob("blobs/*/*")):
+        digest = hashlib.new(path.parent.name)
+        with path.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                digest.update(chunk)
+        if digest.hexdigest() != path.name:
+            bad.append(f"{path.parent.name}:{path.name}")
+    return bad
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory with its bytes, but for partial downloads."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and ".staging" not in path.relative_to(directory).parts
+    }
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a registry answers for one manifest."""
+
+    digest: str  # of the header Docker-Content-Digest
+    media_type: str
+    raw: bytes
+
+
+def served(
+    url: str,
+    repository: str,
+    reference: str,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    cafile: str | None = None,
+) -> Served:
+    """Ask a registry at `url` for a manifest by tag or digest, with Basic credentials if given."""
+    headers = {"Accept": ", ".join(MANIFESTS)}
+    target = f"{url}/v2/{repository}/manifests/{reference}"
+    request = urllib.request.Request(target, headers=headers)
+    if username is not None:
+        pair = base64.b64encode(f"{username}:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {pair}")
+    context = ssl.create_default_context(cafile=cafile) if cafile else None
+    with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+        got = answer.headers
+        return Served(got["Docker-Content-Digest"], got["Content-Type"], answer.read())
