@@ -1,0 +1,41 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options: {}
+requirements:
+  - Python 3.9 or newer on the host
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and return the changed status prediction without modifying the host.
+  diff_mode:
+    support: full
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+  idempotent:
+    support: full
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+  action_group:
+    support: full
+    description: >-
+      Use C(group/lockstep.images.images) in C(module_defaults) to set defaults for this module.
+    membership:
+      - lockstep.images.images
+  platform:
+    support: full
+    description: The operating systems the module runs on.
+    platforms: posix
+"""
+
+    INFO = r"""
+options: {}
+attributes:
+  facts:
+    support: none
+    description: Returns C(ansible_facts).
+"""

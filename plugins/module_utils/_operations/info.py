@@ -1,0 +1,312 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Info: what a store holds, in the words of ``docker image ls``, ``inspect`` and ``history``."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestMismatchError,
+    ManifestError,
+    NoPlatformError,
+    NotFoundError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import (
+    ImageConfig,
+    Manifest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import (
+    Platform,
+    choose,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+
+_MAX_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class _Held:
+    """One image manifest that a name leads to, as far as it is here."""
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig | None
+    complete: bool
+
+    @property
+    def id(self) -> str | None:
+        return str(self.manifest.config.digest) if self.manifest.config else None
+
+    @property
+    def platform(self) -> str | None:
+        platform = self.descriptor.platform or (self.config.platform if self.config else None)
+        return str(platform) if platform else None
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A name with the images behind it; ``whole`` when nothing of what was asked for is missing."""
+
+    name: str
+    points_at: Name
+    images: tuple[_Held, ...]
+    whole: bool
+
+
+def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Plan:
+    """The facts about some names, or about all for None. The plan never has an action."""
+    named = {name: _Walk(store, points_at).named(name) for name, points_at in store.names().items()}
+    view = _View(named.values())
+    missing = []
+    if references is None:
+        chosen = list(named)
+    else:
+        chosen = []
+        for reference in references:
+            found = _find(reference, named)
+            if found is None:
+                missing.append(str(reference))
+            elif found not in chosen:
+                chosen.append(found)
+    return Plan(
+        before={},
+        after={},
+        facts={
+            "images": [entry for name in chosen for entry in view.entries(named[name])],
+            "missing": missing,
+            "fingerprint": store.fingerprint(),
+            "store": store.path,
+        },
+    )
+
+
+def _find(reference: Reference, named: t.Mapping[str, _Named]) -> str | None:
+    """The name a reference means here: itself, or for a digest alone any name of that content in the repository."""
+    exact = named.get(store_name(reference))
+    if exact and reference.digest in (None, exact.points_at.target.digest):
+        return exact.name
+    if reference.tag is None:
+        for name in sorted(named):
+            same_repository = name.rpartition(":")[0] == reference.name
+            if same_repository and named[name].points_at.target.digest == reference.digest:
+                return name
+    return None
+
+
+class _Walk:
+    """Finds the images behind one name, without asking for what is not here."""
+
+    def __init__(self, store: ImageStore, points_at: Name) -> None:
+        self._store = store
+        self._points_at = points_at
+        self._whole = True
+
+    def named(self, name: str) -> _Named:
+        images = {held.descriptor.digest: held for held in self._images()}
+        whole = self._whole and bool(images) and all(held.complete for held in images.values())
+        return _Named(name, self._points_at, tuple(images.values()), whole)
+
+    def _images(self) -> t.Iterator[_Held]:
+        root = self._points_at.target
+        top = self._manifest(root)
+        if top is None:
+            self._whole = False
+        elif not top.is_index:
+            yield self._held(root, top)
+        elif self._points_at.platforms:
+            for platform in self._points_at.platforms:
+                yield from self._chosen(top, Platform.parse(platform))
+        else:
+            yield from self._present(top, _MAX_DEPTH)
+
+    def _chosen(self, index: Manifest, platform: Platform) -> t.Iterator[_Held]:
+        """The image for a platform that was asked for: if it is not here, the name is not whole."""
+        for _level in range(_MAX_DEPTH):
+            try:
+                descriptor = choose(platform, index.children, str(self._points_at.target.digest))
+            except NoPlatformError:
+                break
+            manifest = self._manifest(descriptor)
+            if manifest is None:
+                break
+            if not manifest.is_index:
+                yield self._held(descriptor, manifest)
+                return
+            index = manifest
+        self._whole = False
+
+    def _present(self, index: Manifest, depth: int) -> t.Iterator[_Held]:
+        """Whatever images of an index are here: another tool wrote it, and what it left out was not asked for."""
+        for descriptor in index.children:
+            known = descriptor.is_index or descriptor.is_manifest
+            unknown_platform = descriptor.platform is not None and descriptor.platform.is_unknown
+            manifest = self._manifest(descriptor) if known and not unknown_platform else None
+            if manifest is not None and not manifest.is_index:
+                yield self._held(descriptor, manifest)
+            elif manifest is not None and depth:
+                yield from self._present(manifest, depth - 1)
+
+    def _manifest(self, descriptor: Descriptor) -> Manifest | None:
+        return (
+            self._store.manifest(descriptor.digest, descriptor.media_type)
+            if self._store.has(descriptor)
+            else None
+        )
+
+    def _held(self, descriptor: Descriptor, manifest: Manifest) -> _Held:
+        complete = all(self._store.has(blob) for blob in manifest.blobs)
+        config = None
+        if manifest.config and manifest.config.is_image_config and self._store.has(manifest.config):
+            try:
+                raw = self._store.read(manifest.config.digest)
+                config = ImageConfig.parse(raw, f"{self._store.path}: {manifest.config.digest}")
+            except (NotFoundError, DigestMismatchError, ManifestError):
+                complete = False
+        return _Held(descriptor, manifest, config, complete)
+
+
+class _View:
+    """Renders names, knowing all others: who shares a layer, what else an image is called."""
+
+    def __init__(self, named: t.Iterable[_Named]) -> None:
+        self._names_of: dict[str, list[_Named]] = {}
+        users: dict[Digest, set[Digest]] = {}
+        for one in named:
+            for held in one.images:
+                self._names_of.setdefault(held.id or "", []).append(one)
+                for layer in held.manifest.layers:
+                    users.setdefault(layer.digest, set()).add(held.descriptor.digest)
+        self._shared_by = {digest: len(images) for digest, images in users.items()}
+
+    def entries(self, named: _Named) -> list[dict[str, t.Any]]:
+        """One entry for each image of a name; one that says what is known when none is here."""
+        common = {
+            "name": named.name,
+            "digest": str(named.points_at.target.digest),
+            "platforms": list(named.points_at.platforms)
+            or sorted({held.platform for held in named.images if held.platform}),
+        }
+        if not named.images:
+            empty: dict[str, t.Any] = {
+                "id": None,
+                "platform": None,
+                "created": None,
+                "size": None,
+                "layers": [],
+                "history": [],
+                "inspect": {},
+            }
+            return [{**common, **empty, "complete": False}]
+        return [self._entry(common, named, held) for held in named.images]
+
+    def _entry(self, common: dict[str, t.Any], named: _Named, held: _Held) -> dict[str, t.Any]:
+        sizes = {blob.digest: blob.size for blob in held.manifest.blobs}
+        size = held.descriptor.size + sum(sizes.values())
+        value = held.config.value if held.config else {}
+        return {
+            **common,
+            "id": held.id,
+            "platform": held.platform,
+            "created": value.get("created"),
+            "size": size,
+            "layers": self._layers(held),
+            "history": _history(held),
+            "inspect": self._inspect(held, size) if held.config else {},
+            "complete": named.whole and held.complete,
+        }
+
+    def _layers(self, held: _Held) -> list[dict[str, t.Any]]:
+        layers = held.manifest.layers
+        diff_ids = held.config.diff_ids if held.config else ()
+        known = len(diff_ids) == len(layers)
+        chains = chain_ids(diff_ids) if known else []
+        return [
+            dict(
+                layer.as_result(),
+                diff_id=str(diff_ids[n]) if known else None,
+                chain_id=str(chains[n]) if known else None,
+                shared_by=self._shared_by[layer.digest],
+            )
+            for n, layer in enumerate(layers)
+        ]
+
+    def _inspect(self, held: _Held, size: int) -> dict[str, t.Any]:
+        """The fields of ``docker image inspect`` (Engine API v1.47, ImageInspect) that are true of a store."""
+        config = held.config
+        value = config.value if config else {}
+        names = self._names_of[held.id or ""]
+        digests = {
+            _familiar(f"{one.name.partition('@')[0]}", drop_tag=True)
+            + f"@{one.points_at.target.digest}"
+            for one in names
+        }
+        return {
+            "Id": held.id,
+            "RepoTags": sorted({_familiar(one.name) for one in names if "@" not in one.name}),
+            "RepoDigests": sorted(digests),
+            "Comment": value.get("comment") or "",
+            "Created": value.get("created"),
+            "DockerVersion": value.get("docker_version") or "",
+            "Author": value.get("author") or "",
+            "Config": value.get("config") or {},
+            "Architecture": value.get("architecture"),
+            "Variant": value.get("variant") or "",
+            "Os": value.get("os"),
+            "OsVersion": value.get("os.version") or "",
+            "Size": size,
+            "RootFS": {
+                "Type": "layers",
+                "Layers": [str(diff_id) for diff_id in (config.diff_ids if config else ())],
+            },
+        }
+
+
+def chain_ids(diff_ids: t.Sequence[Digest]) -> list[Digest]:
+    """The identity of each layer together with all below it (OCI image-spec v1.1, config.md "Layer ChainID").
+
+    These are the names of the directories in Docker's ``image/overlay2/layerdb/sha256``.
+    """
+    chains: list[Digest] = []
+    for diff_id in diff_ids:
+        if chains:
+            joined = f"{chains[-1]} {diff_id}".encode("ascii")
+            chains.append(Digest("sha256", hashlib.sha256(joined).hexdigest()))
+        else:
+            chains.append(diff_id)
+    return chains
+
+
+def _history(held: _Held) -> list[dict[str, t.Any]]:
+    """The steps that made an image, oldest first, each with the size of its layer as it is in the store."""
+    sizes = iter(layer.size for layer in held.manifest.layers)
+    steps = []
+    for entry in held.config.history if held.config else ():
+        empty = entry.get("empty_layer") is True
+        steps.append(
+            {
+                "created": entry.get("created"),
+                "created_by": entry.get("created_by") or "",
+                "size": 0 if empty else next(sizes, 0),
+                "empty_layer": empty,
+                "comment": entry.get("comment") or "",
+            }
+        )
+    return steps
+
+
+def _familiar(name: str, drop_tag: bool = False) -> str:
+    reference = Reference.parse(name)
+    familiar = reference.familiar
+    return familiar.rpartition(":")[0] if drop_tag else familiar
