@@ -197,8 +197,8 @@ class Access:
 
     def _permitted(self, user: str | None, scope: str) -> str | None:
         """The part of ``scope`` that ``user`` may have, or None."""
-        kind, _, rest = scope.partition(":")
-        name, _, actions = rest.rpartition(":")
+        kind, _dummy, rest = scope.partition(":")
+        name, _dummy, actions = rest.rpartition(":")
         wanted = [action for action in actions.split(",") if action]
         if user is None:
             wanted = [action for action in wanted if action == "pull"]
@@ -210,21 +210,21 @@ class Access:
         return f"{kind}:{name}:{','.join(wanted)}" if wanted else None
 
     def _basic_user(self, call: Call) -> str | None:
-        scheme, _, value = call.headers.get("authorization", "").partition(" ")
+        scheme, _dummy, value = call.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return None
         try:
             text = base64.b64decode(value, validate=True).decode("utf-8")
         except (binascii.Error, ValueError):
             return None
-        name, _, password = text.partition(":")
+        name, _dummy, password = text.partition(":")
         return name if self._password_fits(name, password) else None
 
     def _password_fits(self, name: str, password: str) -> bool:
         return name in self.users and self.users[name] == password
 
     def _token(self, call: Call) -> Token | None:
-        scheme, _, value = call.headers.get("authorization", "").partition(" ")
+        scheme, _dummy, value = call.headers.get("authorization", "").partition(" ")
         with self._lock:
             token = self._tokens.get(value.strip()) if scheme.lower() == "bearer" else None
         return token if token is not None and token.expires > time.monotonic() else None
@@ -252,10 +252,10 @@ def needed_scope(call: Call) -> str | None:
 
 
 def _covers(scopes: Sequence[str], needed: str) -> bool:
-    subject, _, actions = needed.rpartition(":")
+    subject, _dummy, actions = needed.rpartition(":")
     held: set[str] = set()
     for scope in scopes:
-        name, _, given = scope.rpartition(":")
+        name, _dummy, given = scope.rpartition(":")
         if name == subject:
             held.update(given.split(","))
     return "*" in held or set(actions.split(",")) <= held

@@ -135,7 +135,7 @@ def _directory() -> Path:
 
 def _fresh(name: str) -> Path:
     """A path for a new file in this process' directory."""
-    number = sum(1 for _ in _directory().iterdir())
+    number = sum(1 for _dummy in _directory().iterdir())
     path = _directory() / f"{number:03}-{name}"
     path.touch(mode=0o600)
     return path

@@ -64,7 +64,7 @@ def read_reply(connection: http.client.HTTPConnection) -> Reply:
 
 def raw_call(address: str, data: bytes, limit: int = 1 << 20) -> bytes:
     """Send ``data`` and return what comes until the server closes, at most ``limit`` bytes."""
-    host, _, port = address.rpartition(":")
+    host, _dummy, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=20) as connection:
         connection.sendall(data)
         got = b""

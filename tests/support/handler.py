@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         target = self.path
         if "://" in target.partition("?")[0]:
             target = "/" + target.partition("://")[2].partition("/")[2]
-        path, _, query = target.partition("?")
+        path, _dummy, query = target.partition("?")
         entry = Entry(
             self.command,
             path,
@@ -169,7 +169,7 @@ class Handler(BaseHTTPRequestHandler):
                 call.headers = {k: v for k, v in call.headers.items() if k != "range"}
         if fault is None or not fault.replaces_request:
             answer = denied or self._carry_out(registry, call, fault)
-        for _ in call.pieces:
+        for _dummy in call.pieces:
             pass
         registry.log.begin(entry)
         if fault is not None and fault.close_before:

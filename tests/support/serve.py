@@ -103,7 +103,7 @@ def run(state: State, port: int) -> None:
     """Serve in the foreground until a signal comes."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_dummy: stop.set())
     with contextlib.ExitStack() as stack:
         if not stack.enter_context(state.owned()):
             raise ServeError(f"a registry runs on {state.directory} already")
@@ -183,7 +183,7 @@ def change(state: State, repository: str) -> None:
 
 def _difference(before: Index, after: Index) -> dict[str, Any]:
     """Old and new digest, and the layer that is new, by platform."""
-    old = {digest for digest, _ in before.blobs()}
+    old = {digest for digest, _dummy in before.blobs()}
     layers = {}
     for one in after.images:
         platform = "/".join(getattr(one, "platform", {}).values())

@@ -233,7 +233,7 @@ class Wire:
     def _stall(self) -> None:
         """Do nothing until the client goes or the server stops."""
         while not self.stopping.is_set():
-            readable, _, _ = select.select([self.connection], [], [], 0.05)
+            readable = select.select([self.connection], [], [], 0.05)[0]
             if readable:
                 return
 

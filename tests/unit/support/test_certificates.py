@@ -55,8 +55,8 @@ def test_bad_certificates(make, words):
 
 
 def test_an_unknown_authority():
-    unknown = pytest.raises(urllib.error.URLError, match="issuer")
-    with Registry(tls=certificates.server()) as registry, unknown:
+    registry = Registry(tls=certificates.server())
+    with registry, pytest.raises(urllib.error.URLError, match="issuer"):
         get(registry, authority=certificates.authority("stranger"))
 
 
@@ -96,6 +96,6 @@ def test_the_program_openssl_does_as_well(monkeypatch):
     issuer = certificates.authority("by-openssl")
     with Registry(tls=issuer.issue("plain")) as registry:
         assert get(registry, authority=issuer) == 200
-    outdated = pytest.raises(urllib.error.URLError, match="expired")
-    with Registry(tls=issuer.issue("old", expired=True)) as registry, outdated:
+    registry = Registry(tls=issuer.issue("old", expired=True))
+    with registry, pytest.raises(urllib.error.URLError, match="expired"):
         get(registry, authority=issuer)

@@ -84,7 +84,7 @@ def test_an_index_lists_platforms_and_attestations():
     assert family.for_platform("linux/arm64/v8") is members[1]
     with pytest.raises(KeyError):
         family.for_platform("linux/386")
-    assert [digest for digest, _, _ in family.manifests()][-1] == family.digest
+    assert [digest for digest, *_dummy in family.manifests()][-1] == family.digest
     assert index([family]).view["manifests"][0]["digest"] == family.digest
 
 

@@ -42,7 +42,7 @@ def wire(registry, fault: Fault, method: str = "GET", extra: str = "") -> tuple[
     """Head and body of the answer under ``fault``, byte by byte as they came."""
     registry.faults.append(fault)
     request = f"{method} {registry.path} HTTP/1.1\r\nHost: x\r\n{extra}\r\n"
-    head, _, body = raw_call(registry.address, request.encode()).partition(b"\r\n\r\n")
+    head, _dummy, body = raw_call(registry.address, request.encode()).partition(b"\r\n\r\n")
     return head.decode("latin-1"), body
 
 
@@ -50,7 +50,7 @@ def test_the_first_fault_that_is_left_is_applied(registry):
     first = Fault(path="/blobs/", status=500, times=2, skip=1)
     second = Fault(path="/blobs/", status=503, times=None)
     registry.faults.extend([first, second])
-    assert [get(registry).status for _ in range(5)] == [503, 500, 500, 503, 503]
+    assert [get(registry).status for _dummy in range(5)] == [503, 500, 500, 503, 503]
     assert (registry.applied(first), registry.applied(second)) == (2, 3)
     assert [one.status for one in registry.requests] == [503, 500, 500, 503, 503]
 
@@ -120,7 +120,7 @@ def test_a_reset_comes_after_the_bytes(registry):
 def test_a_stall_ends_with_the_client_and_with_the_server(registry):
     registry.faults.append(Fault(stall_at=3, times=None))
     sockets = []
-    for _ in range(2):
+    for _dummy in range(2):
         connection = socket.create_connection(("127.0.0.1", registry.port), timeout=20)
         connection.sendall(f"GET {registry.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         got = b""

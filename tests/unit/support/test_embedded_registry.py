@@ -200,7 +200,7 @@ def test_upload_over_http_equals_push(registry):
         push(other, "demo/app", family, "1.0")
         for digest, content in family.blobs():
             assert registry.blob("demo/app", digest) == other.blob("demo/app", digest) == content
-        for digest, _, raw in family.manifests():
+        for digest, _dummy, raw in family.manifests():
             assert registry.manifest("demo/app", digest) == raw
     registry.clear()
     upload(registry.url, "demo/app", family, "1.0")
@@ -279,7 +279,7 @@ def test_requests_are_recorded_as_they_were(registry):
 
 def test_a_connection_serves_many_requests(registry):
     connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=20)
-    for _ in range(3):
+    for _dummy in range(3):
         connection.request("GET", "/v2/", b"ignored")
         assert read_reply(connection).status == 200
     connection.close()
@@ -290,7 +290,7 @@ def test_a_connection_serves_many_requests(registry):
 def test_a_connection_can_be_closed_after_so_many_requests():
     with Registry(requests_per_connection=2) as registry:
         connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=20)
-        for _ in range(4):
+        for _dummy in range(4):
             connection.request("GET", "/v2/")
             assert "connection" not in read_reply(connection).headers
             if len(registry.requests) == 2:
