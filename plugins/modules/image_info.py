@@ -12,11 +12,13 @@ version_added: 0.1.0
 description:
   - Tells what C(docker image ls --digests), C(docker image inspect) and C(docker image history) tell, of the images in a store.
   - Reads the store only. No registry is asked, nothing is changed, and a store that does not exist reads as an empty one.
+    The options for registries are accepted, and have no effect, so that C(module_defaults) can give them to the whole action group.
   - The RV(fingerprint) is equal on two hosts if and only if their stores hold the same names, digests and platforms.
 extends_documentation_fragment:
   - lockstep.images.attributes
   - lockstep.images.attributes.info
   - lockstep.images.store
+  - lockstep.images.registry
 options:
   name:
     description:
@@ -232,7 +234,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible.runner im
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.store import (
     open_store,
     references,
-    store_options,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import plan_info
 
@@ -247,7 +248,6 @@ def main():
         open_target=open_store,
         argument_spec=dict(
             name=dict(type="list", elements="str"),
-            **store_options(),
         ),
     )
 

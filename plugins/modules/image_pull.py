@@ -224,15 +224,12 @@ error:
 """
 
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.registries import (
-    REGISTRY_RULES,
     open_registries,
-    registry_options,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.runner import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.store import (
     open_store,
     references,
-    store_options,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
@@ -260,10 +257,7 @@ def main():
             all_tags=dict(type="bool", default=False),
             pull=dict(type="str", choices=["always", "missing", "never"], default="always"),
             parallel=dict(type="int", default=6),
-            **store_options(),
-            **registry_options(),
         ),
-        **REGISTRY_RULES,
     )
 
 

@@ -14,8 +14,10 @@ description:
   - The registry is asked before anything is written. Credentials that it refuses are not kept.
   - A login that is there already is not written and not verified again, unless O(reauthorize=true).
   - If the file names a credential helper (C(credHelpers) or C(credsStore)), the helper keeps the login, as with C(docker login).
+  - The option O(store) is accepted, and has no effect, so that C(module_defaults) can give it to the whole action group.
 extends_documentation_fragment:
   - lockstep.images.attributes
+  - lockstep.images.store
   - lockstep.images.registry
 options:
   registry_url:
@@ -147,11 +149,9 @@ error:
 """
 
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.registries import (
-    REGISTRY_RULES,
     given_login,
     login_file,
     open_registries,
-    registry_options,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.runner import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import parse_registry
@@ -184,10 +184,8 @@ def main():
             verify=dict(type="bool", default=True),
             reauthorize=dict(type="bool", default=False),
             state=dict(type="str", choices=["present", "absent"], default="present"),
-            **registry_options(),
         ),
         required_if=[("state", "present", ["username", "password"])],
-        **REGISTRY_RULES,
     )
 
 

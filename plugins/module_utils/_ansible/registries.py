@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registries as options: the argument spec and how they are reached. Documented in doc_fragments/registry.py."""
+"""Registries, reached as the options of a task say."""
 
 from __future__ import annotations
 
@@ -22,29 +22,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.transport imp
 )
 
 Parameters = t.Mapping[str, t.Any]
-
-
-def registry_options() -> dict[str, t.Any]:
-    """The options every module that talks to a registry has."""
-    return {
-        "username": {"type": "str"},
-        "password": {"type": "str", "no_log": True},
-        "config_path": {"type": "path"},
-        "validate_certs": {"type": "bool", "default": True},
-        "ca_path": {"type": "path"},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
-        "plain_http": {"type": "bool", "default": False},
-        "use_proxy": {"type": "bool", "default": True},
-        "timeout": {"type": "float", "default": 30.0},
-        "retries": {"type": "int", "default": 5},
-    }
-
-
-REGISTRY_RULES = {
-    "required_by": {"password": ["username"], "client_key": ["client_cert"]},
-}
-"""What ``AnsibleModule`` has to check of these options beside their types."""
 
 
 def http_client(params: Parameters, connections: int) -> HttpClient:

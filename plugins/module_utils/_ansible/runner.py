@@ -10,6 +10,10 @@ import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.lockstep.images.plugins.module_utils._ansible.options import (
+    SHARED_RULES,
+    shared_options,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DependencyError,
     LockstepError,
@@ -36,7 +40,12 @@ def run_plan(
 
     Exits by ``exit_json`` with ``Plan.result()``, or by ``fail_json`` with ``error`` (``kind``, ``hint`` and details).
     """
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **module_options)
+    module = AnsibleModule(
+        argument_spec=dict(argument_spec, **shared_options()),
+        supports_check_mode=True,
+        **SHARED_RULES,
+        **module_options,
+    )
     done = []
     try:
         with open_target(module.params) as target:

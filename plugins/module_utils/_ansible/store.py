@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store as an option: its argument spec and how it is opened. Documented in doc_fragments/store.py."""
+"""The store, opened as the options of a task say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import typing as t
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
-
-
-def store_options() -> dict[str, t.Any]:
-    """The options every module that works on a store has."""
-    return {"store": {"type": "path"}}
 
 
 def open_store(params: t.Mapping[str, t.Any]) -> t.ContextManager[ImageStore]:
