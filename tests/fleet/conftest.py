@@ -203,5 +203,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if report.failed and isinstance(made, Path) and made.is_dir():
         # Services lie this deep; what is deeper may be an image's own files.
         for log in sorted([*made.glob("*/*.log"), *made.glob("*/*/*.log")]):
-            report.sections.append((f"log of {log.stem}", log_tail(log, 15)))
+            report.sections.append((f"log of {log.stem}", log_tail(log, 5)))
     return report

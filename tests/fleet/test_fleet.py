@@ -77,8 +77,8 @@ def test_four_hosts_end_with_one_fingerprint_and_then_nothing_changes(
 def test_stores_of_different_hosts_are_the_same_bytes(fleet: Fleet, play: PlayRunner) -> None:
     turned = dict(fleet.variables, store_images=fleet.variables["store_images"][::-1])
     # Two of the hosts get the images in the other order.
-    assert play(PROVISION, play.inventory(_some(fleet, "local")), fleet.variables).returncode == 0
-    assert play(PROVISION, play.inventory(_some(fleet, "ssh")), turned).returncode == 0
+    play(PROVISION, play.inventory(_some(fleet, "local")), fleet.variables).ok()
+    play(PROVISION, play.inventory(_some(fleet, "ssh")), turned).ok()
     trees = [layout.tree(fleet.store(host)) for host in fleet.hosts]
     assert all(tree == trees[0] for tree in trees[1:])
 
@@ -86,10 +86,10 @@ def test_stores_of_different_hosts_are_the_same_bytes(fleet: Fleet, play: PlayRu
 def test_a_host_that_holds_something_else_is_named(
     fleet: Fleet, play: PlayRunner, registry_plain: Registry
 ) -> None:
-    assert play(PROVISION, fleet.inventory, fleet.variables).returncode == 0
+    play(PROVISION, fleet.inventory, fleet.variables).ok()
     extra = f"{registry_plain.address}/{DEMO}:v2"
     tamper = one_task(PULL, name=[extra], store="{{ store_path }}")
-    assert play(tamper, play.inventory(_some(fleet, "ssh2"))).returncode == 0
+    play(tamper, play.inventory(_some(fleet, "ssh2"))).ok()
 
     run = play(PROVISION, fleet.inventory, fleet.variables)
     assert run.returncode != 0
@@ -98,7 +98,7 @@ def test_a_host_that_holds_something_else_is_named(
 
 
 def test_a_host_whose_content_was_damaged_is_repaired(fleet: Fleet, play: PlayRunner) -> None:
-    assert play(PROVISION, fleet.inventory, fleet.variables).returncode == 0
+    play(PROVISION, fleet.inventory, fleet.variables).ok()
     before = layout.tree(fleet.store("local1"))
     largest = max(before, key=lambda path: len(before[path]))
     (fleet.store("ssh1") / largest).unlink()

@@ -127,6 +127,12 @@ class PlayResult:
             raise AssertionError(f"{task}: ran on {sorted(found) or 'no host'}\n{self.output}")
         return next(iter(found.values()))
 
+    def ok(self) -> PlayResult:
+        """This run, which must have succeeded; an AssertionError shows it when it did not."""
+        if self.returncode:
+            raise AssertionError(self.output)
+        return self
+
     @property
     def changed(self) -> int:
         """How many tasks changed something, over all hosts."""
@@ -152,8 +158,8 @@ class PlayRunner:
     """
 
     directory: Path
-    environment: dict[str, str]
-    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+    environment: dict[str, str] = field(repr=False)
+    _numbers: Any = field(default_factory=lambda: itertools.count(1), repr=False)
 
     def inventory(self, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
         """Write an inventory of these hosts and their variables, and return its path."""
@@ -232,9 +238,7 @@ class PlayRunner:
             for check in (True, False, True, False)
         ]
         for check, real in (runs[:2], runs[2:]):
-            for run in (check, real):
-                assert run.returncode == 0, run.output
-            pairs = itertools.zip_longest(_of_collection(check), _of_collection(real))
+            pairs = itertools.zip_longest(_of_collection(check.ok()), _of_collection(real.ok()))
             for said, done in pairs:
                 assert said and done and (said.host, said.task) == (done.host, done.task)
                 for key in ("changed", "images", "actions", "diff"):

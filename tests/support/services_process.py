@@ -115,7 +115,7 @@ def free_port() -> int:
 def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
     """The last lines of a log, headed by its path, as an error message shows them."""
     text = log.read_text(errors="replace") if log.exists() else ""
-    return "\n".join([f"--- {log}", *text.splitlines()[-lines:]])
+    return "\n".join([f"--- {log}", *(line[:300] for line in text.splitlines()[-lines:])])
 
 
 @contextlib.contextmanager
