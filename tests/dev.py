@@ -35,7 +35,7 @@ from devtools.plan import STAGES, WAVES
 QUICKSTART = [
     "ansible-playbook",
     "-i",
-    "playbooks/quickstart/inventory.yml",
+    "playbooks/inventory/quickstart.yml",
     "playbooks/quickstart.yml",
 ]
 BENCH = ["python", "tests/bench/run.py"]

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: store_differences
+short_description: Tell in what the image stores of hosts differ
+version_added: 0.1.0
+description:
+  - Compares what M(lockstep.images.image_info) told of the stores of several hosts.
+  - What most hosts hold is taken for right. Of two that are held equally often, the one of the host that comes first.
+options:
+  _input:
+    description: Host name to what M(lockstep.images.image_info) returned there.
+    type: dict
+    required: true
+author:
+  - lockstep.images contributors (@lockstep-images)
+"""
+
+EXAMPLES = r"""
+- name: Fail when hosts differ
+  ansible.builtin.assert:
+    that: held | lockstep.images.store_differences | length == 0
+  vars:
+    held: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'store_held'))) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One entry for each host and name that differ from what most hosts hold. Empty if all hosts hold the same.
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: The host.
+      type: str
+    name:
+      description: The name in the store.
+      type: str
+    wanted:
+      description: The digest most hosts hold, with the platforms, or V(none).
+      type: str
+    found:
+      description: The digest this host holds, with the platforms, or V(none).
+      type: str
+    message:
+      description: The same as a sentence.
+      type: str
+"""
+
+from collections import Counter
+
+from ansible.errors import AnsibleFilterError
+
+NOTHING = "none"
+
+
+def store_differences(held):
+    """Entries of host, name, wanted and found; see RETURN."""
+    try:
+        fingerprints = {host: info["fingerprint"] for host, info in held.items()}
+        contents = {host: _content(info["images"]) for host, info in held.items()}
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise AnsibleFilterError(
+            f"store_differences: expects host names with results of lockstep.images.image_info, {exc!r}"
+        ) from exc
+    if not held:
+        return []
+    # Counter keeps the order of the hosts, and most_common is stable.
+    right = Counter(fingerprints.values()).most_common(1)[0][0]
+    model = next(contents[host] for host in fingerprints if fingerprints[host] == right)
+    return [
+        entry
+        for host in held
+        for entry in _compare(host, model, contents[host], fingerprints[host] == right)
+    ]
+
+
+def _content(images):
+    """Name to digest, platforms, and whether something is missing behind it."""
+    content = {}
+    for image in images:
+        state = f"{image['digest']} ({', '.join(image['platforms'])})"
+        content[image["name"]] = state if image["complete"] else f"{state}, incomplete"
+    return content
+
+
+def _compare(host, model, content, same):
+    differing = [
+        name for name in sorted({**model, **content}) if model.get(name) != content.get(name)
+    ]
+    if not differing and not same:
+        # Entries without a name, as other tools leave them in an index, count for the fingerprint too.
+        return [_entry(host, "index.json", "the index of most hosts", "another index")]
+    return [
+        _entry(host, name, model.get(name, NOTHING), content.get(name, NOTHING))
+        for name in differing
+    ]
+
+
+def _entry(host, name, wanted, found):
+    message = f"{host} holds {found} for {name}, most hosts hold {wanted}"
+    return {"host": host, "name": name, "wanted": wanted, "found": found, "message": message}
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"store_differences": store_differences}
