@@ -14,7 +14,12 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.tests.support import images, layout
+from ansible_collections.lockstep.images.tests.support import (
+    certificates,
+    images,
+    layout,
+    services,
+)
 from ansible_collections.lockstep.images.tests.support.fleet import (
     DEMO,
     INFO,
@@ -95,7 +100,8 @@ def test_a_login_is_all_that_a_pull_needs(
 
     play.four_times(one_task(LOGIN, **login, state="absent"), local)
     assert registry.address not in file.read_text()
-    assert play(one_task(PULL, **dict(pull, name=pull["name"])), local).failures
+    again = one_task(PULL, **dict(pull, store="{{ home }}/another-store"))
+    assert play(again, local).failures
 
 
 def test_a_wrong_password_is_refused_and_never_shown(
@@ -130,6 +136,31 @@ def test_a_registry_of_an_unknown_authority_is_refused(
 
     trusting = one_task(PULL, name=[name], store=STORE, validate_certs=False, **pair)
     play.four_times(trusting, local)
+    assert layout.names(store)[name]["digest"] == small_images["v1"]
+
+
+def test_a_registry_that_wants_a_client_certificate_gets_it(
+    play: PlayRunner,
+    local: Path,
+    store: Path,
+    directory: Path,
+    workspace: Path,
+    small_images: dict[str, str],
+) -> None:
+    ca, client = certificates.authority().certificate, certificates.client()
+    mutual = services.docker_registry(
+        directory / "registry",
+        tls=certificates.server(),
+        client_ca=ca,
+        data=workspace / "plain/data",
+    )
+    with mutual as service:
+        name = f"{service.address}/{DEMO}:v1"
+        options = {"name": [name], "store": STORE, "ca_path": str(ca), "retries": 0}
+        assert play(one_task(PULL, **options), local).failures
+        assert layout.names(store) == {}
+        own = {"client_cert": str(client.certificate), "client_key": str(client.key)}
+        play.four_times(one_task(PULL, **options, **own), local)
     assert layout.names(store)[name]["digest"] == small_images["v1"]
 
 
