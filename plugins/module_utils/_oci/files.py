@@ -85,12 +85,8 @@ def _staged(staging: str, path: str, mode: int) -> t.Iterator[int]:
 
     Its writer holds a lock on it, so that ``remove_stale`` knows whose writer has died.
     """
-    name = os.path.join(staging, f"{_STAGED}{secrets.token_hex(8)}")
-    with access(path):
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd, name = _open_staged(staging, path)
     try:
-        with access(path):
-            fcntl.flock(fd, fcntl.LOCK_EX)
         yield fd
         with access(path):
             os.fchmod(fd, mode)
@@ -103,6 +99,23 @@ def _staged(staging: str, path: str, mode: int) -> t.Iterator[int]:
         raise
     finally:
         os.close(fd)
+
+
+def _open_staged(staging: str, path: str) -> tuple[int, str]:
+    while True:
+        name = os.path.join(staging, f"{_STAGED}{secrets.token_hex(8)}")
+        with access(path):
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if _same_file(fd, name):
+                    return fd, name
+            except BaseException:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+                raise
+            os.close(fd)  # another process took it for an abandoned one before it was locked
 
 
 def remove_stale(staging: str) -> None:
@@ -195,7 +208,10 @@ def _open_lock(path: str, create: bool) -> int | None:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     with access(path):
         if create:
-            return os.open(path, flags | os.O_RDWR | os.O_CREAT, FILE_MODE)
+            fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, FILE_MODE)
+            with contextlib.suppress(OSError):  # a file of somebody else has the mode it has
+                os.fchmod(fd, FILE_MODE)
+            return fd
         try:
             return os.open(path, flags | os.O_RDONLY)
         except FileNotFoundError:
