@@ -202,7 +202,8 @@ class ImageStore:
         ):
             self._check_directory(os.path.join(self.path, directory))
         self._check_layout_file()
-        if not os.path.lexists(self._index_path) and self._has_blobs():
+        # In this order: who makes a store writes the index before the first blob.
+        if self._has_blobs() and not os.path.lexists(self._index_path):
             raise CorruptStoreError(
                 f"{self.path} holds blobs but no index.json",
                 "Put index.json back, or move the directory aside to start anew.",
@@ -215,9 +216,14 @@ class ImageStore:
         try:
             layout = parse_object(files.read_file(path, MAX_MANIFEST), path)
         except FileNotFoundError:
+            has_blobs = self._has_blobs()
             with files.access(self.path):
-                foreign = sorted(set(os.listdir(self.path)) - {".staging", "blobs", "lost+found"})
-            if foreign or self._has_blobs():
+                there = set(os.listdir(self.path))
+            if "oci-layout" in there:  # another process has just made the store
+                self._check_layout_file()
+                return
+            foreign = sorted(there - {".staging", "blobs", "lost+found"})
+            if foreign or has_blobs:
                 raise NotALayoutError(
                     f"{self.path} is not an OCI image layout: it has no oci-layout file but {', '.join(foreign[:5]) or 'blobs'}",
                     hint,
