@@ -1,0 +1,174 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registries and sinks in memory: what implements the protocols of ``_oci/protocols.py`` for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
+    DigestMismatchError,
+    NotFoundError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import verified
+from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import Manifest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
+
+from .publish import Item
+
+CHUNK = 1000
+
+Answer = t.Union[BaseException, bytes, t.Callable[[], None]]
+
+
+class FakeRepository:
+    """One repository in memory, as a ``ContentSource``.
+
+    ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by tag. ``reads`` are
+    pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``) and what it asked for. ``script(verb, what, ...)``
+    gives the next answers: an exception is raised, bytes are served, a function is called before the true answer.
+    """
+
+    def __init__(self, name: str = "registry.example/app", patience: int = 5) -> None:
+        self.name = name
+        self.patience = patience
+        self.content: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
+        self.tagged: dict[str, str] = {}
+        self.reads: list[tuple[str, str]] = []
+        self.pauses: list[int] = []
+        self._scripts: dict[tuple[str, str], list[Answer]] = {}
+
+    def __str__(self) -> str:
+        return self.name
+
+    def publish(self, item: Item, *tags: str) -> str:
+        """Hold all of an image or index, point ``tags`` at it and return its digest."""
+        self.content.update(item.blobs())
+        for digest, media_type, raw in item.manifests():
+            self.content[digest] = raw
+            self.media_types[digest] = media_type
+        self.tagged.update(dict.fromkeys(tags, item.digest))
+        return item.digest
+
+    def script(self, verb: str, what: t.Any, *answers: Answer) -> None:
+        """Queue answers for the next reads of ``what``; the true answer follows them."""
+        self._scripts.setdefault((verb, str(what)), []).extend(answers)
+
+    def resolve(self, tag: str) -> Digest:
+        self._asked("resolve", tag)
+        return Digest.parse(self._tagged(tag))
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        scripted = self._asked("manifest", str(identifier))
+        by_digest = isinstance(identifier, Digest)
+        digest = str(identifier) if by_digest else self._tagged(str(identifier))
+        raw = self._bytes(digest) if scripted is None else scripted
+        parsed = Digest.parse(digest)
+        if not parsed.matches(raw):
+            raise DigestMismatchError(f"{self}: {digest}")
+        manifest = Manifest.parse(raw, self.media_types[digest], f"{self}@{digest}")
+        return Descriptor(manifest.media_type, parsed, len(raw)), manifest
+
+    def read_blob(self, descriptor: Descriptor) -> t.Iterator[bytes]:
+        scripted = self._asked("blob", str(descriptor.digest))
+        raw = self._bytes(str(descriptor.digest)) if scripted is None else scripted
+        return iter([raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK)])
+
+    def tags(self) -> list[str]:
+        self._asked("tags", "")
+        return sorted(self.tagged)
+
+    def pause(self, attempt: int) -> bool:
+        self.pauses.append(attempt)
+        return attempt <= self.patience
+
+    def _asked(self, verb: str, what: str) -> bytes | None:
+        self.reads.append((verb, what))
+        queue = self._scripts.get((verb, what))
+        answer = queue.pop(0) if queue else None
+        if isinstance(answer, BaseException):
+            raise answer
+        if callable(answer):
+            answer()
+            return None
+        return answer
+
+    def _tagged(self, tag: str) -> str:
+        if tag not in self.tagged:
+            raise NotFoundError(f"{self}:{tag}: not found")
+        return self.tagged[tag]
+
+    def _bytes(self, digest: str) -> bytes:
+        if digest not in self.content:
+            raise NotFoundError(f"{self}@{digest}: not found")
+        return self.content[digest]
+
+
+class FakeSources:
+    """All repositories of a task; one that nobody has filled is empty."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, FakeRepository] = {}
+        self.warnings: list[str] = []
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> FakeRepository:
+        """The repository with this full name (``registry/repository``), made if it is new."""
+        with self._lock:
+            return self.repositories.setdefault(name, FakeRepository(name))
+
+    def repository(self, reference: Reference) -> FakeRepository:
+        return self[reference.name]
+
+    def publish(self, reference: str, item: Item) -> str:
+        """Hold an image or index under a reference and return its digest."""
+        parsed = Reference.parse(reference)
+        return self[parsed.name].publish(item, *([parsed.tag] if parsed.tag else []))
+
+    @property
+    def reads(self) -> list[tuple[str, str]]:
+        """What all repositories were asked."""
+        return [read for repository in self.repositories.values() for read in repository.reads]
+
+    def forget(self) -> None:
+        """Empty the record of reads."""
+        for repository in self.repositories.values():
+            repository.reads.clear()
+
+    def stats(self) -> dict[str, t.Any]:
+        return {"reads": len(self.reads)}
+
+
+class FakeSink:
+    """A ``ContentSink`` in memory; ``log`` tells what was done, in order."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+        self.names: dict[str, t.Any] = {}
+        self.log: list[tuple[str, str]] = []
+
+    def has(self, descriptor: Descriptor) -> bool:
+        return len(self.content.get(str(descriptor.digest), b"")) == descriptor.size
+
+    def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        self.content[str(descriptor.digest)] = b"".join(verified(chunks, descriptor))
+        self.log.append(("write", str(descriptor.digest)))
+
+    def set_name(self, name: str, target: t.Any, expected: t.Any) -> None:
+        if self.names.get(name) not in (expected, target):
+            raise ConflictError(f"{name} was moved")
+        self.names[name] = target
+        self.log.append(("set_name", name))
+
+
+def blob(data: bytes, media_type: str = "application/octet-stream") -> Descriptor:
+    """The descriptor of some bytes."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return Descriptor(media_type, Digest.parse(digest), len(data))

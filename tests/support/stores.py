@@ -1,0 +1,123 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pull into a store, and judge a store by its bytes alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
+from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+
+from .layout import bad_blobs, blob_path, names, read_manifest
+
+AMD64, ARM64 = "linux/amd64", "linux/arm64"
+
+
+def plan(
+    store: ImageStore,
+    sources: t.Any,
+    *references: str,
+    platforms: Sequence[str] = (AMD64,),
+    policy: str = "always",
+    workers: int = 1,
+    all_tags: bool = False,
+) -> Plan:
+    """The plan of a pull; inside ``store.hold()`` it can be applied."""
+    return plan_pull(
+        [Reference.parse(reference) for reference in references],
+        platforms=[Platform.parse(platform) for platform in platforms],
+        policy=policy,
+        sources=sources,
+        store=store,
+        workers=workers,
+        all_tags=all_tags,
+    )
+
+
+def pull(store: ImageStore, sources: t.Any, *references: str, **options: t.Any) -> dict[str, t.Any]:
+    """Pull, and return the result as a module would."""
+    with store.hold():
+        made = plan(store, sources, *references, **options)
+        for _action in made.apply():
+            pass
+        return made.result()
+
+
+def statuses(result: t.Mapping[str, t.Any]) -> list[str]:
+    """The status of every image of a result."""
+    return [entry["status"] for entry in result["images"]]
+
+
+def whole_tree(directory: Path) -> dict[str, t.Any]:
+    """Every path below a directory, with its mode, time of change and bytes; empty for a missing one."""
+    found: dict[str, t.Any] = {}
+    for path in sorted(directory.rglob("*")):
+        there = path.lstat()
+        data = path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(directory))] = (there.st_mode, there.st_mtime_ns, data)
+    return found
+
+
+def leftovers(store: Path) -> list[str]:
+    """The partial files in a store's staging directory."""
+    staging = store / ".staging"
+    return sorted(path.name for path in staging.glob("part-*"))
+
+
+@contextlib.contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Another umask for a while."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def assert_valid_store(store: Path) -> None:
+    """Every name leads to all that was asked for, and every blob is what its name says.
+
+    A directory that is not there, or that is not made completely yet, is valid as long as it names nothing.
+    """
+    assert bad_blobs(store) == []
+    index = store / "index.json"
+    if not index.exists():
+        assert list(store.glob("blobs/*/*")) == []
+        return
+    assert json.loads((store / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    assert json.loads(index.read_bytes())["schemaVersion"] == 2
+    for name, entry in names(store).items():
+        wanted = entry["annotations"].get("io.lockstep.platforms", "")
+        for digest, size in needed(store, entry, [text for text in wanted.split(",") if text]):
+            path = blob_path(store, digest)
+            assert path.is_file() and path.stat().st_size == size, f"{name} lacks {digest}"
+
+
+def needed(
+    store: Path, entry: dict[str, t.Any], platforms: Sequence[str]
+) -> Iterator[tuple[str, int]]:
+    """Digest and size of all that an entry needs: of an index, the images for exactly these platforms."""
+    yield entry["digest"], entry["size"]
+    manifest = read_manifest(store, entry["digest"])
+    if "manifests" not in manifest:
+        for part in (manifest["config"], *manifest["layers"]):
+            yield part["digest"], part["size"]
+        return
+    for child in manifest["manifests"]:
+        if "platform" not in child or _spelled(child["platform"]) in platforms:
+            yield from needed(store, child, platforms)
+
+
+def _spelled(platform: dict[str, str]) -> str:
+    parts = (platform.get(part) for part in ("os", "architecture", "variant"))
+    return "/".join(part for part in parts if part)

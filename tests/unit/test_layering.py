@@ -1,0 +1,223 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may import whom, and the house measures: read from the source, not from what happens to run."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "plugins"
+UTILS = PLUGINS / "module_utils"
+PREFIX = "ansible_collections.lockstep.images."
+HOME = f"{PREFIX}plugins.module_utils."
+UTIL_FILES = sorted(UTILS.rglob("*.py"))
+MODULE_FILES = sorted((PLUGINS / "modules").glob("*.py"))
+PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
+
+# Part of the house -> the parts it may import beside itself and the standard library.
+MAY_IMPORT = {
+    "_oci": {"_oci"},
+    "_engines": {"_engines", "_oci"},
+    "_plan": {"_oci"},
+    "_operations": {"_operations", "_engines", "_plan", "_oci"},
+    "_ansible": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "modules": {"_ansible", "_operations", "_oci"},
+    "doc_fragments": set(),
+    "action": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "lookup": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "filter": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "plugin_utils": {"plugin_utils", "_ansible", "_operations", "_plan", "_oci", "ansible"},
+}
+
+
+def of_file(path: Path) -> str:
+    return str(path.relative_to(PLUGINS))
+
+
+every_util = pytest.mark.parametrize("path", UTIL_FILES, ids=of_file)
+every_plugin = pytest.mark.parametrize("path", PLUGIN_FILES, ids=of_file)
+every_module = pytest.mark.parametrize("path", MODULE_FILES, ids=of_file)
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports_of(path: Path) -> set[str]:
+    """The full name of every module that a file imports, wherever it does; ``.`` stays for a relative one."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            inner = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {name for name in inner if file_of(name)} or {module}
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    """The file behind a module of the collection."""
+    if not module.startswith(PREFIX):
+        return None
+    path = ROOT.joinpath(*module[len(PREFIX) :].split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def part_of(path: Path) -> str:
+    parts = path.relative_to(PLUGINS).with_suffix("").parts
+    return parts[1] if parts[0] == "module_utils" else parts[0]
+
+
+def target_of(module: str) -> str:
+    """The part of the house a module belongs to, or its top-level package."""
+    path = file_of(module)
+    return part_of(path) if path else module.split(".", maxsplit=1)[0]
+
+
+def is_standard(module: str) -> bool:
+    known = getattr(sys, "stdlib_module_names", None)
+    if known is None:  # Python 3.9 cannot tell; the newer Pythons do
+        return not module.startswith(("ansible", "requests", "urllib3", "yaml", "."))
+    return module in known
+
+
+@every_plugin
+def test_every_file_imports_only_what_its_part_may(path):
+    allowed = MAY_IMPORT[part_of(path)]
+    if path == UTILS / "_oci" / "transport.py":
+        allowed = allowed | {"requests", "urllib3"}
+    wrong = {
+        module
+        for module in imports_of(path)
+        if target_of(module) not in allowed and not is_standard(target_of(module))
+    }
+    assert wrong == set()
+
+
+@every_plugin
+def test_imports_are_absolute_or_ansible_would_not_ship_them(path):
+    assert [module for module in imports_of(path) if module.startswith(".")] == []
+
+
+@every_plugin
+def test_imports_of_the_collection_lead_to_files(path):
+    own = {module for module in imports_of(path) if module.startswith(PREFIX)}
+    assert {module for module in own if file_of(module) is None} == set()
+
+
+def closure_of(path: Path) -> set[Path]:
+    seen: set[Path] = set()
+    todo = [path]
+    while todo:
+        current = todo.pop()
+        if current not in seen:
+            seen.add(current)
+            todo += filter(None, map(file_of, imports_of(current)))
+    return seen
+
+
+def test_the_closure_of_imports_is_found_at_all():
+    assert UTILS / "_oci" / "transport.py" in closure_of(PLUGINS / "modules" / "image_pull.py")
+
+
+def test_image_info_ships_nothing_that_speaks_to_a_registry():
+    shipped = {of_file(path) for path in closure_of(PLUGINS / "modules" / "image_info.py")}
+    network = {"transport", "registry", "authorizer", "challenge", "credentials", "body"}
+    assert shipped & {f"module_utils/_oci/{name}.py" for name in network} == set()
+
+
+def test_requests_is_imported_when_the_first_request_is_made():
+    tree = tree_of(UTILS / "_oci" / "transport.py")
+    early = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try))]
+    names = {alias.name for top in early for node in ast.walk(top) for alias in names_in(node)}
+    assert not {name for name in names if name.split(".")[0] in ("requests", "urllib3")}
+
+
+def names_in(node: ast.AST) -> list[ast.alias]:
+    return node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+
+
+def test_no_package_file_pulls_in_the_rest():
+    assert [path for path in PLUGINS.rglob("__init__.py") if path.read_bytes().strip()] == []
+
+
+def test_check_mode_is_asked_once_in_the_runner():
+    places = [
+        of_file(path)
+        for path in PLUGIN_FILES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr == "check_mode"
+    ]
+    assert places == ["module_utils/_ansible/runner.py"]
+    words = [path for path in UTIL_FILES if re.search(r"\bcheck_mode\b", path.read_text("utf-8"))]
+    assert [of_file(path) for path in words] == places
+
+
+@every_plugin
+def test_nothing_dangerous_is_called(path):
+    text = path.read_text(encoding="utf-8")
+    bad = r"\bextractall\b|shell\s*=\s*True|os\.system|os\.popen|\beval\(|\bexec\(|pickle"
+    assert re.findall(bad, text) == []
+
+
+@every_plugin
+def test_functions_are_at_most_60_lines_long(path):
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(tree_of(path)) if isinstance(node, functions)]
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in nodes}
+    assert {name: lines for name, lines in long.items() if lines > 60} == {}
+
+
+@every_util
+def test_files_are_at_most_400_lines_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@every_module
+def test_modules_have_at_most_60_lines_of_code(path):
+    body = tree_of(path).body
+    documented = [
+        node.end_lineno
+        for node in body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "RETURN"
+    ]
+    lines = path.read_text(encoding="utf-8").splitlines()[documented[0] :]
+    assert len([line for line in lines if line.strip()]) <= 60
+
+
+@every_util
+def test_public_functions_and_classes_have_a_docstring(path):
+    tree = tree_of(path)
+    about = ast.get_docstring(tree) or ""
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    ]
+    drawn = path.name == "errors.py"  # its docstring draws the whole tree
+    bare = [node.name for node in public if not ast.get_docstring(node)]
+    assert about
+    assert [name for name in bare if not (drawn and name in about)] == []
+
+
+@every_util
+def test_private_parts_stay_private(path):
+    """Nobody imports a name with an underscore from a module, only the modules themselves."""
+    taken = [
+        alias.name
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(HOME)
+        for alias in node.names
+        if alias.name.startswith("_")
+    ]
+    assert taken == []
