@@ -125,25 +125,33 @@ def sh(*cmd, **kwargs):
 
 def install(venv, python, *names):
     """Make VENV for PYTHON hold what the requirement files NAMES pin; at once when it does."""
-    files = [REQUIREMENTS / f"{name}.txt" for name in names]
-    want = hashlib.sha256(b"\0".join([os.fsencode(python), *(f.read_bytes() for f in files)]))
-    stamp = venv / f"{'+'.join(names)}.ok"
-    if stamp.exists() and stamp.read_text(encoding="ascii") == want.hexdigest():
-        return
     env = environ(venv, private_home=False)
-    if not (venv / "bin" / "pip").exists() or not (venv / "bin" / "python").exists():
-        shutil.rmtree(venv, ignore_errors=True)
-        # Debian and Ubuntu ship ensurepip apart from venv, and old pips know no --python: a pip that
-        # installs a pip into a folder works everywhere.
-        sh(python, "-m", "venv", "--without-pip", venv, env=env)
-        site = next((venv / "lib").glob("python3.*/site-packages"))
-        pip = [sys.executable, "-m", "pip", "-qq", "install", "--target", site]
-        sh(*pip, "-r", REQUIREMENTS / "pip.txt", env=env)
-        (venv / "bin" / "pip").write_text(f'#!/bin/sh\nexec "{venv}/bin/python" -m pip "$@"\n')
-        (venv / "bin" / "pip").chmod(0o755)
-    pip = [venv / "bin" / "python", "-m", "pip", "-qq", "install"]
-    sh(*pip, *(arg for f in files for arg in ("-r", f)), env=env)
-    stamp.write_text(want.hexdigest(), encoding="ascii")
+    files = []
+    for name in names:
+        files.append(REQUIREMENTS / f"{name}.txt")
+        wanted = b"\0".join([os.fsencode(python), *(path.read_bytes() for path in files)])
+        stamp, wanted = venv / f"{name}.ok", hashlib.sha256(wanted).hexdigest()
+        if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
+            continue
+        if not (venv / "pip.ok").exists() or not (venv / "bin" / "python").exists():
+            _make(venv, python, env)
+        pip = [venv / "bin" / "python", "-m", "pip", "-qq", "install"]
+        sh(*pip, *(arg for path in files for arg in ("-r", path)), env=env)
+        stamp.write_text(wanted, encoding="ascii")
+
+
+def _make(venv, python, env):
+    """Make VENV anew, with a pip.
+
+    Debian and Ubuntu ship ensurepip apart from venv, and old pips know no --python; a pip that
+    installs a pip into a folder works everywhere.
+    """
+    shutil.rmtree(venv, ignore_errors=True)
+    sh(python, "-m", "venv", "--without-pip", venv, env=env)
+    site = next((venv / "lib").glob("python3.*/site-packages"))
+    pip = [sys.executable, "-m", "pip", "-qq", "install", "--target", site]
+    sh(*pip, "-r", REQUIREMENTS / "pip.txt", env=env)
+    (venv / "pip.ok").touch()
 
 
 def prepare(tools=True):

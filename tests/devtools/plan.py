@@ -227,7 +227,7 @@ def artifact(shell):
     strangers += [
         n
         for n in names
-        if re.match(r"docs/contributing|changelogs/fragments|playbooks/(quickstart|inventory|tasks)", n)
+        if re.match(r"docs/contributing|changelogs/fragments|playbooks/.*quickstart", n)
     ]
     if strangers:
         raise PartFailed(f"galaxy.yml must ignore {', '.join(strangers)}")
