@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Descriptors: what we were promised (OCI image-spec v1.1, descriptor.md)."""
 
@@ -7,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     DigestError,
     ManifestError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.headers import printable
 from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -27,6 +27,10 @@ INDEXES = frozenset((OCI_INDEX, DOCKER_LIST))
 MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 
 MAX_SIZE = 2**63 - 1
+
+# RFC 6838 4.2, and parameters behind it.
+_NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?:[ \t]*;[\t -~]*)?")
 
 
 def media_type_of(text: str) -> str:
@@ -54,8 +58,10 @@ class Descriptor:
         if not isinstance(value, dict):
             raise ManifestError(f"{where} is not a JSON object")
         media_type, size = value.get("mediaType"), value.get("size")
-        if not isinstance(media_type, str) or "/" not in media_type:
-            raise ManifestError(f"{where}: mediaType {media_type!r} is not a media type")
+        if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+            raise ManifestError(
+                f"{where}: mediaType {printable(repr(media_type))} is not a media type"
+            )
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:
             raise ManifestError(f"{where}: size is not a number of bytes")
         try:

@@ -1,44 +1,16 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything this library raises on purpose.
+"""Everything this library raises on purpose. ``kind`` is stable, a playbook may test it.
 
-::
+LockstepError
+    InputError      ReferenceError, DigestError, PlatformError, AuthFileError, CredentialHelperError
+    RegistryError   UnreachableError, TlsError, AuthenticationError, DeniedError, NotFoundError, RateLimitError,
+                    RedirectError, ProtocolError
+    ContentError    DigestMismatchError, SizeMismatchError, TruncatedError, ManifestError, UnsupportedError,
+                    NoPlatformError
+    StoreError      NotALayoutError, CorruptStoreError, StoreAccessError, LockedError, ConflictError, NotInStoreError
+    DependencyError
 
-    LockstepError
-    +-- InputError            what the user gave cannot be used
-    |   +-- ReferenceError    a name of an image               invalid-reference
-    |   +-- DigestError       a content address                invalid-digest
-    |   +-- PlatformError     an os/arch[/variant]             invalid-platform
-    |   +-- AuthFileError     a file with credentials          invalid-auth-file
-    |   `-- CredentialHelperError   a helper that failed       credential-helper
-    +-- RegistryError         a registry, or the way to it
-    |   +-- UnreachableError  no answer                        registry-unreachable
-    |   +-- TlsError          no trust                         registry-tls
-    |   +-- AuthenticationError  who are you                   authentication-failed
-    |   +-- DeniedError       you may not                      denied
-    |   +-- NotFoundError     no such name or content          not-found
-    |   +-- RateLimitError    too many requests                rate-limited
-    |   +-- RedirectError     a redirect we do not follow      redirect-refused
-    |   `-- ProtocolError     an answer that makes no sense    registry-protocol
-    +-- ContentError          bytes that are not what was promised
-    |   +-- DigestMismatchError                                digest-mismatch
-    |   +-- SizeMismatchError                                  size-mismatch
-    |   +-- TruncatedError    ended early, stalled, was reset  truncated
-    |   +-- ManifestError     not a valid manifest             invalid-manifest
-    |   +-- UnsupportedError  valid, but not for us            unsupported-content
-    |   `-- NoPlatformError   no such platform in the index    platform-not-found
-    +-- StoreError            the directory on disk
-    |   +-- NotALayoutError   something else lives there       not-a-layout
-    |   +-- CorruptStoreError its files make no sense          store-corrupt
-    |   +-- StoreAccessError  the system refused a call        store-access
-    |   +-- LockedError       somebody holds it too long       store-locked
-    |   +-- ConflictError     a name moved while we worked     store-conflict
-    |   `-- NotInStoreError   wanted with C(pull=never)        not-in-store
-    `-- DependencyError       a Python library is missing      missing-dependency
-
-``kind`` is stable and may be tested by a playbook. A message names the subject first, then what was
-got and what was wanted. No message holds a secret, a query string or a header.
+A message names the subject first, then what was got and what was wanted. It never holds a secret, a query or a header.
 """
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The bytes of one blob, from a source to a sink."""
 
@@ -39,7 +37,7 @@ def copy_blob(descriptor: Descriptor, source: ContentSource, sink: ContentSink) 
         except TruncatedError:
             if not source.pause(attempt):
                 raise
-        except DigestMismatchError:
+        except (DigestMismatchError, SizeMismatchError):
             mismatches += 1
             if mismatches > 1 or not source.pause(attempt):
                 raise

@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Platforms: how they are written, and which entry of an index serves one.
 
@@ -19,6 +17,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     NoPlatformError,
     PlatformError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.headers import printable
 
 if t.TYPE_CHECKING:
     from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
@@ -69,7 +68,9 @@ class Platform:
         parts = text.split("/") if isinstance(text, str) else []
         match = _OS.fullmatch(parts[0]) if parts else None
         if not match or len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts[1:]):
-            raise PlatformError(f"platform {text!r} is not of the form os/architecture[/variant]")
+            raise PlatformError(
+                f"platform {printable(repr(text))} is not of the form os/architecture[/variant]"
+            )
         version = urllib.parse.unquote(match.group("version") or "")
         features = tuple(
             urllib.parse.unquote(f) for f in (match.group("features") or "").split("+") if f
@@ -90,7 +91,7 @@ class Platform:
         if _KNOWN_ARCH.fullmatch(architecture):
             return host.os, [architecture, variant]
         raise PlatformError(
-            f"platform {text!r}: {word!r} is no known operating system or architecture"
+            f"platform {printable(repr(text))} is no known operating system or architecture"
         )
 
     @classmethod
@@ -110,15 +111,12 @@ class Platform:
     def host(cls) -> Platform:
         """The platform of the machine this runs on. The level of an amd64 CPU is never guessed."""
         machine = _host.machine()
-        arm = re.fullmatch(r"armv([5-7]).*", machine)
+        arm = re.match(
+            r"armv([3-8])", machine, re.IGNORECASE
+        )  # a 32-bit kernel on Armv8 says armv8l
         if arm:
             return cls.of(_host.system(), "arm", "v" + arm.group(1))
-        # A 32-bit kernel on an Armv8 CPU says armv8l.
-        return (
-            cls.of(_host.system(), "arm", "v8")
-            if machine.startswith("armv8")
-            else cls.of(_host.system(), machine)
-        )
+        return cls.of(_host.system(), machine)
 
     @property
     def is_unknown(self) -> bool:
@@ -185,7 +183,7 @@ def choose(wanted: Platform, entries: t.Sequence[Descriptor], subject: str) -> D
         return images[0]
     there = sorted({str(entry.platform) for entry in images if entry.platform})
     raise NoPlatformError(
-        f"{subject}: no image for platform {wanted}, there is {', '.join(there) or 'none'}",
+        f"{subject}: no image for platform {wanted}, there is {printable(', '.join(there), 600) or 'none'}",
         platforms=there,
     )
 
@@ -219,7 +217,10 @@ def _arm_levels(variant: str) -> list[tuple[str, str]]:
 
 
 def _arm64_levels(variant: str) -> list[tuple[str, str]]:
-    """An Armv9.x CPU runs Armv8.(x+5) code, and both run 32-bit Armv8 and earlier (compare.go, arm64variant)."""
+    """An Armv9.x CPU runs Armv8.(x+5) code, and both run 32-bit Armv8 and earlier (compare.go, arm64variant).
+
+    Armv8.9 is the last of its line, so that is as far as Armv9.4 and later reach.
+    """
     match = re.fullmatch(r"v([89])(?:\.([0-9]+))?", variant)
     if not match:
         return [("arm64", variant)]
@@ -227,7 +228,7 @@ def _arm64_levels(variant: str) -> list[tuple[str, str]]:
     levels = []
     if major == 9:
         levels = [f"v9.{n}" if n else "v9" for n in range(minor, -1, -1)]
-        minor += 5
+        minor = min(minor + 5, 9)
     levels += [f"v8.{n}" if n else "" for n in range(minor, -1, -1)]
     return [("arm64", level) for level in levels] + _arm_levels("v8")
 

@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names of images, read as Docker reads them (distribution/reference v0.6, normalize.go and regexp.go)."""
 
@@ -29,6 +27,9 @@ _HEX64 = re.compile(r"[a-f0-9]{64}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TRANSPORTS = ("oci:", "oci-archive:", "docker-archive:", "docker-daemon:", "dir:")
 _MAX_NAME = 255
+
+# All that stands before the last "@" which does not lead a digest in.
+_USER = re.compile(r"^.*@(?!sha[0-9]+:[0-9a-fA-F]*$)", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
@@ -85,10 +86,11 @@ class Reference:
     def familiar(self) -> str:
         """The short form Docker shows: ``debian:12`` for ``docker.io/library/debian:12``."""
         text = str(self)
-        for prefix in (f"{DOCKER_HUB}/library/", f"{DOCKER_HUB}/"):
-            if text.startswith(prefix):
-                return text[len(prefix) :]
-        return text
+        if self.registry != DOCKER_HUB:
+            return text
+        namespace, _slash, rest = self.repository.partition("/")
+        official = namespace == "library" and "/" not in rest
+        return text[len(f"{DOCKER_HUB}/library/" if official else f"{DOCKER_HUB}/") :]
 
 
 def parse_registry(text: str) -> str:
@@ -146,9 +148,9 @@ def _cut_digest(text: str) -> tuple[str, Digest | None]:
     rest, at, digest = text.partition("@")
     if not at:
         return text, None
-    if "/" in digest:
+    if re.search("[/@]", digest) or re.search("[?#]", text):
         raise ReferenceError(
-            f"reference {_shown(text)}: credentials are not part of a name",
+            f"reference {_shown(text)}: behind an @ stands a digest, credentials are not part of a name",
             hint="Give them as username and password, or log in with lockstep.images.registry_login.",
         )
     try:
@@ -201,10 +203,12 @@ def _check_repository(registry: str, repository: str, text: str) -> None:
 
 
 def _safe(text: str) -> str:
-    """The text as a message may repeat it: what stands before an ``@`` could be a password."""
-    _head, at, tail = (text or "").rpartition("@")
-    looks_like_digest = re.match(r"[A-Za-z0-9_+.-]*:?[0-9a-fA-F]*$", tail)
-    return text or "" if not at or (looks_like_digest and tail.startswith("sha")) else f"...@{tail}"
+    """The text as a message may repeat it: what stands before an ``@`` or behind a ``?`` could be a secret."""
+    base = re.split("[?#]", text or "", maxsplit=1)[0]
+    query = (text or "")[len(base) :]
+    if "@" in query:
+        return "..."
+    return _USER.sub("...@", base) + (f"{query[0]}..." if query else "")
 
 
 def _shown(value: str) -> str:

@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ImageStore: an OCI image layout on disk (image-spec v1.1, image-layout.md), as a source and a sink.
 

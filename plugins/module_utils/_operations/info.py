@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Info: what a store holds, in the words of ``docker image ls``, ``inspect`` and ``history``."""
 
@@ -7,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
@@ -16,6 +14,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ManifestError,
     NoPlatformError,
     NotFoundError,
+    ReferenceError,
+    UnsupportedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import (
     ImageConfig,
@@ -159,11 +159,12 @@ class _Walk:
                 yield from self._present(manifest, depth - 1)
 
     def _manifest(self, descriptor: Descriptor) -> Manifest | None:
-        return (
-            self._store.manifest(descriptor.digest, descriptor.media_type)
-            if self._store.has(descriptor)
-            else None
-        )
+        if not self._store.has(descriptor):
+            return None
+        try:
+            return self._store.manifest(descriptor.digest, descriptor.media_type)
+        except (ManifestError, UnsupportedError):
+            return None  # a name for something else must not hide all others
 
     def _held(self, descriptor: Descriptor, manifest: Manifest) -> _Held:
         complete = all(self._store.has(blob) for blob in manifest.blobs)
@@ -247,14 +248,19 @@ class _View:
         config = held.config
         value = config.value if config else {}
         names = self._names_of[held.id or ""]
-        digests = {
-            _familiar(f"{one.name.partition('@')[0]}", drop_tag=True)
-            + f"@{one.points_at.target.digest}"
-            for one in names
-        }
+        tags, digests = set(), set()
+        for one in names:
+            reference = _reference(one.name)
+            if reference is None:
+                tags.add(one.name)
+                continue
+            if reference.tag:
+                tags.add(reference.familiar)
+            pinned = replace(reference, tag=None, digest=one.points_at.target.digest)
+            digests.add(pinned.familiar)
         return {
             "Id": held.id,
-            "RepoTags": sorted({_familiar(one.name) for one in names if "@" not in one.name}),
+            "RepoTags": sorted(tags),
             "RepoDigests": sorted(digests),
             "Comment": value.get("comment") or "",
             "Created": value.get("created"),
@@ -306,7 +312,10 @@ def _history(held: _Held) -> list[dict[str, t.Any]]:
     return steps
 
 
-def _familiar(name: str, drop_tag: bool = False) -> str:
-    reference = Reference.parse(name)
-    familiar = reference.familiar
-    return familiar.rpartition(":")[0] if drop_tag else familiar
+def _reference(name: str) -> Reference | None:
+    """A name in the store as the reference it is; None for what another tool calls a name, such as ``latest``."""
+    try:
+        reference = Reference.parse(name)
+    except ReferenceError:
+        return None
+    return reference if str(reference) == name else None

@@ -1,5 +1,3 @@
-# Copyright (c) 2026 lockstep.images contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pull: a store gets the images that registries hold under some names."""
 
@@ -296,6 +294,9 @@ def _expand_tags(
 ) -> list[Reference]:
     if policy == NEVER:
         raise InputError("all_tags asks a registry for its tags, which pull=never forbids")
+    for reference in references:
+        if reference.digest or reference.tag != "latest":  # which is what a name without a tag has
+            raise InputError(f"{reference}: with all_tags a name must have neither tag nor digest")
 
     def expand(reference: Reference) -> list[Reference]:
         return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
