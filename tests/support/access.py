@@ -62,8 +62,8 @@ class Access:
       of repository; who is not in it may do everything he asks for.
     - ``token_lifetime``: seconds. ``token_post``: False or a status: POST is refused with 405 or
       that. ``token_response``: changes the document that is answered.
-    - ``realm``, ``service``: other than this registry's own. ``extra_challenges``: lines before
-      the true one.
+    - ``realm``, ``service``: other than this registry's own; the realm may be a function of the
+      ``Host`` that was asked. ``extra_challenges``: lines before the true one.
     """
 
     auth: Mode = None
@@ -74,7 +74,7 @@ class Access:
     token_lifetime: float = 300.0
     token_post: bool | int = True
     token_response: Callable[[dict[str, Any]], Any] | None = None
-    realm: str | None = None
+    realm: str | Callable[[str], str] | None = None
     service: str | None = None
     extra_challenges: Sequence[str] = ()
 
@@ -109,7 +109,7 @@ class Access:
             error = "insufficient_scope"
         elif "authorization" in call.headers:
             error = "invalid_token"
-        parts = [f'realm="{self.realm or self.url + "/token"}"', f'service="{self._service}"']
+        parts = [f'realm="{self._realm(call)}"', f'service="{self._service}"']
         parts += [f'scope="{needed}"'] if needed else []
         parts += [f'error="{error}"'] if error else []
         return self._challenge(f"Bearer {','.join(parts)}", error or "authentication required")
@@ -228,6 +228,11 @@ class Access:
         with self._lock:
             token = self._tokens.get(value.strip()) if scheme.lower() == "bearer" else None
         return token if token is not None and token.expires > time.monotonic() else None
+
+    def _realm(self, call: Call) -> str:
+        if callable(self.realm):
+            return self.realm(call.headers.get("host", ""))
+        return self.realm or f"{self.url}/token"
 
     @property
     def _service(self) -> str:

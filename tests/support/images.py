@@ -22,7 +22,8 @@ from .bodies import digest_of
 from .publish import push, upload
 
 __all__ = [
-    "CREATED", "Image", "Index", "Layer", "demo_image", "image", "index", "layer", "push", "upload",
+    "CREATED", "Image", "Index", "Layer", "demo_image", "image", "index", "layer", "push",
+    "sample_image", "upload",
 ]  # fmt: skip
 
 CREATED = "2026-01-02T03:04:05Z"
@@ -296,3 +297,35 @@ def demo_image(
         settings = {"config": {"Labels": {"version": version}, "Cmd": [f"/opt/{name}/run"]}}
         members.append(image(parts, platform, settings, docker=docker))
     return index(members, docker=docker, attestations=attestations)
+
+
+def sample_image(
+    name: str, version: str, platforms: Sequence[str] = ("linux/amd64", "linux/arm64/v8")
+) -> Index:
+    """An index of small images that are the same bytes everywhere: their layers are not compressed.
+
+    Each has two layers, and a history of three steps of which the last made none.
+    """
+    members = []
+    for platform in platforms:
+        parts = [
+            layer({f"opt/{name}/platform": f"{platform}\n".encode()}, compression=None),
+            layer({f"opt/{name}/version": f"{version}\n".encode()}, compression=None),
+        ]
+        command = [f"/opt/{name}/run"]
+        steps: list[dict[str, Any]] = [
+            {"created": CREATED, "created_by": f"COPY platform /opt/{name}/", "comment": "sample"},
+            {"created": CREATED, "created_by": f"COPY version /opt/{name}/"},
+            {"created": CREATED, "created_by": f"CMD {to_json(command).decode()}"},
+        ]
+        steps[-1]["empty_layer"] = True
+        settings = {
+            "config": {
+                "Cmd": command,
+                "Env": ["PATH=/usr/bin:/bin"],
+                "Labels": {"version": version},
+            },
+            "history": steps,
+        }
+        members.append(image(parts, platform, settings))
+    return index(members)

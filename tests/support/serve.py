@@ -3,15 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The embedded registry as a background process, for playbooks and for trying things by hand.
 
-    python3 tests/support/serve.py start    --state DIR [--port 0]
+    python3 tests/support/serve.py start    --state DIR [--port 0] [--auth basic] [--name HOST ...]
     python3 tests/support/serve.py fill     --state DIR [--images 3]
     python3 tests/support/serve.py change   --state DIR --image demo/app-1
+    python3 tests/support/serve.py publish  --state DIR --repository a/b --tag 1 [--tag 2] [--version 1]
     python3 tests/support/serve.py requests --state DIR [--since LINE]
     python3 tests/support/serve.py stop     --state DIR
 
 ``DIR`` holds ``address``, ``pid``, ``log``, ``images.json`` and ``requests.jsonl``: one JSON
 object for each request, there before its answer has ended. ``start`` while it runs and ``stop``
 while it does not are no errors. Whether it runs is told by a lock, never by a process number.
+
+With ``--auth``, one may read without a login, and ``demo`` with the password ``demo-password`` may log in;
+with ``--private`` one may not read. With ``--name``, it speaks TLS and is the registries of these names,
+for a client that is given ``HTTPS_PROXY`` as in ``DIR/proxy`` and the authority ``DIR/ca.pem``.
 """
 
 from __future__ import annotations
@@ -23,10 +28,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -39,12 +46,16 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "support"  # pylint: disable=redefined-builtin
 
-from .images import Index, demo_image, upload
+from . import certificates
+from .images import Index, demo_image, sample_image, upload
+from .proxy import ConnectProxy
 from .record import Request
 from .registry import Registry
 
 PATIENCE = 30.0
 TAG = "1.0"
+USER, PASSWORD = "demo", "demo-password"
+HUB, HUB_TOKENS = "registry-1.docker.io", "auth.docker.io"
 
 
 class ServeError(Exception):
@@ -60,6 +71,8 @@ class State:
         self.pid_file = self.directory / "pid"
         self.requests_file = self.directory / "requests.jsonl"
         self.images_file = self.directory / "images.json"
+        self.authority_file = self.directory / "ca.pem"
+        self.proxy_file = self.directory / "proxy"
 
     @contextlib.contextmanager
     def owned(self, kind: int = fcntl.LOCK_EX) -> Iterator[bool]:
@@ -99,7 +112,12 @@ class State:
         os.replace(staged, path)
 
 
-def run(state: State, port: int) -> None:
+def realm(host: str) -> str:
+    """Where a registry sends its clients for tokens: Docker Hub to a host of its own."""
+    return f"https://{HUB_TOKENS if host.partition(':')[0] == HUB else host}/token"
+
+
+def run(state: State, given: argparse.Namespace) -> None:
     """Serve in the foreground until a signal comes."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,20 +132,38 @@ def run(state: State, port: int) -> None:
             record.flush()
 
         state.images_file.unlink(missing_ok=True)
-        registry = stack.enter_context(Registry(port=port, on_request=note))
+        options: dict[str, Any] = {"port": given.port, "auth": given.auth, "on_request": note}
+        if given.auth:
+            options.update(users={USER: PASSWORD}, anonymous_pull=not given.private)
+        if given.name:
+            authority = certificates.authority()
+            hosts = (*given.name, HUB_TOKENS, "127.0.0.1")
+            options.update(tls=authority.issue("names", hosts=hosts), realm=realm)
+            state.write(state.authority_file, authority.certificate.read_text(encoding="ascii"))
+        registry = stack.enter_context(Registry(**options))
+        if given.name:
+            proxy = stack.enter_context(ConnectProxy(("127.0.0.1", registry.port), hosts))
+            state.write(state.proxy_file, f"{proxy.url}\n")
         state.write(state.pid_file, f"{os.getpid()}\n")
         state.write(state.address_file, f"{registry.address}\n")
         stop.wait()
 
 
-def start(state: State, port: int) -> None:
+def start(state: State, given: argparse.Namespace) -> None:
     """Start a registry that outlives this process and print its address once it answers."""
     state.directory.mkdir(parents=True, exist_ok=True)
     if not state.running():
-        for stale in (state.address_file, state.pid_file):
+        for stale in (
+            state.address_file,
+            state.pid_file,
+            state.authority_file,
+            state.proxy_file,
+        ):
             stale.unlink(missing_ok=True)
         command = [sys.executable, os.path.abspath(__file__), "run"]
-        command += ["--state", str(state.directory), "--port", str(port)]
+        command += ["--state", str(state.directory), "--port", str(given.port)]
+        command += ["--auth", given.auth] * bool(given.auth) + ["--private"] * given.private
+        command += [f"--name={name}" for name in given.name]
         with (state.directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -142,9 +178,29 @@ def start(state: State, port: int) -> None:
             text = (state.directory / "log").read_text(encoding="utf-8", errors="replace")
             raise ServeError(f"the registry did not start: {text.strip()[-300:]}")
     address = state.address()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.open(f"http://{address}/v2/", timeout=PATIENCE).close()
+    if state.authority_file.exists():
+        host, _dummy, number = address.rpartition(":")
+        socket.create_connection((host, int(number)), PATIENCE).close()
+    else:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with contextlib.suppress(urllib.error.HTTPError):  # that, too, is an answer
+            opener.open(f"http://{address}/v2/", timeout=PATIENCE).close()
     print(address)
+
+
+def _push(state: State, repository: str, item: Index, *tags: str) -> str:
+    """Upload an image in the way that the registry wants it; return its address."""
+    address, tls = state.address(), state.authority_file.exists()
+    upload(
+        f"{'https' if tls else 'http'}://{address}",
+        repository,
+        item,
+        *tags,
+        username=USER,
+        password=PASSWORD,
+        cafile=str(state.authority_file) if tls else None,
+    )
+    return address
 
 
 def _demo(repository: str, revision: int) -> Index:
@@ -161,7 +217,7 @@ def fill(state: State, images: int) -> None:
     for number in range(1, images + 1):
         repository = f"demo/app-{number}"
         known.setdefault(repository, 0)
-        upload(f"http://{address}", repository, _demo(repository, known[repository]), TAG)
+        _push(state, repository, _demo(repository, known[repository]), TAG)
         names.append(f"{address}/{repository}:{TAG}")
     state.write(state.images_file, json.dumps(known, sort_keys=True))
     print(json.dumps(names))
@@ -169,16 +225,23 @@ def fill(state: State, images: int) -> None:
 
 def change(state: State, repository: str) -> None:
     """Push another version under the same tag; print the one layer that changed by platform."""
-    address = state.address()
     known = state.images()
+    address = state.address()
     if repository not in known:
         raise ServeError(f"{repository} is not one of the images: {', '.join(sorted(known))}")
     before = _demo(repository, known[repository])
     known[repository] += 1
     after = _demo(repository, known[repository])
-    upload(f"http://{address}", repository, after, TAG)
+    _push(state, repository, after, TAG)
     state.write(state.images_file, json.dumps(known, sort_keys=True))
     print(json.dumps({"name": f"{address}/{repository}:{TAG}", **_difference(before, after)}))
+
+
+def publish(state: State, repository: str, tags: Sequence[str], version: str) -> None:
+    """Push an image whose digest depends on nothing but its repository and version; print the digest."""
+    item = sample_image(repository.rpartition("/")[2], version)
+    _push(state, repository, item, *tags)
+    print(item.digest)
 
 
 def _difference(before: Index, after: Index) -> dict[str, Any]:
@@ -247,15 +310,22 @@ def _wait(condition: Any) -> bool:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The embedded registry as a background process.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("start", "run", "fill", "change", "requests", "stop"):
+    for name in ("start", "run", "fill", "change", "publish", "requests", "stop"):
         command = commands.add_parser(name)
         command.add_argument("--state", required=True, help="directory of its files")
         if name in ("start", "run"):
             command.add_argument("--port", type=int, default=0, help="0: any free one")
+            command.add_argument("--auth", choices=["basic", "bearer"], help="logins are possible")
+            command.add_argument("--private", action="store_true", help="and needed to read")
+            command.add_argument("--name", action="append", default=[], help="be this registry")
         elif name == "fill":
             command.add_argument("--images", type=int, default=3, help="how many")
         elif name == "change":
             command.add_argument("--image", required=True, help="repository, as demo/app-1")
+        elif name == "publish":
+            command.add_argument("--repository", required=True, help="as library/debian")
+            command.add_argument("--tag", action="append", required=True, help="one of its tags")
+            command.add_argument("--version", default="1", help="what its last layer holds")
         elif name == "requests":
             command.add_argument("--since", type=int, default=0, help="lines to leave out")
     return parser.parse_args(arguments)
@@ -266,10 +336,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
     state = State(given.state)
     options = {
-        "start": lambda: start(state, given.port),
-        "run": lambda: run(state, given.port),
+        "start": lambda: start(state, given),
+        "run": lambda: run(state, given),
         "fill": lambda: fill(state, given.images),
         "change": lambda: change(state, given.image),
+        "publish": lambda: publish(state, given.repository, given.tag, given.version),
         "requests": lambda: requests(state, given.since),
         "stop": lambda: stop(state),
     }

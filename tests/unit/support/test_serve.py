@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
-from ansible_collections.lockstep.images.tests.support import serve
+from ansible_collections.lockstep.images.tests.support import certificates, images, serve
 from ansible_collections.lockstep.images.tests.support.client import call
 
 
@@ -78,3 +81,37 @@ def test_it_runs_as_a_script():
         [sys.executable, serve.__file__, "--help"], check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_is_the_registries_of_other_names(command):
+    if not certificates.available():
+        pytest.skip("no certificates can be made here")
+    command("start", "--auth", "bearer", "--name", "registry-1.docker.io", "--name", "r.example")
+    digest = command("publish", "--repository", "library/debian", "--tag", "12", "--tag", "latest")
+    proxy = (command.state / "proxy").read_text().strip()
+    trust = ssl.create_default_context(cafile=str(command.state / "ca.pem"))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({"https": proxy}), urllib.request.HTTPSHandler(context=trust)
+    )
+    hub = "https://registry-1.docker.io/v2/library/debian/manifests/12"
+    for url, realm in (
+        (hub, "https://auth.docker.io/token"),
+        ("https://r.example:5000/v2/", "https://r.example:5000/token"),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            opener.open(url)
+        assert f'realm="{realm}"' in refused.value.headers["WWW-Authenticate"]
+    scope = "?service=x&scope=repository:library/debian:pull"
+    with opener.open(f"https://auth.docker.io/token{scope}") as answer:
+        token = json.loads(answer.read())["token"]
+    request = urllib.request.Request(hub, headers={"Authorization": f"Bearer {token}"})
+    with opener.open(request) as answer:
+        assert answer.headers["Docker-Content-Digest"] == digest.strip()
+    with pytest.raises(OSError, match="403"):
+        opener.open("https://elsewhere.example/")
+
+
+def test_a_sample_is_the_same_everywhere():
+    assert images.sample_image("debian", "12").digest == (
+        "sha256:9b4ac1a4395e7d89935539d2a1058933699420f72746d872e3a45709d923dd19"
+    )
