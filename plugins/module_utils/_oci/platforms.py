@@ -111,9 +111,8 @@ class Platform:
     def host(cls) -> Platform:
         """The platform of the machine this runs on. The level of an amd64 CPU is never guessed."""
         machine = _host.machine()
-        arm = re.match(
-            r"armv([3-8])", machine, re.IGNORECASE
-        )  # a 32-bit kernel on Armv8 says armv8l
+        # A 32-bit kernel on an Armv8 CPU says armv8l.
+        arm = re.match(r"armv([3-8])", machine, re.IGNORECASE)
         if arm:
             return cls.of(_host.system(), "arm", "v" + arm.group(1))
         return cls.of(_host.system(), machine)
