@@ -9,7 +9,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import (
+    Descriptor,
+    media_type_of,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ManifestError,
@@ -72,7 +75,9 @@ def walk(
         path, image = _descend(root, top, platform, read, subject)
         images.append(image)
         for descriptor, manifest in path:
-            known = manifests.setdefault(descriptor.digest, (descriptor, manifest))
+            # Out and in again: an index that two platforms share comes after the children of both.
+            known = manifests.pop(descriptor.digest, (descriptor, manifest))
+            manifests[descriptor.digest] = known
             if known[0].size != descriptor.size:
                 raise ManifestError(f"{subject}: {descriptor.digest} is listed with two sizes")
     manifests[root.digest] = (root, top)
@@ -89,7 +94,7 @@ def _descend(
         chosen = choose(platform, current.children, subject)
         if not (chosen.is_index or chosen.is_manifest):
             raise UnsupportedError(
-                f"{subject}: the entry for {platform} has the media type {chosen.media_type},"
+                f"{subject}: the entry for {platform} has the media type {media_type_of(chosen.media_type)},"
                 " which is no image manifest or index"
             )
         manifest = read(chosen)

@@ -23,6 +23,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ManifestError,
     UnsupportedError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.headers import printable
 from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
 
 # What containerd, c/image and oras accept; the specification asks for at least 4 MB.
@@ -86,6 +87,8 @@ class Manifest:
             else None
         )
         artifact_type = value.get("artifactType", "")
+        if not isinstance(artifact_type, str):
+            raise ManifestError(f"{where}: artifactType is not a string")
         if media_type in INDEXES:
             children = _descriptors(value, "manifests", where)
             return cls(media_type, raw, children, subject=subject, artifact_type=artifact_type)
@@ -149,7 +152,7 @@ def _check_schema_version(value: dict[str, t.Any], where: str) -> None:
     if (version == 1 and not isinstance(version, bool)) or str(declared).startswith(_SCHEMA1):
         raise _schema1(where)
     if isinstance(version, bool) or version != 2 or not isinstance(version, int):
-        raise ManifestError(f"{where}: schemaVersion is {version!r}, not 2")
+        raise ManifestError(f"{where}: schemaVersion is {printable(repr(version))}, not 2")
 
 
 def _schema1(where: str) -> UnsupportedError:
@@ -163,7 +166,7 @@ def _media_type(value: dict[str, t.Any], content_type: str, where: str) -> str:
     """One answer from header, body and structure; a conflict is an attack or a bug (GHSA-77vh-xpmg-72qh)."""
     if "manifests" in value and ("layers" in value or "config" in value):
         raise ManifestError(f"{where} has the fields of both an index and an image manifest")
-    structure = "index" if "manifests" in value else "manifest"
+    structure = "index" if "manifests" in value else "image manifest"
     known = INDEXES | MANIFESTS
     outer = media_type_of(content_type)
     if outer.startswith(_SCHEMA1):
@@ -174,7 +177,7 @@ def _media_type(value: dict[str, t.Any], content_type: str, where: str) -> str:
     inner = media_type_of(declared or "")
     if inner and inner not in known:
         raise UnsupportedError(
-            f"{where} has the media type {declared}, which is no image manifest or index"
+            f"{where} has the media type {printable(inner)}, which is no image manifest or index"
         )
     if outer in known and inner and inner != outer:
         raise ManifestError(f"{where} is called {outer} outside and {inner} inside")
