@@ -1,0 +1,72 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables of cases under ``tests/unit/data``, and what every error of the library has to be."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import LockstepError
+
+DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
+
+Case = Mapping[str, Any]
+
+
+@functools.cache
+def _file(name: str) -> dict[str, Any]:
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def attached(name: str, key: str) -> Any:
+    """What a file of tables holds beside them."""
+    return _file(name)[key]
+
+
+def table(name: str, key: str) -> list[Case]:
+    """The cases of one table."""
+    return _file(name)["tables"][key]["cases"]
+
+
+def short(text: str) -> str:
+    """A text as the id of a test."""
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-12:]} ({len(text)})"
+
+
+def params(cases: Iterable[Case], key: str) -> list[Any]:
+    """Cases for ``parametrize``; the id is the field ``key``."""
+    return [pytest.param(case, id=short(str(case[key])) or "empty") for case in cases]
+
+
+def secret_forms(*secrets: str) -> list[str]:
+    """Each secret as it is, as JSON writes it, and in base64, where every shift of its bytes looks different."""
+    forms = []
+    for secret in secrets:
+        raw = secret.encode("utf-8")
+        shifted = (
+            base64.b64encode(b"\0" * shift + raw).decode("ascii")[shift and 4 :].rstrip("=")[:-1]
+            for shift in range(3)
+        )
+        forms += [secret, json.dumps(secret)[1:-1], *shifted]
+    return [form for form in forms if len(form) > 3]
+
+
+def assert_tells(
+    error: LockstepError, kind: str, *subjects: str, never: Iterable[str] = ()
+) -> None:
+    """An error is one printable line of bounded length, has its kind, names ``subjects`` and no secret."""
+    text = str(error)
+    assert error.kind == kind == error.as_result()["kind"]
+    assert text.isprintable() and 0 < len(text) <= 1000, repr(text[:200])
+    for subject in subjects:
+        assert subject in text
+    shown = json.dumps([text, error.hint, error.as_result()])
+    for form in secret_forms(*never):
+        assert form not in shown
