@@ -155,7 +155,8 @@ class FakeSink:
         self.log: list[tuple[str, str]] = []
 
     def has(self, descriptor: Descriptor) -> bool:
-        return len(self.content.get(str(descriptor.digest), b"")) == descriptor.size
+        content = self.content.get(str(descriptor.digest))
+        return content is not None and len(content) == descriptor.size
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
         self.content[str(descriptor.digest)] = b"".join(verified(chunks, descriptor))

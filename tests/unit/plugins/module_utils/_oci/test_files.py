@@ -396,9 +396,9 @@ def test_no_descriptor_is_left_open(place, monkeypatch):
     """S031: neither by success nor by failure."""
     before = os.listdir("/proc/self/fd")
     write(place)
-    with files.locked(str(place / "lock"), exclusive=True, timeout=0):
-        with pytest.raises(LockedError):
-            take(place / "lock")
+    lock = str(place / "lock")
+    with files.locked(lock, exclusive=True, timeout=0), pytest.raises(LockedError):
+        take(lock)
     with pytest.raises(StoreAccessError):
         files.read_file(str(place), 1)
     refuse(monkeypatch, "fsync", errno.EIO)

@@ -1,0 +1,672 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pull, through the protocols: five properties, the policies, and what heals."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
+    DigestMismatchError,
+    InputError,
+    ManifestError,
+    NoPlatformError,
+    NotFoundError,
+    NotInStoreError,
+    StoreAccessError,
+    TruncatedError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._plan import FetchBlob, SetName
+from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
+from ansible_collections.lockstep.images.tests.support.images import (
+    Image,
+    demo_image,
+    image,
+    index,
+    layer,
+    to_json,
+)
+from ansible_collections.lockstep.images.tests.support.layout import blob_path, tree
+from ansible_collections.lockstep.images.tests.support.stores import (
+    AMD64,
+    ARM64,
+    assert_valid_store,
+    plan,
+    pull,
+    statuses,
+    umask,
+    whole_tree,
+)
+
+APP, WEB, TOOL = "registry.example/app:1", "registry.example/web:1", "other.example/tool:1"
+
+
+def small(text, platform=AMD64, **more):
+    """An image of one layer."""
+    return image([layer({"file": text.encode() * 600})], platform, **more)
+
+
+FAMILY = demo_image("app", "1", layers=2, size=2500)
+NEXT = demo_image("app", "2", layers=2, size=2500)
+ALONE = small("alone")
+
+
+@pytest.fixture(name="sources")
+def fixture_sources():
+    """An index of two platforms, an index with attestations and an image that is none of these."""
+    sources = FakeSources()
+    sources.publish(APP, FAMILY)
+    sources.publish(WEB, demo_image("web", "1", layers=2, size=2500, attestations=True))
+    sources.publish(TOOL, ALONE)
+    return sources
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture(name="store")
+def fixture_store(path):
+    return ImageStore(str(path), lock_timeout=5)
+
+
+def summaries(actions):
+    return [action.summary() for action in actions]
+
+
+def facts(result):
+    """All of a result but what reading has cost."""
+    return {key: value for key, value in result.items() if key != "stats"}
+
+
+def spoil(store, digest, how="flip"):
+    place = Path(store.blob_path(Digest.parse(digest)))
+    data = place.read_bytes()
+    changed = {"flip": data[:-1] + bytes([data[-1] ^ 1]), "cut": data[:-1], "longer": data + b"x"}
+    place.write_bytes(changed.get(how, b""))
+    if how == "gone":
+        place.unlink()
+
+
+# -- the five properties
+
+STATES = {
+    "no store": [],
+    "a store with another image": [TOOL],
+    "a store with all of it": [APP, WEB, TOOL],
+}
+every_state = pytest.mark.parametrize("there", STATES.values(), ids=STATES)
+
+
+@every_state
+def test_planning_writes_nothing_and_reads_no_layer(path, store, sources, there):
+    if there:
+        pull(store, sources, *there)
+    before = whole_tree(path)
+    sources.forget()
+    with store.hold():
+        plan(store, sources, APP, WEB, TOOL, platforms=[AMD64, ARM64]).result()
+    assert whole_tree(path) == before
+    layers = {one.digest for member in (*FAMILY.images, ALONE) for one in member.layers}
+    assert not {what for verb, what in sources.reads if verb == "blob"} & layers
+
+
+@every_state
+def test_applied_and_planned_again_a_plan_is_empty(path, store, sources, there):
+    if there:
+        pull(store, sources, *there)
+    pull(store, sources, APP, WEB, TOOL)
+    before = whole_tree(path)
+    again = pull(store, sources, APP, WEB, TOOL)
+    assert (again["changed"], again["actions"]) == (False, [])
+    assert set(statuses(again)) == {"up_to_date"}
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert whole_tree(path) == before
+
+
+def test_names_come_last_and_children_first(store, sources):
+    with store.hold():
+        made = plan(store, sources, APP, WEB, platforms=[AMD64, ARM64])
+    kinds = [isinstance(action, SetName) for action in made.actions]
+    assert kinds == sorted(kinds)
+    digests = [action.descriptor.digest for action in made.content]
+    assert len(digests) == len(set(digests))
+    stored = [str(digest) for digest in digests]
+    assert all(stored.index(one.digest) < stored.index(FAMILY.digest) for one in FAMILY.images)
+
+
+def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_what_is_left(
+    tmp_path, sources
+):
+    with ImageStore(str(tmp_path / "none")).hold() as store:
+        wanted = summaries(plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64]).actions)
+    assert len(wanted) > 10
+    for number in range(len(wanted) + 1):
+        path = tmp_path / str(number)
+        store = ImageStore(str(path))
+        with store.hold():
+            applying = plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64]).apply()
+            assert len(list(itertools.islice(applying, number))) == number
+        assert_valid_store(path)
+        with store.hold():
+            rest = plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64])
+            assert sorted(map(str, summaries(rest.actions))) == sorted(map(str, wanted[number:]))
+            list(rest.apply())
+    complete = tree(tmp_path / "0")
+    assert all(tree(tmp_path / str(number)) == complete for number in range(len(wanted) + 1))
+
+
+@every_state
+@pytest.mark.parametrize("policy", ["always", "missing"])
+def test_check_mode_tells_every_fact_of_the_real_run(store, sources, there, policy):
+    if there:
+        pull(store, sources, *there)
+    options = {"platforms": [AMD64, ARM64], "policy": policy, "workers": 3}
+    with store.hold():
+        checked = plan(store, sources, APP, WEB, TOOL, **options).result()
+    real = pull(store, sources, APP, WEB, TOOL, **options)
+    assert facts(checked) == facts(real)
+    assert checked["stats"]["bytes_to_fetch"] == real["stats"]["bytes_to_fetch"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7], ids="{} workers".format)
+@pytest.mark.parametrize("mask", [0o000, 0o077], ids="umask {:03o}".format)
+def test_order_workers_and_umask_leave_no_trace(tmp_path, sources, workers, mask):
+    pull(ImageStore(str(tmp_path / "first")), sources, APP, WEB, TOOL)
+    wanted = tree(tmp_path / "first")
+    for number, order in enumerate(itertools.permutations([APP, WEB, TOOL])):
+        path = tmp_path / str(number)
+        with umask(mask):
+            if number % 2:
+                pull(ImageStore(str(path)), sources, *order, workers=workers)
+            else:
+                for name in order:
+                    pull(ImageStore(str(path)), sources, name, workers=workers)
+        assert tree(path) == wanted
+        assert {place.stat().st_mode & 0o777 for place in path.rglob("*")} == {0o644, 0o755}
+
+
+# -- what a pull leaves in the store
+
+
+def test_every_byte_of_a_manifest_is_the_registrys(path, store, sources):
+    docker = demo_image("docker", "1", docker=True, size=100)
+    sources.publish("registry.example/docker:1", docker)
+    result = pull(store, sources, "registry.example/docker:1")
+    assert blob_path(path, docker.digest).read_bytes() == docker.raw
+    entry = json.loads((path / "index.json").read_bytes())["manifests"][0]
+    assert (entry["mediaType"], entry["size"]) == (docker.media_type, len(docker.raw))
+    assert result["images"][0]["digest"] == docker.digest
+
+
+def test_of_an_index_only_the_wanted_platforms_content_is_stored(path, store, sources):
+    pull(store, sources, APP, platforms=[ARM64])
+    member = FAMILY.for_platform(ARM64)
+    wanted = {FAMILY.digest, member.digest, *(digest for digest, _data in member.blobs())}
+    assert {f"sha256:{place.name}" for place in path.glob("blobs/sha256/*")} == wanted
+    entry = json.loads((path / "index.json").read_bytes())["manifests"][0]
+    assert entry["annotations"]["io.lockstep.platforms"] == ARM64
+
+
+def test_attestations_are_never_pulled(path, store, sources):
+    """M022"""
+    pull(store, sources, WEB, platforms=[AMD64, ARM64])
+    family = demo_image("web", "1", layers=2, size=2500, attestations=True)
+    proofs = [one for one in family.images if one.platform.get("os") == "unknown"]
+    assert len(proofs) == 2
+    assert not [one for one in proofs if blob_path(path, one.digest).exists()]
+
+
+def test_an_index_in_an_index_is_followed(path, store, sources):
+    """M023"""
+    nested = index([index([small("deep")])])
+    sources.publish("registry.example/nested:1", nested)
+    result = pull(store, sources, "registry.example/nested:1")
+    assert [entry["digest"] for entry in result["images"]] == [nested.digest]
+    assert blob_path(path, nested.images[0].digest).read_bytes() == nested.images[0].raw
+    assert_valid_store(path)
+    assert not pull(store, sources, "registry.example/nested:1")["changed"]
+
+
+def test_an_artifact_has_no_platform_and_is_pulled_as_it_is(path, store, sources):
+    """M028"""
+    chart = layer({"Chart.yaml": b"name: x"}, media_type="application/vnd.cncf.helm.chart.content")
+    raw_config = b"not even JSON"
+    view = image([chart], platform="", artifactType="x/y").view
+    view["config"] = dict(blob(raw_config, "application/vnd.cncf.helm.config.v1+json").as_json())
+    raw = to_json(view)
+    artifact = Image(raw, view["mediaType"], str(blob(raw).digest), raw_config, (chart,))
+    sources.publish("registry.example/chart:1", artifact)
+    result = pull(store, sources, "registry.example/chart:1")
+    assert result["images"][0]["platform"] is None
+    assert result["images"][0]["id"] == str(blob(raw_config).digest)
+    assert_valid_store(path)
+    assert not pull(store, sources, "registry.example/chart:1")["changed"]
+
+
+def test_what_images_share_is_fetched_once(store, sources):
+    base = layer({"base": b"b" * 5000})
+    for name in ("a", "b", "c"):
+        member = image([base, layer({name: name.encode()})])
+        sources.publish(f"registry.example/{name}:1", member)
+    names = [f"registry.example/{name}:1" for name in "abc"]
+    result = pull(store, sources, *names, workers=3)
+    fetched = [act["digest"] for act in result["actions"] if act["action"] == "fetch_blob"]
+    assert fetched.count(base.digest) == 1
+    assert sources.reads.count(("blob", base.digest)) == 1
+
+
+def test_the_result_tells_of_every_image_and_platform(store, sources):
+    result = pull(store, sources, APP, TOOL, platforms=[ARM64, AMD64])
+    shown = [(entry["name"], entry["platform"]) for entry in result["images"]]
+    assert shown == [(APP, ARM64), (APP, AMD64), (TOOL, AMD64)]
+    member, entry = FAMILY.for_platform(ARM64), result["images"][0]
+    assert entry == {
+        "name": APP,
+        "digest": FAMILY.digest,
+        "id": member.config_digest,
+        "platform": ARM64,
+        "size": member.size,
+        "status": "downloaded",
+        "layers": [
+            {"digest": one.digest, "media_type": one.media_type, "size": len(one.blob)}
+            for one in member.layers
+        ],
+    }
+    assert result["diff"]["after"] == {
+        APP: f"{FAMILY.digest} ({AMD64}, {ARM64})",
+        TOOL: ALONE.digest,
+    }
+
+
+def test_bytes_to_fetch_are_those_of_the_blobs_that_are_missing(store, sources):
+    result = pull(store, sources, TOOL)
+    assert result["stats"]["bytes_to_fetch"] == len(ALONE.layers[0].blob)
+    assert pull(store, sources, TOOL)["stats"]["bytes_to_fetch"] == 0
+
+
+# -- what is asked
+
+
+def test_a_tag_that_has_not_moved_costs_one_question(store, sources):
+    pull(store, sources, APP)
+    sources.forget()
+    pull(store, sources, APP)
+    assert sources.reads == [("resolve", "1")]
+
+
+@pytest.mark.parametrize("policy", ["always", "missing", "never"])
+@pytest.mark.parametrize(
+    "name", [f"registry.example/app@{FAMILY.digest}", f"{APP}@{FAMILY.digest}"]
+)
+def test_a_digest_that_is_complete_is_never_asked_for(store, sources, policy, name):
+    pull(store, sources, name)
+    sources.forget()
+    assert not pull(store, sources, name, policy=policy)["changed"]
+    assert sources.reads == []
+
+
+def test_a_digest_beside_a_tag_decides_and_the_tag_is_the_name(store, sources):
+    sources.publish(APP, NEXT)
+    result = pull(store, sources, f"{APP}@{FAMILY.digest}")
+    assert list(store.names()) == [APP]
+    assert result["images"][0]["digest"] == FAMILY.digest
+    assert ("resolve", "1") not in sources.reads
+
+
+def test_a_new_pin_moves_the_name(store, sources):
+    sources.publish(APP, NEXT)
+    pull(store, sources, f"{APP}@{FAMILY.digest}")
+    assert statuses(pull(store, sources, f"{APP}@{NEXT.digest}")) == ["updated"]
+    assert str(store.names()[APP].target.digest) == NEXT.digest
+
+
+def test_content_that_another_name_brought_is_not_read_again(store, sources):
+    pull(store, sources, APP)
+    sources.publish("registry.example/app:same", FAMILY)
+    sources.forget()
+    result = pull(store, sources, "registry.example/app:same")
+    assert [action["action"] for action in result["actions"]] == ["set_name"]
+    assert statuses(result) == ["downloaded"]
+    assert sources.reads == [("resolve", "same")]
+
+
+@pytest.mark.parametrize("pins", [(FAMILY, NEXT), (None, FAMILY)], ids=["two", "one and none"])
+def test_one_name_with_two_meanings_in_one_task_is_an_error(path, store, sources, pins):
+    names = [f"{APP}@{pin.digest}" if pin else APP for pin in pins]
+    with pytest.raises(InputError, match="is asked for twice") as caught:
+        pull(store, sources, *names)
+    assert all(name in str(caught.value) for name in names)
+    assert not path.exists()
+
+
+def test_one_name_in_two_spellings_is_one(store, sources):
+    sources.publish("docker.io/library/app:latest", ALONE)
+    names = ["app", "library/app:latest", "docker.io/app"]
+    result = pull(store, sources, *names)
+    assert [entry["name"] for entry in result["images"]] == ["docker.io/library/app:latest"]
+
+
+# -- policies
+
+
+def test_missing_leaves_a_name_where_it_is_and_asks_nothing(store, sources):
+    pull(store, sources, APP)
+    sources.publish(APP, NEXT)
+    sources.forget()
+    result = pull(store, sources, APP, WEB, policy="missing")
+    assert statuses(result) == ["up_to_date", "downloaded"]
+    assert result["images"][0]["digest"] == FAMILY.digest
+    assert sources["registry.example/app"].reads == []
+
+
+def test_missing_completes_what_a_name_points_at(path, store, sources):
+    pull(store, sources, APP)
+    sources.publish(APP, NEXT)
+    spoil(store, FAMILY.for_platform(AMD64).layers[0].digest, "gone")
+    result = pull(store, sources, APP, policy="missing")
+    assert result["images"][0]["digest"] == FAMILY.digest
+    assert ("resolve", "1") not in sources.reads[-1:]
+    assert_valid_store(path)
+
+
+def test_missing_brings_another_platform_of_the_same_digest(store, sources):
+    pull(store, sources, APP)
+    sources.publish(APP, NEXT)
+    pull(store, sources, APP, policy="missing", platforms=[ARM64])
+    name = store.names()[APP]
+    assert (str(name.target.digest), name.platforms) == (FAMILY.digest, (AMD64, ARM64))
+
+
+def test_never_asks_nothing(store, sources):
+    pull(store, sources, APP, TOOL)
+    sources.forget()
+    assert statuses(pull(store, sources, APP, TOOL, policy="never")) == ["up_to_date"] * 2
+    assert sources.reads == []
+
+
+@pytest.mark.parametrize("what", ["name", "index", "manifest", "config", "layer", "platform"])
+def test_never_names_what_is_not_there(path, store, sources, what):
+    member = FAMILY.for_platform(AMD64)
+    if what != "name":
+        pull(store, sources, APP)
+    lost = {
+        "index": FAMILY.digest,
+        "manifest": member.digest,
+        "config": member.config_digest,
+        "layer": member.layers[0].digest,
+    }.get(what)
+    if lost:
+        spoil(store, lost, "gone")
+    before = whole_tree(path)
+    wanted = [ARM64] if what == "platform" else [AMD64]
+    with pytest.raises(NotInStoreError) as caught:
+        pull(store, sources, APP, policy="never", platforms=wanted)
+    assert APP in str(caught.value)
+    assert what in ("name", "index", "platform") or lost in str(caught.value)
+    assert whole_tree(path) == before
+
+
+def test_all_tags_brings_every_tag(store, sources):
+    sources.publish("registry.example/app:2", NEXT)
+    result = pull(store, sources, "registry.example/app", all_tags=True)
+    assert list(store.names()) == ["registry.example/app:1", "registry.example/app:2"]
+    assert [entry["name"] for entry in result["images"]] == list(store.names())
+    sources.forget()
+    assert not pull(store, sources, "registry.example/app", all_tags=True)["changed"]
+    assert sources.reads == [("tags", ""), ("resolve", "1"), ("resolve", "2")]
+
+
+@pytest.mark.parametrize("suffix", [":1", f"@{FAMILY.digest}", f":1@{FAMILY.digest}"])
+def test_all_tags_of_one_tag_or_digest_is_an_error(store, sources, suffix):
+    with pytest.raises(InputError, match="neither tag nor digest"):
+        pull(store, sources, f"registry.example/app{suffix}", all_tags=True)
+
+
+def test_all_tags_without_asking_is_an_error(store, sources):
+    with pytest.raises(InputError, match="all_tags"):
+        pull(store, sources, "registry.example/app", all_tags=True, policy="never")
+    assert sources.reads == []
+
+
+# -- platforms
+
+
+def test_two_tasks_with_a_platform_each_do_not_undo_one_another(path, store, sources):
+    for _round in range(2):
+        for platform in (AMD64, ARM64):
+            result = pull(store, sources, APP, platforms=[platform])
+            assert [entry["platform"] for entry in result["images"]] == [platform]
+    assert not result["changed"]
+    assert store.names()[APP].platforms == (AMD64, ARM64)
+    both = path.parent / "both"
+    pull(ImageStore(str(both)), sources, APP, platforms=[ARM64, AMD64])
+    assert tree(both) == tree(path)
+
+
+def test_the_other_tasks_platform_is_completed_too(path, store, sources):
+    pull(store, sources, APP, platforms=[AMD64, ARM64])
+    spoil(store, FAMILY.for_platform(ARM64).layers[1].digest, "gone")
+    assert pull(store, sources, APP, platforms=[AMD64])["changed"]
+    assert_valid_store(path)
+
+
+def test_a_platform_that_is_not_there_is_an_error_that_lists_what_is(path, store, sources):
+    """M019"""
+    with pytest.raises(NoPlatformError, match="linux/amd64, linux/arm64"):
+        pull(store, sources, APP, platforms=["linux/s390x"])
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("platform", ["linux/amd64/v3", "linux/x86_64"])
+def test_the_best_that_a_cpu_runs_is_taken(store, sources, platform):
+    """M020"""
+    result = pull(store, sources, APP, platforms=[platform])
+    assert result["images"][0]["id"] == FAMILY.for_platform(AMD64).config_digest
+    assert not pull(store, sources, APP, platforms=[platform])["changed"]
+
+
+def warnings_of(store, sources, *names, **options):
+    with store.hold():
+        return plan(store, sources, *names, **options).warnings()
+
+
+def test_a_configuration_for_another_platform_than_the_index_says_is_a_warning(store, sources):
+    """M031"""
+    liar = small("liar", config={"architecture": "s390x"})
+    sources.publish("registry.example/liar:1", index([liar]))
+    said = warnings_of(store, sources, "registry.example/liar:1")
+    assert said == [
+        "registry.example/liar:1: the index calls it linux/amd64, its configuration linux/s390x"
+    ]
+
+
+def test_an_image_without_an_index_for_another_platform_is_a_warning(store, sources):
+    assert warnings_of(store, sources, TOOL) == []
+    assert warnings_of(store, sources, TOOL, platforms=[ARM64]) == [
+        f"{TOOL}: is for linux/amd64, not for linux/arm64"
+    ]
+
+
+def test_what_the_registries_have_to_say_is_passed_on(store, sources):
+    sources.warnings.append("registry.example: will be closed")
+    assert warnings_of(store, sources, APP) == ["registry.example: will be closed"]
+
+
+# -- moving tags
+
+
+def test_a_tag_that_moved_is_an_update(path, store, sources):
+    pull(store, sources, APP)
+    sources.publish(APP, NEXT)
+    result = pull(store, sources, APP)
+    assert statuses(result) == ["updated"]
+    assert result["diff"]["before"] == {APP: f"{FAMILY.digest} ({AMD64})"}
+    assert result["diff"]["after"] == {APP: f"{NEXT.digest} ({AMD64})"}
+    assert result["actions"][-1]["previous"] == FAMILY.digest
+    old, new = FAMILY.for_platform(AMD64), NEXT.for_platform(AMD64)
+    fetched = [act["digest"] for act in result["actions"] if act["action"] == "fetch_blob"]
+    assert fetched == [new.layers[1].digest]
+    assert old.layers[0] == new.layers[0]
+    assert_valid_store(path)
+
+
+def test_a_tag_that_moves_between_question_and_read_does_not_mix_two_images(path, store, sources):
+    """R067: what was resolved is what is read, as long as the registry has it."""
+    repository = sources["registry.example/app"]
+    repository.script("manifest", FAMILY.digest, lambda: sources.publish(APP, NEXT) and None)
+    result = pull(store, sources, APP)
+    assert result["images"][0]["digest"] == FAMILY.digest
+    assert_valid_store(path)
+    assert statuses(pull(store, sources, APP)) == ["updated"]
+
+
+def test_a_tag_that_moves_and_whose_old_content_is_gone_is_read_anew(path, store, sources):
+    """R067: the digest that counts is that of the bytes read."""
+    repository = sources["registry.example/app"]
+
+    def move():
+        repository.content.clear()
+        sources.publish(APP, NEXT)
+
+    repository.script("manifest", FAMILY.digest, move)
+    result = pull(store, sources, APP)
+    assert (result["images"][0]["digest"], statuses(result)) == (NEXT.digest, ["downloaded"])
+    assert str(store.names()[APP].target.digest) == NEXT.digest
+    assert_valid_store(path)
+
+
+def test_a_name_that_another_process_moves_meanwhile_is_a_conflict(path, store, sources):
+    with store.hold():
+        made = plan(store, sources, APP)
+        sources.publish(APP, NEXT)
+        pull(ImageStore(str(path)), sources, APP)
+        with pytest.raises(ConflictError):
+            list(made.apply())
+    assert str(store.names()[APP].target.digest) == NEXT.digest
+    assert_valid_store(path)
+
+
+def test_the_same_pull_of_another_process_meanwhile_is_no_conflict(path, store, sources):
+    """S007"""
+    with store.hold():
+        made = plan(store, sources, APP)
+        pull(ImageStore(str(path)), sources, APP)
+        assert len(list(made.apply())) == len(made.actions)
+    assert_valid_store(path)
+
+
+# -- healing
+
+
+@pytest.mark.parametrize("policy", ["always", "missing"])
+@pytest.mark.parametrize("how", ["gone", "empty", "cut", "longer", "flip"])
+@pytest.mark.parametrize("what", ["index", "manifest", "config", "layer"])
+def test_damaged_content_is_healed(path, store, sources, what, how, policy):
+    """S017, S023: a layer with a flipped bit is found by a full verification only."""
+    pull(store, sources, APP)
+    member, wanted = FAMILY.for_platform(AMD64), tree(path)
+    damaged = {
+        "index": FAMILY.digest,
+        "manifest": member.digest,
+        "config": member.config_digest,
+        "layer": member.layers[0].digest,
+    }[what]
+    spoil(store, damaged, how)
+    result = pull(store, sources, APP, policy=policy)
+    if (what, how) == ("layer", "flip"):
+        assert not result["changed"]
+        return
+    assert [action["digest"] for action in result["actions"]] == [damaged]
+    assert statuses(result) == ["downloaded"]
+    assert tree(path) == wanted
+
+
+def test_a_sparse_index_of_another_tool_is_completed(path, store, sources):
+    """S027: skopeo and docker save name an index without saying for which platforms."""
+    pull(store, sources, APP)
+    document = json.loads((path / "index.json").read_bytes())
+    del document["manifests"][0]["annotations"]["io.lockstep.platforms"]
+    (path / "index.json").write_text(json.dumps(document, indent=1))
+    result = pull(store, sources, APP, platforms=[ARM64])
+    assert statuses(result) == ["downloaded"]
+    assert store.names()[APP].platforms == (ARM64,)
+    assert_valid_store(path)
+
+
+def test_a_blob_that_is_no_file_is_an_error(path, store, sources):
+    """S016"""
+    pull(store, sources, APP)
+    place = blob_path(path, FAMILY.for_platform(AMD64).layers[0].digest)
+    place.unlink()
+    place.symlink_to("/etc/passwd")
+    with pytest.raises(StoreAccessError, match=place.name):
+        pull(store, sources, APP)
+
+
+# -- sources that fail
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("answer", [b"tampered", NotFoundError("gone")], ids=["wrong", "gone"])
+def test_a_layer_that_cannot_be_had_sets_no_name(path, store, sources, answer, workers):
+    bad = ALONE.layers[0]
+    wrong = bad.blob[::-1] if isinstance(answer, bytes) else answer
+    sources["other.example/tool"].script("blob", bad.digest, *[wrong] * 9)
+    with pytest.raises((DigestMismatchError, NotFoundError)):
+        pull(store, sources, APP, TOOL, workers=workers)
+    assert store.names() == {}
+    assert not blob_path(path, bad.digest).exists()
+    assert_valid_store(path)
+    assert statuses(pull(store, sources, APP)) == ["downloaded"]
+
+
+def test_a_configuration_that_breaks_off_is_read_again(store, sources):
+    config = ALONE.config_digest
+    sources["other.example/tool"].script("blob", config, ALONE.config[:5], TruncatedError("reset"))
+    assert statuses(pull(store, sources, TOOL)) == ["downloaded"]
+    assert sources.reads.count(("blob", config)) == 3
+
+
+@pytest.mark.parametrize("what", ["tag", "child"])
+def test_a_manifest_that_is_not_there_is_an_error_and_no_store(path, store, sources, what):
+    if what == "tag":
+        sources["registry.example/app"].tagged.clear()
+    else:
+        del sources["registry.example/app"].content[FAMILY.for_platform(AMD64).digest]
+    with pytest.raises(NotFoundError, match=r"registry\.example/app"):
+        pull(store, sources, APP)
+    assert not path.exists()
+
+
+def test_a_configuration_that_makes_no_sense_is_an_error_and_no_store(path, store, sources):
+    """M030"""
+    sources.publish(TOOL, small("x", config={"rootfs": {"diff_ids": "x"}}))
+    with pytest.raises(ManifestError, match=r"other\.example/tool"):
+        pull(store, sources, TOOL)
+    assert not path.exists()
+
+
+def test_one_bad_name_among_many_changes_nothing(path, store, sources):
+    with pytest.raises(NotFoundError):
+        pull(store, sources, APP, "registry.example/none:1", TOOL, workers=3)
+    assert not path.exists()
+
+
+def test_a_layer_is_read_from_the_repository_that_has_it(store, sources):
+    with store.hold():
+        made = plan(store, sources, APP, TOOL)
+    sources_of = {
+        str(action.source): action.descriptor.digest
+        for action in made.content
+        if isinstance(action, FetchBlob)
+    }
+    assert sources_of.keys() == {"registry.example/app", "other.example/tool"}
