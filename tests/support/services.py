@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .services_process import Service, free_port, program, run, running, unmount_below
+from .services_process import Service, find_program, free_port, program, run, running, unmount_below
 
 if TYPE_CHECKING:
     from .certificates import CertificateFiles
@@ -207,6 +207,9 @@ graphroot = "{directory}/graph"
 runroot = "{directory}/run"
 """
     )
+    # crun refuses where both versions of cgroups are mounted; runc comes with containerd and does
+    # not.
+    runtime = "runc" if find_program("runc") else "crun"
     containers = directory / "containers.conf"
     containers.write_text(
         f"""\
@@ -214,10 +217,15 @@ runroot = "{directory}/run"
 # Without systemd there is neither its cgroup manager nor a journal for events.
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+runtime = "{runtime}"
 tmp_dir = "{directory}/libpod"
 static_dir = "{directory}/static"
 volume_path = "{directory}/volumes"
 image_copy_tmp_dir = "{directory}"
+
+[containers]
+# What podman asks for else is above what root may have in a container or a restricted machine.
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 """
     )
     registries = directory / "registries.conf"
