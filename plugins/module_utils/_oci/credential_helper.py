@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.challenge import Credentials
@@ -24,6 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _NOT_FOUND = "credentials not found in native keychain"
 _MAX_OUTPUT = 1024 * 1024
 _TIMEOUT = 30.0
+_LOOK_EVERY = 0.1
 
 TOKEN_USER = "<token>"
 """The user name with which a helper says that its secret is an identity token."""
@@ -105,19 +107,34 @@ class CredentialHelper:
                     f"{self.program} cannot be run: {exc.strerror}"
                 ) from exc
             try:
-                process.communicate(text.encode("utf-8"), timeout=self._timeout)
-            except subprocess.TimeoutExpired:
-                raise CredentialHelperError(
-                    f"{self.program} gave no answer in {self._timeout:.0f} s"
-                ) from None
+                self._wait(process, text, output)
             finally:
                 _end(process)
-            if output.tell() > _MAX_OUTPUT or os.fstat(output.fileno()).st_size > _MAX_OUTPUT:
+            if _size(output) > _MAX_OUTPUT:
                 raise CredentialHelperError(
                     f"{self.program}: the answer is larger than {_MAX_OUTPUT} bytes"
                 )
             output.seek(0)
             return process.returncode, output.read(_MAX_OUTPUT).decode("utf-8", "replace")
+
+    def _wait(self, process: subprocess.Popen[t.Any], text: str, output: t.IO[bytes]) -> None:
+        """Until the program has ended, or has said too much: one that never stops must not fill the disk."""
+        deadline = time.monotonic() + self._timeout
+        data: bytes | None = text.encode("utf-8")
+        while _size(output) <= _MAX_OUTPUT:
+            try:
+                process.communicate(data, timeout=min(_LOOK_EVERY, self._timeout))
+                return
+            except subprocess.TimeoutExpired:
+                data = None  # it is on its way already
+            if time.monotonic() >= deadline:
+                raise CredentialHelperError(
+                    f"{self.program} gave no answer in {self._timeout:.0f} s"
+                )
+
+
+def _size(output: t.IO[bytes]) -> int:
+    return os.fstat(output.fileno()).st_size
 
 
 def _end(process: subprocess.Popen[t.Any]) -> None:
