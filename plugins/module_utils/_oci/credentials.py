@@ -115,7 +115,7 @@ class AuthFile:
         """Read one; a missing or empty file has no logins. Raises AuthFileError that names the file only."""
         warning = ""
         if place.text is not None:
-            raw = place.text.encode("utf-8")
+            raw = place.text.encode("utf-8", "surrogateescape")
         else:
             raw, warning = _read(place.name)
         if not raw.strip():
@@ -158,7 +158,7 @@ class AuthFile:
         """The program that keeps the login of a host, if the file names one."""
         helpers = self.value.get("credHelpers") or {}
         for key, name in helpers.items():
-            if isinstance(name, str) and name and host_of_key(key) == registry:
+            if isinstance(name, str) and name and host_of_key(key) == registry.lower():
                 return CredentialHelper(name)
         name = self.value.get("credsStore")
         return CredentialHelper(name) if isinstance(name, str) and name else None
@@ -254,7 +254,7 @@ def host_of_key(key: str) -> str:
 def _is_host_key(key: str, registry: str) -> bool:
     """Whether a key is for the whole host, in any of its spellings, and not for a namespace of it."""
     rest = (key.partition("://")[2] or key).partition("/")[2].strip("/")
-    return host_of_key(key) == registry and (
+    return host_of_key(key) == registry.lower() and (
         rest in ("", "v1", "v2") if "://" in key else rest == ""
     )
 
