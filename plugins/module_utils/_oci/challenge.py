@@ -17,18 +17,19 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     AuthenticationError,
     ProtocolError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.headers import printable
 
 MAX_TOKEN_BODY = 1024 * 1024
 MIN_LIFETIME = 60.0
 """Seconds a token is taken to live at least (token.md); servers that say 0 or 1 mean "now", not "never"."""
 
+_MAX_LIFETIME = 365 * 24 * 3600.0
+
 CLIENT_ID = "lockstep-images"
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"\s*({_TOKEN})(?=\s|,|$)")
-_PARAM = re.compile(
-    rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}[^\s,"]*|[^\s,"]+))\s*(?:,|$)'
-)
+_PARAM = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*(?:,|$)')
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -112,7 +113,7 @@ def choose(challenges: t.Sequence[Challenge], subject: str) -> Challenge:
                 scheme == "basic" or challenge.parameters.get("realm")
             ):
                 return challenge
-    offered = ", ".join(sorted({challenge.scheme for challenge in challenges}))
+    offered = printable(", ".join(sorted({challenge.scheme for challenge in challenges})))
     raise AuthenticationError(
         f"{subject}: authentication is required, but "
         + (
@@ -177,7 +178,8 @@ def parse_token(raw: bytes, subject: str) -> Token:
     lifetime = answer.get("expires_in")
     if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
         lifetime = MIN_LIFETIME
-    return Token(value, max(float(lifetime), MIN_LIFETIME))
+    # In this order NaN gives the lower bound; a number can be too large for a float.
+    return Token(value, float(min(max(MIN_LIFETIME, lifetime), _MAX_LIFETIME)))
 
 
 def pull_scope(repository: str) -> str:
