@@ -49,9 +49,12 @@ def next_page(links: t.Iterable[str], url: str) -> str | None:
         if not matches:
             raise ProtocolError(f"{shown_url(url)}: the Link header of the page is malformed")
         for match in matches:
-            if not re.search(r'\brel\s*=\s*"?[^"]*\bnext\b', match.group(2), re.IGNORECASE):
+            if not re.search(r'\brel\s*=\s*"?[^";]*\bnext\b', match.group(2), re.IGNORECASE):
                 continue
-            target = urllib.parse.urljoin(url, match.group(1))
+            try:
+                target = urllib.parse.urljoin(url, match.group(1))
+            except ValueError as exc:
+                raise ProtocolError(f"{shown_url(url)}: the next page is no URL") from exc
             if origin(target) != origin(url):
                 raise ProtocolError(
                     f"{shown_url(url)}: the next page is on another host, {shown_url(target)}"
@@ -68,11 +71,11 @@ def warning_text(value: str) -> str:
 
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what has to be equal for a credential to travel along."""
-    parts = urllib.parse.urlsplit(url)
     try:
+        parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise ProtocolError(f"{shown_url(url)}: the port is not valid") from exc
+        raise ProtocolError(f"{shown_url(url)}: the host or the port is not valid") from exc
     return (
         parts.scheme,
         (parts.hostname or "").lower(),
@@ -82,10 +85,12 @@ def origin(url: str) -> tuple[str, str, int]:
 
 def shown_url(url: str) -> str:
     """A URL as a message may show it: no user, no query (signatures live there), no fragment."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(
-        (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")
-    )
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    host = parts.netloc.rpartition("@")[2]
+    return printable(urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", "")), 600)
 
 
 def printable(text: str, limit: int = 200) -> str:
