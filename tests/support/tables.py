@@ -35,14 +35,15 @@ def table(name: str, key: str) -> list[Case]:
     return _file(name)["tables"][key]["cases"]
 
 
-def short(text: str) -> str:
-    """A text as the id of a test."""
+def short(value: Any) -> str:
+    """A value as the id of a test."""
+    text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else f"{text[:40]}...{text[-12:]} ({len(text)})"
 
 
 def params(cases: Iterable[Case], key: str) -> list[Any]:
     """Cases for ``parametrize``; the id is the field ``key``."""
-    return [pytest.param(case, id=short(str(case[key])) or "empty") for case in cases]
+    return [pytest.param(case, id=short(case[key]) or "empty") for case in cases]
 
 
 def secret_forms(*secrets: str) -> list[str]:

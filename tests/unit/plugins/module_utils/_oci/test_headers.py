@@ -1,0 +1,208 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What HTTP headers say."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import ProtocolError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.headers import (
+    MAX_WAIT,
+    next_page,
+    origin,
+    printable,
+    retry_after,
+    shown_url,
+    warning_text,
+)
+from ansible_collections.lockstep.images.tests.support.tables import (
+    assert_tells,
+    params,
+    short,
+    table,
+)
+
+NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+TAGS = "https://registry.example/v2/app/tags/list"
+SIGNED = "https://user:hunter22@registry.example/v2/app/blobs/x?X-Signature=hunter22#hunter22"
+
+# Every verdict of these tables is ours too.
+DEVIATIONS: dict[str, str] = {}
+
+
+def refused(link: str, url: str = TAGS, *subjects: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        next_page([link], url)
+    host = url.split("/")[2].rpartition("@")[2]
+    assert_tells(caught.value, "registry-protocol", host, *subjects, never=("hunter22",))
+
+
+@pytest.mark.parametrize("case", params(table("headers", "warning"), "header"))
+def test_only_the_text_of_a_warning_299_is_shown(case):
+    assert warning_text(case["header"]) == case["text"]
+
+
+def test_a_warning_is_of_bounded_length():
+    assert len(warning_text('299 - "' + "x" * 60_000 + '"')) == 1000
+
+
+@pytest.mark.parametrize("case", params(table("headers", "link"), "case"))
+def test_the_next_page_is_on_the_same_origin(case):
+    if case.get("refused"):
+        refused(case["header"], case["url"])
+    else:
+        assert next_page([case["header"]], case["url"]) == case["next"]
+
+
+@pytest.mark.parametrize(
+    ("links", "target"),
+    [
+        ([], None),
+        (["</x>; rel=next"], "/x"),
+        (["</x>; REL=Next"], "/x"),
+        (['</x>;rel="prev next"'], "/x"),
+        (['</x>; title="a, b"; rel="next"'], "/x"),
+        (['</x>; rel="prev"'], None),
+        (['</x>; rel="prev"; title="next"'], None),
+        (["</x>; rel=prev; title=next"], None),
+        (['</x>; rel="nextish"'], None),
+        (["</x>"], None),
+        (['</a>; rel="prev", </b>; rel="next"'], "/b"),
+        (['</a>; rel="prev"', '</b>; rel="next"'], "/b"),
+        (['<list?n=1&last=a>; rel="next"'], "/v2/app/tags/list?n=1&last=a"),
+    ],
+)
+def test_the_link_called_next_is_the_next_page(links, target):
+    """RFC 8288."""
+    expected = None if target is None else "https://registry.example" + target
+    assert next_page(links, TAGS) == expected
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "<https://[::1/x>; rel=next",
+        "<https://registry.example:port/x>; rel=next",
+        "<https://registry.example:99999/x>; rel=next",
+        "<https://user:hunter22@other.example/x?hunter22>; rel=next",
+        "<javascript:alert(1)>; rel=next",
+        "no link at all hunter22",
+        "",
+    ],
+)
+def test_a_link_that_leads_nowhere_is_an_error(link):
+    refused(link)
+
+
+def test_the_error_about_a_link_shows_no_query():
+    refused("<https://other.example/x?hunter22>; rel=next", SIGNED, "https://other.example/x")
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["<" * 60_000, "<a>" + ";" * 60_000, "<a>;a" + " " * 60_000 + "x", "<a>;" + "a;" * 30_000],
+    ids=short,
+)
+def test_a_long_link_is_read_in_time(link):
+    started = time.process_time()
+    try:
+        next_page([link], TAGS)
+    except ProtocolError as exc:
+        assert_tells(exc, "registry-protocol")
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("100000", MAX_WAIT),
+        (str(int(NOW) + 9), 9.0),
+        (str(int(NOW) - 9), 0.0),
+        ("Fri, 15 Jan 2027 08:00:09 GMT", 9.0),
+        ("Friday, 15-Jan-27 08:00:09 GMT", 9.0),
+        ("Fri Jan 15 08:00:09 2027", 9.0),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_WAIT),
+    ],
+)
+def test_a_wait_is_given_in_seconds_as_a_date_or_as_a_unix_time(value, seconds):
+    """RFC 9110 10.2.3, and what Docker Hub has sent."""
+    assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "soon", "-7", "7.5", "1e3", "\u0667", "9" * 5000, "Fri, 99 Foo 2027", "Jan", "GMT", "0x10",
+     "Fri, 15 Jan 99999999999999999999 08:00:00 GMT", "Fri, 15 Jan 2027 08:00:00 +999999999999999999999"],
+    ids=short,
+)  # fmt: skip
+def test_a_wait_that_makes_no_sense_is_none_at_all(value):
+    assert retry_after(value, NOW) in (None, 0.0, MAX_WAIT)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a.example", "https://A.example:443/x?y", True),
+        ("http://a.example", "http://a.example:80", True),
+        ("https://a.example", "http://a.example", False),
+        ("https://a.example", "https://a.example:444", False),
+        ("https://a.example", "https://b.example", False),
+        ("https://[::1]:5000", "https://[::1]:5000/x", True),
+        ("https://user@a.example", "https://a.example", True),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(one, other, same):
+    assert (origin(one) == origin(other)) == same
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example:port/", "https://a.example:99999/", "https://[::1/"]
+)
+def test_a_url_without_an_origin_is_an_error(url):
+    with pytest.raises(ProtocolError) as caught:
+        origin(url)
+    assert_tells(caught.value, "registry-protocol")
+
+
+def test_a_url_is_shown_without_user_query_and_fragment():
+    assert shown_url(SIGNED) == "https://registry.example/v2/app/blobs/x"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[::1/?hunter22",
+        "https://u:hunter22@[x]/",
+        "no URL?hunter22",
+        "https://a.example/\x1b[31m\u2028x",
+        "https://a.example/" + "x" * 10_000,
+    ],
+    ids=short,
+)
+def test_anything_can_be_shown_on_one_line(url):
+    shown = shown_url(url)
+    assert shown.isprintable() and len(shown) < 1000 and "hunter22" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("two\r\nlines", "two lines"),
+        ("\x1b[31mred\x07", "[31mred"),
+        ("  a \u2028 b\u200b", "a b"),
+        ("\u017elu\u0165ou\u010dk\u00fd", "\u017elu\u0165ou\u010dk\u00fd"),
+        ("x" * 300, "x" * 197 + "..."),
+        ("", ""),
+    ],
+    ids=short,
+)
+def test_the_words_of_a_stranger_are_shown_on_one_short_line(text, shown):
+    assert printable(text) == shown
