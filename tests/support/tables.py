@@ -47,7 +47,7 @@ def params(cases: Iterable[Case], key: str) -> list[Any]:
 
 
 def secret_forms(*secrets: str) -> list[str]:
-    """Each secret as it is, as JSON writes it, and in base64, where every shift of its bytes looks different."""
+    """Each secret as it is, as JSON writes it, and in base64 at each of its three shifts."""
     forms = []
     for secret in secrets:
         raw = secret.encode("utf-8")
@@ -62,7 +62,7 @@ def secret_forms(*secrets: str) -> list[str]:
 def assert_tells(
     error: LockstepError, kind: str, *subjects: str, never: Iterable[str] = ()
 ) -> None:
-    """An error is one printable line of bounded length, has its kind, names ``subjects`` and no secret."""
+    """An error is one short printable line, has its kind, names ``subjects`` and no secret."""
     text = str(error)
     assert error.kind == kind == error.as_result()["kind"]
     assert text.isprintable() and 0 < len(text) <= 1000, repr(text[:200])

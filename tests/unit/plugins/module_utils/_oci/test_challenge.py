@@ -39,7 +39,7 @@ from ansible_collections.lockstep.images.tests.support.tables import (
 DEVIATIONS = {
     "foo bar": (
         [("foo", {}), ("bar", {})],
-        "schemes keep their names, so that an error can say what was offered; none of them is answered",
+        "schemes keep their names, so that an error can say what was offered; none is answered",
     ),
     'Basic realm="Test Registry"': (
         [("basic", {"realm": "Test Registry"})],
@@ -47,7 +47,8 @@ DEVIATIONS = {
     ),
 }
 
-# "issued_at" of a token is not used: the clock of the server may be wrong, so a token lives from when it came.
+# "issued_at" of a token is not used: the clock of the server may be wrong, a token lives from when
+# it came.
 HEADERS = [
     *table("challenge", "common"),
     *table("challenge", "escaped"),
@@ -84,10 +85,11 @@ def test_a_challenge_is_a_scheme_with_parameters(case):
     ("headers", "expected"),
     [
         (["Basic", "Bearer realm=a"], [("basic", {}), ("bearer", {"realm": "a"})]),
-        (['Basic realm="x, y", Bearer realm=a'], [("basic", {"realm": "x, y"}), ("bearer", {"realm": "a"})]),
+        (['Basic realm="x, y", Bearer realm=a'],
+         [("basic", {"realm": "x, y"}), ("bearer", {"realm": "a"})]),
         (["Negotiate, BASIC Realm=x"], [("negotiate", {}), ("basic", {"realm": "x"})]),
         (["bearer REALM=a,realm=b"], [("bearer", {"realm": "a"})]),
-        (['Bearer realm="https://a.example/t?x=1,2"'], [("bearer", {"realm": "https://a.example/t?x=1,2"})]),
+        (['Bearer realm="https://a.x/?x=1,2"'], [("bearer", {"realm": "https://a.x/?x=1,2"})]),
         (["=", 'Bearer realm="a"'], [("bearer", {"realm": "a"})]),
         ([""], []),
         ([], []),

@@ -56,7 +56,7 @@ def root_of(raw: bytes, media_type: str = OCI_INDEX) -> Descriptor:
 
 
 class Source:
-    """Serves manifests by digest and counts; ``lies`` are served under digests that are not theirs."""
+    """Serves manifests by digest and counts; ``lies`` have digests that are not theirs."""
 
     def __init__(self, *documents: bytes, lies: dict[Digest, bytes] | None = None) -> None:
         self.held = {Digest.of(raw): raw for raw in documents}
@@ -206,7 +206,7 @@ def test_a_cycle_of_two_indexes_ends():
 
 
 def test_a_wide_and_deep_graph_is_read_along_one_path():
-    """M025: 64 entries on each of 7 levels are 64^7 paths; one is followed, and each index is read once."""
+    """M025: 64 entries on 7 levels are 64^7 paths; one is followed, each index read once."""
     documents = [image("amd")]
     for level in range(7):
         media_type = OCI_INDEX if level else OCI_MANIFEST
@@ -228,7 +228,7 @@ def test_what_two_platforms_share_is_stored_once():
 
 
 def test_every_child_comes_before_what_names_it():
-    """Names last, children first: stopping anywhere leaves nothing that points at what is missing."""
+    """Stopping anywhere leaves nothing that points at what is missing."""
     arm, amd = image("arm"), image("amd")
     inner = index(json_of(arm, OCI_MANIFEST, ARM), json_of(amd, OCI_MANIFEST, AMD))
     root = index(json_of(inner, OCI_INDEX))

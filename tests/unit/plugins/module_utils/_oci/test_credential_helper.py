@@ -204,7 +204,8 @@ def test_what_a_failing_helper_says_is_not_shown(verb, helpers, capfd):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a/b", "../x", "..", ".x", "a b", "a;id", "$(id)", "a\nb", "`id`", "-x", "\u00e9", "x" * 9999 + "/"],
+    ["", "a/b", "../x", "..", ".x", "a b", "a;id", "$(id)", "a\nb", "`id`", "-x", "\u00e9",
+     "x" * 9999 + "/"],
     ids=short,
 )  # fmt: skip
 def test_a_name_that_is_more_than_a_word_is_refused(name):

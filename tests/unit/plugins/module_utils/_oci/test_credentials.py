@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files with logins: where they are, which login serves a name, and what writing one leaves alone."""
+"""Files with logins: where they are, which login serves a name, what writing one leaves alone."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ DEVIATIONS = {
     ("hosts", "unix:///var/run/docker.sock"): ("", "no registry is reached by a socket"),
     ("hosts", "https://::1:6555/v2/"): ("::1:6555", "no URL: an IPv6 host stands in brackets"),
 }
-# Left out: registries.conf and a login given as an option of the caller (other parts of the collection have
-# them), macOS and FreeBSD paths, and logging in to a namespace (registry_login names a registry).
+# Left out: registries.conf and a login given as an option of the caller (other parts of the
+# collection have them), macOS and FreeBSD paths, and logging in to a namespace (a registry is named).
 
 
 @pytest.fixture(name="path")
@@ -667,7 +667,7 @@ def test_no_secret_is_in_what_a_login_shows(password, path):
 @pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "no-PEM"])
 @pytest.mark.parametrize("option", ["client_cert", "ca_path"])
 def test_a_certificate_that_cannot_be_used_is_named(option, content, tmp_path):
-    """A021: before anything is sent. What the server's certificate has to be is for the tests of the transport."""
+    """A021: before anything is sent. The server's certificate is for the tests of the transport."""
     pytest.importorskip("requests")
     path = tmp_path / "x.pem"
     if content:

@@ -150,8 +150,9 @@ def test_other_redirects_are_refused_and_no_secret_is_shown(location):
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "x.localhost", "127.0.0.1", "[::1]", "10.0.0.1", "192.168.1.1", "172.16.0.1", "[fc00::1]",
-     "169.254.169.254", "[fe80::1]", "0.0.0.0", "[::]", "224.0.0.1", "[::ffff:169.254.169.254]",
+    ["localhost", "x.localhost", "127.0.0.1", "[::1]", "10.0.0.1", "192.168.1.1", "172.16.0.1",
+     "[fc00::1]", "169.254.169.254", "[fe80::1]", "0.0.0.0", "[::]", "224.0.0.1",
+     "[::ffff:169.254.169.254]",
      "127.1", "2130706433", "0x7f.0.0.1"],
 )  # fmt: skip
 def test_the_public_does_not_send_us_into_a_private_network(host):

@@ -260,7 +260,7 @@ def test_the_media_type_comes_from_body_header_or_structure(document, content_ty
 
 
 def test_a_manifest_without_any_media_type_is_an_oci_one():
-    """M008: upstream (c/image, TestGuessMIMEType) guesses Docker from the configuration, we never convert one."""
+    """M008: upstream (c/image, TestGuessMIMEType) takes it for Docker's by its configuration."""
     config = descriptor(b"{}", "application/vnd.docker.container.image.v1+json")
     assert parse(image(config=config)).media_type == OCI_MANIFEST
 
@@ -394,11 +394,15 @@ def test_what_is_unknown_is_kept_byte_for_byte():
 @pytest.mark.parametrize(
     ("media_type", "annotations"),
     [
-        pytest.param(f"{LAYER}+encrypted", {"org.opencontainers.image.enc.keys.jwe": "e30"}, id="M038-encrypted"),
+        pytest.param(f"{LAYER}+encrypted", {"org.opencontainers.image.enc.keys.jwe": "e30"},
+                     id="M038-encrypted"),
         pytest.param("application/vnd.oci.image.layer.v1.tar+zstd", {}, id="M039-zstd"),
-        pytest.param(LAYER, {"containerd.io/snapshot/stargz/toc.digest": "sha256:0"}, id="M040-estargz"),
-        pytest.param(LAYER, {"io.github.containers.zstd-chunked.manifest-position": "1:2"}, id="M040-chunked"),
-        pytest.param("application/vnd.oci.image.layer.nondistributable.v1.tar", {}, id="M018-foreign"),
+        pytest.param(LAYER, {"containerd.io/snapshot/stargz/toc.digest": "sha256:0"},
+                     id="M040-estargz"),
+        pytest.param(LAYER, {"io.github.containers.zstd-chunked.manifest-position": "1:2"},
+                     id="M040-chunked"),
+        pytest.param("application/vnd.oci.image.layer.nondistributable.v1.tar", {},
+                     id="M018-foreign"),
     ],
 )  # fmt: skip
 def test_a_layer_of_any_kind_is_listed_as_it_is(media_type, annotations):

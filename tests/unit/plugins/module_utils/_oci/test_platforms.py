@@ -215,7 +215,8 @@ def test_one_word_takes_the_rest_from_the_host(host):
         ("linux(+gpu)/amd64", ["linux/amd64", "linux(+gpu)/amd64"], "linux(+gpu)/amd64"),
         ("linux/amd64", ["linux(+gpu)/amd64", "linux/amd64"], "linux/amd64"),
         ("linux/amd64", ["linux(+gpu+npu)/amd64", "linux(+gpu)/amd64"], "linux(+gpu)/amd64"),
-        ("windows(10.0.20348)/amd64", ["windows(10.0.17763.9)/amd64", "windows(10.0.20348.7)/amd64"],
+        ("windows(10.0.20348)/amd64",
+         ["windows(10.0.17763.9)/amd64", "windows(10.0.20348.7)/amd64"],
          "windows(10.0.20348.7)/amd64"),
     ],
 )  # fmt: skip
