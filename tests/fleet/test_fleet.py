@@ -98,12 +98,13 @@ def test_a_host_that_holds_something_else_is_named(
 
 
 def test_a_host_whose_content_was_damaged_is_repaired(fleet: Fleet, play: PlayRunner) -> None:
-    play(PROVISION, fleet.inventory, fleet.variables).ok()
+    two = play.inventory({name: fleet.hosts[name] for name in ("local1", "ssh1")})
+    play(PROVISION, two, fleet.variables).ok()
     before = layout.tree(fleet.store("local1"))
     largest = max(before, key=lambda path: len(before[path]))
     (fleet.store("ssh1") / largest).unlink()
 
-    runs = play.four_times(PROVISION, fleet.inventory, fleet.variables)
+    runs = play.four_times(PROVISION, two, fleet.variables)
     assert {host for host, counters in runs[1].recap.items() if counters["changed"]} == {"ssh1"}
     assert layout.tree(fleet.store("ssh1")) == before
 
