@@ -1,0 +1,117 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pull again and again, and ``kill -9`` each pull at its next system call until one survives.
+
+::
+
+    python3 tests/support/killed_pull.py first DIRECTORY
+
+leaves a store for every death in ``DIRECTORY/1``, ``DIRECTORY/2`` and so on, and prints a JSON list of the calls that
+were the last ones. A write is torn: half of its bytes reach the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import typing as t
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[5]))
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
+from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
+from ansible_collections.lockstep.images.tests.support.stores import pull
+
+APP, TOOL = "registry.example/app:1", "registry.example/tool:1"
+SCENARIOS = ("first", "moved")
+# Everything in files.py that reaches the disk, and what lies between.
+CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "chmod", "rename", "mkdir")
+CALLS += ("unlink", "close")
+
+
+def sources_of(version: str) -> FakeSources:
+    """A registry with an index of two platforms, the last layer of which depends on the version, and an image."""
+    sources = FakeSources()
+    sources.publish(APP, demo_image("app", version, layers=2, size=1500))
+    sources.publish(TOOL, image([layer({"tool": b"tool"})]))
+    return sources
+
+
+def prepare(scenario: str, path: Path) -> None:
+    """What is there before: nothing, or the images of an older version and what another killed pull left."""
+    if scenario == "moved":
+        pull(ImageStore(str(path)), sources_of("0"), APP, TOOL)
+        (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
+
+
+def run(path: Path) -> dict[str, t.Any]:
+    """The pull that is killed, and the one that comes after."""
+    return pull(ImageStore(str(path), lock_timeout=20), sources_of("1"), APP, TOOL)
+
+
+def die_at(number: int, report: int) -> None:
+    """Let this process kill itself at its call ``number`` (from 1) of those that matter."""
+    count = itertools.count(1)
+
+    def deadly(name: str, real: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        def call(*args: t.Any, **options: t.Any) -> t.Any:
+            if next(count) == number:
+                writes(report, name.encode())
+                if name == "write":
+                    real(args[0], args[1][: len(args[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **options)
+
+        return call
+
+    writes = os.write
+    for name in CALLS:
+        setattr(os, name, deadly(name, getattr(os, name)))
+    fcntl.flock = deadly("flock", fcntl.flock)
+
+
+def killed_at(number: int, path: Path) -> str | None:
+    """Pull in a child that dies at its call ``number``; the name of the call, None for a pull that ended before."""
+    reader, report = os.pipe()
+    child = os.fork()
+    if child == 0:
+        die_at(number, report)
+        run(path)
+        os._exit(0)
+    os.close(report)
+    _child, status = os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        name = pipe.read()
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return name
+    if status:
+        raise RuntimeError(f"the pull that should die at call {number} failed")
+    return None
+
+
+def main(scenario: str, directory: str) -> None:
+    """Kill at every call, in a fresh copy of the same beginning each time."""
+    before, calls = Path(directory, "before"), []
+    prepare(scenario, before)
+    for number in itertools.count(1):
+        path = Path(directory, str(number))
+        if before.exists():
+            shutil.copytree(before, path)
+        last = killed_at(number, path)
+        if last is None:
+            break
+        calls.append(last)
+    print(json.dumps(calls))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,144 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``kill -9`` at every system call of a pull, and many pulls at once: S005, S007, S039."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.tests.support import killed_pull, modules
+from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
+from ansible_collections.lockstep.images.tests.support.layout import names, tree
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.stores import (
+    assert_valid_store,
+    leftovers,
+    statuses,
+)
+
+PULLED = [killed_pull.APP, killed_pull.TOOL]
+
+
+@pytest.fixture(name="directory", scope="module")
+def fixture_directory():
+    """In memory where there is such a place: hundreds of pulls flush thousands of files."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as path:
+        yield Path(path)
+
+
+@pytest.fixture(name="deaths", params=killed_pull.SCENARIOS, scope="module")
+def fixture_deaths(request, directory):
+    """The stores that killed pulls left behind, each with the call that was the last."""
+    directory = directory / request.param
+    directory.mkdir()
+    done = subprocess.run(
+        [sys.executable, killed_pull.__file__, request.param, str(directory)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": modules.PYTHONPATH},
+    )
+    calls = json.loads(done.stdout)
+    undisturbed = directory / "undisturbed"
+    killed_pull.prepare(request.param, undisturbed)
+    killed_pull.run(undisturbed)
+    stores = {f"{n} {call}": directory / str(n) for n, call in enumerate(calls, start=1)}
+    return request.param, stores, undisturbed
+
+
+def test_a_pull_was_killed_at_every_kind_of_call(deaths):
+    scenario, stores, _undisturbed = deaths
+    wanted = {"open", "write", "fsync", "fchmod", "rename", "flock", "close", "pwrite", "ftruncate"}
+    wanted |= {"mkdir", "chmod"} if scenario == "first" else {"unlink"}
+    assert {name.split()[1] for name in stores} == wanted
+    assert len(stores) > 60
+
+
+def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
+    """No name without its content, no blob with other bytes, one partial file at most, and the next run does the rest."""
+    scenario, stores, undisturbed = deaths
+    old = names(stores["1 open"] if scenario == "moved" else undisturbed / "none")
+    for death, path in stores.items():
+        assert_valid_store(path)
+        new = names(undisturbed)
+        assert all(entry in (old.get(name), new[name]) for name, entry in names(path).items()), (
+            death
+        )
+        assert old.keys() <= names(path).keys(), death
+        assert len([name for name in leftovers(path) if name != "part-of-the-dead"]) <= 1, death
+        done = killed_pull.run(path)
+        assert tree(path) == tree(undisturbed), death
+        if done["changed"]:
+            assert leftovers(path) == [], death
+        assert statuses(killed_pull.run(path)) == ["up_to_date"] * len(done["images"]), death
+
+
+# -- many at once, each a process of its own
+
+
+@pytest.fixture(name="registry")
+def fixture_registry():
+    """Images that share layers, and one that has none of these."""
+    with Registry() as registry:
+        base = layer({"base": b"b" * 20_000})
+        for name in ("a", "b", "c"):
+            push(registry, name, image([base, layer({name: name.encode() * 20_000})]), "1")
+        push(registry, "family", demo_image("family", "1", size=20_000), "1")
+        yield registry
+
+
+def full(registry, *images):
+    return [f"{registry.address}/{name}:1" for name in images]
+
+
+def test_four_pulls_at_once_lose_nothing(registry, tmp_path):
+    """S007: the same images, overlapping ones and others, into a store that none of them has found."""
+    store = tmp_path / "store"
+    wanted = [("a", "b", "family"), ("b", "c"), ("a", "b", "family"), ("c", "family", "a")]
+    common = {"store": str(store), "platform": ["linux/amd64"]}
+    started = [modules.start("image_pull", name=full(registry, *one), **common) for one in wanted]
+    outcomes = [modules.finish(process) for process in started]
+    assert [outcome.result.get("msg") for outcome in outcomes] == [None] * 4
+    everything = full(registry, "a", "b", "c", "family")
+    assert list(names(store)) == sorted(everything)
+    assert_valid_store(store)
+    assert leftovers(store) == []
+    alone = tmp_path / "alone"
+    modules.run("image_pull", name=everything, **{**common, "store": str(alone)})
+    assert tree(store) == tree(alone)
+
+
+@pytest.mark.parametrize("number", [1, 3, 6], ids="S039 at answer {}".format)
+def test_a_module_that_is_killed_while_it_downloads_is_completed_by_the_next(tmp_path, number):
+    """With threads, and the real way to a registry."""
+    store, answers, processes = tmp_path / "store", [], []
+
+    def kill(request):
+        answers.append(request)
+        if len(answers) == number and processes:
+            processes[0].kill()
+
+    with Registry(on_request=kill) as registry:
+        push(registry, "app", demo_image("app", "1", size=200_000), "1")
+        params = {"name": full(registry, "app"), "store": str(store), "platform": ["linux/arm64"]}
+        processes.append(modules.start("image_pull", **params))
+        assert processes[0].wait(60) == -9
+        processes[0].communicate()
+        assert_valid_store(store)
+        assert names(store) == {}
+        processes.clear()
+        assert modules.run("image_pull", **params).result["changed"]
+    assert_valid_store(store)
+    assert leftovers(store) == []
+    assert list(ImageStore(str(store)).names()) == full(registry, "app")
+    assert Path(store, "index.json").is_file()
