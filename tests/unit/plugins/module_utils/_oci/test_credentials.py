@@ -72,7 +72,7 @@ DEVIATIONS = {
     ("hosts", "https://::1:6555/v2/"): ("::1:6555", "no URL: an IPv6 host stands in brackets"),
 }
 # Left out: registries.conf and a login given as an option of the caller (other parts of the
-# collection have them), macOS and FreeBSD paths, and logging in to a namespace (a registry is named).
+# collection have them), macOS and FreeBSD paths, and logging in to a namespace.
 
 
 @pytest.fixture(name="path")
