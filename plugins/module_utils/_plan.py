@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan: what an operation decided, before anything was done."""
+"""Plan: what was decided, before anything is done."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import concurrent.futures
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
-from ansible_collections.lockstep.images.plugins.module_utils._oci.protocols import (
-    Action,
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSink,
     ContentSource,
+    Descriptor,
+    copy_blob,
 )
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")
 
 
+class Action(t.Protocol):
+    """A step; its summary is the same in check mode, twice is no error."""
+
+    def summary(self) -> dict[str, t.Any]: ...
+
+    def apply(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class StoreContent:
-    """Store bytes that were read, and verified, while the plan was made."""
+    """Store bytes that were read for the plan."""
 
     descriptor: Descriptor
     raw: bytes = field(repr=False)
@@ -36,7 +43,7 @@ class StoreContent:
 
 @dataclass(frozen=True)
 class FetchBlob:
-    """Bring one blob from a repository."""
+    """Bring one blob."""
 
     descriptor: Descriptor
     source: ContentSource = field(repr=False)
@@ -51,7 +58,7 @@ class FetchBlob:
 
 @dataclass(frozen=True)
 class SetName:
-    """Point a name at content; ``expected`` is what it pointed at when the plan was made."""
+    """Point a name at content; ``expected`` is where it pointed."""
 
     name: str
     target: t.Any
@@ -71,17 +78,9 @@ class SetName:
         self.sink.set_name(self.name, self.target, self.expected)
 
 
-def _nothing() -> None:
-    """The preparation of a plan that needs none."""
-
-
 @dataclass(frozen=True)
 class Plan:
-    """Actions and what they lead to. Building one has changed nothing; applied and planned again, it is empty.
-
-    ``content`` actions may run at the same time, ``names`` come after all of them, one by one. ``facts`` are the
-    same in check mode and for real. ``stats`` and ``warnings`` are asked when the work is over.
-    """
+    """Actions, ``content`` at the same time and then ``names``, and the ``facts`` they lead to. Building one changes nothing."""
 
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()
@@ -89,64 +88,54 @@ class Plan:
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
     workers: int = 1
-    prepare: t.Callable[[], None] = _nothing
+    prepare: t.Callable[[], object] = tuple  # does nothing
     stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
 
     @property
     def actions(self) -> tuple[Action, ...]:
+        """All, in order."""
         return self.content + self.names
 
     @property
     def changed(self) -> bool:
+        """Whether there are any."""
         return bool(self.actions)
 
     def apply(self) -> t.Iterator[Action]:
-        """Carry the plan out, giving each action when it is done. The first error ends it; what is done stays."""
-        if not self.changed:
-            return
-        self.prepare()
-        yield from in_parallel(_applied, self.content, self.workers)
-        for action in self.names:
-            yield _applied(action)
+        """Carry it out; what is done when an error ends it stays."""
+        if self.changed:
+            self.prepare()
+            yield from in_parallel(_applied, self.content, self.workers)
+            yield from map(_applied, self.names)
 
     def result(self) -> dict[str, t.Any]:
-        """The answer of a module, in check mode and for real."""
+        """The answer of a module, in check mode too."""
         answer = dict(
             self.facts,
             changed=self.changed,
             actions=[action.summary() for action in self.actions],
             diff={"before": self.before, "after": self.after},
         )
-        if self.stats:
-            answer["stats"] = dict(self.stats())
-        return answer
+        return dict(answer, stats=dict(self.stats())) if self.stats else answer
 
 
 def in_parallel(function: t.Callable[[T], R], items: t.Sequence[T], workers: int) -> t.Iterator[R]:
-    """``map`` over threads, in order. After the first error nothing new is started, and what runs is waited for."""
+    """``map`` over threads, in order; after an error nothing new is started."""
     if workers < 2 or len(items) < 2:
         yield from map(function, items)
         return
-    pool = concurrent.futures.ThreadPoolExecutor(max_workers=min(workers, len(items)))
-    try:
+    with concurrent.futures.ThreadPoolExecutor(min(workers, len(items))) as pool:
         futures = [pool.submit(function, item) for item in items]
-        concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-        failed = [
-            future
-            for future in futures
-            if future.done() and not future.cancelled() and future.exception()
-        ]
-        if failed:
+        try:
+            concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+        finally:
             for future in futures:
                 future.cancel()
-        for future in futures:
-            if not future.cancelled() and future not in failed:
-                yield future.result()
-        for future in failed:
-            future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    ended = [future for future in futures if not future.cancelled()]
+    yield from (future.result() for future in ended if not future.exception())
+    for future in ended:
+        future.result()
 
 
 def _applied(action: Action) -> Action:

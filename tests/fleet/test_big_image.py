@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real image of over 500 MB and six layers: identical, in little memory, and accepted by others.
-"""
+"""A real image of over 500 MB and six layers: identical, in little memory, and accepted by others."""
 
 from __future__ import annotations
 

@@ -218,8 +218,7 @@ def _mark(cache: Path) -> None:
 
 
 def _debootstrap(work: Path) -> None:
-    """Make the first layer: a minimal Debian of this machine's release from this machine's mirror.
-    """
+    """Make the first layer: a minimal Debian of this machine's release from this machine's mirror."""
     mirror, suite = mirror_of(
         run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"])
     )

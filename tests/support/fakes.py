@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registries and sinks in memory: what implements the protocols of ``_oci/protocols.py`` for tests."""
+"""Registries and sinks in memory: the protocols of ``_oci/protocols.py``, for tests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import hashlib
 import threading
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Descriptor,
+    Manifest,
+    verified,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     DigestMismatchError,
     NotFoundError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import verified
-from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import Manifest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
 
 from .publish import Item
 
@@ -30,9 +34,10 @@ Answer = t.Union[BaseException, bytes, t.Callable[[], None]]
 class FakeRepository:
     """One repository in memory, as a ``ContentSource``.
 
-    ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by tag. ``reads`` are
-    pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``) and what it asked for. ``script(verb, what, ...)``
-    gives the next answers: an exception is raised, bytes are served, a function is called before the true answer.
+    ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by
+    tag. ``reads`` are pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``) and what it
+    asked for. ``script(verb, what, ...)`` gives the next answers: an exception is raised, bytes are
+    served, a function is called before the true answer.
     """
 
     def __init__(self, name: str = "registry.example/app", patience: int = 5) -> None:

@@ -71,8 +71,7 @@ class Registry:
 
 @dataclass(frozen=True)
 class Pulled:
-    """One pulled image: its runs (check, real, check, real) and the peak memory of each, in bytes.
-    """
+    """One pulled image: its runs (check, real, check, real) and the peak memory of each, in bytes."""
 
     registry: Registry
     kind: str

@@ -7,8 +7,8 @@
 
     python3 tests/support/killed_pull.py first DIRECTORY
 
-leaves a store for every death in ``DIRECTORY/1``, ``DIRECTORY/2`` and so on, and prints a JSON list of the calls that
-were the last ones. A write is torn: half of its bytes reach the file.
+leaves a store for every death in ``DIRECTORY/1``, ``DIRECTORY/2`` and so on, and prints a JSON list
+of the calls that were the last ones. A write is torn: half of its bytes reach the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[5]))
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.stores import pull
@@ -39,7 +41,7 @@ CALLS += ("unlink", "close")
 
 
 def sources_of(version: str) -> FakeSources:
-    """A registry with an index of two platforms, the last layer of which depends on the version, and an image."""
+    """An index of two platforms, whose last layers depend on the version, and an image."""
     sources = FakeSources()
     sources.publish(APP, demo_image("app", version, layers=2, size=1500))
     sources.publish(TOOL, image([layer({"tool": b"tool"})]))
@@ -47,7 +49,7 @@ def sources_of(version: str) -> FakeSources:
 
 
 def prepare(scenario: str, path: Path) -> None:
-    """What is there before: nothing, or the images of an older version and what another killed pull left."""
+    """What is there before: nothing, or an older version and what another killed pull left."""
     if scenario == "moved":
         pull(ImageStore(str(path)), sources_of("0"), APP, TOOL)
         (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
@@ -80,7 +82,7 @@ def die_at(number: int, report: int) -> None:
 
 
 def killed_at(number: int, path: Path) -> str | None:
-    """Pull in a child that dies at its call ``number``; the name of the call, None for a pull that ended before."""
+    """Pull in a child that dies at its call ``number``: which one, None if the pull ended before."""
     reader, report = os.pipe()
     child = os.fork()
     if child == 0:

@@ -55,7 +55,7 @@ def start(
     env: Mapping[str, str] | None = None,
     **params: t.Any,
 ) -> subprocess.Popen[str]:
-    """Start a module at verbosity 3; ``missing`` are Python packages that shall not be installed."""
+    """Start a module at verbosity 3; ``missing`` are packages that seem not to be installed."""
     given = {
         **params,
         "_ansible_check_mode": check,

@@ -51,8 +51,7 @@ def ansible_program(name: str) -> Path | None:
 
 
 def private_environment(directory: Path, collections: Path) -> dict[str, str]:
-    """The environment of a run that reads no configuration and leaves nothing outside `directory`.
-    """
+    """The environment of a run that reads no configuration and leaves nothing outside `directory`."""
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)
     config = directory / "ansible.cfg"

@@ -103,8 +103,7 @@ def _registry_config(data: Path, delete: bool) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def containerd(directory: Path) -> Iterator[Service]:
-    """Run a containerd of its own; `address` is the socket for `ctr --address` and for `dockerd`.
-    """
+    """Run a containerd of its own; `address` is the socket for `ctr --address` and for `dockerd`."""
     directory.mkdir(parents=True, exist_ok=True)
     address = directory / "c.sock"  # short: a socket's path ends after 107 bytes
     config = directory / "config.toml"

@@ -12,9 +12,13 @@ import typing as t
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Platform,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 
@@ -59,7 +63,7 @@ def statuses(result: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def whole_tree(directory: Path) -> dict[str, t.Any]:
-    """Every path below a directory, with its mode, time of change and bytes; empty for a missing one."""
+    """Every path below a directory, with mode, time of change and bytes; {} for a missing one."""
     found: dict[str, t.Any] = {}
     for path in sorted(directory.rglob("*")):
         there = path.lstat()
@@ -87,7 +91,7 @@ def umask(mask: int) -> Iterator[None]:
 def assert_valid_store(store: Path) -> None:
     """Every name leads to all that was asked for, and every blob is what its name says.
 
-    A directory that is not there, or that is not made completely yet, is valid as long as it names nothing.
+    A directory that is not there, or not made completely yet, is valid as long as it names nothing.
     """
     assert bad_blobs(store) == []
     index = store / "index.json"
@@ -106,7 +110,7 @@ def assert_valid_store(store: Path) -> None:
 def needed(
     store: Path, entry: dict[str, t.Any], platforms: Sequence[str]
 ) -> Iterator[tuple[str, int]]:
-    """Digest and size of all that an entry needs: of an index, the images for exactly these platforms."""
+    """Digest and size of all that an entry needs: of an index, the images for these platforms."""
     yield entry["digest"], entry["size"]
     manifest = read_manifest(store, entry["digest"])
     if "manifests" not in manifest:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import LockstepError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    LockstepError,
+)
 
 DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
 

@@ -1,47 +1,72 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one edge to AnsibleModule: makes the module, builds a plan, then shows it or carries it out."""
+"""The one edge to AnsibleModule."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.lockstep.images.plugins.module_utils._ansible.options import (
-    SHARED_RULES,
-    shared_options,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DependencyError,
     LockstepError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+)
 
 Parameters = t.Mapping[str, t.Any]
 
 
-@contextlib.contextmanager
-def no_target(params: Parameters) -> t.Iterator[None]:
-    """For a module that holds nothing while it works."""
-    yield None
+def shared_options() -> dict[str, t.Any]:
+    """The options of doc_fragments/store.py and registry.py; all modules take them, for the sake of ``module_defaults``."""
+    return {
+        "store": {"type": "path"},
+        "username": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
+        "config_path": {"type": "path"},
+        "validate_certs": {"type": "bool", "default": True},
+        "ca_path": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
+        "plain_http": {"type": "bool", "default": False},
+        "use_proxy": {"type": "bool", "default": True},
+        "timeout": {"type": "float", "default": 30.0},
+        "retries": {"type": "int", "default": 5},
+    }
+
+
+def open_store(params: Parameters) -> t.ContextManager[ImageStore]:
+    """The store of a task, kept from being pruned meanwhile."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
+    return ImageStore(params["store"] or default).hold()
+
+
+def references(params: Parameters) -> list[Reference] | None:
+    """The names of a task, None when it names none."""
+    return None if params["name"] is None else [Reference.parse(name) for name in params["name"]]
 
 
 def run_plan(
     build: t.Callable[[Parameters, t.Any], Plan],
-    *,
     argument_spec: dict[str, t.Any],
-    open_target: t.Callable[[Parameters], t.ContextManager[t.Any]] = no_target,
+    open_target: t.Callable[[Parameters], t.ContextManager[t.Any]] = contextlib.nullcontext,
     **module_options: t.Any,
 ) -> None:
-    """Run a module: ``open_target`` gives what the plan works on, ``build`` the plan, and the mode decides the rest.
-
-    Exits by ``exit_json`` with ``Plan.result()``, or by ``fail_json`` with ``error`` (``kind``, ``hint`` and details).
-    """
+    """Build a plan, then show it or carry it out; exits with ``Plan.result()``, or fails with ``error``."""
     module = AnsibleModule(
         argument_spec=dict(argument_spec, **shared_options()),
         supports_check_mode=True,
-        **SHARED_RULES,
+        required_by={"password": ["username"], "client_key": ["client_cert"]},
         **module_options,
     )
     done = []
@@ -52,14 +77,11 @@ def run_plan(
                 for action in plan.apply():
                     done.append(action)
     except DependencyError as exc:
-        module.fail_json(
-            msg=f"{missing_required_lib('requests')} ({exc})",
-            error=exc.as_result(),
-            changed=bool(done),
-            exception="".join(traceback.format_exception(type(exc), exc, exc.__traceback__)),
-        )
+        missing = f"{missing_required_lib('requests')} ({exc})"
+        trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
+        module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
     except LockstepError as exc:
-        module.fail_json(msg=f"{exc} {exc.hint}".strip(), error=exc.as_result(), changed=bool(done))
+        module.fail_json(f"{exc} {exc.hint}".strip(), error=exc.as_result(), changed=bool(done))
     for warning in plan.warnings():
         module.warn(warning)
     module.exit_json(**plan.result())

@@ -1,16 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything this library raises on purpose. ``kind`` is stable, a playbook may test it.
+"""Everything raised on purpose; ``kind`` is stable, a playbook may test it.
 
-LockstepError
-    InputError      ReferenceError, DigestError, PlatformError, AuthFileError, CredentialHelperError
-    RegistryError   UnreachableError, TlsError, AuthenticationError, DeniedError, NotFoundError, RateLimitError,
-                    RedirectError, ProtocolError
-    ContentError    DigestMismatchError, SizeMismatchError, TruncatedError, ManifestError, UnsupportedError,
-                    NoPlatformError
-    StoreError      NotALayoutError, CorruptStoreError, StoreAccessError, LockedError, ConflictError, NotInStoreError
-    DependencyError
-
-A message names the subject first, then what was got and what was wanted. It never holds a secret, a query or a header.
+A message names the subject first, then what was got and wanted. It never holds a secret, a query or a header.
 """
 
 from __future__ import annotations
@@ -19,16 +10,14 @@ import typing as t
 
 
 class LockstepError(Exception):
-    """Base of all errors; ``details`` are plain values that go into the result beside ``kind``."""
+    """Base of all; ``details`` go into the result."""
 
     kind = "error"
-    hint = ""
 
     def __init__(self, message: str, hint: str = "", **details: t.Any) -> None:
         super().__init__(message)
+        self.hint = hint
         self.details = details
-        if hint:
-            self.hint = hint
 
     def as_result(self) -> dict[str, t.Any]:
         """What a playbook sees as ``error``."""
@@ -153,3 +142,9 @@ class NotInStoreError(StoreError):
 
 class DependencyError(LockstepError):
     kind = "missing-dependency"
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Text of a stranger on one line, short."""
+    clean = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."

@@ -7,8 +7,11 @@ import hashlib
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Descriptor,
+    ImageConfig,
+    Manifest,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DigestMismatchError,
     ManifestError,
@@ -17,21 +20,21 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ReferenceError,
     UnsupportedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import (
-    ImageConfig,
-    Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    DOCKER_HUB,
+    Digest,
     Platform,
+    Reference,
     choose,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
     store_name,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+)
 
 _MAX_DEPTH = 8
 
@@ -255,9 +258,9 @@ class _View:
                 tags.add(one.name)
                 continue
             if reference.tag:
-                tags.add(reference.familiar)
+                tags.add(familiar(reference))
             pinned = replace(reference, tag=None, digest=one.points_at.target.digest)
-            digests.add(pinned.familiar)
+            digests.add(familiar(pinned))
         return {
             "Id": held.id,
             "RepoTags": sorted(tags),
@@ -298,7 +301,7 @@ def _history(held: _Held) -> list[dict[str, t.Any]]:
     """The steps that made an image, oldest first, each with the size of its layer as it is in the store."""
     sizes = iter(layer.size for layer in held.manifest.layers)
     steps = []
-    for entry in held.config.history if held.config else ():
+    for entry in history_steps(held.config):
         empty = entry.get("empty_layer") is True
         steps.append(
             {
@@ -310,6 +313,24 @@ def _history(held: _Held) -> list[dict[str, t.Any]]:
             }
         )
     return steps
+
+
+def history_steps(config: ImageConfig | None) -> list[dict[str, t.Any]]:
+    """The history entries that are objects; a wrong history harms nobody, so it is tolerated."""
+    entries = config.value.get("history") if config else None
+    return (
+        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
+
+
+def familiar(reference: Reference) -> str:
+    """The short form Docker shows: ``debian:12`` for ``docker.io/library/debian:12``."""
+    text = str(reference)
+    if reference.registry != DOCKER_HUB:
+        return text
+    namespace, _slash, rest = reference.repository.partition("/")
+    official = namespace == "library" and "/" not in rest
+    return text[len(f"{DOCKER_HUB}/library/" if official else f"{DOCKER_HUB}/") :]
 
 
 def _reference(name: str) -> Reference | None:

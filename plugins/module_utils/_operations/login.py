@@ -3,21 +3,42 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.challenge import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credential_helper import (
-    CredentialHelper,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+    TOKEN_USER,
     AuthFile,
+    CredentialHelper,
+    Credentials,
     Place,
-    save_login,
+    docker_config,
+    is_host_key,
     server_key,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import Registry
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    AuthFileError,
+    CredentialHelperError,
+    InputError,
+    StoreAccessError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Registry,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    locked,
+    make_directory,
+    write_file,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+)
+
+_LOCK_TIMEOUT = 30.0
+_PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,7 @@ class SaveLogin:
     helper: CredentialHelper | None = field(repr=False)
 
     def summary(self) -> dict[str, t.Any]:
+        """Where the login of whom goes; never the secret."""
         return {
             "action": "store_login" if self.who else "remove_login",
             "registry": self.registry,
@@ -38,21 +60,22 @@ class SaveLogin:
         }
 
     def apply(self) -> None:
-        if self.helper is None:
-            save_login(self.path, self.registry, self.who)
-        elif self.who:
-            self.helper.store(server_key(self.registry), self.who)
+        """Write it."""
+        if self.helper:
+            tell_helper(self.helper, self.registry, self.who)
         else:
-            self.helper.erase(server_key(self.registry))
+            save_login(self.path, self.registry, self.who)
 
 
 def plan_login(
-    registry: Registry, who: Credentials, path: str, *, verify: bool, reauthorize: bool
+    registry: Registry, who: Credentials | None, path: str, *, verify: bool, reauthorize: bool
 ) -> Plan:
     """Keep a login. The registry is asked before anything is written, and again only if ``reauthorize`` wants it.
 
     Raises AuthenticationError when the registry refuses the login; nothing is written then.
     """
+    if who is None or not who.password:  # an option that is null counts as given for Ansible
+        raise InputError(f"{registry.name}: a login needs a username and a password")
     auth_file = AuthFile.load(Place(path))
     helper, before = auth_file.helper(registry.name), auth_file.find(registry.name, "")
     same = before == who
@@ -84,9 +107,64 @@ def plan_logout(registry: str, path: str) -> Plan:
     )
 
 
+def login_path(config_path: str | None, env: t.Mapping[str, str], home: str) -> str:
+    """The file a login goes to: the one named, else ``REGISTRY_AUTH_FILE``, else Docker's."""
+    return config_path or env.get("REGISTRY_AUTH_FILE") or docker_config(env, home)
+
+
 def stored_in(path: str, helper: CredentialHelper | None) -> str:
     """Where a login is, in words: the path of the file or the name of the helper."""
     return helper.program if helper else path
+
+
+def save_login(path: str, registry: str, who: Credentials | None) -> None:
+    """Write (or, with None, drop) a login; other writers of this kind are waited for, all else in the file is kept.
+
+    The new file has mode 0600. A symbolic link stays one: its target is replaced.
+    """
+    target = os.path.realpath(path)
+    directory = os.path.dirname(target)
+    try:
+        make_directory(directory, _PRIVATE_DIRECTORY)
+        with locked(directory, exclusive=True, timeout=_LOCK_TIMEOUT, create=False):
+            data = with_login(AuthFile.load(Place(target)), registry, who)
+            write_file(target, directory, data, _PRIVATE_FILE)
+    except StoreAccessError as exc:
+        raise AuthFileError(str(exc), exc.hint, path=path) from exc
+
+
+def with_login(auth_file: AuthFile, registry: str, who: Credentials | None) -> bytes:
+    """The bytes of a file with the login of one host replaced, or dropped for None."""
+    value = dict(auth_file.value)
+    auths = {
+        key: entry
+        for key, entry in (value.get("auths") or {}).items()
+        if not is_host_key(key, registry)
+    }
+    if who:
+        pair = f"{who.username}:{who.password}".encode()
+        auths[server_key(registry)] = {"auth": base64.b64encode(pair).decode("ascii")}
+    value["auths"] = auths
+    return (json.dumps(value, indent=2) + "\n").encode("utf-8")
+
+
+def tell_helper(helper: CredentialHelper, registry: str, who: Credentials | None) -> None:
+    """Let a helper keep a login, or with None forget it; to forget one it does not have is no error."""
+    server = server_key(registry)
+    if who is None:
+        code, output = helper.run("erase", server)
+        done = code == 0 or "credentials not found" in output
+    else:
+        user = TOKEN_USER if who.identity_token else who.username
+        secret = who.identity_token or who.password
+        login = {"ServerURL": server, "Username": user, "Secret": secret}
+        code, _output = helper.run("store", json.dumps(login))
+        done = code == 0
+    if not done:
+        verb = "store" if who else "erase"
+        raise CredentialHelperError(
+            f"{helper.program} could not {verb} the login for {server} (status {code})"
+        )
 
 
 def _shown(registry: str, who: Credentials | None) -> dict[str, t.Any]:

@@ -1,36 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pull: a store gets the images that registries hold under some names."""
+"""Pull: a store gets what registries hold."""
 
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.closure import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    MAX_MANIFEST,
     Closure,
+    ContentSource,
+    Descriptor,
     Image,
+    ImageConfig,
+    Manifest,
+    Sources,
+    copy_blob,
+    verified,
     walk,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import Descriptor
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DigestMismatchError,
     InputError,
     NotFoundError,
     NotInStoreError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob, verified
-from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import (
-    MAX_MANIFEST,
-    ImageConfig,
-    Manifest,
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Platform,
+    Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._oci.protocols import (
-    ContentSource,
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.reference import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
@@ -44,33 +43,42 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     in_parallel,
 )
 
-Content = t.Union[StoreContent, FetchBlob]
-
 ALWAYS, MISSING, NEVER = "always", "missing", "never"
+
+Content = t.Union[StoreContent, FetchBlob]
 
 
 @dataclass
 class _Wanted:
-    """One name: where it points, where it shall point, and the content on the way there that is not here yet."""
-
     name: str
     before: Name | None
     target: Name
-    closure: Closure
-    asked: tuple[Image, ...]
+    images: tuple[Image, ...]
     configs: dict[Digest, ImageConfig]
     content: list[Content]
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
 
     @property
     def status(self) -> str:
-        if self.before is not None and self.before.target.digest != self.target.target.digest:
+        if self.before and self.before.target.digest != self.target.target.digest:
             return "updated"
-        return (
-            "downloaded"
-            if self.before is None or self.content or self.before != self.target
-            else "up_to_date"
-        )
+        return "up_to_date" if self.before == self.target and not self.content else "downloaded"
+
+    def config(self, image: Image) -> ImageConfig | None:
+        return self.configs.get(image.manifest.config.digest) if image.manifest.config else None
+
+    def entry(self, image: Image) -> dict[str, t.Any]:
+        config = self.config(image)
+        platform = image.descriptor.platform or (config.platform if config else None)
+        return {
+            "name": self.name,
+            "digest": str(self.target.target.digest),
+            "id": str(image.manifest.config.digest) if image.manifest.config else None,
+            "platform": str(platform) if platform else None,
+            "size": image.size,
+            "status": self.status,
+            "layers": [layer.as_result() for layer in image.manifest.layers],
+        }
 
 
 def plan_pull(
@@ -83,11 +91,7 @@ def plan_pull(
     workers: int,
     all_tags: bool = False,
 ) -> Plan:
-    """Bring every reference, for each of the platforms, into the store.
-
-    ``policy`` is ``always`` (ask what a tag stands for now), ``missing`` (a name that is there is good enough) or
-    ``never`` (no registry is asked, everything has to be there). A reference by digest is never asked twice.
-    """
+    """Bring every reference, for each platform, into the store; by digest nothing is asked twice."""
     if all_tags:
         references = _expand_tags(references, sources, policy, workers)
     names = store.names()
@@ -103,13 +107,16 @@ def plan_pull(
     to_fetch = sum(
         action.descriptor.size for action in content.values() if isinstance(action, FetchBlob)
     )
-    moved = [want for want in wanted if want.before != want.target]
     return Plan(
         content=tuple(content.values()),
-        names=tuple(SetName(want.name, want.target, want.before, store) for want in moved),
+        names=tuple(
+            SetName(want.name, want.target, want.before, store)
+            for want in wanted
+            if want.before != want.target
+        ),
         before={want.name: _shown(want.before) for want in wanted if want.before},
         after={want.name: _shown(want.target) for want in wanted},
-        facts={"images": [entry for want in wanted for entry in _entries(want)]},
+        facts={"images": [want.entry(image) for want in wanted for image in want.images]},
         workers=workers,
         prepare=store.prepare,
         stats=lambda: {"bytes_to_fetch": to_fetch, **sources.stats()},
@@ -118,14 +125,12 @@ def plan_pull(
 
 
 class _Reader:
-    """Reads one image from the store where it can, and from its repository where it must."""
-
     def __init__(
         self, reference: Reference, source: ContentSource | None, store: ImageStore
     ) -> None:
-        self.reference = reference
-        self.source = source
-        self.store = store
+        self._reference = reference
+        self._source = source
+        self._store = store
         self._read: dict[Digest, Manifest] = {}
 
     def want(self, before: Name | None, platforms: t.Sequence[Platform], policy: str) -> _Wanted:
@@ -136,136 +141,113 @@ class _Reader:
             # What an earlier task asked for stays: two tasks with a platform each must not undo one another.
             every.update(dict.fromkeys(before.platforms))
         closure = walk(
-            root, [Platform.parse(text) for text in every], self._manifest, str(self.reference)
+            root, [Platform.parse(text) for text in every], self._manifest, str(self._reference)
         )
         is_index = closure.images[0].wanted is not None
-        chosen = tuple(
+        images = tuple(
             image for image in closure.images if not is_index or str(image.wanted) in asked
         )
         content: list[Content] = [
-            StoreContent(descriptor, manifest.raw, self.store)
+            StoreContent(descriptor, manifest.raw, self._store)
             for descriptor, manifest in closure.manifests
-            if not self.store.has(descriptor) or descriptor.digest in self._read
+            if descriptor.digest in self._read or not self._store.has(descriptor)
         ]
         configs = self._configs(closure, content)
         have = {action.descriptor.digest for action in content}
         content += [
-            FetchBlob(blob, self._require_source(f"{blob.digest} of it"), self.store)
+            FetchBlob(blob, self._required(blob.digest), self._store)
             for blob in closure.blobs
-            if blob.digest not in have and not self.store.has(blob)
+            if blob.digest not in have and not self._store.has(blob)
         ]
         target = Name(root, tuple(sorted(every)) if is_index else ())
-        wanted = _Wanted(
-            store_name(self.reference), before, target, closure, chosen, configs, content
-        )
+        wanted = _Wanted(store_name(self._reference), before, target, images, configs, content, [])
         wanted.warnings = [
-            text for image in chosen for text in self._doubts(image, configs, platforms)
+            text
+            for image in images
+            for text in self._doubts(image, wanted.config(image), platforms)
         ]
         return wanted
 
     def _root(self, before: Name | None, policy: str) -> Descriptor:
-        pinned = self.reference.digest
+        pinned = self._reference.digest
         if pinned is None and before and policy != ALWAYS:
             pinned = before.target.digest
-        if pinned is not None:
-            digest = pinned
-        else:
-            digest = self._require_source("it").resolve(str(self.reference.tag))
-        if before and before.target.digest == digest:
-            manifest = self._local(digest, before.target.media_type)
-            if manifest:
-                return Descriptor(before.target.media_type, digest, len(manifest.raw))
-        manifest = self._local(digest)
+        digest = pinned or self._required("it").resolve(str(self._reference.tag))
+        known = before.target.media_type if before and before.target.digest == digest else ""
+        manifest = self._store.manifest(digest, known)
         if manifest:
-            return Descriptor(manifest.media_type, digest, len(manifest.raw))
-        source = self._require_source("it")
+            return Descriptor(known or manifest.media_type, digest, len(manifest.raw))
+        source = self._required("it")
         try:
             descriptor, manifest = source.read_manifest(digest)
         except NotFoundError:
             if pinned is not None:
                 raise
             # The tag has moved, and what it stood for is gone already.
-            descriptor, manifest = source.read_manifest(str(self.reference.tag))
+            descriptor, manifest = source.read_manifest(str(self._reference.tag))
         self._read[descriptor.digest] = manifest
         return descriptor
 
-    def _local(self, digest: Digest, media_type: str = "") -> Manifest | None:
-        return self._read.get(digest) or self.store.manifest(digest, media_type)
-
     def _manifest(self, descriptor: Descriptor) -> Manifest:
-        manifest = self._local(descriptor.digest, descriptor.media_type)
+        digest = descriptor.digest
+        manifest = self._read.get(digest) or self._store.manifest(digest, descriptor.media_type)
         if manifest is None:
-            manifest = self._require_source(f"{descriptor.digest} of it").read_manifest(
-                descriptor.digest
-            )[1]
-            self._read[descriptor.digest] = manifest
+            manifest = self._read[digest] = self._required(digest).read_manifest(digest)[1]
         return manifest
 
     def _configs(self, closure: Closure, content: list[Content]) -> dict[Digest, ImageConfig]:
-        """The configurations of the images, read now because they tell the platform and belong to the facts."""
         configs: dict[Digest, ImageConfig] = {}
         for image in closure.images:
             descriptor = image.manifest.config
             if descriptor is None or descriptor.digest in configs or not descriptor.is_image_config:
                 continue
-            raw = self._local_config(descriptor)
+            raw = self._local(descriptor)
             if raw is None:
-                raw = self._fetch_config(descriptor)
-                content.append(StoreContent(descriptor, raw, self.store))
+                if descriptor.size > MAX_MANIFEST:
+                    raise InputError(
+                        f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
+                    )
+                memory = _Memory()
+                copy_blob(descriptor, self._required(descriptor.digest), memory)
+                raw = memory.data
+                content.append(StoreContent(descriptor, raw, self._store))
             configs[descriptor.digest] = ImageConfig.parse(
-                raw, f"{self.reference}: config {descriptor.digest}"
+                raw, f"{self._reference}: config {descriptor.digest}"
             )
         return configs
 
-    def _local_config(self, descriptor: Descriptor) -> bytes | None:
+    def _local(self, descriptor: Descriptor) -> bytes | None:
         try:
-            return self.store.read(descriptor.digest) if self.store.has(descriptor) else None
+            return self._store.read(descriptor.digest) if self._store.has(descriptor) else None
         except (NotFoundError, DigestMismatchError):
             return None
 
-    def _fetch_config(self, descriptor: Descriptor) -> bytes:
-        if descriptor.size > MAX_MANIFEST:
-            raise InputError(
-                f"{self.reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
-            )
-        memory = _Memory()
-        copy_blob(descriptor, self._require_source(f"{descriptor.digest} of it"), memory)
-        return memory.data
-
     def _doubts(
-        self, image: Image, configs: t.Mapping[Digest, ImageConfig], platforms: t.Sequence[Platform]
+        self, image: Image, config: ImageConfig | None, platforms: t.Sequence[Platform]
     ) -> list[str]:
-        """Warnings about an image that may not run here: it is what was asked for, so it is no error."""
-        config = configs.get(image.manifest.config.digest) if image.manifest.config else None
-        if config is None or config.platform is None:
+        """It is what was asked for, so it is no error."""
+        there = config.platform if config else None
+        if there is None:
             return []
         promised = image.descriptor.platform
-        if promised and promised.rank(config.platform) is None:
-            return [
-                f"{self.reference}: the index calls it {promised}, its configuration {config.platform}"
-            ]
+        if promised and promised.rank(there) is None:
+            return [f"{self._reference}: the index calls it {promised}, its configuration {there}"]
         wanted = [image.wanted] if image.wanted else platforms
-        unfit = [str(platform) for platform in wanted if platform.rank(config.platform) is None]
-        return (
-            [f"{self.reference}: is for {config.platform}, not for {', '.join(unfit)}"]
-            if unfit
-            else []
-        )
+        unfit = [str(platform) for platform in wanted if platform.rank(there) is None]
+        return [f"{self._reference}: is for {there}, not for {', '.join(unfit)}"] if unfit else []
 
-    def _require_source(self, what: str) -> ContentSource:
-        if self.source is None:
+    def _required(self, what: Digest | str) -> ContentSource:
+        if self._source is None:
+            of_it = f"{what} of it" if isinstance(what, Digest) else what
+            hint = "Pull it once without pull=never."
             raise NotInStoreError(
-                f"{self.reference}: {self.store.path} does not hold {what}",
-                "Pull it once without pull=never.",
+                f"{self._reference}: {self._store.path} does not hold {of_it}", hint
             )
-        return self.source
+        return self._source
 
 
 class _Memory:
-    """A sink for one small blob."""
-
-    def __init__(self) -> None:
-        self.data = b""
+    data = b""
 
     def has(self, descriptor: Descriptor) -> bool:
         return False
@@ -278,7 +260,6 @@ class _Memory:
 
 
 def _each_once(references: t.Iterable[Reference]) -> list[Reference]:
-    """Every name once, in the order given; raises InputError when one name is pinned to two digests."""
     found: dict[str, Reference] = {}
     for reference in references:
         other = found.setdefault(store_name(reference), reference)
@@ -295,8 +276,8 @@ def _expand_tags(
     if policy == NEVER:
         raise InputError("all_tags asks a registry for its tags, which pull=never forbids")
     for reference in references:
-        if reference.digest or reference.tag != "latest":  # which is what a name without a tag has
-            raise InputError(f"{reference}: with all_tags a name must have neither tag nor digest")
+        if reference.digest or reference.tag != "latest":
+            raise InputError(f"{reference}: all_tags takes a name with neither tag nor digest")
 
     def expand(reference: Reference) -> list[Reference]:
         return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
@@ -308,29 +289,6 @@ def _expand_tags(
     ]
 
 
-def _entries(want: _Wanted) -> list[dict[str, t.Any]]:
-    return [
-        {
-            "name": want.name,
-            "digest": str(want.target.target.digest),
-            "id": str(image.manifest.config.digest) if image.manifest.config else None,
-            "platform": _platform_of(image, want.configs),
-            "size": image.size,
-            "status": want.status,
-            "layers": [layer.as_result() for layer in image.manifest.layers],
-        }
-        for image in want.asked
-    ]
-
-
-def _platform_of(image: Image, configs: t.Mapping[Digest, ImageConfig]) -> str | None:
-    config = configs.get(image.manifest.config.digest) if image.manifest.config else None
-    platform = image.descriptor.platform or (config.platform if config else None)
-    return str(platform) if platform else None
-
-
 def _shown(name: Name | None) -> str:
-    if name is None:
-        return ""
-    platforms = f" ({', '.join(name.platforms)})" if name.platforms else ""
-    return f"{name.target.digest}{platforms}"
+    platforms = f" ({', '.join(name.platforms)})" if name and name.platforms else ""
+    return f"{name.target.digest}{platforms}" if name else ""

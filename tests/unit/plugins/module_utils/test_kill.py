@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
 from ansible_collections.lockstep.images.tests.support import killed_pull, modules
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
 from ansible_collections.lockstep.images.tests.support.layout import names, tree
@@ -65,7 +67,7 @@ def test_a_pull_was_killed_at_every_kind_of_call(deaths):
 
 
 def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
-    """No name without its content, no blob with other bytes, one partial file at most, and the next run does the rest."""
+    """No name without content, no other bytes, one partial file; the next run does the rest."""
     scenario, stores, undisturbed = deaths
     old = names(stores["1 open"] if scenario == "moved" else undisturbed / "none")
     for death, path in stores.items():
@@ -102,7 +104,7 @@ def full(registry, *images):
 
 
 def test_four_pulls_at_once_lose_nothing(registry, tmp_path):
-    """S007: the same images, overlapping ones and others, into a store that none of them has found."""
+    """S007: the same images, overlapping ones and others, into a store that is not there yet."""
     store = tmp_path / "store"
     wanted = [("a", "b", "family"), ("b", "c"), ("a", "b", "family"), ("c", "family", "a")]
     common = {"store": str(store), "platform": ["linux/amd64"]}

@@ -9,14 +9,18 @@ import threading
 import time
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    copy_blob,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DigestMismatchError,
     NotFoundError,
     SizeMismatchError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import Name
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    Name,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     FetchBlob,
     Plan,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     ContentError,
@@ -20,7 +19,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     SizeMismatchError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore, Name
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+)
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSink, blob
 from ansible_collections.lockstep.images.tests.support.stores import leftovers
 

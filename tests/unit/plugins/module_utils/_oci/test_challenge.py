@@ -11,7 +11,7 @@ import time
 import urllib.parse
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.challenge import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     CLIENT_ID,
     MIN_LIFETIME,
     Challenge,

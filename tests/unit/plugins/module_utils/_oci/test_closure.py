@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.closure import walk
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
+    Manifest,
+    walk,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ContentError,
     DigestMismatchError,
@@ -24,8 +24,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     SizeMismatchError,
     UnsupportedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.manifest import Manifest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import Platform
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Platform,
+)
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells
 
 NAME = "registry.example/app:1"

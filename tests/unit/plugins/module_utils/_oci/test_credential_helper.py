@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.challenge import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credential_helper import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     CredentialHelper,
+    Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     CredentialHelperError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import tell_helper
 from ansible_collections.lockstep.images.tests.support.logins import KEEPER, NOT_FOUND, Helpers
 from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
@@ -41,10 +42,10 @@ def fixture_helpers(tmp_path, monkeypatch) -> Helpers:
 def refused(name: str = "test", verb: str = "get", timeout: float = 30.0) -> str:
     helper = CredentialHelper(name, timeout)
     with pytest.raises(CredentialHelperError) as caught:
-        if verb == "store":
-            helper.store(SERVER, USER)
+        if verb == "get":
+            helper.get(SERVER)
         else:
-            getattr(helper, verb)(SERVER)
+            tell_helper(helper, SERVER, USER if verb == "store" else None)
     assert_tells(caught.value, "credential-helper", helper.program, never=(SECRET,))
     return str(caught.value)
 
@@ -74,15 +75,15 @@ def test_a_helper_keeps_a_login_and_forgets_it(helpers):
     path = helpers.write("test", KEEPER)
     helper = CredentialHelper("test")
     assert helper.get(SERVER) is None
-    helper.store(SERVER, USER)
+    tell_helper(helper, SERVER, USER)
     assert json.loads(Path(f"{path}.kept").read_text()) == {
         "ServerURL": SERVER,
         "Username": "alice",
         "Secret": SECRET,
     }
     assert helper.get(SERVER) == USER
-    helper.erase(SERVER)
-    helper.erase(SERVER)
+    tell_helper(helper, SERVER, None)
+    tell_helper(helper, SERVER, None)
     assert helper.get(SERVER) is None
 
 
@@ -90,7 +91,7 @@ def test_an_identity_token_is_kept_under_the_user_token(helpers):
     """A005, A010."""
     path = helpers.write("test", KEEPER)
     token = Credentials(identity_token="refresh-me")
-    CredentialHelper("test").store(SERVER, token)
+    tell_helper(CredentialHelper("test"), SERVER, token)
     assert json.loads(Path(f"{path}.kept").read_text())["Username"] == "<token>"
     assert CredentialHelper("test").get(SERVER) == token
 
@@ -101,7 +102,7 @@ def test_an_identity_token_is_kept_under_the_user_token(helpers):
 def test_a_helper_gets_any_password_as_it_is(password, helpers):
     """A020."""
     helpers.write("test", KEEPER)
-    CredentialHelper("test").store(SERVER, Credentials("alice", password))
+    tell_helper(CredentialHelper("test"), SERVER, Credentials("alice", password))
     assert CredentialHelper("test").get(SERVER) == Credentials("alice", password)
 
 
@@ -123,7 +124,7 @@ def test_only_that_one_text_means_no_credentials(helpers):
     helpers.answer("test", "The keychain is locked, hunter22", 1)
     assert "status 1" in refused()
     helpers.answer("test", NOT_FOUND, 0)
-    assert "not JSON" in refused()
+    assert "not what the protocol says" in refused()
 
 
 def test_a_signal_is_a_failure(helpers):
@@ -229,4 +230,4 @@ def test_an_answer_for_another_server_is_accepted(helpers):
 
 def test_a_helper_that_does_not_read_is_no_error(helpers):
     helpers.write("test", "echo '{}'\n")
-    CredentialHelper("test").store(SERVER, Credentials("alice", "x" * 8192))
+    tell_helper(CredentialHelper("test"), SERVER, Credentials("alice", "x" * 8192))

@@ -14,18 +14,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import files
-from ansible_collections.lockstep.images.plugins.module_utils._oci.challenge import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci import store as files
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     HUB_KEY,
     AuthFile,
+    Credentials,
     CredentialStore,
     Place,
     host_of_key,
-    login_path,
     lookup_keys,
     places,
-    save_login,
     server_key,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
@@ -39,8 +37,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.transport imp
     HttpOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    login_path,
     plan_login,
     plan_logout,
+    save_login,
 )
 from ansible_collections.lockstep.images.tests.support.logins import (
     KEEPER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -18,8 +18,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor im
     Descriptor,
     media_type_of,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import ManifestError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ManifestError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
 from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
     params,

@@ -8,8 +8,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import DigestError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
 from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
     params,
@@ -81,7 +85,7 @@ def test_only_lower_case_hex_of_the_right_length_is_a_digest(text):
 
 def test_an_unsupported_algorithm_is_called_that():
     """M014."""
-    with pytest.raises(DigestError, match="'sha384' is unsupported, use sha256 or sha512"):
+    with pytest.raises(DigestError, match="the algorithm is unsupported, use sha256 or sha512"):
         Digest.parse("sha384:" + "0" * 96)
 
 
@@ -101,9 +105,6 @@ def test_a_digest_is_computed_with_either_algorithm(algorithm):
     digest = Digest.of(b"content", algorithm)
     assert str(digest) == f"{algorithm}:{hashlib.new(algorithm, b'content').hexdigest()}"
     assert digest.matches(b"content") and not digest.matches(b"other")
-    hasher = digest.hasher()
-    hasher.update(b"content")
-    assert hasher.hexdigest() == digest.encoded
 
 
 @pytest.mark.parametrize("text", [SHA256, SHA512], ids=short)

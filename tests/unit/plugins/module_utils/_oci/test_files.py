@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import files
+from ansible_collections.lockstep.images.plugins.module_utils._oci import store as files
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     LockedError,
     StoreAccessError,

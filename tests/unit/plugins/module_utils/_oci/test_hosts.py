@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import RedirectError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.headers import origin
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    RedirectError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
     api_host,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     is_loopback,
     may_get_credentials,
     may_reach,
     may_serve_tokens,
+    origin,
     redirect_target,
 )
 from ansible_collections.lockstep.images.tests.support.tables import (

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import platforms
-from ansible_collections.lockstep.images.plugins.module_utils._oci.descriptor import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci import names as platforms
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     OCI_MANIFEST,
     Descriptor,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     NoPlatformError,
     PlatformError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.platforms import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
     Platform,
     choose,
 )

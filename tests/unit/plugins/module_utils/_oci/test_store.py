@@ -16,8 +16,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import files
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci import store as files
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     CorruptStoreError,
@@ -27,6 +26,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     NotFoundError,
     StoreAccessError,
     StoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.digest import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     DigestMismatchError,
@@ -22,7 +21,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import FetchBlob, SetName
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import (

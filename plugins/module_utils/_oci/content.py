@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manifests and what they promise, and content on its way from a source to a sink."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestError,
+    DigestMismatchError,
+    ManifestError,
+    SizeMismatchError,
+    TruncatedError,
+    UnsupportedError,
+    printable,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Platform,
+    Reference,
+    choose,
+)
+
+_OCI, _DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
+OCI_INDEX = f"{_OCI}index.v1+json"
+OCI_MANIFEST = f"{_OCI}manifest.v1+json"
+OCI_CONFIG = f"{_OCI}config.v1+json"
+DOCKER_LIST = f"{_DOCKER}distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = f"{_DOCKER}distribution.manifest.v2+json"
+DOCKER_CONFIG = f"{_DOCKER}container.image.v1+json"
+INDEXES = (OCI_INDEX, DOCKER_LIST)
+MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
+_SCHEMA1 = f"{_DOCKER}distribution.manifest.v1"
+
+# Without the whole list some registries convert, or answer with the amd64 child of an index.
+ACCEPT = ", ".join((*INDEXES, *MANIFESTS, "*/*"))
+
+# What containerd, c/image and oras accept; the specification asks for at least 4 MB.
+MAX_MANIFEST = 4 * 1024 * 1024
+
+_NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?:[ \t]*;[\t -~]*)?")
+
+
+def media_type_of(text: str) -> str:
+    """A media type for comparison."""
+    return text.split(";", 1)[0].strip().lower()
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """Media type, digest and size (bytes) of content; what an index adds does not count for equality."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = field(default=None, compare=False)
+    annotations: t.Mapping[str, str] = field(default_factory=dict, compare=False)
+    data: bytes | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def from_json(cls, value: t.Any, where: str) -> Descriptor:
+        """Read one; or ManifestError with ``where``."""
+        if not isinstance(value, dict):
+            raise ManifestError(f"{where} is not a JSON object")
+        media_type, size = value.get("mediaType"), value.get("size")
+        if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+            raise ManifestError(
+                f"{where}: mediaType {printable(repr(media_type))} is not a media type"
+            )
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
+            raise ManifestError(f"{where}: size is not a number of bytes")
+        digest = _digests([value.get("digest")], where)[0]
+        platform = _platform(value.get("platform"), where)
+        data = _data(value.get("data"), digest, size, where)
+        return cls(media_type, digest, size, platform, _annotations(value, where), data)
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it promises an index."""
+        return media_type_of(self.media_type) in INDEXES
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether it promises an image manifest."""
+        return media_type_of(self.media_type) in MANIFESTS
+
+    @property
+    def is_image_config(self) -> bool:
+        """Whether it promises an image's configuration."""
+        return media_type_of(self.media_type) in (OCI_CONFIG, DOCKER_CONFIG)
+
+    def as_json(self) -> dict[str, t.Any]:
+        """The three fields every descriptor has."""
+        return {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+
+    def as_result(self) -> dict[str, t.Any]:
+        """What a playbook sees."""
+        return {"digest": str(self.digest), "media_type": self.media_type, "size": self.size}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An image manifest or an index; ``raw`` is what is stored and sent."""
+
+    media_type: str
+    raw: bytes
+    children: tuple[Descriptor, ...] = ()
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+
+    @classmethod
+    def parse(cls, raw: bytes, content_type: str, where: str) -> Manifest:
+        """Read one that was called ``content_type``; or ManifestError."""
+        value = parse_object(raw, where)
+        version = value.get("schemaVersion")
+        called = (media_type_of(content_type), str(value.get("mediaType")))
+        if any(one.startswith(_SCHEMA1) for one in called) or (
+            version == 1 and version is not True
+        ):
+            raise UnsupportedError(
+                f"{where} is a Docker schema 1 manifest, which is not supported",
+                "Push the image again with a current tool; schema 1 was retired in 2020.",
+            )
+        if not isinstance(version, int) or version != 2:
+            raise ManifestError(f"{where}: schemaVersion is {printable(repr(version))}, not 2")
+        media_type = _media_type(value, called[0], where)
+        _annotations(value, where)
+        if not isinstance(value.get("artifactType", ""), str):
+            raise ManifestError(f"{where}: artifactType is not a string")
+        if value.get("subject"):
+            Descriptor.from_json(value["subject"], f"{where}: subject")
+        if media_type in INDEXES:
+            return cls(media_type, raw, _descriptors(value, "manifests", where))
+        config = Descriptor.from_json(value.get("config"), f"{where}: config")
+        layers = _descriptors(value, "layers", where)
+        sizes: dict[Digest, int] = {}
+        for blob in (config, *layers):
+            if sizes.setdefault(blob.digest, blob.size) != blob.size:
+                raise ManifestError(f"{where}: {blob.digest} is listed with two sizes")
+        return cls(media_type, raw, (), config, layers)
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it lists other manifests."""
+        return self.media_type in INDEXES
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers."""
+        return (self.config, *self.layers) if self.config else self.layers
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The configuration of an image; ``value`` is all of it."""
+
+    value: dict[str, t.Any]
+    platform: Platform | None
+    diff_ids: tuple[Digest, ...]
+
+    @classmethod
+    def parse(cls, raw: bytes, where: str) -> ImageConfig:
+        """Read one; or ManifestError."""
+        value = parse_object(raw, where)
+        names = ("os", "architecture", "variant", "os.version", "created", "author")
+        if not all(isinstance(value.get(name) or "", str) for name in names):
+            raise ManifestError(f"{where}: os, architecture and created must be strings")
+        rootfs = value.get("rootfs") or {}
+        diff_ids = (rootfs.get("diff_ids") or []) if isinstance(rootfs, dict) else None
+        if not isinstance(value.get("config") or {}, dict) or not isinstance(diff_ids, list):
+            raise ManifestError(f"{where}: config and rootfs are not valid")
+        os_name, architecture, variant, version = [value.get(name) or "" for name in names[:4]]
+        platform = Platform.of(os_name, architecture, variant, version)
+        known = platform if platform.os and platform.architecture else None
+        return cls(value, known, _digests(diff_ids, where))
+
+
+def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
+    """Strict JSON, or ManifestError: two parsers must not see two things."""
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_refuse,
+            parse_int=_bounded_int,
+        )
+    except UnicodeDecodeError as exc:
+        raise ManifestError(f"{where} is not UTF-8") from exc
+    except (ValueError, ManifestError) as exc:
+        raise ManifestError(f"{where} is not JSON as it should be: {exc}") from exc
+    except RecursionError as exc:
+        raise ManifestError(f"{where} is nested too deeply") from exc
+    if not isinstance(value, dict):
+        raise ManifestError(f"{where} is not a JSON object")
+    return value
+
+
+def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
+    """A conflict is an attack or a bug (GHSA-77vh-xpmg-72qh)."""
+    if "manifests" in value and ("layers" in value or "config" in value):
+        raise ManifestError(f"{where} has the fields of both an index and an image manifest")
+    known = INDEXES + MANIFESTS
+    outer = outer if outer in known else ""
+    declared = value.get("mediaType")
+    if not isinstance(declared, (str, type(None))):
+        raise ManifestError(f"{where}: mediaType is not a string")
+    inner = media_type_of(declared or "")
+    if inner and inner not in known:
+        called = printable(inner)
+        raise UnsupportedError(
+            f"{where} has the media type {called}, which is no image manifest or index"
+        )
+    if outer and inner and inner != outer:
+        raise ManifestError(f"{where} is called {outer} outside and {inner} inside")
+    structure, fallback = (
+        ("index", OCI_INDEX) if "manifests" in value else ("image manifest", OCI_MANIFEST)
+    )
+    media_type = inner or outer or fallback
+    if (media_type in INDEXES) != (structure == "index"):
+        raise ManifestError(f"{where} is called {media_type} but has the fields of an {structure}")
+    return media_type
+
+
+def _descriptors(value: dict[str, t.Any], key: str, where: str) -> tuple[Descriptor, ...]:
+    entries = value.get(key)
+    if not isinstance(entries, list):
+        raise ManifestError(f"{where}: {key} is not a list")
+    return tuple(
+        Descriptor.from_json(entry, f"{where}: {key}[{n}]") for n, entry in enumerate(entries)
+    )
+
+
+def _digests(texts: t.Iterable[t.Any], where: str) -> tuple[Digest, ...]:
+    try:
+        return tuple(Digest.parse(text) for text in texts)
+    except DigestError as exc:
+        raise ManifestError(f"{where}: {exc}") from exc
+
+
+def _platform(value: t.Any, where: str) -> Platform | None:
+    if value is None:
+        return None
+    parts = ("os", "architecture", "variant", "os.version")
+    features = (value.get("os.features") or []) if isinstance(value, dict) else None
+    if not isinstance(features, list) or not all(isinstance(feature, str) for feature in features):
+        raise ManifestError(f"{where}: platform is not valid")
+    texts = [value.get(part, "") for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        raise ManifestError(f"{where}: platform is not valid")
+    os_name, architecture, variant, version = texts
+    platform = Platform.of(os_name, architecture, variant, version, features)
+    return platform if texts[0] and texts[1] else None
+
+
+def _annotations(value: dict[str, t.Any], where: str) -> dict[str, str]:
+    annotations = {} if value.get("annotations") is None else value["annotations"]
+    if not isinstance(annotations, dict) or not all(
+        isinstance(text, str) for text in annotations.values()
+    ):
+        raise ManifestError(f"{where}: annotations are not a map of strings")
+    return annotations
+
+
+def _data(value: t.Any, digest: Digest, size: int, where: str) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        data = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError) as exc:
+        raise ManifestError(f"{where}: data is not base64") from exc
+    if len(data) != size or not digest.matches(data):
+        raise ManifestError(f"{where}: data does not match its digest {digest}")
+    return data
+
+
+def _no_duplicates(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ManifestError("a key stands twice in one object")
+    return value
+
+
+def _refuse(constant: str) -> t.Any:
+    raise ManifestError(f"{constant} is not JSON")
+
+
+def _bounded_int(text: str) -> int:
+    return int(text) if len(text) <= 20 else _refuse("so large a number")
+
+
+_MAX_DEPTH = 8
+
+
+class ContentSource(t.Protocol):
+    """The content of one repository; reading changes nothing."""
+
+    def resolve(self, tag: str) -> Digest:
+        """The digest a tag stands for now; or NotFoundError."""
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        """A manifest by digest or tag, verified."""
+
+    def read_blob(self, descriptor: Descriptor) -> t.Iterator[bytes]:
+        """The bytes of a blob, **not** verified."""
+
+    def tags(self) -> list[str]:
+        """Every tag, sorted."""
+
+    def pause(self, attempt: int) -> bool:
+        """Wait before try ``attempt`` + 1; False when that is too many."""
+
+
+class Sources(t.Protocol):
+    """All repositories of a task."""
+
+    @property
+    def warnings(self) -> t.Sequence[str]: ...
+
+    def repository(self, reference: Reference) -> ContentSource: ...
+
+    def stats(self) -> t.Mapping[str, t.Any]: ...
+
+
+class ContentSink(t.Protocol):
+    """Where content goes to."""
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether it is there with the promised size."""
+
+    def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        """No error means: it is there, verified and durable."""
+
+    def set_name(self, name: str, target: t.Any, expected: t.Any) -> None:
+        """Point a name at content; or ConflictError."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image manifest, and the platform it was chosen for."""
+
+    descriptor: Descriptor
+    manifest: Manifest
+    wanted: Platform | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of manifest, config and layers."""
+        sizes = {blob.digest: blob.size for blob in self.manifest.blobs}
+        return self.descriptor.size + sum(sizes.values())
+
+
+@dataclass(frozen=True)
+class Closure:
+    """All that a name needs, children first."""
+
+    manifests: tuple[tuple[Descriptor, Manifest], ...]
+    images: tuple[Image, ...]
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """Configs and layers, each once."""
+        found = {blob.digest: blob for image in self.images for blob in image.manifest.blobs}
+        return list(found.values())
+
+
+def walk(
+    root: Descriptor,
+    platforms: t.Sequence[Platform],
+    read: t.Callable[[Descriptor], Manifest],
+    subject: str,
+) -> Closure:
+    """The closure of ``root``, of an index for each platform; ``read`` gives verified manifests."""
+    top = read(root)
+    if not top.is_index:
+        return Closure(((root, top),), (Image(root, top),))
+    manifests: dict[Digest, tuple[Descriptor, Manifest]] = {}
+    images = []
+    for platform in platforms:
+        path = _descend(top, platform, read, subject)
+        images.append(Image(*path[0], platform))
+        for descriptor, manifest in path:
+            # An index that two platforms share comes after the children of both.
+            known = manifests.pop(descriptor.digest, (descriptor, manifest))
+            manifests[descriptor.digest] = known
+            if known[0].size != descriptor.size:
+                raise ManifestError(f"{subject}: {descriptor.digest} is listed with two sizes")
+    return Closure((*manifests.values(), (root, top)), tuple(images))
+
+
+def _descend(
+    index: Manifest, platform: Platform, read: t.Callable[[Descriptor], Manifest], subject: str
+) -> list[tuple[Descriptor, Manifest]]:
+    path: list[tuple[Descriptor, Manifest]] = []
+    while len(path) < _MAX_DEPTH:
+        chosen = choose(platform, index.children, subject)
+        if not (chosen.is_index or chosen.is_manifest):
+            raise UnsupportedError(
+                f"{subject}: the entry for {platform} has the media type {printable(chosen.media_type)},"
+                " which is no image manifest or index"
+            )
+        index = read(chosen)
+        if len(index.raw) != chosen.size:
+            raise SizeMismatchError(
+                f"{subject}: {chosen.digest} has {len(index.raw)} bytes, its index promised {chosen.size}"
+            )
+        path.insert(0, (chosen, index))
+        if not index.is_index:
+            return path
+    raise ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
+
+
+def copy_blob(descriptor: Descriptor, source: ContentSource, sink: ContentSink) -> None:
+    """Bring a blob to the sink; what breaks off starts again, wrong bytes are read once more."""
+    if sink.has(descriptor):  # another process, or another image of this plan, was faster
+        return
+    if descriptor.data is not None:
+        return sink.write(descriptor, [descriptor.data])
+    attempt, mismatches = 0, 0
+    while True:
+        attempt += 1
+        try:
+            return sink.write(descriptor, source.read_blob(descriptor))
+        except (TruncatedError, DigestMismatchError, SizeMismatchError) as exc:
+            mismatches += not isinstance(exc, TruncatedError)
+            if mismatches > 1 or not source.pause(attempt):
+                raise
+
+
+def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:
+    """The same chunks, checked as they pass; or a ContentError."""
+    digest, size = descriptor.digest, 0
+    hasher = hashlib.new(digest.algorithm)
+    for chunk in chunks:
+        size += len(chunk)
+        if size > descriptor.size:
+            raise SizeMismatchError(f"{digest} is longer than the {descriptor.size} bytes promised")
+        hasher.update(chunk)
+        yield chunk
+    if size < descriptor.size:
+        raise TruncatedError(f"{digest} ended after {size} of {descriptor.size} bytes")
+    if hasher.hexdigest() != digest.encoded:
+        got = f"{digest.algorithm}:{hasher.hexdigest()}"
+        raise DigestMismatchError(f"{digest}: the {size} bytes received have the digest {got}")

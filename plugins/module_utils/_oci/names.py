@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What content, images and platforms are called."""
+
+from __future__ import annotations
+
+import hashlib
+import platform as _host
+import re
+import typing as t
+import urllib.parse
+from dataclasses import dataclass
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestError,
+    NoPlatformError,
+    PlatformError,
+    ReferenceError,
+    printable,
+)
+
+DOCKER_HUB = "docker.io"
+_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+
+# sha384 is in go-digest, but no registry stores it.
+_LENGTHS = {"sha256": 64, "sha512": 128}
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]+))?")
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_FOREIGN = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://|(?:oci|oci-archive|docker-archive|docker-daemon|dir):(?=[/.])"
+)
+_USER = re.compile(r"^.*@(?!sha[0-9]+:[0-9a-fA-F]*$)", re.DOTALL)
+_MAX_NAME = 255
+
+
+@dataclass(frozen=True, order=True)
+class Digest:
+    """A content address: the only thing that becomes a path or a URL (descriptor.md, "Digests")."""
+
+    algorithm: str
+    encoded: str
+
+    @classmethod
+    def parse(cls, text: t.Any) -> Digest:
+        """Read ``algorithm:hex``; or DigestError."""
+        subject = f"digest {repr(text)[:160]}"
+        if not isinstance(text, str) or ":" not in text:
+            raise DigestError(f"{subject} is not of the form algorithm:hex")
+        algorithm, encoded = text.split(":", 1)
+        length = _LENGTHS.get(algorithm)
+        if length is None:
+            raise DigestError(f"{subject}: the algorithm is unsupported, use sha256 or sha512")
+        if len(encoded) != length or not re.fullmatch("[a-f0-9]+", encoded):
+            raise DigestError(
+                f"{subject}: {algorithm} needs {length} lower-case hexadecimal digits"
+            )
+        return cls(algorithm, encoded)
+
+    @classmethod
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
+        """The digest of bytes at hand."""
+        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.encoded}"
+
+    def matches(self, data: bytes) -> bool:
+        """Whether ``data`` has this digest."""
+        return Digest.of(data, self.algorithm) == self
+
+
+@dataclass(frozen=True, order=True)
+class Reference:
+    """One image (distribution/reference v0.6); of tag and digest, the digest decides what is fetched."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read what a user writes; or ReferenceError."""
+        if not isinstance(text, str) or not text:
+            raise ReferenceError("reference is empty")
+        _refuse_foreign_forms(text)
+        rest, digest = _cut_digest(text)
+        name, tag = _cut_tag(rest, text)
+        registry, repository = split_domain(name)
+        registry = _check_registry(registry, text)
+        _check_repository(registry, repository, text)
+        return cls(registry, repository, tag or (None if digest else "latest"), digest)
+
+    @property
+    def name(self) -> str:
+        """``registry/repository``."""
+        return f"{self.registry}/{self.repository}"
+
+    def with_tag(self, tag: str) -> Reference:
+        """The same repository at another tag."""
+        if not _TAG.fullmatch(tag):
+            raise ReferenceError(f"reference {self.name}: tag {_shown(tag)} is not valid")
+        return Reference(self.registry, self.repository, tag)
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+def split_domain(name: str) -> tuple[str, str]:
+    """Docker's rule for registry and repository (splitDockerDomain)."""
+    first, slash, rest = name.partition("/")
+    is_domain = first == "localhost" or "." in first or ":" in first or first != first.lower()
+    if not slash or not is_domain:
+        first, rest = DOCKER_HUB, name
+    if first.lower() in _HUB_ALIASES:
+        first = DOCKER_HUB
+    if first.lower() == DOCKER_HUB and "/" not in rest:
+        rest = "library/" + rest
+    return first, rest
+
+
+def parse_registry(text: str) -> str:
+    """``host[:port]`` of a registry or its URL; or ReferenceError."""
+    match = re.fullmatch(r"(?:https?://)?([^/?#@]+)(?:/v[12])?/?", text or "")
+    if not match:
+        raise ReferenceError(f"registry {_shown(text)} is not of the form host[:port]")
+    return _check_registry(match.group(1), match.group(1))
+
+
+def _refuse_foreign_forms(text: str) -> None:
+    foreign = _FOREIGN.match(text)
+    if foreign:
+        # "oci:latest" is a legal name on Docker Hub; "oci:/path" is skopeo's notation for something else.
+        what = "a scheme" if foreign.group().endswith("/") else "a transport"
+        raise ReferenceError(
+            f"reference {_shown(text)}: {what} ({foreign.group()}) is not part of a name",
+            "Write registry/repository:tag, for example docker.io/library/debian:12.",
+        )
+    if re.fullmatch("[a-f0-9]{64}", text):
+        raise ReferenceError(
+            f"reference {text}: 64 hexadecimal digits could be an image ID or a name",
+            "Write repository@sha256:... for a digest.",
+        )
+    if not re.fullmatch("[!-~]+", text):
+        raise ReferenceError(
+            f"reference {_shown(text)}: only printable ASCII without blanks is allowed",
+            "Write an internationalised host name in its xn-- form.",
+        )
+
+
+def _cut_digest(text: str) -> tuple[str, Digest | None]:
+    rest, at, digest = text.partition("@")
+    if not at:
+        return text, None
+    if re.search("[/@]", digest) or re.search("[?#]", text):
+        raise ReferenceError(
+            f"reference {_shown(text)}: behind an @ stands a digest, credentials are not part of a name",
+            "Give them as username and password, or log in with lockstep.images.registry_login.",
+        )
+    try:
+        return rest, Digest.parse(digest)
+    except DigestError as exc:
+        raise ReferenceError(f"reference {_shown(text)}: {exc}") from exc
+
+
+def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
+    head, slash, last = rest.rpartition("/")
+    name, colon, tag = last.partition(":")
+    if colon and not _TAG.fullmatch(tag):
+        raise ReferenceError(
+            f"reference {_shown(text)}: tag {_shown(tag)} is not valid, it has 1 to 128 characters of A-Z a-z 0-9 _ . -"
+            " and starts with none of . and -"
+        )
+    return head + slash + name, tag or None
+
+
+def _check_registry(registry: str, text: str) -> str:
+    match = _HOST.fullmatch(registry)
+    if not match:
+        raise ReferenceError(
+            f"reference {_shown(text)}: registry {_shown(registry)} is not of the form host[:port]"
+        )
+    port = match.group("port")
+    if port and (port[0] == "0" or int(port[:6]) > 65535):
+        raise ReferenceError(
+            f"reference {_shown(text)}: port {_shown(port)} is not between 1 and 65535"
+        )
+    lower = registry.lower()
+    if "." not in lower and ":" not in lower and lower != "localhost":
+        return registry  # only its capitals make it a host: in lower case it would be a namespace of Docker Hub
+    return DOCKER_HUB if lower in _HUB_ALIASES else lower
+
+
+def _check_repository(registry: str, repository: str, text: str) -> None:
+    for component in repository.split("/"):
+        if not _COMPONENT.fullmatch(component):
+            reason = "must be lower case" if component != component.lower() else "is not valid"
+            raise ReferenceError(
+                f"reference {_shown(text)}: name component {_shown(component)} {reason}"
+            )
+    if len(registry) + 1 + len(repository) > _MAX_NAME:
+        raise ReferenceError(
+            f"reference {_shown(text)}: the name is longer than {_MAX_NAME} characters"
+        )
+
+
+def _shown(text: str) -> str:
+    """What stands before an ``@`` or behind a ``?`` could be a secret."""
+    base = re.split("[?#]", text or "", maxsplit=1)[0]
+    query = (text or "")[len(base) :]
+    safe = "..." if "@" in query else _USER.sub("...@", base) + (f"{query[0]}..." if query else "")
+    return printable(repr(safe), 160)
+
+
+_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_OS = re.compile(r"([A-Za-z0-9_.-]+)(?:\(([^()+/]*)((?:\+[^()+/]+)*)\))?")
+
+# Go's list of operating systems and architectures decides what one word alone means.
+_KNOWN_OS = re.compile(
+    "aix|android|darwin|dragonfly|freebsd|hurd|illumos|ios|js|linux|nacl|netbsd|openbsd|plan9|solaris|windows|zos"
+)
+_KNOWN_ARCH = re.compile(
+    "386|amd64|amd64p32|arm(64)?(be)?|loong64|mips(64)?(p32)?(le)?|ppc|ppc64|ppc64le|riscv|riscv64|s390x?|sparc|sparc64|wasm"
+)
+_ARCHES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "loongarch64": "loong64"}
+_ARM = {"armhf": "v7", "armel": "v6"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """An operating system on a CPU, in normal form (containerd/platforms v1.0)."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read what a user writes; what one word does not say is the host's."""
+        first, *rest = text.split("/") if isinstance(text, str) else [""]
+        match = _OS.fullmatch(first)
+        subject = f"platform {printable(repr(text))}"
+        if not match or len(rest) > 2 or not all(_PART.fullmatch(part) for part in rest):
+            raise PlatformError(f"{subject} is not of the form os/architecture[/variant]")
+        os_name, version, features = match.groups("")
+        if not rest:
+            host, architecture = cls.host(), _normal_cpu(os_name, "")
+            if _KNOWN_OS.fullmatch(_normal_os(os_name)):
+                rest = [host.architecture, host.variant]
+            elif _KNOWN_ARCH.fullmatch(architecture[0]):
+                os_name, rest = host.os, [*architecture]
+            else:
+                raise PlatformError(f"{subject} is no known operating system or architecture")
+        unquoted = [urllib.parse.unquote(feature) for feature in features.split("+")[1:]]
+        return cls.of(os_name, rest[0], (*rest, "")[1], urllib.parse.unquote(version), unquoted)
+
+    @classmethod
+    def of(
+        cls,
+        os: str,
+        architecture: str,
+        variant: str = "",
+        os_version: str = "",
+        os_features: t.Iterable[str] = (),
+    ) -> Platform:
+        """Normalise the parts."""
+        return cls(
+            _normal_os(os),
+            *_normal_cpu(architecture, variant),
+            os_version,
+            tuple(sorted(os_features)),
+        )
+
+    @classmethod
+    def host(cls) -> Platform:
+        """The platform of this machine; the level of an amd64 CPU is never guessed."""
+        arm = re.match(
+            "armv([3-8])", _host.machine(), re.IGNORECASE
+        )  # a 32-bit kernel on Armv8 says armv8l
+        if arm:
+            return cls.of(_host.system(), "arm", "v" + arm.group(1))
+        return cls.of(_host.system(), _host.machine())
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether this runs nowhere, as BuildKit marks attestations."""
+        return self.os == "unknown" and self.architecture == "unknown"
+
+    def candidates(self) -> list[tuple[str, str]]:
+        """``(architecture, variant)`` of all it runs, best first."""
+        arch, variant = self.architecture, self.variant
+        if arch == "amd64":
+            match = re.fullmatch("v([0-9]+)", variant or "v1")
+            levels = (
+                [f"v{n}" for n in range(int(match.group(1)), 1, -1)] + [""] if match else [variant]
+            )
+            return [(arch, level) for level in levels] + [("386", "")]
+        if arch == "arm":
+            return [(arch, level) for level in _arm_levels(variant)]
+        if arch == "arm64":
+            return _arm64_levels(variant or "v8")
+        return [(arch, variant)]
+
+    def rank(self, other: Platform) -> int | None:
+        """How well ``other`` serves, 0 is best, None is not at all."""
+        wanted, got = self.os_version, other.os_version
+        # Windows runs an image of its own build only: 10.0.17763 takes 10.0.17763.1.
+        build = (
+            not (wanted and got)
+            or f"{got}.".startswith(f"{wanted}.")
+            or f"{wanted}.".startswith(f"{got}.")
+        )
+        if self.os != other.os or not build or not set(self.os_features) <= set(other.os_features):
+            return None
+        candidates, cpu = self.candidates(), (other.architecture, other.variant)
+        return candidates.index(cpu) if cpu in candidates else None
+
+    def __str__(self) -> str:
+        parts = [self.os_version, *self.os_features]
+        extra = "+".join(urllib.parse.quote(part, safe="") for part in parts)
+        variant = f"/{self.variant}" if self.variant else ""
+        return self.os + (f"({extra})" if extra else "") + f"/{self.architecture}{variant}"
+
+
+def choose(wanted: Platform, entries: t.Sequence[t.Any], subject: str) -> t.Any:
+    """The descriptor that serves ``wanted`` best, never an attestation; or NoPlatformError."""
+    images = [entry for entry in entries if not (entry.platform and entry.platform.is_unknown)]
+    ranked = []
+    for position, entry in enumerate(images):
+        rank = wanted.rank(entry.platform) if entry.platform else None
+        if rank is not None:
+            ranked.append((rank, len(entry.platform.os_features), position))
+    if ranked:
+        return images[min(ranked)[2]]
+    if len(images) == 1 and images[0].platform is None:
+        return images[0]
+    there = sorted({str(entry.platform) for entry in images if entry.platform})
+    listed = printable(", ".join(there), 600) or "none"
+    raise NoPlatformError(
+        f"{subject}: no image for platform {wanted}, there is {listed}", platforms=there
+    )
+
+
+def _normal_os(name: str) -> str:
+    lower = name.lower()
+    return "darwin" if lower == "macos" else lower
+
+
+def _normal_cpu(architecture: str, variant: str) -> tuple[str, str]:
+    arch, variant = architecture.lower(), variant.lower()
+    arch = _ARCHES.get(arch, "386" if re.fullmatch("i[3-6]86", arch) else arch)
+    if arch in _ARM:
+        arch, variant = "arm", _ARM[arch]
+    if arch in ("arm", "arm64") and variant[:1].isdigit():
+        variant = "v" + variant
+    if arch == "arm":
+        return arch, variant or "v7"
+    if arch == "arm64" and variant.endswith(".0"):
+        variant = variant[:-2]
+    return arch, "" if (arch, variant) in (("arm64", "v8"), ("amd64", "v1")) else variant
+
+
+def _arm_levels(variant: str) -> list[str]:
+    match = re.fullmatch("v([0-9]+)", variant)
+    level = int(match.group(1)) if match else 0
+    return [f"v{n}" for n in range(level, 4, -1)] if level > 4 else [variant]
+
+
+def _arm64_levels(variant: str) -> list[tuple[str, str]]:
+    """Armv9.x runs Armv8.(x+5), and both run 32-bit code."""
+    match = re.fullmatch(r"v([89])(?:\.([0-9]+))?", variant)
+    if not match:
+        return [("arm64", variant)]
+    minor, levels = int(match.group(2) or 0), []
+    if match.group(1) == "9":
+        levels = [f"v9.{n}" for n in range(minor, 0, -1)] + ["v9"]
+        minor = min(minor + 5, 9)
+    levels += [f"v8.{n}" for n in range(minor, 0, -1)] + [""]
+    return [("arm64", level) for level in levels] + [("arm", level) for level in _arm_levels("v8")]
