@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import urllib.error
 import urllib.request
@@ -84,7 +85,8 @@ def test_push_and_faults_over_tls():
         upload(registry.url, "demo/app", family, "1", cafile=trusted)
         assert registry.manifest("demo/app", "1") == family.raw
         registry.faults.append(Fault(reset_at=1))
-        with pytest.raises(OSError):
+        # A reset on a busy machine may come out as the end of the answer.
+        with pytest.raises((OSError, http.client.HTTPException)):
             get(registry)
         assert registry.errors == []
 
