@@ -1,0 +1,131 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the filter says of hosts that hold the same, and of those that do not."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lockstep.images.plugins.filter.store_differences import (
+    FilterModule,
+    store_differences,
+)
+
+APP, TOOL = "docker.io/library/app:1", "registry.example.com:5000/tool:1"
+OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+AMD64, BOTH = ("linux/amd64",), ("linux/amd64", "linux/arm64")
+
+
+def image(name: str, digest: str = OLD, platforms: t.Sequence[str] = AMD64, **other: t.Any) -> dict:
+    """What image_info tells of an image, as far as the filter reads it."""
+    return {"name": name, "digest": digest, "platforms": list(platforms), "complete": True, **other}
+
+
+def holds(*images: dict, index: t.Any = None) -> dict[str, t.Any]:
+    """What image_info returns of a store; equal images have equal fingerprints, unless ``index`` differs."""
+    told = [(one["name"], one["digest"], one["platforms"]) for one in images]
+    return {"fingerprint": repr((told, index)), "images": list(images), "missing": []}
+
+
+def test_ansible_finds_the_filter():
+    assert FilterModule().filters() == {"store_differences": store_differences}
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {},
+        {"one": holds()},
+        {"one": holds(image(APP))},
+        {"one": holds(image(APP), image(TOOL)), "two": holds(image(APP), image(TOOL))},
+        {"one": holds(), "two": holds(), "three": holds()},
+    ],
+)
+def test_hosts_that_hold_the_same_do_not_differ(held):
+    assert store_differences(held) == []
+
+
+def test_the_host_that_is_unlike_most_is_named_with_what_it_holds():
+    held = {
+        "one": holds(image(APP, NEW)),
+        "two": holds(image(APP, OLD)),
+        "three": holds(image(APP, OLD)),
+    }
+    (entry,) = store_differences(held)
+    assert entry == {
+        "host": "one",
+        "name": APP,
+        "wanted": f"{OLD} (linux/amd64)",
+        "found": f"{NEW} (linux/amd64)",
+        "message": f"one holds {NEW} (linux/amd64) for {APP}, most hosts hold {OLD} (linux/amd64)",
+    }
+
+
+def test_of_two_hosts_the_first_is_taken_for_right():
+    held = {"b": holds(image(APP, NEW)), "a": holds(image(APP, OLD))}
+    assert [(one["host"], one["wanted"][: len(NEW)]) for one in store_differences(held)] == [
+        ("a", NEW)
+    ]
+
+
+def test_a_name_that_is_missing_and_one_too_many_are_differences():
+    most = holds(image(APP))
+    held = {"one": most, "two": most, "less": holds(), "more": holds(image(APP), image(TOOL))}
+    assert [
+        (one["host"], one["name"], one["wanted"], one["found"]) for one in store_differences(held)
+    ] == [
+        ("less", APP, f"{OLD} (linux/amd64)", "none"),
+        ("more", TOOL, "none", f"{OLD} (linux/amd64)"),
+    ]
+
+
+def test_other_platforms_are_a_difference():
+    held = {"one": holds(image(APP, platforms=BOTH)), "two": holds(image(APP))}
+    (entry,) = store_differences(held)
+    assert entry["wanted"].endswith(" (linux/amd64, linux/arm64)")
+    assert entry["found"].endswith(" (linux/amd64)")
+
+
+def test_content_that_is_missing_is_a_difference_though_the_names_are_the_same():
+    held = {"one": holds(image(APP)), "two": holds(image(APP, complete=False))}
+    assert held["one"]["fingerprint"] == held["two"]["fingerprint"]
+    (entry,) = store_differences(held)
+    assert (entry["host"], entry["found"]) == ("two", f"{OLD} (linux/amd64), incomplete")
+
+
+def test_what_other_tools_left_in_an_index_is_a_difference_without_a_name():
+    held = {"one": holds(image(APP)), "two": holds(image(APP), index="and an entry without a name")}
+    (entry,) = store_differences(held)
+    assert (entry["host"], entry["name"], entry["found"]) == ("two", "index.json", "another index")
+
+
+def test_names_come_in_order_and_hosts_as_they_were_given():
+    most = holds(image(TOOL), image(APP))
+    held = {"z": holds(), "one": most, "two": most, "three": most, "a": holds()}
+    assert [(one["host"], one["name"]) for one in store_differences(held)] == [
+        ("z", APP),
+        ("z", TOOL),
+        ("a", APP),
+        ("a", TOOL),
+    ]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        [],
+        "one",
+        {"one": None},
+        {"one": {}},
+        {"one": {"fingerprint": "x"}},
+        {"one": {"fingerprint": "x", "images": [{}]}},
+        {"one": {"fingerprint": "x", "images": None}},
+        {"one": {"msg": "unreachable", "unreachable": True}},
+    ],
+)
+def test_anything_else_is_an_error_that_says_what_is_expected(held):
+    with pytest.raises(AnsibleFilterError, match=r"store_differences: expects .*image_info"):
+        store_differences(held)
