@@ -1,0 +1,108 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare what modules say of themselves with what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import runner
+
+_HOME = "ansible_collections.lockstep.images.plugins."
+_ALWAYS = {"changed", "invocation", "warnings", "deprecations"}
+_TYPES: dict[str, t.Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+}
+
+
+class _Stop(Exception):
+    """Ends a module once its argument spec is known."""
+
+
+def argument_spec(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
+    """The argument spec with which a module makes its ``AnsibleModule``."""
+    seen: dict[str, t.Any] = {}
+
+    def made(**options: t.Any) -> t.NoReturn:
+        seen.update(options["argument_spec"])
+        raise _Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "AnsibleModule", made)
+        with contextlib.suppress(_Stop):
+            importlib.import_module(f"{_HOME}modules.{module}").main()
+    return {name: _told(option) for name, option in seen.items()}
+
+
+def documented_options(module: str) -> dict[str, t.Any]:
+    """The same as DOCUMENTATION and its fragments tell it."""
+    document = _document(module, "DOCUMENTATION")
+    options: dict[str, t.Any] = document["options"]
+    for name in document["extends_documentation_fragment"]:
+        file, _dot, part = name[len("lockstep.images.") :].partition(".")
+        fragment = importlib.import_module(f"{_HOME}doc_fragments.{file}").ModuleDocFragment
+        text = getattr(fragment, part.upper() or "DOCUMENTATION")
+        for option, value in (yaml.safe_load(text).get("options") or {}).items():
+            options[option] = {**value, **options.get(option, {})}
+    assert all(option["description"] for option in options.values())
+    return {name: _told(option) for name, option in options.items()}
+
+
+def documented_values(module: str, returned: str) -> dict[str, t.Any]:
+    """The part of RETURN that is for ``success`` or for ``failure``."""
+    values = _document(module, "RETURN")
+    return {name: value for name, value in values.items() if value["returned"] == returned}
+
+
+def assert_as_documented(module: str, result: dict[str, t.Any]) -> None:
+    """The keys of a success are those of RETURN, down to the last dict, and their types too."""
+    _compare(
+        {name: value for name, value in result.items() if name not in _ALWAYS},
+        {"type": "dict", "contains": documented_values(module, "success")},
+        module,
+    )
+
+
+def _compare(value: t.Any, documented: dict[str, t.Any], where: str) -> None:
+    if value is None:
+        return
+    assert isinstance(value, _TYPES[documented["type"]]), where
+    contains = documented.get("contains")
+    if contains is None:
+        return
+    items = value if isinstance(value, list) else [value]
+    # Actions of different kinds have different keys, each of which is documented.
+    kinds = any("action" in item for item in items)
+    for item in items:
+        assert item.keys() <= contains.keys(), where
+        assert kinds or item.keys() == contains.keys(), where
+        for name, inner in item.items():
+            _compare(inner, contains[name], f"{where}.{name}")
+
+
+def _document(module: str, part: str) -> t.Any:
+    """A part of the documentation, which stands in a file beside the module."""
+    source = importlib.import_module(f"{_HOME}modules.{module}").__file__ or ""
+    return yaml.safe_load(Path(source).with_suffix(".yml").read_text(encoding="utf-8"))[part]
+
+
+def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The part of an option that argument spec and documentation share."""
+    return {
+        "type": option.get("type", "str"),
+        "elements": option.get("elements"),
+        "default": option.get("default"),
+        "required": option.get("required", False),
+        "choices": sorted(option.get("choices") or ()),
+        "aliases": sorted(option.get("aliases") or ()),
+    }

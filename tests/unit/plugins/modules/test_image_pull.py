@@ -1,0 +1,184 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module image_pull, as Ansible runs it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.lockstep.images.tests.support.documented import (
+    argument_spec,
+    assert_as_documented,
+    documented_options,
+    documented_values,
+)
+from ansible_collections.lockstep.images.tests.support.images import demo_image, push
+from ansible_collections.lockstep.images.tests.support.layout import names
+from ansible_collections.lockstep.images.tests.support.modules import four_times, run
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.stores import assert_valid_store, statuses
+
+USER, PASSWORD = "robot", "correct-horse-battery"
+SECRETS = (PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+BOTH = ["linux/amd64", "linux/arm64"]
+
+
+@pytest.fixture(name="registry")
+def fixture_registry():
+    with Registry(auth="bearer", users={USER: PASSWORD}) as registry:
+        push(registry, "demo/app", demo_image("app", "1", size=500), "1")
+        yield registry
+
+
+@pytest.fixture(name="params")
+def fixture_params(registry, tmp_path):
+    return {
+        "name": [f"{registry.address}/demo/app:1"],
+        "store": str(tmp_path / "store"),
+        "platform": BOTH,
+        "username": USER,
+        "password": PASSWORD,
+        "retries": 0,
+    }
+
+
+def assert_no_secret(outcome):
+    assert not [secret for secret in SECRETS if secret in outcome.stdout + outcome.stderr]
+
+
+def assert_proper_failure(outcome, kind):
+    assert outcome.failed
+    assert outcome.kind == kind
+    assert documented_values("image_pull", "failure")["error"]["contains"].keys() <= (
+        outcome.result["error"].keys()
+    )
+    assert "Traceback" not in outcome.stdout + outcome.stderr
+    assert "\n" not in outcome.result["msg"]
+    assert_no_secret(outcome)
+
+
+def test_options_are_as_documented(monkeypatch):
+    assert argument_spec("image_pull", monkeypatch) == documented_options("image_pull")
+
+
+def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(params, tmp_path):
+    check, real, check_again, real_again = (
+        outcome.result for outcome in four_times("image_pull", **params)
+    )
+    assert [one["changed"] for one in (check, real, check_again, real_again)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    for one, other in ((check, real), (check_again, real_again)):
+        assert all(one[key] == other[key] for key in ("images", "actions", "diff"))
+    assert statuses(real) == ["downloaded"] * 2
+    assert statuses(real_again) == ["up_to_date"] * 2
+    assert_valid_store(tmp_path / "store")
+
+
+def test_check_mode_makes_no_store(params, tmp_path):
+    assert run("image_pull", check=True, **params).result["changed"]
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_is_returned_is_documented_and_no_secret(params):
+    for outcome in four_times("image_pull", **params):
+        assert_as_documented("image_pull", outcome.result)
+        assert_no_secret(outcome)
+        assert (
+            "VALUE_SPECIFIED_IN_NO_LOG" in outcome.result["invocation"]["module_args"]["password"]
+        )
+
+
+def test_the_logins_of_the_user_are_used(params, tmp_path):
+    login = {"auths": {params["name"][0].split("/")[0]: {"auth": SECRETS[1]}}}
+    (tmp_path / "auth.json").write_text(json.dumps(login))
+    given = {**params, "username": None, "password": None}
+    outcome = run("image_pull", env={"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}, **given)
+    assert outcome.result["changed"]
+    assert_no_secret(outcome)
+
+
+def test_a_moved_tag_is_an_update(registry, params):
+    run("image_pull", **params)
+    push(registry, "demo/app", demo_image("app", "2", size=500), "1")
+    outcome = run("image_pull", **params)
+    assert statuses(outcome.result) == ["updated"] * 2
+    assert_as_documented("image_pull", outcome.result)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        pytest.param({"password": "wrong-" + PASSWORD}, "authentication-failed", id="password"),
+        pytest.param({"name": ["a b"]}, "invalid-reference", id="name"),
+        pytest.param({"platform": ["a/b/c/d"]}, "invalid-platform", id="platform"),
+        pytest.param({"platform": ["linux/s390x"]}, "platform-not-found", id="no platform"),
+        pytest.param({"pull": "never"}, "not-in-store", id="never"),
+        pytest.param({"store": "/etc"}, "not-a-layout", id="store"),
+        pytest.param({"all_tags": True}, "invalid-input", id="all_tags with a tag"),
+        pytest.param({"parallel": 0}, "invalid-input", id="parallel 0"),
+        pytest.param({"parallel": -1}, "invalid-input", id="parallel -1"),
+        pytest.param({"timeout": 0}, "invalid-input", id="timeout 0"),
+        pytest.param({"timeout": -2.5}, "invalid-input", id="timeout negative"),
+        pytest.param({"timeout": "nan"}, "invalid-input", id="timeout nan"),
+        pytest.param({"timeout": "inf"}, "invalid-input", id="timeout inf"),
+        pytest.param({"timeout": 1e300}, "invalid-input", id="timeout too large"),
+        pytest.param({"retries": -1}, "invalid-input", id="retries"),
+    ],
+)
+def test_a_failure_names_its_kind_and_changes_nothing(params, tmp_path, change, kind):
+    outcome = run("image_pull", **{**params, **change})
+    assert_proper_failure(outcome, kind)
+    assert outcome.result["changed"] is False
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"timeout": "soon"}, "timeout"),
+        ({"parallel": "many"}, "parallel"),
+        ({"pull": "sometimes"}, "pull"),
+        ({"username": None}, "username"),
+        ({"client_key": "/key"}, "client_cert"),
+        ({"name": None}, "name"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_option_that_cannot_be_read_is_named(params, change, word):
+    outcome = run("image_pull", **{**params, **change})
+    assert outcome.failed
+    assert word in outcome.result["msg"]
+    assert_no_secret(outcome)
+
+
+def test_a_failure_after_some_work_says_that_something_changed(registry, params):
+    member = demo_image("app", "1", size=500).for_platform("linux/arm64")
+    registry.remove("demo/app", member.layers[2].digest)
+    outcome = run("image_pull", **params, parallel=1)
+    assert_proper_failure(outcome, "not-found")
+    assert outcome.result["changed"] is True
+
+
+def test_without_requests_the_library_is_asked_for(params, tmp_path):
+    outcome = run("image_pull", missing=("requests",), **params)
+    assert outcome.kind == "missing-dependency"
+    assert "Failed to import the required Python library (requests)" in outcome.result["msg"]
+    assert not (tmp_path / "store").exists()
+    assert_no_secret(outcome)
+
+
+def test_a_converged_pull_by_digest_needs_no_requests(params):
+    digest = run("image_pull", **params).result["images"][0]["digest"]
+    pinned = {**params, "name": [f"{params['name'][0]}@{digest}"]}
+    outcome = run("image_pull", missing=("requests",), **pinned)
+    assert (outcome.failed, outcome.result["changed"]) == (False, False)
+    assert outcome.result["stats"]["requests"] == {}
+    assert list(names(Path(params["store"]))) == params["name"]
