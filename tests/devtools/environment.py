@@ -159,6 +159,7 @@ def prepare(tools=True):
     python = interpreters().get(PREFERRED_PYTHON, sys.executable)
     with locked():
         install(VENV, python, *(("base", "tools") if tools else ("base",)))
+        seed_get_pip(VENV)
     sync()
 
 
