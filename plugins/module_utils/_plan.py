@@ -21,9 +21,11 @@ R = t.TypeVar("R")
 class Action(t.Protocol):
     """A step; its summary is the same in check mode, twice is no error."""
 
-    def summary(self) -> dict[str, t.Any]: ...
+    def summary(self) -> dict[str, t.Any]:
+        """What it does."""
 
-    def apply(self) -> None: ...
+    def apply(self) -> None:
+        """Do it."""
 
 
 @dataclass(frozen=True)

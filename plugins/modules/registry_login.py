@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 # Documented in registry_login.yml beside this file: documentation does not travel to hosts.
-import os
-
 from ansible_collections.lockstep.images.plugins.module_utils._ansible.runner import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import parse_registry
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
@@ -23,7 +21,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
 
 def build(params, _target):
     name = parse_registry(params["registry_url"])
-    path = login_path(params["config_path"], os.environ, os.path.expanduser("~"))
+    path = login_path(params["config_path"])
     if params["state"] == "absent":
         return plan_logout(name, path)
     return plan_login(

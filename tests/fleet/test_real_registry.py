@@ -62,7 +62,7 @@ def test_the_store_names_exactly_the_digest_that_the_registry_gives(
     registry: Registry = request.getfixturevalue(where)
     name = f"{registry.address}/{DEMO}:{tag}"
     options = {"name": [name], "platform": ["linux/amd64"], "store": STORE, **registry.options()}
-    check, real, _, again = play.four_times(one_task(PULL, **options), local)
+    check, real, _third, again = play.four_times(one_task(PULL, **options), local)
     said = layout.served(registry.service.url, DEMO, tag, **registry.upload_options())
     found = layout.names(store)[name]
     assert (found["digest"], found["mediaType"]) == (said.digest, said.media_type)

@@ -264,7 +264,7 @@ class SshHost:
         """The inventory variables by which Ansible reaches this host and leaves nothing in root's
         own home.
         """
-        host, _, port = self.service.address.rpartition(":")
+        host, _colon, port = self.service.address.rpartition(":")
         strict = f"-o UserKnownHostsFile={self.known_hosts} -o StrictHostKeyChecking=yes"
         return {
             "ansible_connection": "ssh",

@@ -320,11 +320,14 @@ class Sources(t.Protocol):
     """All repositories of a task."""
 
     @property
-    def warnings(self) -> t.Sequence[str]: ...
+    def warnings(self) -> t.Sequence[str]:
+        """What users should know."""
 
-    def repository(self, reference: Reference) -> ContentSource: ...
+    def repository(self, reference: Reference) -> ContentSource:
+        """The repository a reference is in."""
 
-    def stats(self) -> t.Mapping[str, t.Any]: ...
+    def stats(self) -> t.Mapping[str, t.Any]:
+        """What reading has cost."""
 
 
 class ContentSink(t.Protocol):

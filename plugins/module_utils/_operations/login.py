@@ -107,8 +107,11 @@ def plan_logout(registry: str, path: str) -> Plan:
     )
 
 
-def login_path(config_path: str | None, env: t.Mapping[str, str], home: str) -> str:
+def login_path(
+    config_path: str | None, env: t.Mapping[str, str] = os.environ, home: str | None = None
+) -> str:
     """The file a login goes to: the one named, else ``REGISTRY_AUTH_FILE``, else Docker's."""
+    home = home or os.path.expanduser("~")
     return config_path or env.get("REGISTRY_AUTH_FILE") or docker_config(env, home)
 
 
