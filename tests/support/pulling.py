@@ -1,0 +1,240 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pulls from embedded registries as the module makes them, on a clock that does not wait.
+
+``Puller.pull`` has to work, ``Puller.fails`` has to end in an error that keeps what errors promise::
+
+    with serving(IMAGE, faults=[Fault(path=LAYER, truncate_at=10)]) as registry:
+        puller = Puller(tmp_path, registry)
+        puller.pull()
+        assert trail(registry) == [*PLAIN, "GET layer"]
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import random
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+    Credentials,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    LockstepError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Platform,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+    Clock,
+    HttpClient,
+    HttpOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+
+from .images import image, layer, push
+from .publish import Item
+from .registry import Registry
+
+REPOSITORY = "demo/app"
+IMAGE = image([layer({"opt/app": random.Random(1).randbytes(20_000)})])
+"""An image of one layer that does not compress: its blob has a little over 20,000 bytes."""
+
+LAYER = IMAGE.layers[0].digest
+CONFIG = IMAGE.config_digest
+BLOB = IMAGE.layers[0].blob
+PLAIN = ["HEAD tag", "GET manifest", "GET config", "GET layer"]
+"""What a pull of IMAGE asks for when nothing is in its way."""
+
+USER, PASSWORD = "robot", "pass:w0rd/with=marks"
+LOGIN = Credentials(USER, PASSWORD)
+USERS = {USER: PASSWORD}
+SIGNATURE = "X-Amz-Signature=5ec7e75ec7e7"
+"""Part of a query that must never be in a message."""
+
+
+class FakeClock(Clock):
+    """A clock that moves only when somebody sleeps; ``slept`` are the seconds of each time."""
+
+    def __init__(self, start: float = 1_767_323_045.0) -> None:
+        self.time = start
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Be ``seconds`` later."""
+        self.slept.append(seconds)
+        self.time += seconds
+
+    def jitter(self) -> float:
+        """None of it."""
+        return 1.0
+
+
+class Puller:
+    """Pulls into the store below ``directory``; ``registries`` are those whose secrets may not leak.
+
+    ``login`` is for the first registry, ``logins`` are by ``host:port``; ``options`` are those of
+    ``HttpOptions``.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *registries: Registry,
+        login: Credentials | None = None,
+        logins: Mapping[str, Credentials] | None = None,
+        clock: FakeClock | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.registries = registries
+        self.logins = dict(logins or {})
+        if login:
+            self.logins[registries[0].address] = login
+        settings = {"timeout": 5.0, "retries": 2, **options}
+        self.http = HttpClient(HttpOptions(**settings), clock=self.clock)
+        self.sources = Registries(
+            self.http, lambda registry, _repository: self.logins.get(registry)
+        )
+        self.store = ImageStore(str(directory / "store"))
+
+    def pull(self, *names: str, **how: Any) -> Plan:
+        """Pull and return the plan; without ``names``, the image that ``serving`` serves."""
+        with self.store.hold():
+            plan = self._plan(names, **how)
+            list(plan.apply())
+        assert self.left_behind() == []
+        return plan
+
+    def fails(self, *names: str, **how: Any) -> LockstepError:
+        """Pull, and return the error it ends with, once it is seen to keep its promises."""
+        before, names_before, applying = self.tree(), self.store.names(), False
+        try:
+            with self.store.hold():
+                plan = self._plan(names, **how)
+                applying = True
+                list(plan.apply())
+        except LockstepError as exc:
+            self._check_message(exc)
+            assert self.store.names() == names_before
+            assert self.left_behind() == []
+            if not applying:
+                assert self.tree() == before
+            for path, content in self.tree().items():
+                if path.startswith("blobs/"):
+                    assert hashlib.sha256(content).hexdigest() == Path(path).name
+            return exc
+        raise AssertionError("the pull worked")
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file of the store by its path, less those in ``.staging``."""
+        root = Path(self.store.path)
+        files = (path for path in root.rglob("*") if path.is_file())
+        found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+        return {name: raw for name, raw in found.items() if not name.startswith(".staging/")}
+
+    def left_behind(self) -> list[str]:
+        """What is in ``.staging`` besides locks."""
+        staging = Path(self.store.path, ".staging")
+        found = staging.iterdir() if staging.exists() else ()
+        return sorted(path.name for path in found if path.suffix != ".lock")
+
+    def holds(self, digest: str) -> bool:
+        """Whether the store has a blob of that digest."""
+        return f"blobs/{digest.replace(':', '/')}" in self.tree()
+
+    def _plan(self, names: tuple[str, ...], **how: Any) -> Plan:
+        texts = names or (f"{self.registries[0].address}/{REPOSITORY}:1.0",)
+        settings = {"policy": "always", "workers": 2, **how}
+        platforms = [Platform.parse("linux/amd64")]
+        references = [Reference.parse(text) for text in texts]
+        return plan_pull(
+            references, platforms=platforms, sources=self.sources, store=self.store, **settings
+        )
+
+    def _check_message(self, error: LockstepError) -> None:
+        text = f"{error} {error.hint} {error.details}"
+        assert text.isprintable(), repr(text)
+        assert len(str(error)) < 600
+        for secret in self.secrets():
+            assert secret not in text
+
+    def secrets(self) -> set[str]:
+        """Whatever must not be told: passwords, tokens, their encoded forms, signatures."""
+        found = {SIGNATURE}
+        for who in self.logins.values():
+            pair = f"{who.username}:{who.password}".encode()
+            found |= {who.password, who.identity_token, who.registry_token}
+            found.add(base64.b64encode(pair).decode("ascii"))
+        for registry in self.registries:
+            headers = [request.headers.get("authorization", "") for request in registry.requests]
+            found |= {header.partition(" ")[2] for header in headers}
+        return found - {""}
+
+
+@contextlib.contextmanager
+def serving(item: Item = IMAGE, **options: Any) -> Iterator[Registry]:
+    """An embedded registry that has ``item`` as ``demo/app:1.0``."""
+    with Registry(**options) as registry:
+        push(registry, REPOSITORY, item, "1.0")
+        yield registry
+
+
+def trail(registry: Registry) -> list[str]:
+    """What was asked for, in order: ``GET layer``, ``HEAD tag``, ``POST token`` and so on."""
+    return [f"{request.method} {_kind_of(request.path)}" for request in registry.requests]
+
+
+def _kind_of(path: str) -> str:
+    for pattern, kind in (
+        (r"/manifests/sha\d+:", "manifest"),
+        (r"/manifests/", "tag"),
+        (CONFIG, "config"),
+        (LAYER, "layer"),
+        (r"/blobs/", "blob"),
+        (r"/tags/list$", "tags"),
+        (r"^/token", "token"),
+        (r"^/v2/$", "api"),
+    ):
+        if re.search(pattern, path):
+            return kind
+    return path
+
+
+def authorized(registry: Registry) -> list[bool]:
+    """For every request, whether it carried an Authorization."""
+    return ["authorization" in request.headers for request in registry.requests]
+
+
+def resolve(monkeypatch: Any, *names: str) -> None:
+    """Let these host names stand for 127.0.0.1; nothing else is looked up any more."""
+    true = socket.getaddrinfo
+
+    def lookup(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name in names:
+            host = "127.0.0.1"
+        elif re.search("[g-z]", name):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return true(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
