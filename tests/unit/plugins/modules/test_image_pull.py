@@ -53,9 +53,8 @@ def assert_no_secret(outcome):
 def assert_proper_failure(outcome, kind):
     assert outcome.failed
     assert outcome.kind == kind
-    assert documented_values("image_pull", "failure")["error"]["contains"].keys() <= (
-        outcome.result["error"].keys()
-    )
+    documented = documented_values("image_pull", "failure")["error"]["contains"].keys()
+    assert {"kind", "hint"} <= outcome.result["error"].keys() <= documented
     assert "Traceback" not in outcome.stdout + outcome.stderr
     assert "\n" not in outcome.result["msg"]
     assert_no_secret(outcome)
