@@ -181,7 +181,7 @@ class Registry:
         while True:
             response = self.http.request(method, url, headers, header)
             for value in response.header_values("Warning"):
-                text = printable(warning_text(value), 500)
+                text = printable(self.authorizer.redact(warning_text(value)), 500)
                 if text:
                     self.warn(f"{self.name}: {text}")
             if response.status != 401 or origin(response.url) != origin(url):
@@ -202,6 +202,8 @@ class Registry:
         return parse_challenges(response.header_values("WWW-Authenticate"))
 
     def _error_words(self, response: Response) -> str:
+        if origin(response.url) != origin(self.authorizer.base_url):
+            return ""  # who was asked with a signed URL could repeat it
         try:
             first = json.loads(response.read(_MAX_ERROR, "error").decode("utf-8"))["errors"][0]
             words = ": ".join(
