@@ -26,7 +26,7 @@ _LENGTHS = {"sha256": 64, "sha512": 128}
 _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]+))?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _FOREIGN = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://|(?:oci|oci-archive|docker-archive|docker-daemon|dir):(?=[/.])"
 )
@@ -99,7 +99,7 @@ class Reference:
 
     def with_tag(self, tag: str) -> Reference:
         """The same repository at another tag."""
-        if not _TAG.fullmatch(tag):
+        if not TAG.fullmatch(tag):
             raise ReferenceError(f"reference {self.name}: tag {_shown(tag)} is not valid")
         return Reference(self.registry, self.repository, tag)
 
@@ -168,7 +168,7 @@ def _cut_digest(text: str) -> tuple[str, Digest | None]:
 def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
     head, slash, last = rest.rpartition("/")
     name, colon, tag = last.partition(":")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not TAG.fullmatch(tag):
         raise ReferenceError(
             f"reference {_shown(text)}: tag {_shown(tag)} is not valid, it has 1 to 128 characters of A-Z a-z 0-9 _ . -"
             " and starts with none of . and -"

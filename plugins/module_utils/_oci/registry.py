@@ -40,6 +40,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     DOCKER_HUB,
+    TAG,
     Digest,
     Reference,
 )
@@ -331,7 +332,8 @@ def _parse_tags(raw: bytes, subject: str) -> list[str]:
         raise ProtocolError(f"{subject}: the answer is not a JSON object") from exc
     if not isinstance(tags, list):
         raise ProtocolError(f"{subject}: the answer is not a list of tags")
-    return [tag for tag in tags if isinstance(tag, str)]
+    # Artifactory lists digests among them.
+    return [tag for tag in tags if isinstance(tag, str) and TAG.fullmatch(tag)]
 
 
 def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
