@@ -365,6 +365,8 @@ def reason(exc: BaseException) -> str:
     for error in seen:
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"the certificate is not trusted: {error.verify_message}"
+        if type(error).__name__ == "CertificateError":  # urllib3's, for another name
+            return printable(f"the certificate is not trusted: {error}")
     for error in seen:
         if isinstance(error, ssl.SSLError):
             return f"TLS failed: {(error.reason or 'connection closed').replace('_', ' ').lower()}"
