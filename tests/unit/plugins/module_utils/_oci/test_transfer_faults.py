@@ -70,7 +70,7 @@ def test_a_blob_that_went_wrong_once_is_read_again_from_its_start(tmp_path, faul
 
 
 LASTING = {
-    "R005-truncated": ({"truncate_at": 5000}, "truncated", "broke off"),
+    "R005-truncated": ({"truncate_at": 5000}, "truncated", LAYER),
     "R008-no-length-and-truncated": (
         {"content_length": None, "truncate_at": 5000},
         "truncated",
