@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 # Documented in image_info.yml beside this file: documentation does not travel to hosts.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible.runner import (
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     open_store,
     references,
     run_plan,

@@ -20,6 +20,7 @@ TYPED = ("_oci", "_plan.py", "_operations", "_engines")
 REGISTRY_PACKAGES = ["apache2-utils", "docker-registry", "openssh-client", "skopeo"]
 FLEET_PACKAGES = [
     *REGISTRY_PACKAGES,
+    "buildah",
     "containerd",
     "crun",
     "debootstrap",

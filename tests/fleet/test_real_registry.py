@@ -31,6 +31,7 @@ from ansible_collections.lockstep.images.tests.support.fleet import (
 )
 from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner, one_task
 
+BOTH = ["linux/amd64", "linux/arm64"]
 STORE = "{{ store }}"
 SECRETS = (PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
 
@@ -181,7 +182,7 @@ def test_a_moved_tag_fetches_only_the_layer_that_changed(
     assert 100_000 < done["stats"]["bytes_fetched"] < 150_000
 
 
-def test_all_tags_and_all_platforms_of_a_repository(
+def test_all_tags_of_a_repository_for_two_platforms(
     play: PlayRunner,
     local: Path,
     store: Path,
@@ -189,13 +190,14 @@ def test_all_tags_and_all_platforms_of_a_repository(
     small_images: dict[str, str],
 ) -> None:
     repository = f"{registry_plain.address}/{DEMO}"
-    options = {"name": [repository], "all_tags": True, "platform": ["all"], "store": STORE}
+    options = {"name": [repository], "all_tags": True, "platform": BOTH, "store": STORE}
     play.four_times(one_task(PULL, **options), local)
     found = {name: entry["digest"] for name, entry in layout.names(store).items()}
     assert found == {f"{repository}:{tag}": digest for tag, digest in small_images.items()}
     for digest in found.values():
-        for member in layout.read_manifest(store, digest)["manifests"]:
-            assert layout.blob_path(store, member["digest"]).is_file()
+        for member in layout.read_manifest(store, digest).get("manifests", []):
+            if member["platform"]["os"] == "linux":
+                assert layout.blob_path(store, member["digest"]).is_file()
 
 
 def test_image_info_tells_what_is_there_and_what_is_missing(

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import runner
+from ansible_collections.lockstep.images.plugins.module_utils import _ansible as runner
 
 _HOME = "ansible_collections.lockstep.images.plugins."
 _ALWAYS = {"changed", "invocation", "warnings", "deprecations"}

@@ -158,7 +158,7 @@ def test_check_mode_is_asked_once_in_the_runner():
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr == "check_mode"
     ]
-    assert places == ["module_utils/_ansible/runner.py"]
+    assert places == ["module_utils/_ansible.py"]
     words = [path for path in UTIL_FILES if re.search(r"\bcheck_mode\b", path.read_text("utf-8"))]
     assert [of_file(path) for path in words] == places
 

@@ -378,7 +378,7 @@ def walk(
     read: t.Callable[[Descriptor], Manifest],
     subject: str,
 ) -> Closure:
-    """The closure of ``root``, of an index for each platform; ``read`` gives verified manifests."""
+    """The closure of ``root``, of an index for each platform."""
     top = read(root)
     if not top.is_index:
         return Closure(((root, top),), (Image(root, top),))

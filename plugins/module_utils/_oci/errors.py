@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything raised on purpose; ``kind`` is stable, a playbook may test it.
-
-A message names the subject first, then what was got and wanted. It never holds a secret, a query or a header.
-"""
+"""Everything raised on purpose; ``kind`` is stable, a playbook may test it."""
 
 from __future__ import annotations
 

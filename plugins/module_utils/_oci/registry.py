@@ -139,14 +139,6 @@ class Registry:
             self._settled = True
             return response
 
-    def ping(self) -> str:
-        """Ask for the API with the login at hand; gives the scheme."""
-        response = self.request("GET", "", "")
-        if response.status != 200:
-            self.fail(response, f"registry {self.name}")
-        response.close()
-        return self.authorizer.scheme
-
     def fail(self, response: Response, subject: str) -> t.NoReturn:
         """Raise what a status says."""
         words, status = self._error_words(response), response.status
@@ -337,7 +329,7 @@ def _parse_tags(raw: bytes, subject: str) -> list[str]:
 
 
 def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
-    """Registries as the options of doc_fragments/registry.py say, with the login given or those the user has."""
+    """Registries as the options of doc_fragments/registry.py say."""
     if connections < 1 or not 0 < options["timeout"] <= _DAY or options["retries"] < 0:
         raise InputError(
             "parallel must be at least 1, timeout more than 0 seconds and at most a day,"

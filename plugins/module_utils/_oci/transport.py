@@ -439,7 +439,7 @@ class HttpClient:
         self.clock = clock or Clock()
         self.stats = TransferStats()
         self._lock = threading.Lock()
-        self._adapters: dict[bool, t.Any] = {}
+        self._adapters: dict[tuple[bool, bool], t.Any] = {}
 
     def request(
         self,
@@ -525,7 +525,7 @@ class HttpClient:
         self.stats.add(method)
         try:
             request = requests.Request(method, url, headers=headers, data=list(form) or None)
-            answer = self._adapter(own).send(
+            answer = self._adapter(own, url.startswith("https")).send(
                 request.prepare(),
                 stream=True,
                 timeout=self._timeouts,
@@ -551,20 +551,23 @@ class HttpClient:
             return {}
         return _libraries()[0].utils.get_environ_proxies(url)
 
-    def _adapter(self, own: bool) -> t.Any:
+    def _adapter(self, own: bool, tls: bool) -> t.Any:
         with self._lock:
-            if own not in self._adapters:
-                self._adapters[own] = _new_adapter(self._context(own), self.options.connections)
-            return self._adapters[own]
+            if (own, tls) not in self._adapters:
+                # The authorities of the system take a while to load: not for plain http.
+                context = self._context(own) if tls else None
+                self._adapters[own, tls] = _new_adapter(context, self.options.connections)
+            return self._adapters[own, tls]
 
     def _context(self, own: bool) -> ssl.SSLContext:
         options, context = self.options, ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # urllib3 compares the names itself; left to OpenSSL, urllib3 1.26 cannot speak to an address.
+        context.check_hostname = False
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         if bundle:
             _load(context.load_verify_locations, "CA bundle", bundle)
         if own and not options.validate_certs:
-            context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         elif own and options.ca_path:
             _load(context.load_verify_locations, "ca_path", options.ca_path)
@@ -592,7 +595,7 @@ def _libraries() -> tuple[t.Any, t.Any, tuple[type[Exception], ...]]:
     )
 
 
-def _new_adapter(context: ssl.SSLContext, connections: int) -> t.Any:
+def _new_adapter(context: ssl.SSLContext | None, connections: int) -> t.Any:
     """Its class is made here because requests may be missing."""
     requests = _libraries()[0]
     warnings.filterwarnings("ignore", message="Unverified HTTPS request")

@@ -81,7 +81,7 @@ def plan_login(
     same = before == who
     verified, warnings = False, [auth_file.warning] if auth_file.warning else []
     if verify and (reauthorize or not same):
-        verified = bool(registry.ping())
+        verified = bool(ping(registry))
         if not verified:
             warnings.append(
                 f"{registry.name} asks for no login, so the one given could not be verified"
@@ -107,10 +107,23 @@ def plan_logout(registry: str, path: str) -> Plan:
     )
 
 
+def ping(registry: Registry) -> str:
+    """Ask for the API with the login at hand: ``basic``, ``bearer``, or "" when no login is wanted.
+
+    Raises AuthenticationError when the registry refuses the login, NotFoundError when it has no such API.
+    """
+    response = registry.request("GET", "", "")
+    if response.status != 200:
+        registry.fail(response, f"registry {registry.name}")
+    response.close()
+    return registry.authorizer.scheme
+
+
 def login_path(
-    config_path: str | None, env: t.Mapping[str, str] = os.environ, home: str | None = None
+    config_path: str | None, env: t.Mapping[str, str] | None = None, home: str | None = None
 ) -> str:
     """The file a login goes to: the one named, else ``REGISTRY_AUTH_FILE``, else Docker's."""
+    env = os.environ if env is None else env
     home = home or os.path.expanduser("~")
     return config_path or env.get("REGISTRY_AUTH_FILE") or docker_config(env, home)
 

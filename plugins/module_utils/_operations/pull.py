@@ -64,6 +64,11 @@ class _Wanted:
             return "updated"
         return "up_to_date" if self.before == self.target and not self.content else "downloaded"
 
+    @property
+    def shown_before(self) -> str:
+        lacking = self.before == self.target and self.content
+        return _shown(self.before) + (", incomplete" if lacking else "")
+
     def config(self, image: Image) -> ImageConfig | None:
         return self.configs.get(image.manifest.config.digest) if image.manifest.config else None
 
@@ -114,7 +119,7 @@ def plan_pull(
             for want in wanted
             if want.before != want.target
         ),
-        before={want.name: _shown(want.before) for want in wanted if want.before},
+        before={want.name: want.shown_before for want in wanted if want.before},
         after={want.name: _shown(want.target) for want in wanted},
         facts={"images": [want.entry(image) for want in wanted for image in want.images]},
         workers=workers,

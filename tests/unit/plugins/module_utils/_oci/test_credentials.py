@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -95,11 +96,16 @@ class FakeRegistry:
         self._scheme = scheme
         self._refuses = refuses
 
-    def ping(self) -> str:
+    def request(self, method: str, path: str, repository: str) -> types.SimpleNamespace:
+        assert (method, path, repository) == ("GET", "", "")
         self.pings += 1
         if self._refuses:
             raise AuthenticationError(f"{self.name}: the credentials for user alice were refused")
-        return self._scheme
+        return types.SimpleNamespace(status=200, close=lambda: None)
+
+    @property
+    def authorizer(self) -> types.SimpleNamespace:
+        return types.SimpleNamespace(scheme=self._scheme)
 
 
 def log_in(path, registry=None, who=USER, verify=True, reauthorize=False):

@@ -27,7 +27,7 @@ Parameters = t.Mapping[str, t.Any]
 
 
 def shared_options() -> dict[str, t.Any]:
-    """The options of doc_fragments/store.py and registry.py; all modules take them, for the sake of ``module_defaults``."""
+    """What doc_fragments say, taken by all modules for ``module_defaults``."""
     return {
         "store": {"type": "path"},
         "username": {"type": "str"},
