@@ -363,10 +363,12 @@ def reason(exc: BaseException) -> str:
                 *current.args,
             ]
     for error in seen:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f"the certificate is not trusted: {error.verify_message}"
-        if type(error).__name__ == "CertificateError":  # urllib3's, for another name
-            return printable(f"the certificate is not trusted: {error}")
+        # The second is urllib3's, for another name.
+        if isinstance(error, ssl.SSLCertVerificationError) or "CertificateError" in str(
+            type(error)
+        ):
+            why = getattr(error, "verify_message", error.args[0])
+            return printable(f"the certificate is not trusted: {why}")
     for error in seen:
         if isinstance(error, ssl.SSLError):
             return f"TLS failed: {(error.reason or 'connection closed').replace('_', ' ').lower()}"
