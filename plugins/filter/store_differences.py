@@ -11,6 +11,7 @@ version_added: 0.1.0
 description:
   - Compares what M(lockstep.images.image_info) told of the stores of several hosts.
   - What most hosts hold is taken for right. Of two that are held equally often, the one of the host that comes first.
+  - A store in which content is missing is taken for right only if all are like that.
 options:
   _input:
     description: Host name to what M(lockstep.images.image_info) returned there.
@@ -69,9 +70,11 @@ def store_differences(held):
         ) from exc
     if not held:
         return []
+    whole = [host for host in held if all(image["complete"] for image in held[host]["images"])]
+    models = whole or list(held)
     # Counter keeps the order of the hosts, and most_common is stable.
-    right = Counter(fingerprints.values()).most_common(1)[0][0]
-    model = next(contents[host] for host in fingerprints if fingerprints[host] == right)
+    right = Counter(fingerprints[host] for host in models).most_common(1)[0][0]
+    model = next(contents[host] for host in models if fingerprints[host] == right)
     return [
         entry
         for host in held

@@ -43,7 +43,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     in_parallel,
 )
 
-ALWAYS, MISSING, NEVER = "always", "missing", "never"
+ALWAYS, NEVER = "always", "never"
 
 Content = t.Union[StoreContent, FetchBlob]
 

@@ -129,3 +129,12 @@ def test_names_come_in_order_and_hosts_as_they_were_given():
 def test_anything_else_is_an_error_that_says_what_is_expected(held):
     with pytest.raises(AnsibleFilterError, match=r"store_differences: expects .*image_info"):
         store_differences(held)
+
+
+@pytest.mark.parametrize("others", [["two"], ["two", "three"]])
+def test_an_incomplete_store_is_never_taken_for_right(others):
+    broken = holds(image(APP, complete=False))
+    held = {"one": broken, **{host: holds(image(APP)) for host in others}}
+    (entry,) = store_differences(held)
+    assert (entry["host"], entry["wanted"]) == ("one", f"{OLD} (linux/amd64)")
+    assert entry["found"].endswith(", incomplete")
