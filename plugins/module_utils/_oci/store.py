@@ -303,8 +303,14 @@ class ImageStore:
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
         path = self.blob_path(descriptor.digest)
-        make_directory(os.path.dirname(path))
-        write_chunks(path, self._staging, verified(chunks, descriptor))
+        directory, staging = os.path.dirname(path), self._staging
+        make_directory(directory)
+        with access(path):
+            if os.stat(directory).st_dev != os.stat(staging).st_dev:
+                # A link to another disk: no rename leads there from here.
+                staging = os.path.join(directory, ".staging")
+                make_directory(staging)
+        write_chunks(path, staging, verified(chunks, descriptor))
 
     def read(self, digest: Digest, limit: int = MAX_MANIFEST) -> bytes:
         """Content, verified; or NotFoundError, DigestMismatchError."""
@@ -356,7 +362,8 @@ class ImageStore:
         if not self._locked:
             self._held.enter_context(locked(self._lock_path, False, self._timeout))
             self._locked = True
-        remove_stale(self._staging)
+        for part in ("", "blobs/sha256", "blobs/sha512"):
+            remove_stale(os.path.join(self.path, part, ".staging"))
 
     @property
     def _lock_path(self) -> str:
@@ -422,7 +429,7 @@ class ImageStore:
         for algorithm in ("sha256", "sha512"):
             path = os.path.join(self.path, "blobs", algorithm)
             with access(path), contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
-                if any(entries):
+                if any(entry.name != ".staging" for entry in entries):
                     return True
         return False
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import store as files
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     CorruptStoreError,
@@ -656,3 +657,23 @@ def test_stale_partial_files_are_removed_with_the_next_change(path, store):
     with store.hold():
         store.prepare()
     assert leftovers(path) == []
+
+
+@pytest.mark.parametrize("link", ["blobs", "blobs/sha256"])
+def test_content_may_lie_on_another_disk(link, tmp_path):
+    """S015, S033: it is staged there, as no rename leads from one disk to another."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
+        store = tmp_path / "store"
+        (store / link).parent.mkdir(parents=True)
+        (store / link).symlink_to(disk)
+        assert os.stat(disk).st_dev != os.stat(store).st_dev
+        content = Descriptor("application/x", Digest.of(b"content"), 7)
+        with ImageStore(str(store)).hold() as held:
+            held.prepare()
+            held.write(content, [b"content"])
+        stale = (store / "blobs/sha256/.staging/part-0123456789abcdef").resolve()
+        stale.write_bytes(b"left behind")
+        with ImageStore(str(store)).hold() as held:
+            held.prepare()
+            assert held.has(content) and held.read(content.digest) == b"content"
+        assert not stale.exists()
