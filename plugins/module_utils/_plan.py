@@ -82,7 +82,7 @@ class SetName:
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions, ``content`` at the same time and then ``names``, and the ``facts`` they lead to. Building one changes nothing."""
+    """Actions, ``content`` at the same time and then ``names``, and the ``facts`` they lead to."""
 
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# Documented in image_pull.yml beside this file: documentation does not travel to hosts.
+# Documented in image_pull.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     open_store,
     references,

@@ -93,7 +93,7 @@ class TokenRequest:
 
 
 def parse_challenges(headers: t.Iterable[str]) -> list[Challenge]:
-    """All challenges of all WWW-Authenticate headers (RFC 9110 11.6.1); what is malformed ends its header."""
+    """All challenges of WWW-Authenticate headers; what is malformed ends its header."""
     challenges = []
     for header in headers:
         match = _SCHEME.match(header)
@@ -131,7 +131,7 @@ def choose(challenges: t.Sequence[Challenge], subject: str) -> Challenge:
 def token_requests(
     challenge: Challenge, scopes: t.Sequence[str], who: Credentials | None
 ) -> list[TokenRequest]:
-    """The requests to try, in order (distribution docs/spec/auth): not every server knows each."""
+    """The requests to try, in order: not every server knows each."""
     realm = challenge.parameters["realm"].partition("#")[0]
     service = challenge.parameters.get("service", "")
     query = [("service", service)] if service else []

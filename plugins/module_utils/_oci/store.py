@@ -258,6 +258,7 @@ class ImageStore:
         self._index_path = os.path.join(self.path, "index.json")
         self._layout_path = os.path.join(self.path, "oci-layout")
         self._staging = os.path.join(self.path, ".staging")
+        self._lock_path = os.path.join(self._staging, "store.lock")
 
     def names(self) -> dict[str, Name]:
         """Every name; or CorruptStoreError."""
@@ -364,10 +365,6 @@ class ImageStore:
             self._locked = True
         for part in ("", "blobs/sha256", "blobs/sha512"):
             remove_stale(os.path.join(self.path, part, ".staging"))
-
-    @property
-    def _lock_path(self) -> str:
-        return os.path.join(self._staging, "store.lock")
 
     def _index_lock(self) -> t.ContextManager[None]:
         return locked(os.path.join(self._staging, "index.lock"), True, self._timeout)

@@ -42,7 +42,7 @@ Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def retry_after(value: str, now: float) -> float | None:
-    """Seconds to wait (RFC 9110 10.2.3, or a unix time as Docker Hub has sent)."""
+    """Seconds to wait (a unix time if need be)."""
     text = value.strip()
     if re.fullmatch("[0-9]{1,18}", text):
         seconds = float(text)
