@@ -25,6 +25,17 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 
 Parameters = t.Mapping[str, t.Any]
 
+# Of one registry or mirror.
+_REGISTRY: dict[str, t.Any] = {
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "validate_certs": {"type": "bool"},
+    "ca_path": {"type": "path"},
+    "client_cert": {"type": "path"},
+    "client_key": {"type": "path", "no_log": False},
+    "plain_http": {"type": "bool"},
+}
+
 
 def shared_options() -> dict[str, t.Any]:
     """What doc_fragments say, taken by all modules for ``module_defaults``."""
@@ -40,7 +51,32 @@ def shared_options() -> dict[str, t.Any]:
         "plain_http": {"type": "bool", "default": False},
         "use_proxy": {"type": "bool", "default": True},
         "timeout": {"type": "float", "default": 30.0},
+        "timeout_total": {"type": "float", "default": 900.0},
         "retries": {"type": "int", "default": 5},
+        "requests_per_second": {"type": "float"},
+        "rate_limit_floor": {"type": "int", "default": 0},
+        "use_host_config": {"type": "bool", "default": False},
+        "registries": {
+            "type": "list",
+            "elements": "dict",
+            "options": dict(
+                _REGISTRY,
+                registry={"type": "str", "required": True},
+                mirrors={
+                    "type": "list",
+                    "elements": "dict",
+                    "options": dict(
+                        _REGISTRY,
+                        url={"type": "str", "required": True},
+                        pull_from_mirror={
+                            "type": "str",
+                            "choices": ["all", "digest-only", "tag-only"],
+                            "default": "all",
+                        },
+                    ),
+                },
+            ),
+        },
     }
 
 
@@ -69,19 +105,24 @@ def run_plan(
         required_by={"password": ["username"], "client_key": ["client_cert"]},
         **module_options,
     )
-    done = []
+    done: list[t.Any] | None = None
     try:
         with open_target(module.params) as target:
             plan = build(module.params, target)
             if not module.check_mode:
+                done = []
                 for action in plan.apply():
                     done.append(action)
     except DependencyError as exc:
-        missing = f"{missing_required_lib('requests')} ({exc})"
+        missing = f"{missing_required_lib(exc.details['library'])} ({exc})"
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
         module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
     except LockstepError as exc:
         module.fail_json(f"{exc} {exc.hint}".strip(), error=exc.as_result(), changed=bool(done))
     for warning in plan.warnings():
         module.warn(warning)
+    failure = plan.failure
+    if failure:
+        text = f"{failure} {failure.hint}".strip()
+        module.fail_json(text, error=failure.as_result(), **plan.result(done))
     module.exit_json(**plan.result())

@@ -1,94 +1,146 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan: what was decided, before anything is done."""
+"""Plan: what was decided, before anything is done; and the threads that do it."""
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import functools
+import heapq
+import itertools
+import queue
+import threading
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSink,
-    ContentSource,
-    Descriptor,
-    copy_blob,
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
+    DependencyError,
+    LockstepError,
+    NoSpaceError,
 )
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")
 
+Future = concurrent.futures.Future
+_LAST = (float("inf"),)
+# What fails for all when it fails for one.
+_FATAL = (DependencyError, NoSpaceError)
+_TOLD = 3
 
-class Action(t.Protocol):
+
+class Pool:
+    """Threads of one task, which take the most urgent work first and lend a hand when there is none."""
+
+    def __init__(self, workers: int) -> None:
+        self.stopped = False
+        self._workers = workers
+        self._threads: list[threading.Thread] = []
+        self._heap: list[tuple[tuple[float, ...], int, t.Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._idle = 0
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        """What was begun ends; after an error nothing else does."""
+        with self._changed:
+            self.stopped = True
+            self._heap = []
+            self._changed.notify_all()
+        # A thread may wait for a server: who interrupts us does not.
+        if kind is None or issubclass(t.cast(type, kind), Exception):
+            for thread in self._threads:
+                thread.join()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work waits for a thread."""
+        return bool(self._heap) and self._heap[0][0] < _LAST
+
+    def submit(self, function: t.Callable[[], R], urgency: tuple[float, ...] = (0.0,)) -> Future[R]:
+        """Have it done; what is less comes first, of equals the first."""
+        future: Future[R] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as exc:
+                future.set_exception(exc)
+
+        self._push(urgency, run)
+        return future
+
+    def assist(self, function: t.Callable[[], None]) -> None:
+        """Run it once a thread has nothing else to do; it must not raise."""
+        self._push(_LAST, function)
+
+    def _push(self, urgency: tuple[float, ...], run: t.Callable[[], None]) -> None:
+        with self._changed:
+            heapq.heappush(self._heap, (urgency, next(self._numbers), run))
+            if not self._idle and len(self._threads) < self._workers:
+                # Daemons: an interrupted task need not wait for them. What they leave is resumed.
+                self._threads.append(threading.Thread(target=self._work, daemon=True))
+                self._threads[-1].start()
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._heap:
+                    if self.stopped:
+                        return
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                run = heapq.heappop(self._heap)[2]
+            run()
+
+
+def in_parallel(function: t.Callable[[T], R], items: t.Iterable[T], workers: int) -> list[R]:
+    """``map`` over threads, in order; the first error ends it."""
+    with Pool(workers) as pool:
+        futures = [pool.submit(lambda item=item: function(item)) for item in items]  # type: ignore[misc]
+        return [future.result() for future in futures]
+
+
+class Action:
     """A step; its summary is the same in check mode, twice is no error."""
+
+    name: str  # of a step that comes last: what it is about
+    names: t.Sequence[str] = ()  # of content: what waits for it
+    urgency: tuple[float, ...] = (0.0,)
 
     def summary(self) -> dict[str, t.Any]:
         """What it does."""
+        raise NotImplementedError
 
-    def apply(self) -> None:
-        """Do it."""
+    def apply(self, pool: Pool) -> None:
+        """Do it; ``pool`` lends threads."""
+        raise NotImplementedError
 
-
-@dataclass(frozen=True)
-class StoreContent:
-    """Store bytes that were read for the plan."""
-
-    descriptor: Descriptor
-    raw: bytes = field(repr=False)
-    sink: ContentSink = field(repr=False)
-
-    def summary(self) -> dict[str, t.Any]:
-        return dict(self.descriptor.as_result(), action="store_content")
-
-    def apply(self) -> None:
-        self.sink.write(self.descriptor, [self.raw])
-
-
-@dataclass(frozen=True)
-class FetchBlob:
-    """Bring one blob."""
-
-    descriptor: Descriptor
-    source: ContentSource = field(repr=False)
-    sink: ContentSink = field(repr=False)
-
-    def summary(self) -> dict[str, t.Any]:
-        return dict(self.descriptor.as_result(), action="fetch_blob", source=str(self.source))
-
-    def apply(self) -> None:
-        copy_blob(self.descriptor, self.source, self.sink)
-
-
-@dataclass(frozen=True)
-class SetName:
-    """Point a name at content; ``expected`` is where it pointed."""
-
-    name: str
-    target: t.Any
-    expected: t.Any
-    sink: ContentSink = field(repr=False)
-
-    def summary(self) -> dict[str, t.Any]:
-        was = str(self.expected.target.digest) if self.expected else None
-        return {
-            "action": "set_name",
-            "name": self.name,
-            "digest": str(self.target.target.digest),
-            "previous": was,
-        }
-
-    def apply(self) -> None:
-        self.sink.set_name(self.name, self.target, self.expected)
+    def apply_with(self, others: t.Sequence[t.Any], pool: Pool) -> None:
+        """Do it and others of its kind: all, or ConflictError and none."""
+        for action in (self, *others):
+            action.apply(pool)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions, ``content`` at the same time and then ``names``, and the ``facts`` they lead to."""
+    """Actions, ``content`` at the same time and each of ``names`` when all that waits for it is there; and the ``facts`` they lead to.
+
+    ``failures`` are errors by name: at first of what could not be planned, after ``apply`` all.
+    """
 
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()
     before: t.Any = None
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
+    failures: dict[str, LockstepError] = field(default_factory=dict)
     workers: int = 1
     prepare: t.Callable[[], object] = tuple  # does nothing
     stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
@@ -105,41 +157,84 @@ class Plan:
         return bool(self.actions)
 
     def apply(self) -> t.Iterator[Action]:
-        """Carry it out; what is done when an error ends it stays."""
-        if self.changed:
-            self.prepare()
-            yield from in_parallel(_applied, self.content, self.workers)
-            yield from map(_applied, self.names)
+        """Carry it out, and give what is done; a name that fails does not hold back others."""
+        if not self.changed:
+            return
+        self.prepare()
+        left = collections.Counter(name for action in self.content for name in action.names)
+        waiting = {action.name: action for action in self.names}
+        ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
+        with Pool(self.workers) as pool:
+            yield from self._set(
+                [waiting.pop(name) for name in list(waiting) if not left[name]], pool
+            )
+            for action in self.content:
+                future = pool.submit(functools.partial(action.apply, pool), action.urgency)
+                future.add_done_callback(lambda done, action=action: ended.put((action, done)))  # type: ignore[misc]
+            for _one in self.content:
+                action, future = ended.get()
+                error = future.exception()
+                if error is None:
+                    yield action
+                elif isinstance(error, LockstepError) and not isinstance(error, _FATAL):
+                    self.failures.update((name, error) for name in action.names)
+                else:
+                    raise error
+                left.subtract(action.names)
+                if ended.empty():
+                    # At once what came while the last ones were written: an index is written whole.
+                    ready = [name for name in waiting if not left[name]]
+                    moves = [waiting.pop(name) for name in ready]
+                    yield from self._set(
+                        [move for move in moves if move.name not in self.failures], pool
+                    )
 
-    def result(self) -> dict[str, t.Any]:
-        """The answer of a module, in check mode too."""
+    def _set(self, names: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:
+        try:
+            if names:
+                names[0].apply_with(names[1:], pool)
+            yield from names
+        except ConflictError:
+            for action in names:
+                try:
+                    action.apply(pool)
+                    yield action
+                except ConflictError as exc:
+                    self.failures[action.name] = exc
+
+    def result(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
+        """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all."""
+        actions = self.actions if done is None else done
+        facts, after = self.facts, self.after
+        if self.failures:
+            facts = {
+                key: [entry for entry in entries if entry["name"] not in self.failures]
+                for key, entries in facts.items()
+            }
+            facts["failures"] = [
+                {"name": name, "msg": str(error), "error": error.as_result()}
+                for name, error in self.failures.items()
+            ]
+            after = {
+                name: self.before.get(name) if name in self.failures else text
+                for name, text in {**self.before, **after}.items()
+            }
         answer = dict(
-            self.facts,
-            changed=self.changed,
-            actions=[action.summary() for action in self.actions],
-            diff={"before": self.before, "after": self.after},
+            facts,
+            changed=bool(actions),
+            actions=[action.summary() for action in actions],
+            diff={"before": self.before, "after": after},
         )
         return dict(answer, stats=dict(self.stats())) if self.stats else answer
 
-
-def in_parallel(function: t.Callable[[T], R], items: t.Sequence[T], workers: int) -> t.Iterator[R]:
-    """``map`` over threads, in order; after an error nothing new is started."""
-    if workers < 2 or len(items) < 2:
-        yield from map(function, items)
-        return
-    with concurrent.futures.ThreadPoolExecutor(min(workers, len(items))) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-        finally:
-            for future in futures:
-                future.cancel()
-    ended = [future for future in futures if not future.cancelled()]
-    yield from (future.result() for future in ended if not future.exception())
-    for future in ended:
-        future.result()
-
-
-def _applied(action: Action) -> Action:
-    action.apply()
-    return action
+    @property
+    def failure(self) -> LockstepError | None:
+        """All failures in one, of the kind of the first."""
+        errors = list(dict.fromkeys(self.failures.values()))
+        total = len({*(self.after or ()), *self.failures})
+        if not errors or total == 1:
+            return errors[0] if errors else None
+        told = "; ".join(str(error) for error in errors[:_TOLD])
+        more = f"; and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
+        text = f"{len(self.failures)} of {total} images failed: {told}{more}"
+        return type(errors[0])(text, errors[0].hint, **errors[0].details)

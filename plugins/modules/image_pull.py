@@ -11,6 +11,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import open_registries
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
@@ -25,6 +26,7 @@ def build(params, store):
         store=store,
         workers=params["parallel"],
         all_tags=params["all_tags"],
+        pieces=Pieces(params["chunk_size"], params["connections_per_blob"] or params["parallel"]),
     )
 
 
@@ -38,6 +40,8 @@ def main():
             all_tags=dict(type="bool", default=False),
             pull=dict(type="str", choices=["always", "missing", "never"], default="always"),
             parallel=dict(type="int", default=6),
+            chunk_size=dict(type="bytes", default="16M"),
+            connections_per_blob=dict(type="int"),
         ),
     )
 

@@ -54,14 +54,14 @@ def documented_options(module: str) -> dict[str, t.Any]:
         text = getattr(fragment, part.upper() or "DOCUMENTATION")
         for option, value in (yaml.safe_load(text).get("options") or {}).items():
             options[option] = {**value, **options.get(option, {})}
-    assert all(option["description"] for option in options.values())
+    assert all(_is_described(option) for option in options.values())
     return {name: _told(option) for name, option in options.items()}
 
 
 def documented_values(module: str, returned: str) -> dict[str, t.Any]:
     """The part of RETURN that is for ``success`` or for ``failure``."""
     values = _document(module, "RETURN")
-    return {name: value for name, value in values.items() if value["returned"] == returned}
+    return {name: value for name, value in values.items() if returned in value["returned"].split(" or ")}
 
 
 def assert_as_documented(module: str, result: dict[str, t.Any]) -> None:
@@ -96,6 +96,11 @@ def _document(module: str, part: str) -> t.Any:
     return yaml.safe_load(Path(source).with_suffix(".yml").read_text(encoding="utf-8"))[part]
 
 
+def _is_described(option: dict[str, t.Any]) -> bool:
+    inner = (option.get("suboptions") or {}).values()
+    return bool(option["description"]) and all(map(_is_described, inner))
+
+
 def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
     """The part of an option that argument spec and documentation share."""
     return {
@@ -105,4 +110,8 @@ def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
         "required": option.get("required", False),
         "choices": sorted(option.get("choices") or ()),
         "aliases": sorted(option.get("aliases") or ()),
+        "suboptions": {
+            name: _told(inner)
+            for name, inner in (option.get("suboptions") or option.get("options") or {}).items()
+        },
     }

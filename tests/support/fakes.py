@@ -1,10 +1,11 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registries and sinks in memory: the protocols of ``_oci/protocols.py``, for tests."""
+"""Registries and sinks in memory: the protocols of ``_oci/content.py``, for tests."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import typing as t
@@ -48,6 +49,8 @@ class FakeRepository:
         self.tagged: dict[str, str] = {}
         self.reads: list[tuple[str, str]] = []
         self.pauses: list[int] = []
+        self.spans: list[tuple[int, int | None]] = []
+        self.ranges = True
         self._scripts: dict[tuple[str, str], list[Answer]] = {}
 
     def __str__(self) -> str:
@@ -81,10 +84,21 @@ class FakeRepository:
         manifest = Manifest.parse(raw, self.media_types[digest], f"{self}@{digest}")
         return Descriptor(manifest.media_type, parsed, len(raw)), manifest
 
-    def read_blob(self, descriptor: Descriptor) -> t.Iterator[bytes]:
+    def read_blob(
+        self, descriptor: Descriptor, first: int = 0, end: int | None = None
+    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
         scripted = self._asked("blob", str(descriptor.digest))
-        raw = self._bytes(str(descriptor.digest)) if scripted is None else scripted
-        return iter([raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK)])
+        self.spans.append((first, end))
+        raw = self._bytes(str(descriptor.digest))[first:end] if scripted is None else scripted
+        span = (first, descriptor.size if end is None else end)
+        return span, (raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK))
+
+    def has_ranges(self) -> bool:
+        return self.ranges
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        self.reads.append(("distrust", str(descriptor.digest)))
+        return False
 
     def tags(self) -> list[str]:
         self._asked("tags", "")
@@ -167,11 +181,52 @@ class FakeSink:
         self.content[str(descriptor.digest)] = b"".join(verified(chunks, descriptor))
         self.log.append(("write", str(descriptor.digest)))
 
-    def set_name(self, name: str, target: t.Any, expected: t.Any) -> None:
-        if self.names.get(name) not in (expected, target):
-            raise ConflictError(f"{name} was moved")
-        self.names[name] = target
-        self.log.append(("set_name", name))
+    @contextlib.contextmanager
+    def receive(self, descriptor: Descriptor) -> t.Iterator[FakePart]:
+        yield FakePart(self, descriptor)
+
+    def set_names(self, moves: t.Sequence[t.Any]) -> None:
+        for move in moves:
+            if self.names.get(move.name) not in (move.expected, move.target):
+                raise ConflictError(f"{move.name} was moved")
+        for move in moves:
+            self.names[move.name] = move.target
+            self.log.append(("set_name", move.name))
+
+
+class FakePart:
+    """A ``Part`` in memory."""
+
+    def __init__(self, sink: FakeSink, descriptor: Descriptor) -> None:
+        self.size = descriptor.size
+        self.resumed = 0
+        self._sink = sink
+        self._descriptor = descriptor
+        self._data = bytearray(self.size)
+        self._there: set[int] = set()
+
+    def missing(self) -> list[tuple[int, int]]:
+        gaps: list[tuple[int, int]] = []
+        for at in sorted(set(range(self.size)) - self._there):
+            if gaps and gaps[-1][1] == at:
+                gaps[-1] = (gaps[-1][0], at + 1)
+            else:
+                gaps.append((at, at + 1))
+        return gaps
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        assert not self._there & set(range(offset, offset + len(chunk))), "written twice"
+        self._data[offset : offset + len(chunk)] = chunk
+        self._there |= set(range(offset, offset + len(chunk)))
+
+    def hash_ahead(self) -> None:
+        pass
+
+    def reset(self) -> None:
+        self._there.clear()
+
+    def finish(self) -> None:
+        self._sink.write(self._descriptor, [bytes(self._data)])
 
 
 def blob(data: bytes, media_type: str = "application/octet-stream") -> Descriptor:

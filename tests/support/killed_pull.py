@@ -68,8 +68,8 @@ def die_at(number: int, report: int) -> None:
         def call(*args: t.Any, **options: t.Any) -> t.Any:
             if next(count) == number:
                 writes(report, name.encode())
-                if name == "write":
-                    real(args[0], args[1][: len(args[1]) // 2])
+                if name in ("write", "pwrite"):
+                    real(args[0], args[1][: len(args[1]) // 2], *args[2:])
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **options)
 

@@ -19,15 +19,20 @@ import hashlib
 import random
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     LockstepError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
+    Endpoint,
+    HostConfig,
+    api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Platform,
@@ -43,6 +48,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.transport imp
     Clock,
     HttpClient,
     HttpOptions,
+    Trust,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
@@ -92,8 +98,8 @@ class FakeClock(Clock):
 class Puller:
     """Pulls into the store below ``directory``; ``registries`` are those whose secrets may not leak.
 
-    ``login`` is for the first registry, ``logins`` are by ``host:port``; ``options`` are those of
-    ``HttpOptions``.
+    ``login`` is for the first registry, ``logins`` are by ``host:port``; ``settings`` are the option
+    ``registries``; ``options`` are those of ``HttpOptions``, and how the registries are trusted.
     """
 
     def __init__(
@@ -103,6 +109,8 @@ class Puller:
         login: Credentials | None = None,
         logins: Mapping[str, Credentials] | None = None,
         clock: FakeClock | None = None,
+        settings: Sequence[Mapping[str, Any]] = (),
+        rate_limit_floor: int = 0,
         **options: Any,
     ) -> None:
         self.clock = clock or FakeClock()
@@ -110,10 +118,12 @@ class Puller:
         self.logins = dict(logins or {})
         if login:
             self.logins[registries[0].address] = login
-        settings = {"timeout": 5.0, "retries": 2, **options}
-        self.http = HttpClient(HttpOptions(**settings), clock=self.clock)
+        self.http = http_client(self.clock, **{"timeout": 5.0, "retries": 2, **options})
         self.sources = Registries(
-            self.http, lambda registry, _repository: self.logins.get(registry)
+            self.http,
+            lambda registry, _repository: self.logins.get(registry),
+            HostConfig(origin_of(options), settings),
+            rate_limit_floor,
         )
         self.store = ImageStore(str(directory / "store"))
 
@@ -122,6 +132,8 @@ class Puller:
         with self.store.hold():
             plan = self._plan(names, **how)
             list(plan.apply())
+        if plan.failure:
+            raise plan.failure
         assert self.left_behind() == []
         return plan
 
@@ -131,12 +143,14 @@ class Puller:
         try:
             with self.store.hold():
                 plan = self._plan(names, **how)
-                applying = True
+                applying = plan.changed
                 list(plan.apply())
+                if plan.failure:
+                    raise plan.failure
         except LockstepError as exc:
             self._check_message(exc)
             assert self.store.names() == names_before
-            assert self.left_behind() == []
+            assert [name for name in self.left_behind() if not is_part(name)] == []
             if not applying:
                 assert self.tree() == before
             for path, content in self.tree().items():
@@ -189,6 +203,29 @@ class Puller:
             headers = [request.headers.get("authorization", "") for request in registry.requests]
             found |= {header.partition(" ")[2] for header in headers}
         return found - {""}
+
+
+def is_part(name: str) -> bool:
+    """Whether a file in ``.staging`` is one with which a later run goes on."""
+    return re.fullmatch(r"sha\d+-[0-9a-f]+\.(part|journal)", name) is not None
+
+
+def http_client(clock: Clock, **options: Any) -> HttpClient:
+    """A client with the options it knows; the others are for ``origin_of``."""
+    known = HttpOptions.__dataclass_fields__
+    return HttpClient(HttpOptions(**{k: v for k, v in options.items() if k in known}), clock)
+
+
+def origin_of(options: Mapping[str, Any]) -> Callable[[str], Endpoint]:
+    """Every registry as the options of a task describe it."""
+    pair = (options.get("client_cert"), options.get("client_key"))
+    trust = Trust(
+        options.get("validate_certs", True),
+        tuple(filter(None, [options.get("ca_path")])),
+        (pair,) if pair[0] else (),
+    )
+    scheme = "http" if options.get("plain_http") else ""
+    return lambda name: Endpoint(api_host(name), scheme, trust=trust, name=name)
 
 
 @contextlib.contextmanager

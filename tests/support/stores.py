@@ -18,7 +18,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
+    Name,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 
@@ -54,7 +56,14 @@ def pull(store: ImageStore, sources: t.Any, *references: str, **options: t.Any) 
         made = plan(store, sources, *references, **options)
         for _action in made.apply():
             pass
-        return made.result()
+    if made.failure:
+        raise made.failure
+    return made.result()
+
+
+def set_name(sink: t.Any, name: str, target: Name, expected: Name | None) -> None:
+    """Move one name."""
+    sink.set_names([SetName(name, target, expected, sink)])
 
 
 def statuses(result: t.Mapping[str, t.Any]) -> list[str]:
@@ -73,9 +82,9 @@ def whole_tree(directory: Path) -> dict[str, t.Any]:
 
 
 def leftovers(store: Path) -> list[str]:
-    """The partial files in a store's staging directory."""
-    staging = store / ".staging"
-    return sorted(path.name for path in staging.glob("part-*"))
+    """What is in a store's staging directory besides locks: files of writers, parts and journals."""
+    found = (store / ".staging").glob("*")
+    return sorted(path.name for path in found if path.suffix != ".lock")
 
 
 @contextlib.contextmanager

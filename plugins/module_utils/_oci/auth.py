@@ -33,7 +33,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     read_file,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+    STRANGER,
     HttpClient,
+    Trust,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     may_get_credentials,
     may_serve_tokens,
     shown_url,
@@ -201,8 +205,10 @@ class Authorizer:
         registry: str,
         base_url: str,
         find: t.Callable[[str], Credentials | None],
+        trust: Trust = STRANGER,
     ) -> None:
         self.base_url = base_url
+        self._trust = trust
         self.warnings: list[str] = []
         self._http = http
         self._registry = registry
@@ -307,9 +313,9 @@ class Authorizer:
                 request.method,
                 request.url,
                 form=request.form,
-                authorization=request.authorization,
+                own={"Authorization": request.authorization} if request.authorization else {},
                 follow=False,
-                trusted=may_see,
+                trust=self._trust if may_see else STRANGER,
             )
             status = response.status
             if status == 200:

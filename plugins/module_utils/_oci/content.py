@@ -306,8 +306,16 @@ class ContentSource(t.Protocol):
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
         """A manifest by digest or tag, verified."""
 
-    def read_blob(self, descriptor: Descriptor) -> t.Iterator[bytes]:
-        """The bytes of a blob, **not** verified."""
+    def read_blob(
+        self, descriptor: Descriptor, first: int = 0, end: int | None = None
+    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
+        """Bytes of a blob, **not** verified, and which they are: those asked for, or all; or RangeError."""
+
+    def has_ranges(self) -> bool:
+        """Whether a blob may be asked for in pieces that need not be."""
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        """It gave wrong bytes: whether others will be asked for them now."""
 
     def tags(self) -> list[str]:
         """Every tag, sorted."""
@@ -330,6 +338,28 @@ class Sources(t.Protocol):
         """What reading has cost."""
 
 
+class Part(t.Protocol):
+    """A blob that is being put together."""
+
+    size: int
+    resumed: int
+
+    def missing(self) -> list[tuple[int, int]]:
+        """The gaps, as (first, end)."""
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        """Keep bytes that came."""
+
+    def hash_ahead(self) -> None:
+        """Use a moment in which there is nothing else to do."""
+
+    def reset(self) -> None:
+        """Forget all bytes."""
+
+    def finish(self) -> None:
+        """No error means: it is there, verified and durable. After DigestMismatchError it is empty."""
+
+
 class ContentSink(t.Protocol):
     """Where content goes to."""
 
@@ -339,8 +369,11 @@ class ContentSink(t.Protocol):
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
         """No error means: it is there, verified and durable."""
 
-    def set_name(self, name: str, target: t.Any, expected: t.Any) -> None:
-        """Point a name at content; or ConflictError."""
+    def receive(self, descriptor: Descriptor) -> t.ContextManager[Part | None]:
+        """A part to fill, with what earlier tries have left; None if it is there meanwhile."""
+
+    def set_names(self, moves: t.Sequence[t.Any]) -> None:
+        """Point names at content; or ConflictError, and none is moved."""
 
 
 @dataclass(frozen=True)
@@ -416,23 +449,6 @@ def _descend(
         if not index.is_index:
             return path
     raise ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
-
-
-def copy_blob(descriptor: Descriptor, source: ContentSource, sink: ContentSink) -> None:
-    """Bring a blob to the sink; what breaks off starts again, wrong bytes are read once more."""
-    if sink.has(descriptor):  # another process, or another image of this plan, was faster
-        return
-    if descriptor.data is not None:
-        return sink.write(descriptor, [descriptor.data])
-    attempt, mismatches = 0, 0
-    while True:
-        attempt += 1
-        try:
-            return sink.write(descriptor, source.read_blob(descriptor))
-        except (TruncatedError, DigestMismatchError, SizeMismatchError) as exc:
-            mismatches += not isinstance(exc, TruncatedError)
-            if mismatches > 1 or not source.pause(attempt):
-                raise
 
 
 def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:

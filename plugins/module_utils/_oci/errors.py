@@ -81,6 +81,10 @@ class ProtocolError(RegistryError):
     kind = "registry-protocol"
 
 
+class RangeError(ProtocolError):
+    kind = "registry-ranges"
+
+
 class ContentError(LockstepError):
     kind = "invalid-content"
 
@@ -123,6 +127,10 @@ class CorruptStoreError(StoreError):
 
 class StoreAccessError(StoreError):
     kind = "store-access"
+
+
+class NoSpaceError(StoreAccessError):
+    kind = "no-space"
 
 
 class LockedError(StoreError):

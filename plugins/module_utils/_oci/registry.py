@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -26,6 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     AuthenticationError,
+    ContentError,
     DeniedError,
     DigestError,
     DigestMismatchError,
@@ -33,13 +35,20 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     LockstepError,
     NotFoundError,
     ProtocolError,
+    RangeError,
     RateLimitError,
     RegistryError,
     TruncatedError,
     printable,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
+    Endpoint,
+    HostConfig,
+    HostFiles,
+    Place,
+    api_host,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    DOCKER_HUB,
     TAG,
     Digest,
     Reference,
@@ -49,14 +58,19 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.transport imp
     HttpClient,
     HttpOptions,
     Response,
+    Trust,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
+    content_range,
     is_loopback,
     next_page,
     origin,
+    rate_limit,
+    retry_after,
     shown_url,
     warning_text,
 )
 
-HUB_API = "registry-1.docker.io"
 _MAX_ERROR = 64 * 1024
 _MAX_PAGE = 4 * 1024 * 1024
 _MAX_PAGES = 1000
@@ -64,36 +78,51 @@ _MAX_TAGS = 100_000
 _MAX_WARNINGS = 10
 _DAY = 24 * 60 * 60.0
 
+# Servers that do not like to be asked for pieces without need (RTFACT-13797).
+_WHOLE_ONLY = re.compile("artifactory", re.IGNORECASE)
+
 FindCredentials = t.Callable[[str, str], t.Optional[Credentials]]
-
-
-def api_host(registry: str) -> str:
-    """``host[:port]`` that serves the API of a registry."""
-    return HUB_API if registry == DOCKER_HUB else registry
+Blob = t.Tuple[t.Tuple[int, int], t.Generator[bytes, None, None]]
+T = t.TypeVar("T")
 
 
 class Registries:
     """All registries of one task; ``notes`` are warnings from elsewhere."""
 
-    def __init__(self, http: HttpClient, find: FindCredentials) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        find: FindCredentials,
+        config: HostConfig,
+        rate_limit_floor: int = 0,
+    ) -> None:
         self.http = http
         self.notes: list[str] = []
         self._find = find
+        self._config = config
+        self._floor = rate_limit_floor
         self._lock = threading.Lock()
-        self._known: dict[str, Registry] = {}
+        self._known: dict[tuple[Endpoint, bool], Registry] = {}
 
     def registry(self, name: str) -> Registry:
-        """The registry with this name (``host[:port]``)."""
-        with self._lock:
-            if name not in self._known:
-                self._known[name] = Registry(self.http, name, self._find)
-            return self._known[name]
+        """The registry with this name (``host[:port]``) itself."""
+        return self._registry(self._config.origin(name), False)
 
-    def repository(self, reference: Reference) -> Repository:
-        return Repository(self.registry(reference.registry), reference.repository)
+    def repository(self, reference: Reference) -> Repository | Mirrored:
+        sources = [
+            (Repository(self._registry(place.endpoint, place.is_mirror), place.repository), place)
+            for place in self._config.places(reference)
+        ]
+        return Mirrored(sources) if len(sources) > 1 else sources[0][0]
 
     def stats(self) -> dict[str, t.Any]:
-        return self.http.stats.as_result()
+        known = self._known.values()
+        return {
+            **self.http.stats.as_result(),
+            "connections": self.http.connections(),
+            "mirrors": {one.host: one.served for one in known if one.is_mirror},
+            "rate_limit": {one.name: one.rate_limit for one in known if one.rate_limit},
+        }
 
     @property
     def warnings(self) -> list[str]:
@@ -101,16 +130,40 @@ class Registries:
             text for registry in self._known.values() for text in registry.warnings
         ]
 
+    def _registry(self, endpoint: Endpoint, is_mirror: bool) -> Registry:
+        key = (endpoint, is_mirror)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = Registry(self.http, endpoint, self._find, is_mirror, self._floor)
+            return self._known[key]
+
 
 class Registry:
-    """One registry and the requests to it."""
+    """One server and the requests to it."""
 
-    def __init__(self, http: HttpClient, name: str, find: FindCredentials) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        endpoint: Endpoint,
+        find: FindCredentials,
+        is_mirror: bool = False,
+        rate_limit_floor: int = 0,
+    ) -> None:
         self.http = http
-        self.name = name
-        self._find = functools.partial(find, name)
+        self.host = endpoint.host
+        self.name = endpoint.name or endpoint.host
+        self.is_mirror = is_mirror
+        self.has_ranges = True
+        self.failure = ""
+        self.rate_limit: dict[str, t.Any] = {}
+        self.served: dict[str, t.Any] = {"bytes": 0, "manifests": 0}
+        self._endpoint = endpoint
+        self._floor = rate_limit_floor
+        self._find = functools.partial(find, self.name)
         self._first = threading.RLock()
+        self._lock = threading.Lock()
         self._settled = False
+        self._has_looked = False
         self._warnings: list[str] = []
 
     @property
@@ -120,13 +173,14 @@ class Registry:
     @functools.cached_property
     def authorizer(self) -> Authorizer:
         """Its URL and login."""
-        host = api_host(self.name)
-        plain = self.http.options.plain_http or (
-            is_loopback(host) and not self.http.speaks_tls(host)
-        )
-        return Authorizer(
-            self.http, self.name, f"{'http' if plain else 'https'}://{host}", self._find
-        )
+        endpoint, scheme = self._endpoint, self._endpoint.scheme
+        if not scheme:
+            may_be_plain = endpoint.insecure or is_loopback(self.host)
+            scheme = "http" if may_be_plain and not self.http.speaks_tls(self.host) else "https"
+        login = endpoint.login
+        find = (lambda _repository: login) if login else self._find
+        url = f"{scheme}://{self.host}"
+        return Authorizer(self.http, self.name, url, find, endpoint.trust)
 
     def request(
         self, method: str, path: str, repository: str, headers: t.Mapping[str, str] | None = None
@@ -139,6 +193,35 @@ class Registry:
             self._settled = True
             return response
 
+    def spend_pull(self, look: t.Callable[[], Response]) -> None:
+        """Count the read of a manifest; or RateLimitError before the last pulls are gone. ``look`` costs none."""
+        if not self._floor:
+            return
+        if not self._has_looked and not self.rate_limit:
+            self._has_looked = True
+            look().close()
+        with self._lock:
+            left = self.rate_limit.get("remaining")
+            if left is not None and left <= self._floor:
+                raise RateLimitError(
+                    f"{self.name}: {left} pulls are left, and rate_limit_floor keeps {self._floor}",
+                    "Wait until the limit is renewed, log in for a higher one, or pull from a mirror.",
+                )
+            if left is not None:
+                self.rate_limit["remaining"] = left - 1
+
+    def count(self, what: str, amount: int = 1) -> None:
+        """Note what a mirror has served."""
+        with self._lock:
+            self.served[what] += amount
+
+    def give_up(self, exc: LockstepError) -> None:
+        """Ask it no more in this task: a mirror that is dead or lies."""
+        with self._lock:
+            if not self.failure:
+                self.failure = self.served["failed"] = str(exc)
+                self.warn(f"mirror {self.host} is left out: {exc}")
+
     def fail(self, response: Response, subject: str) -> t.NoReturn:
         """Raise what a status says."""
         words, status = self._error_words(response), response.status
@@ -150,10 +233,12 @@ class Registry:
         if status == 403:
             raise DeniedError(f"{subject}: access is denied{said}")
         if status == 429:
-            left = re.match("[0-9]+", response.header("RateLimit-Remaining"))
-            remaining = f", {left.group()} left" if left else ""
+            left = rate_limit("", response.header("RateLimit-Remaining")).get("remaining")
+            seconds = retry_after(response.header("Retry-After"), self.http.clock.now())
+            remaining = "" if left is None else f", {left} left"
+            wait = f", it asks to wait {seconds:.0f} s" if seconds else ""
             raise RateLimitError(
-                f"{subject}: too many requests, the rate limit of {self.name} is reached{remaining}{said}"
+                f"{subject}: too many requests, the rate limit of {self.name} is reached{remaining}{wait}{said}"
             )
         if status == 206:
             raise ProtocolError(f"{subject}: answered with a part although the whole was asked for")
@@ -166,18 +251,28 @@ class Registry:
         if text not in self._warnings and len(self._warnings) < _MAX_WARNINGS:
             self._warnings.append(text)
 
+    def _url(self, path: str) -> str:
+        if "://" in path:
+            return path
+        url = f"{self.authorizer.base_url}{self._endpoint.root}/{path}"
+        namespace = self._endpoint.namespace
+        return f"{url}{'&' if '?' in url else '?'}ns={namespace}" if namespace else url
+
     def _request(
         self, method: str, path: str, repository: str, headers: t.Mapping[str, str] | None
     ) -> Response:
-        url = path if "://" in path else f"{self.authorizer.base_url}/v2/{path}"
-        header, attempt = self.authorizer.header(repository), 0
+        url, attempt = self._url(path), 0
+        header = self.authorizer.header(repository)
         while True:
-            response = self.http.request(method, url, headers, header)
+            response = self._send(method, url, headers, header)
             for value in response.header_values("Warning"):
                 text = printable(self.authorizer.redact(warning_text(value)), 500)
                 if text:
                     self.warn(f"{self.name}: {text}")
-            if response.status != 401 or origin(response.url) != origin(url):
+            if origin(response.url) != origin(url):
+                return response
+            self._note(response)
+            if response.status != 401:
                 return response
             attempt += 1
             response.close()
@@ -186,11 +281,39 @@ class Registry:
                 challenges or self._challenges_of_api(path), repository, header, attempt
             )
 
+    def _send(
+        self, method: str, url: str, headers: t.Mapping[str, str] | None, authorization: str
+    ) -> Response:
+        own = dict(self._endpoint.headers)
+        if authorization:
+            own["Authorization"] = authorization
+        # Where there is another to ask, patience only delays.
+        retries = min(1, self.http.options.retries) if self.is_mirror else None
+        return self.http.request(method, url, headers, own, self._endpoint.trust, retries=retries)
+
+    def _note(self, response: Response) -> None:
+        """Take what an answer tells about the registry."""
+        if _WHOLE_ONLY.search(response.header("Server")):
+            self.has_ranges = False
+        told = rate_limit(
+            response.header("RateLimit-Limit"), response.header("RateLimit-Remaining")
+        )
+        if told:
+            with self._lock:
+                # Answers overtake each other; a limit that is renewed meanwhile is no harm.
+                known = self.rate_limit.get("remaining", told.get("remaining"))
+                self.rate_limit.update(told)
+                if known is not None:
+                    self.rate_limit["remaining"] = min(known, told.get("remaining", known))
+                source = response.header("Docker-RateLimit-Source")
+                if source:
+                    self.rate_limit["source"] = printable(source, 64)
+
     def _challenges_of_api(self, path: str) -> list[Challenge]:
         """gcr.io says there only how to log in."""
         if not path:
             return []
-        response = self.http.request("GET", f"{self.authorizer.base_url}/v2/")
+        response = self._send("GET", self._url(""), None, "")
         response.close()
         return parse_challenges(response.header_values("WWW-Authenticate"))
 
@@ -240,17 +363,33 @@ class Repository:
         manifest = Manifest.parse(raw, response.header("Content-Type"), subject)
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
-    def read_blob(self, descriptor: Descriptor) -> t.Iterator[bytes]:
-        subject = f"{self}@{descriptor.digest}"
-        response = self._request("GET", f"blobs/{descriptor.digest}")
-        elsewhere = origin(response.url) != origin(self.registry.authorizer.base_url)
+    def read_blob(self, descriptor: Descriptor, first: int = 0, end: int | None = None) -> Blob:
+        subject, registry = f"{self}@{descriptor.digest}", self.registry
+        # Never an open end: a connection whose answer is not read to its end is lost.
+        headers = {} if end is None else {"Range": f"bytes={first}-{end - 1}"}
+        response = self._request("GET", f"blobs/{descriptor.digest}", headers)
+        elsewhere = origin(response.url) != origin(registry.authorizer.base_url)
         if response.status == 403 and elsewhere:
             # A signed URL of an object store expires; only the registry can sign another.
             response.close()
             raise TruncatedError(f"{subject}: {shown_url(response.url)} no longer serves it")
+        if end is not None and response.status in (206, 416):
+            if _is_part(response, first, end, descriptor.size):
+                return (first, end), response.chunks()
+            response.close()
+            registry.has_ranges = False
+            raise RangeError(f"{subject}: answered with other bytes than were asked for")
         if response.status != 200:
-            self.registry.fail(response, subject)
-        return response.chunks(self._is_encoded(response, descriptor))
+            registry.fail(response, subject)
+        if end is not None:
+            registry.has_ranges = False
+        return (0, descriptor.size), response.chunks(self._is_encoded(response, descriptor))
+
+    def has_ranges(self) -> bool:
+        return self.registry.has_ranges
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        return False
 
     def tags(self) -> list[str]:
         path: str | None = f"{self.name}/tags/list?n=1000"
@@ -275,7 +414,9 @@ class Repository:
         attempt = 0
         while True:
             attempt += 1
-            response = self._request("GET", f"manifests/{identifier}", {"Accept": ACCEPT})
+            path, accept = f"manifests/{identifier}", {"Accept": ACCEPT}
+            self.registry.spend_pull(lambda: self._request("HEAD", path, accept))
+            response = self._request("GET", path, accept)
             if response.status != 200:
                 self.registry.fail(response, subject)
             try:
@@ -308,6 +449,98 @@ class Repository:
         return second
 
 
+class Mirrored:
+    """A repository with its mirrors, as one source: who has it first, the origin last."""
+
+    def __init__(self, places: t.Sequence[tuple[Repository, Place]]) -> None:
+        self._places = places
+        self._origin = places[-1][0]
+        self._served: dict[Digest, Repository] = {}
+
+    def __str__(self) -> str:
+        return str(self._origin)
+
+    def resolve(self, tag: str) -> Digest:
+        return self._ask(tag, lambda repository: repository.resolve(tag))
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        def read(repository: Repository) -> tuple[Descriptor, Manifest]:
+            found = repository.read_manifest(identifier)
+            repository.registry.count("manifests")
+            return found
+
+        return self._ask(identifier, read)
+
+    def read_blob(self, descriptor: Descriptor, first: int = 0, end: int | None = None) -> Blob:
+        def read(repository: Repository) -> Blob:
+            self._served[descriptor.digest] = repository
+            span, chunks = repository.read_blob(descriptor, first, end)
+            return span, _counted(chunks, repository.registry)
+
+        return self._ask(descriptor.digest, read)
+
+    def has_ranges(self) -> bool:
+        return all(repository.has_ranges() for repository in self._living("digest-only")[:1])
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        repository = self._served.get(descriptor.digest, self._origin)
+        if repository is self._origin:
+            return False
+        repository.registry.give_up(
+            DigestMismatchError(f"it does not serve {descriptor.digest} as it should be")
+        )
+        return True
+
+    def tags(self) -> list[str]:
+        return self._origin.tags()
+
+    def pause(self, attempt: int) -> bool:
+        return self._origin.pause(attempt)
+
+    def _living(self, use: str) -> list[Repository]:
+        return [
+            repository
+            for repository, place in self._places
+            if repository is self._origin
+            or (place.use in ("all", use) and not repository.registry.failure)
+        ]
+
+    def _ask(self, what: Digest | str, ask: t.Callable[[Repository], T]) -> T:
+        living = self._living("digest-only" if isinstance(what, Digest) else "tag-only")
+        for repository in living[:-1]:
+            try:
+                return ask(repository)
+            except (NotFoundError, RangeError) as exc:
+                if isinstance(exc, RangeError):
+                    raise
+            except (RegistryError, ContentError) as exc:
+                repository.registry.give_up(exc)
+        return ask(living[-1])
+
+
+def _counted(
+    chunks: t.Generator[bytes, None, None], registry: Registry
+) -> t.Generator[bytes, None, None]:
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            registry.count("bytes", len(chunk))
+            yield chunk
+
+
+def _is_part(response: Response, first: int, end: int, size: int) -> bool:
+    """Whether an answer is the bytes that were asked for, and says so."""
+    got = content_range(response.header("Content-Range"))
+    kind = response.header("Content-Type").lower()
+    return (
+        response.status == 206
+        and got is not None
+        and (got[0], got[1] + 1, got[2] or size) == (first, end, size)
+        and response.content_length in (None, end - first)
+        and not response.header("Content-Encoding").strip()
+        and not kind.startswith("multipart/")
+    )
+
+
 def _header_digest(response: Response) -> Digest | None:
     values = response.header_values("Docker-Content-Digest")
     try:
@@ -330,20 +563,45 @@ def _parse_tags(raw: bytes, subject: str) -> list[str]:
 
 def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
     """Registries as the options of doc_fragments/registry.py say."""
-    if connections < 1 or not 0 < options["timeout"] <= _DAY or options["retries"] < 0:
-        raise InputError(
-            "parallel must be at least 1, timeout more than 0 seconds and at most a day,"
-            " and retries not less than 0"
-        )
+    _check_numbers(options, connections)
     http = {
         name: value for name, value in options.items() if name in HttpOptions.__dataclass_fields__
     }
-    where = places(options["config_path"], os.environ, os.path.expanduser("~"), os.geteuid())
-    stored, given = CredentialStore(where), given_login(options)
-    find = (lambda _registry, _repository: given) if given else stored.find
-    registries = Registries(HttpClient(HttpOptions(**http, connections=connections)), find)
+    trust = Trust(
+        options["validate_certs"],
+        tuple(filter(None, [options["ca_path"]])),
+        ((options["client_cert"], options["client_key"]),) if options["client_cert"] else (),
+    )
+    scheme, login = "http" if options["plain_http"] else "", given_login(options)
+
+    def origin_of(registry: str) -> Endpoint:
+        return Endpoint(api_host(registry), scheme, trust=trust, login=login, name=registry)
+
+    env, home = os.environ, os.path.expanduser("~")
+    stored = CredentialStore(places(options["config_path"], env, home, os.geteuid()))
+    files = HostFiles(env, home) if options["use_host_config"] else None
+    registries = Registries(
+        HttpClient(HttpOptions(**http, connections=connections)),
+        stored.find,
+        HostConfig(origin_of, options["registries"] or (), files),
+        options["rate_limit_floor"],
+    )
     registries.notes = stored.warnings
     return registries
+
+
+def _check_numbers(options: t.Mapping[str, t.Any], connections: int) -> None:
+    pace = options["requests_per_second"]
+    for is_right, rule in (
+        (connections >= 1, "parallel must be at least 1"),
+        (0 < options["timeout"] <= _DAY, "timeout must be more than 0 and at most a day"),
+        (options["timeout_total"] >= 0, "timeout_total must not be less than 0"),
+        (options["retries"] >= 0, "retries must not be less than 0"),
+        (pace is None or pace > 0, "requests_per_second must be more than 0"),
+        (options["rate_limit_floor"] >= 0, "rate_limit_floor must not be less than 0"),
+    ):
+        if not is_right:
+            raise InputError(rule)
 
 
 def given_login(options: t.Mapping[str, t.Any]) -> Credentials | None:

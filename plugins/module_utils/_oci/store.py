@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ImageStore, an OCI image layout, and the only place that writes to a disk."""
+"""ImageStore: content and names in an OCI image layout."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
-import secrets
 import stat
+import threading
 import time
 import typing as t
 from dataclasses import dataclass
@@ -26,208 +24,31 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ConflictError,
     CorruptStoreError,
     DigestMismatchError,
-    LockedError,
     ManifestError,
+    NoSpaceError,
     NotALayoutError,
     NotFoundError,
     StoreAccessError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    NO_SPACE_HINT,
+    Part,
+    access,
+    free_bytes,
+    locked,
+    make_directory,
+    part_path,
+    read_file,
+    receive,
+    remove_stale,
+    staged_bytes,
+    write_chunks,
+    write_file,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
     Reference,
 )
-
-FILE_MODE = 0o644
-DIRECTORY_MODE = 0o755
-_STAGED = "part-"
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-@contextlib.contextmanager
-def access(path: str) -> t.Iterator[None]:
-    """Turn the system's refusal into StoreAccessError."""
-    try:
-        yield
-    except OSError as exc:
-        hint = "Free some space and run again." if exc.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise StoreAccessError(f"{path}: {exc.strerror or exc}", hint, path=path) from exc
-
-
-def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
-    """Create a directory and what is missing above it."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    if parent != path:
-        make_directory(parent)
-    with access(path):
-        try:
-            os.mkdir(path, mode)
-        except FileExistsError:
-            if os.path.isdir(path):  # somebody else was faster
-                return
-            raise
-        os.chmod(path, mode)
-    sync_directory(parent)
-
-
-def sync_directory(path: str) -> None:
-    """Make the names in a directory durable."""
-    with access(path):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def write_file(path: str, staging: str, data: bytes, mode: int = FILE_MODE) -> None:
-    """Write a small file."""
-    write_chunks(path, staging, [data], mode)
-
-
-def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int = FILE_MODE) -> None:
-    """Write a file, which gets its name if ``chunks`` ends well; ``staging`` is on the same file system."""
-    fd, name = _open_staged(staging, path)
-    try:
-        for chunk in chunks:
-            view = memoryview(chunk)
-            with access(path):
-                while view:
-                    view = view[os.write(fd, view) :]
-        with access(path):
-            os.fchmod(fd, mode)
-            os.fsync(fd)
-            os.rename(name, path)
-        sync_directory(os.path.dirname(path))
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    finally:
-        os.close(fd)
-
-
-def _open_staged(staging: str, path: str) -> tuple[int, str]:
-    while True:
-        name = os.path.join(staging, f"{_STAGED}{secrets.token_hex(8)}")
-        with access(path):
-            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                if _same_file(fd, name):
-                    return fd, name
-            except BaseException:
-                os.close(fd)
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-                raise
-            os.close(fd)  # another process took it for an abandoned one before it was locked
-
-
-def remove_stale(staging: str) -> None:
-    """Remove staged files whose writers are gone."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(staging):
-            if name.startswith(_STAGED):
-                path = os.path.join(staging, name)
-                with contextlib.suppress(OSError):
-                    fd = os.open(path, _READ)
-                    try:
-                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        os.unlink(path)
-                    finally:
-                        os.close(fd)
-
-
-def read_file(path: str, limit: int) -> bytes:
-    """A regular file of up to ``limit`` bytes; anything else is an error and never blocks."""
-    try:
-        fd = os.open(path, _READ)
-    except FileNotFoundError:
-        raise
-    except OSError as exc:
-        reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
-        raise StoreAccessError(f"{path}: {reason}", path=path) from exc
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise StoreAccessError(f"{path}: is not a regular file", path=path)
-    with access(path), os.fdopen(fd, "rb") as handle:
-        data = handle.read(limit + 1)
-    if len(data) > limit:
-        raise StoreAccessError(f"{path}: is larger than {limit} bytes", path=path)
-    return data
-
-
-@contextlib.contextmanager
-def locked(path: str, exclusive: bool, timeout: float, create: bool = True) -> t.Iterator[None]:
-    """Hold a ``flock``; without ``create`` a missing file is no lock. Or LockedError after ``timeout`` seconds."""
-    fd = _lock(path, exclusive, timeout, create)
-    try:
-        yield
-    finally:
-        if fd is not None:
-            os.close(fd)
-
-
-def _lock(path: str, exclusive: bool, timeout: float, create: bool) -> int | None:
-    deadline = time.monotonic() + timeout
-    while True:
-        fd = _open_lock(path, create)
-        if fd is None:
-            return None
-        try:
-            _wait_for_lock(fd, path, exclusive, deadline)
-            with access(path):
-                if _same_file(fd, path):
-                    if exclusive and create:
-                        os.ftruncate(fd, 0)
-                        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-                    return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # the file was removed while we waited: others lock a new one by now
-
-
-def _open_lock(path: str, create: bool) -> int | None:
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW
-    with access(path):
-        if create:
-            fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, FILE_MODE)
-            with contextlib.suppress(OSError):  # a file of somebody else has the mode it has
-                os.fchmod(fd, FILE_MODE)
-            return fd
-        try:
-            return os.open(path, flags | os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-
-
-def _wait_for_lock(fd: int, path: str, exclusive: bool, deadline: float) -> None:
-    how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
-    while True:
-        try:
-            return fcntl.flock(fd, how)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                holder = b"" if os.path.isdir(path) else os.pread(fd, 32, 0).strip()
-                by = f" by process {int(holder)}" if holder.isdigit() else ""
-                raise LockedError(f"{path} is locked{by}, gave up waiting", path=path) from None
-            time.sleep(0.05)
-        except OSError as exc:
-            hint = "The file system must support flock."
-            raise StoreAccessError(
-                f"{path}: cannot be locked: {exc.strerror}", hint, path=path
-            ) from exc
-
-
-def _same_file(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
 
 REF_NAME = "org.opencontainers.image.ref.name"
 PLATFORMS = "io.lockstep.platforms"
@@ -255,36 +76,34 @@ class ImageStore:
         self._timeout = lock_timeout
         self._held = contextlib.ExitStack()
         self._locked = False
+        self._counting = threading.Lock()
+        self.resumed = 0  # bytes that earlier runs had brought, and that were of use
         self._index_path = os.path.join(self.path, "index.json")
         self._layout_path = os.path.join(self.path, "oci-layout")
         self._staging = os.path.join(self.path, ".staging")
         self._lock_path = os.path.join(self._staging, "store.lock")
 
-    def names(self) -> dict[str, Name]:
-        """Every name; or CorruptStoreError."""
-        found: dict[str, Name] = {}
-        for entry in self._read_index()["manifests"]:
-            name = _name_of(entry)
-            if name:
-                try:
-                    target = Descriptor.from_json(entry, f"{self._index_path}: {name}")
-                except ManifestError as exc:
-                    raise CorruptStoreError(str(exc), path=self._index_path) from exc
-                asked = target.annotations.get(PLATFORMS, "")
-                found[name] = Name(target, tuple(filter(None, asked.split(","))))
-        return found
+    def names(self) -> t.Mapping[str, Name]:
+        """Every name; or CorruptStoreError, for a wrong entry when it is looked at."""
+        return _Names(self._read_index()["manifests"], self._index_path)
 
-    def set_name(self, name: str, target: Name, expected: Name | None) -> None:
-        annotations = {REF_NAME: name}
-        if target.platforms:
-            annotations[PLATFORMS] = ",".join(sorted(target.platforms))
+    def set_names(self, moves: t.Sequence[t.Any]) -> None:
+        """Move names at once: each has ``name``, ``target``, and ``expected``, or ConflictError and none moves."""
         with self._index_lock():
-            current = self.names().get(name)
-            if current not in (expected, target):
-                there = current.target.digest if current else "nothing"
-                raise ConflictError(f"{name} was moved to {there} by somebody else meanwhile")
             index = self._read_index()
-            index["manifests"].append(dict(target.target.as_json(), annotations=annotations))
+            names = _Names(index["manifests"], self._index_path)
+            for move in moves:
+                current = names.get(move.name)
+                if current not in (move.expected, move.target):
+                    there = current.target.digest if current else "nothing"
+                    raise ConflictError(
+                        f"{move.name} was moved to {there} by somebody else meanwhile"
+                    )
+                annotations = {REF_NAME: move.name}
+                if move.target.platforms:
+                    annotations[PLATFORMS] = ",".join(sorted(move.target.platforms))
+                entry = dict(move.target.target.as_json(), annotations=annotations)
+                index["manifests"].append(entry)
             write_file(self._index_path, self._staging, render_index(index))
 
     def fingerprint(self) -> str:
@@ -303,15 +122,34 @@ class ImageStore:
         return there.st_size == descriptor.size
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
-        path = self.blob_path(descriptor.digest)
-        directory, staging = os.path.dirname(path), self._staging
-        make_directory(directory)
-        with access(path):
-            if os.stat(directory).st_dev != os.stat(staging).st_dev:
-                # A link to another disk: no rename leads there from here.
-                staging = os.path.join(directory, ".staging")
-                make_directory(staging)
+        path, staging = self._place(descriptor.digest)
         write_chunks(path, staging, verified(chunks, descriptor))
+
+    @contextlib.contextmanager
+    def receive(self, descriptor: Descriptor) -> t.Iterator[Part | None]:
+        digest, size = descriptor.digest, descriptor.size
+        with receive(*self._place(digest), digest, size, self._timeout) as part:
+            yield part
+            with self._counting:
+                self.resumed += part.resumed if part else 0
+
+    def staged(self, descriptor: Descriptor) -> int:
+        """Bytes of a blob that earlier runs have left."""
+        return max(
+            staged_bytes(part_path(staging, descriptor.digest), descriptor.size)
+            for staging in self._stagings()
+        )
+
+    def require_space(self, size: int) -> None:
+        """Or NoSpaceError, if ``size`` more bytes do not fit."""
+        free = free_bytes(os.path.join(self.path, "blobs", "sha256"))
+        if size > free:
+            raise NoSpaceError(
+                f"{self.path}: {size} bytes are to be fetched, {free} are free, {size - free} are missing",
+                NO_SPACE_HINT,
+                path=self.path,
+                missing=size - free,
+            )
 
     def read(self, digest: Digest, limit: int = MAX_MANIFEST) -> bytes:
         """Content, verified; or NotFoundError, DigestMismatchError."""
@@ -363,8 +201,28 @@ class ImageStore:
         if not self._locked:
             self._held.enter_context(locked(self._lock_path, False, self._timeout))
             self._locked = True
-        for part in ("", "blobs/sha256", "blobs/sha512"):
-            remove_stale(os.path.join(self.path, part, ".staging"))
+        for staging in self._stagings():
+            remove_stale(staging, self._is_there, time.time())
+
+    def _stagings(self) -> list[str]:
+        """Also those for content on another disk."""
+        parts = ("", "blobs/sha256", "blobs/sha512")
+        return [os.path.join(self.path, part, ".staging") for part in parts]
+
+    def _is_there(self, algorithm: str, encoded: str) -> bool:
+        return os.path.lexists(os.path.join(self.path, "blobs", algorithm, encoded))
+
+    def _place(self, digest: Digest) -> tuple[str, str]:
+        """Where content goes, and where it is staged for that."""
+        path, staging = self.blob_path(digest), self._staging
+        directory = os.path.dirname(path)
+        make_directory(directory)
+        with access(path):
+            if os.stat(directory).st_dev != os.stat(staging).st_dev:
+                # A link to another disk: no rename leads there from here.
+                staging = os.path.join(directory, ".staging")
+                make_directory(staging)
+        return path, staging
 
     def _index_lock(self) -> t.ContextManager[None]:
         return locked(os.path.join(self._staging, "index.lock"), True, self._timeout)
@@ -445,6 +303,29 @@ class ImageStore:
             "It was not touched. Put a good copy back, or move the directory aside to start anew."
         )
         raise CorruptStoreError(reason, hint, path=path)
+
+
+class _Names(t.Mapping[str, Name]):
+    """Read entry by entry: of ten thousand names a task wants a few."""
+
+    def __init__(self, entries: t.Sequence[dict[str, t.Any]], path: str) -> None:
+        # Of one name the last entry counts.
+        self._entries = {_name_of(entry): entry for entry in entries if _name_of(entry)}
+        self._path = path
+
+    def __getitem__(self, name: str) -> Name:
+        try:
+            target = Descriptor.from_json(self._entries[name], f"{self._path}: {name}")
+        except ManifestError as exc:
+            raise CorruptStoreError(str(exc), path=self._path) from exc
+        asked = target.annotations.get(PLATFORMS, "")
+        return Name(target, tuple(filter(None, asked.split(","))))
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def render_index(index: dict[str, t.Any]) -> bytes:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
-import ipaddress
+import math
 import os
 import random
 import re
@@ -23,183 +22,27 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     DependencyError,
     InputError,
     ProtocolError,
+    RateLimitError,
     RedirectError,
+    RegistryError,
     TlsError,
     TruncatedError,
     UnreachableError,
     printable,
 )
-
-# No registry makes us sleep longer than this (seconds) in one go.
-MAX_WAIT = 300.0
-
-# Below these anybody may register: example.co.uk is no sibling of registry.co.uk.
-_PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
-_WARNING = re.compile(r'299 - "((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
-_LINK = re.compile(r'<([^<>]*)>\s*((?:;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]+))?\s*)*)')
-
-Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-
-
-def retry_after(value: str, now: float) -> float | None:
-    """Seconds to wait (a unix time if need be)."""
-    text = value.strip()
-    if re.fullmatch("[0-9]{1,18}", text):
-        seconds = float(text)
-        if seconds > 1e9:
-            seconds -= now
-    else:
-        parsed = email.utils.parsedate_tz(text) if re.search("[A-Za-z]", text) else None
-        if not parsed:
-            return None
-        try:
-            seconds = email.utils.mktime_tz(parsed) - now
-        except (OverflowError, ValueError):
-            return None
-    return min(max(seconds, 0.0), MAX_WAIT)
-
-
-def next_page(links: t.Iterable[str], url: str) -> str | None:
-    """The URL of the next page (RFC 8288); or ProtocolError for another origin."""
-    for header in links:
-        matches = list(_LINK.finditer(header))
-        if not matches:
-            raise ProtocolError(f"{shown_url(url)}: the Link header of the page is malformed")
-        for match in matches:
-            if re.search(r'\brel\s*=\s*"?[^";]*\bnext\b', match.group(2), re.IGNORECASE):
-                try:
-                    target = urllib.parse.urljoin(url, match.group(1))
-                except ValueError as exc:
-                    raise ProtocolError(f"{shown_url(url)}: the next page is no URL") from exc
-                if origin(target) != origin(url):
-                    raise ProtocolError(
-                        f"{shown_url(url)}: the next page is on another host, {shown_url(target)}"
-                    )
-                return target
-    return None
-
-
-def warning_text(value: str) -> str:
-    """The text of a ``Warning: 299`` header (distribution-spec v1.1)."""
-    match = _WARNING.fullmatch(value.strip())
-    return re.sub(r"\\(.)", r"\1", match.group(1))[:1000] if match else ""
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: equal, or no credential travels along."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        return (
-            parts.scheme,
-            (parts.hostname or "").lower(),
-            parts.port or (443 if parts.scheme == "https" else 80),
-        )
-    except ValueError as exc:
-        raise ProtocolError(f"{shown_url(url)}: the host or the port is not valid") from exc
-
-
-def shown_url(url: str) -> str:
-    """A URL without user and query, which may hold secrets."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-    except ValueError:
-        return "(not a URL)"
-    host = parts.netloc.rpartition("@")[2]
-    return printable(urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", "")), 600)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its spelling, as Docker decides it."""
-    bare = re.sub(":[0-9]+$", "", host) if host.count(":") == 1 or host.startswith("[") else host
-    address = _literal(bare)
-    return bare.lower() == "localhost" or bool(address and address.is_loopback)
-
-
-def redirect_target(locations: t.Sequence[str], url: str, first: str) -> str:
-    """Where a redirect leads; or RedirectError."""
-    subject = f"{shown_url(url)}: redirects"
-    if len(locations) != 1 or not locations[0].strip():
-        raise RedirectError(f"{subject} without saying where to")
-    try:
-        target = urllib.parse.urldefrag(urllib.parse.urljoin(url, locations[0].strip()))[0]
-        scheme, host, _port = origin(target)
-    except (ValueError, ProtocolError) as exc:
-        raise RedirectError(f"{subject} to something that is no URL") from exc
-    if scheme not in ("http", "https") or not host:
-        what = f"to a {scheme or 'relative'} URL"
-    elif scheme == "http" and origin(url)[0] == "https":
-        what = f"from https to http, {shown_url(target)}"
-    elif "@" in urllib.parse.urlsplit(target).netloc:
-        what = "to a URL with credentials in it"
-    elif not may_reach(target, first):
-        what = f"into a private network, {shown_url(target)}"
-    else:
-        return target
-    raise RedirectError(f"{subject} {what}, which is not followed")
-
-
-def may_reach(target: str, source: str) -> bool:
-    """Whether ``source`` may send us to ``target``: never from the public into a private network."""
-    host = origin(target)[1]
-    address = _address(host)
-    if origin(target) == origin(source):
-        return True
-    if address and (address.is_link_local or address.is_unspecified or address.is_multicast):
-        return False
-    near = (
-        host == "localhost" or host.endswith(".localhost") or bool(address and address.is_private)
-    )
-    from_host = origin(source)[1]
-    from_address = _address(from_host)
-    return not near or is_loopback(from_host) or bool(from_address and from_address.is_private)
-
-
-def may_serve_tokens(realm: str, registry: str) -> bool:
-    """Whether ``realm`` may be asked for a token: a near one on the same host and port only, http never for https."""
-    try:
-        (scheme, host, port), (secure, *own) = origin(realm), origin(registry)
-    except ProtocolError:
-        return False
-    if scheme not in ("http", "https") or not host or "@" in urllib.parse.urlsplit(realm).netloc:
-        return False
-    if scheme == "http" and secure == "https":
-        return False
-    address = _address(host)
-    return [host, port] == own or not (is_loopback(host) or (address and not address.is_global))
-
-
-def may_get_credentials(realm: str, registry: str) -> bool:
-    """Whether ``realm`` may see the login of ``registry``: the same host, or over TLS one of its domain."""
-    (scheme, host, port), (_secure, own, own_port) = origin(realm), origin(registry)
-    if host == own:
-        return port == own_port or scheme == "https"
-    if scheme != "https" or _address(host) or _address(own):
-        return False
-    parent = own.partition(".")[2]
-    domain = own if "." not in parent or _PUBLIC_SUFFIX.fullmatch(parent) else parent
-    return f".{host}".endswith(f".{domain}")
-
-
-def _address(host: str) -> Address | None:
-    """Also 127.1 and 2130706433."""
-    try:
-        return _literal(host) or ipaddress.IPv4Address(socket.inet_aton(host))
-    except (OSError, ValueError):
-        return None
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
+from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
+    is_loopback,
+    origin,
+    redirect_target,
+    retry_after,
+    shown_url,
+)
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024
 _LOWEST_SPEED = 16 * 1024  # bytes a second below which a body counts as stalled
 _DRAIN = 64 * 1024
+_GLANCE = 0.25  # seconds between two looks at what is being read
 
 
 class Response:
@@ -212,6 +55,7 @@ class Response:
         failures: tuple[type[Exception], ...],
         patience: float,
         received: t.Callable[[int], None],
+        watch: Watch,
     ) -> None:
         self.status: int = answer.status_code
         self.url = url
@@ -219,6 +63,11 @@ class Response:
         self._failures = failures
         self._patience = patience
         self._received = received
+        self._watch = watch
+        self._guard = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._deadline = math.inf
+        self._is_late = False
 
     def header(self, name: str) -> str:
         """A header, "" for none."""
@@ -270,12 +119,12 @@ class Response:
             raise TruncatedError(f"{subject} ended after {size} of {expected} bytes")
         return b"".join(parts)
 
-    def chunks(self, decode: bool = False) -> t.Iterator[bytes]:
+    def chunks(self, decode: bool = False) -> t.Generator[bytes, None, None]:
         """The body in pieces of up to 1 MiB; or TruncatedError."""
         pieces = self._chunks()
         return _gunzipped(pieces, shown_url(self.url)) if decode else pieces
 
-    def _chunks(self) -> t.Iterator[bytes]:
+    def _chunks(self) -> t.Generator[bytes, None, None]:
         size, subject = _FIRST_READ, shown_url(self.url)
         try:
             while True:
@@ -297,29 +146,28 @@ class Response:
     def _read(self, size: int) -> bytes:
         """A read that has the time the lowest speed needs: a socket's own time-out starts anew with every byte."""
         raw = self._answer.raw
-        try:
+        if self._socket is None:
             # A second handle on the connection: shutting it down ends a read that another thread waits in.
-            sock = socket.socket(fileno=os.dup(raw.fileno()))
-        except (AttributeError, OSError, ValueError):
-            return raw.read(size, decode_content=False)  # the body is complete, nothing can stall
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(self._patience + size / _LOWEST_SPEED, end)
-        timer.daemon = True
-        timer.start()
+            # There is none when the body is complete already, and nothing can stall.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                self._socket = socket.socket(fileno=os.dup(raw.fileno()))
+                self._watch.add(self)
+        self._deadline = time.monotonic() + self._patience + size / _LOWEST_SPEED
         try:
-            chunk = raw.read(size, decode_content=False)
+            chunk: bytes = raw.read(size, decode_content=False)
         finally:
-            timer.cancel()
-            sock.close()
-        if late.is_set():
+            self._deadline = math.inf
+        if self._is_late:
             raise TruncatedError(f"{shown_url(self.url)}: the answer comes too slowly")
         return chunk
+
+    def end_if_late(self, now: float) -> None:
+        """End a read that takes too long; called by another thread."""
+        with self._guard:
+            if self._socket and now > self._deadline:
+                self._is_late = True
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection back, or end it."""
@@ -329,10 +177,50 @@ class Response:
                 raw.read(1)
             elif length is not None and length <= _DRAIN and not raw.closed:
                 self._read(max(length, 1))
+        with self._guard:
+            if self._socket:
+                self._watch.discard(self)
+                self._socket.close()
+                self._socket = None
         self._answer.close()
 
 
-def _gunzipped(chunks: t.Iterator[bytes], subject: str) -> t.Iterator[bytes]:
+class Watch:
+    """Looks, in one thread, after all bodies that are being read."""
+
+    def __init__(self) -> None:
+        self._bodies: set[Response] = set()
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def add(self, body: Response) -> None:
+        """Look after a body too."""
+        with self._lock:
+            self._bodies.add(body)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, daemon=True).start()
+
+    def discard(self, body: Response) -> None:
+        """It is over."""
+        with self._lock:
+            self._bodies.discard(body)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_GLANCE)
+            with self._lock:
+                bodies = list(self._bodies)
+                self._is_running = bool(bodies)
+            if not bodies:
+                return
+            for body in bodies:
+                body.end_if_late(time.monotonic())
+
+
+def _gunzipped(
+    chunks: t.Generator[bytes, None, None], subject: str
+) -> t.Generator[bytes, None, None]:
     """A bomb stops where its reader stops."""
     decoder = zlib.decompressobj(wbits=31)
     try:
@@ -384,23 +272,35 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _MAX_PAUSE = 30.0
+# No registry makes us sleep longer than this (seconds) in one go.
+_MAX_WAIT = 300.0
+_DAY = 24 * 60 * 60.0
 _CONNECT_TIMEOUT = 10.0
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
 @dataclass(frozen=True)
-class HttpOptions:
-    """How registries are reached; seconds."""
+class Trust:
+    """How a host proves itself in TLS, and we to it: PEM files; pairs of certificate and key, None for one file."""
 
     validate_certs: bool = True
-    ca_path: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    plain_http: bool = False
+    ca_paths: tuple[str, ...] = ()
+    client_certs: tuple[tuple[str, str | None], ...] = ()
+
+
+STRANGER = Trust()
+
+
+@dataclass(frozen=True)
+class HttpOptions:
+    """How registries are asked; seconds."""
+
     use_proxy: bool = True
     timeout: float = 30.0
+    timeout_total: float = 900.0
     retries: int = 5
     connections: int = 6
+    requests_per_second: float | None = None
 
 
 class Clock:
@@ -433,6 +333,16 @@ class TransferStats:
         return dict(others, requests=requests)
 
 
+@dataclass
+class _Host:
+    """What a host has told all threads."""
+
+    ready: float = 0.0  # when it may be asked
+    served: float = 0.0  # when it last answered
+    gone: RegistryError | None = None  # why it is asked no more
+    is_tired: bool = False  # it was busy until nobody tried again
+
+
 class HttpClient:
     """Sends requests of any number of threads, over one pool per kind of trust."""
 
@@ -441,26 +351,29 @@ class HttpClient:
         self.clock = clock or Clock()
         self.stats = TransferStats()
         self._lock = threading.Lock()
-        self._adapters: dict[tuple[bool, bool], t.Any] = {}
+        self._adapters: dict[tuple[Trust, bool], t.Any] = {}
+        self._hosts: dict[tuple[str, str, int], _Host] = {}
+        self._watch = Watch()
 
     def request(
         self,
         method: str,
         url: str,
         headers: t.Mapping[str, str] | None = None,
-        authorization: str = "",
+        own: t.Mapping[str, str] | None = None,
+        trust: Trust = STRANGER,
         form: t.Sequence[tuple[str, str]] = (),
         follow: bool = True,
-        trusted: bool = True,
+        retries: int | None = None,
     ) -> Response:
-        """The answer, after retries and redirects; login and certificate are for the origin of ``url`` alone."""
+        """The answer, after retries and redirects; ``own`` headers and ``trust`` are for the origin of ``url`` alone."""
         first = url
         for _hop in range(_MAX_REDIRECTS + 1):
-            own = origin(url) == origin(first)
-            fields = dict(headers or {})
-            if authorization and own:
-                fields["Authorization"] = authorization
-            response = self._send_patiently(method, url, fields, form, trusted and own)
+            is_own = origin(url) == origin(first)
+            fields = {**(headers or {}), **((own or {}) if is_own else {})}
+            response = self._send_patiently(
+                method, url, fields, form, trust if is_own else STRANGER, retries
+            )
             if response.status not in _REDIRECTS:
                 return response
             response.close()
@@ -471,16 +384,21 @@ class HttpClient:
             url = redirect_target(response.locations, url, first)
         raise RedirectError(f"{shown_url(first)}: more than {_MAX_REDIRECTS} redirects")
 
-    def pause(self, attempt: int, seconds: float | None = None) -> bool:
+    def pause(self, attempt: int) -> bool:
         """Wait before retry ``attempt``; False when there is none."""
-        if attempt > self.options.retries:
-            return False
-        if seconds is None:
-            seconds = min(0.5 * 2 ** (attempt - 1), _MAX_PAUSE) * self.clock.jitter()
-        self.stats.add("retries")
-        self.stats.add("seconds_waited", seconds)
-        self.clock.sleep(seconds)
-        return True
+        wait = self._wait_before(attempt, self.options.retries)
+        if wait is not None:
+            self._wait_to_retry(wait)
+        return wait is not None
+
+    def connections(self) -> int:
+        """How many were opened."""
+        managers = [adapter.poolmanager for adapter in self._adapters.values()]
+        managers += [
+            one for adapter in self._adapters.values() for one in adapter.proxy_manager.values()
+        ]
+        pools = [manager.pools.get(key) for manager in managers for key in manager.pools.keys()]
+        return sum(pool.num_connections for pool in pools if pool)
 
     def speaks_tls(self, host: str) -> bool:
         """Whether a host answers a TLS handshake."""
@@ -502,24 +420,89 @@ class HttpClient:
     def _timeouts(self) -> tuple[float, float]:
         return min(_CONNECT_TIMEOUT, self.options.timeout), self.options.timeout
 
-    def _send_patiently(self, method: str, url: str, *rest: t.Any) -> Response:
-        attempt = 0
+    def _send_patiently(
+        self,
+        method: str,
+        url: str,
+        fields: dict[str, str],
+        form: t.Any,
+        trust: Trust,
+        most: int | None,
+    ) -> Response:
+        host, attempt, since = self._host(url), 0, self.clock.now()
         while True:
             attempt += 1
+            if host.gone:
+                raise type(host.gone)(str(host.gone))
+            self._wait_for_turn(host)
+            retries = 0 if host.is_tired else self.options.retries if most is None else most
             try:
-                response = self._send(method, url, *rest)
+                response = self._send(method, url, fields, form, trust)
             except _Transient as exc:
-                if not self.pause(attempt):
+                wait = self._wait_before(attempt, retries, since=since)
+                if wait is None:
                     tries = f" ({attempt} attempts)" if attempt > 1 else ""
-                    raise UnreachableError(f"{shown_url(url)}: {exc}{tries}") from exc
+                    error = UnreachableError(f"{shown_url(url)}: {exc}{tries}")
+                    if host.served < since:
+                        host.gone = error
+                    raise error from exc
+                self._wait_to_retry(wait)
                 continue
-            if response.status not in BUSY or attempt > self.options.retries:
+            host.served = self.clock.now()
+            host.is_tired = host.is_tired and response.status in BUSY
+            if response.status not in BUSY:
+                return response
+            asked = retry_after(response.header("Retry-After"), self.clock.now())
+            wait = self._wait_before(attempt, retries, asked, since)
+            if wait is None:
+                host.is_tired = True
+                if response.status == 429:
+                    where = "{}://{}:{}".format(*origin(url))
+                    host.gone = RateLimitError(f"{where}: too many requests, it is left alone now")
                 return response
             response.close()
-            self.pause(attempt, retry_after(response.header("Retry-After"), self.clock.now()))
+            if asked:  # by all threads
+                host.ready = max(host.ready, self.clock.now() + wait)
+            self._wait_to_retry(wait)
+
+    def _wait_before(
+        self, attempt: int, retries: int, asked: float | None = None, since: float = math.inf
+    ) -> float | None:
+        """Seconds to wait before retry ``attempt``; None if there is none, or no time for it ``since`` the first."""
+        if attempt > retries:
+            return None
+        wait = min(0.5 * 2 ** (attempt - 1), _MAX_PAUSE) * self.clock.jitter()
+        if asked is not None:
+            wait = min(asked, _MAX_WAIT)
+        # More than a day is not meant.
+        needed = wait if asked is None or asked > _DAY else asked
+        late = self.clock.now() + needed - since > self.options.timeout_total
+        return None if late else wait
+
+    def _wait_to_retry(self, seconds: float) -> None:
+        self.stats.add("retries")
+        self._sleep(seconds)
+
+    def _wait_for_turn(self, host: _Host) -> None:
+        pace = self.options.requests_per_second
+        with self._lock:
+            now = self.clock.now()
+            start = max(now, host.ready)
+            if pace:
+                host.ready = start + 1 / pace
+        if start > now:
+            self._sleep(start - now)
+
+    def _sleep(self, seconds: float) -> None:
+        self.stats.add("seconds_waited", seconds)
+        self.clock.sleep(seconds)
+
+    def _host(self, url: str) -> _Host:
+        with self._lock:
+            return self._hosts.setdefault(origin(url), _Host())
 
     def _send(
-        self, method: str, url: str, fields: dict[str, str], form: t.Any, own: bool
+        self, method: str, url: str, fields: dict[str, str], form: t.Any, trust: Trust
     ) -> Response:
         requests, errors, failures = _libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
@@ -527,11 +510,11 @@ class HttpClient:
         self.stats.add(method)
         try:
             request = requests.Request(method, url, headers=headers, data=list(form) or None)
-            answer = self._adapter(own, url.startswith("https")).send(
+            answer = self._adapter(trust, url.startswith("https")).send(
                 request.prepare(),
                 stream=True,
                 timeout=self._timeouts,
-                verify=self.options.validate_certs or not own,
+                verify=trust.validate_certs,
                 proxies=self._proxies(url),
             )
         except errors.SSLError as exc:
@@ -546,35 +529,36 @@ class HttpClient:
         def received(size: int) -> None:
             self.stats.add("bytes_fetched", size)
 
-        return Response(answer, url, failures, self.options.timeout, received)
+        return Response(answer, url, failures, self.options.timeout, received, self._watch)
 
     def _proxies(self, url: str) -> dict[str, str]:
         if not self.options.use_proxy or is_loopback(urllib.parse.urlsplit(url).netloc):
             return {}
         return _libraries()[0].utils.get_environ_proxies(url)
 
-    def _adapter(self, own: bool, tls: bool) -> t.Any:
+    def _adapter(self, trust: Trust, tls: bool) -> t.Any:
         with self._lock:
-            if (own, tls) not in self._adapters:
+            if (trust, tls) not in self._adapters:
                 # The authorities of the system take a while to load: not for plain http.
-                context = self._context(own) if tls else None
-                self._adapters[own, tls] = _new_adapter(context, self.options.connections)
-            return self._adapters[own, tls]
+                context = self._context(trust) if tls else None
+                self._adapters[trust, tls] = _new_adapter(context, self.options.connections)
+            return self._adapters[trust, tls]
 
-    def _context(self, own: bool) -> ssl.SSLContext:
-        options, context = self.options, ssl.create_default_context()
+    @staticmethod
+    def _context(trust: Trust) -> ssl.SSLContext:
+        context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # urllib3 compares the names itself; left to OpenSSL, urllib3 1.26 cannot speak to an address.
         context.check_hostname = False
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         if bundle:
             _load(context.load_verify_locations, "CA bundle", bundle)
-        if own and not options.validate_certs:
+        if not trust.validate_certs:
             context.verify_mode = ssl.CERT_NONE
-        elif own and options.ca_path:
-            _load(context.load_verify_locations, "ca_path", options.ca_path)
-        if own and options.client_cert:
-            _load(context.load_cert_chain, "client_cert", options.client_cert, options.client_key)
+        for path in trust.ca_paths if trust.validate_certs else ():
+            _load(context.load_verify_locations, "ca_path", path)
+        for pair in trust.client_certs:
+            _load(context.load_cert_chain, "client_cert", *pair)
         return context
 
 
@@ -588,7 +572,8 @@ def _libraries() -> tuple[t.Any, t.Any, tuple[type[Exception], ...]]:
         import requests
         import urllib3
     except ImportError as exc:
-        raise DependencyError(f"the Python library requests cannot be imported: {exc}") from exc
+        text = f"the Python library requests cannot be imported: {exc}"
+        raise DependencyError(text, library="requests") from exc
     errors = requests.exceptions
     return (
         requests,

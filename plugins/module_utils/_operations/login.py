@@ -28,13 +28,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
     Registry,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     locked,
     make_directory,
     write_file,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
     Plan,
+    Pool,
 )
 
 _LOCK_TIMEOUT = 30.0
@@ -42,13 +44,14 @@ _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
 
 
 @dataclass(frozen=True)
-class SaveLogin:
+class SaveLogin(Action):
     """Write a login to a file or a helper, or with no ``who`` take it out."""
 
     registry: str
     who: Credentials | None
     path: str
     helper: CredentialHelper | None = field(repr=False)
+    name = ""  # there is one only
 
     def summary(self) -> dict[str, t.Any]:
         """Where the login of whom goes; never the secret."""
@@ -59,7 +62,7 @@ class SaveLogin:
             "stored_in": stored_in(self.path, self.helper),
         }
 
-    def apply(self) -> None:
+    def apply(self, pool: Pool) -> None:
         """Write it."""
         if self.helper:
             tell_helper(self.helper, self.registry, self.who)

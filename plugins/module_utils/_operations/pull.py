@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     MAX_MANIFEST,
@@ -15,15 +15,19 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     ImageConfig,
     Manifest,
     Sources,
-    copy_blob,
-    verified,
     walk,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DependencyError,
     DigestMismatchError,
     InputError,
+    LockstepError,
     NotFoundError,
     NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    Pieces,
+    read_content,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -35,14 +39,17 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     Name,
     store_name,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     FetchBlob,
-    Plan,
     SetName,
     StoreContent,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
     in_parallel,
 )
 
+PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
 
 Content = t.Union[StoreContent, FetchBlob]
@@ -55,8 +62,13 @@ class _Wanted:
     target: Name
     images: tuple[Image, ...]
     configs: dict[Digest, ImageConfig]
+    sizes: dict[Digest, int]
     content: list[Content]
     warnings: list[str]
+
+    @property
+    def lacks(self) -> int:
+        return sum(action.descriptor.size for action in self.content)
 
     @property
     def status(self) -> str:
@@ -95,23 +107,37 @@ def plan_pull(
     store: ImageStore,
     workers: int,
     all_tags: bool = False,
+    pieces: Pieces = PIECES,
 ) -> Plan:
     """Bring every reference, for each platform, into the store; by digest nothing is asked twice."""
     if all_tags:
         references = _expand_tags(references, sources, policy, workers)
     names = store.names()
+    failures: dict[str, LockstepError] = {}
 
-    def want(reference: Reference) -> _Wanted:
-        source = None if policy == NEVER else sources.repository(reference)
-        return _Reader(reference, source, store).want(
-            names.get(store_name(reference)), platforms, policy
-        )
+    def want(reference: Reference) -> _Wanted | None:
+        try:
+            source = None if policy == NEVER else sources.repository(reference)
+            return _Reader(reference, source, store, pieces).want(
+                names.get(store_name(reference)), platforms, policy
+            )
+        except DependencyError:
+            raise
+        except LockstepError as exc:
+            failures[store_name(reference)] = exc
+            return None
 
-    wanted = list(in_parallel(want, _each_once(references), workers))
-    content = {action.descriptor.digest: action for want in wanted for action in want.content}
-    to_fetch = sum(
-        action.descriptor.size for action in content.values() if isinstance(action, FetchBlob)
-    )
+    wanted = list(filter(None, in_parallel(want, _each_once(references), workers)))
+    content = _merged(wanted)
+    sizes = {digest: size for want in wanted for digest, size in want.sizes.items()}
+    blobs = [action.descriptor for action in content.values() if isinstance(action, FetchBlob)]
+    staged = sum(map(store.staged, blobs))
+    missing = sum(sizes[digest] for digest in content)
+    store.require_space(missing - staged)
+    stats = {
+        "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
+        "bytes_reused": sum(sizes.values()) - missing,
+    }
     return Plan(
         content=tuple(content.values()),
         names=tuple(
@@ -122,20 +148,41 @@ def plan_pull(
         before={want.name: want.shown_before for want in wanted if want.before},
         after={want.name: _shown(want.target) for want in wanted},
         facts={"images": [want.entry(image) for want in wanted for image in want.images]},
+        failures=failures,
         workers=workers,
         prepare=store.prepare,
-        stats=lambda: {"bytes_to_fetch": to_fetch, **sources.stats()},
+        stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
         warnings=lambda: [*sources.warnings, *(text for want in wanted for text in want.warnings)],
     )
 
 
+def _merged(wanted: t.Sequence[_Wanted]) -> dict[Digest, Content]:
+    """Each content once, with all that waits for it: first the image that lacks least, and of it what is small."""
+    users: dict[Digest, list[_Wanted]] = {}
+    content: dict[Digest, Content] = {}
+    for want in wanted:
+        for action in want.content:
+            users.setdefault(action.descriptor.digest, []).append(want)
+            content[action.descriptor.digest] = action
+    for digest, action in content.items():
+        names = tuple(want.name for want in users[digest])
+        least = min(want.lacks for want in users[digest])
+        content[digest] = replace(action, names=names, urgency=(least, action.descriptor.size))
+    return content
+
+
 class _Reader:
     def __init__(
-        self, reference: Reference, source: ContentSource | None, store: ImageStore
+        self,
+        reference: Reference,
+        source: ContentSource | None,
+        store: ImageStore,
+        pieces: Pieces,
     ) -> None:
         self._reference = reference
         self._source = source
         self._store = store
+        self._pieces = pieces
         self._read: dict[Digest, Manifest] = {}
 
     def want(self, before: Name | None, platforms: t.Sequence[Platform], policy: str) -> _Wanted:
@@ -160,12 +207,15 @@ class _Reader:
         configs = self._configs(closure, content)
         have = {action.descriptor.digest for action in content}
         content += [
-            FetchBlob(blob, self._required(blob.digest), self._store)
+            FetchBlob(blob, self._required(blob.digest), self._store, self._pieces)
             for blob in closure.blobs
             if blob.digest not in have and not self._store.has(blob)
         ]
         target = Name(root, tuple(sorted(every)) if is_index else ())
-        wanted = _Wanted(store_name(self._reference), before, target, images, configs, content, [])
+        whole = [*(descriptor for descriptor, _manifest in closure.manifests), *closure.blobs]
+        sizes = {descriptor.digest: descriptor.size for descriptor in whole}
+        name = store_name(self._reference)
+        wanted = _Wanted(name, before, target, images, configs, sizes, content, [])
         wanted.warnings = [
             text
             for image in images
@@ -212,9 +262,7 @@ class _Reader:
                     raise InputError(
                         f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
                     )
-                memory = _Memory()
-                copy_blob(descriptor, self._required(descriptor.digest), memory)
-                raw = memory.data
+                raw = read_content(descriptor, self._required(descriptor.digest))
                 content.append(StoreContent(descriptor, raw, self._store))
             configs[descriptor.digest] = ImageConfig.parse(
                 raw, f"{self._reference}: config {descriptor.digest}"
@@ -251,19 +299,6 @@ class _Reader:
         return self._source
 
 
-class _Memory:
-    data = b""
-
-    def has(self, descriptor: Descriptor) -> bool:
-        return False
-
-    def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
-        self.data = b"".join(verified(chunks, descriptor))
-
-    def set_name(self, name: str, target: t.Any, expected: t.Any) -> None:
-        raise NotImplementedError
-
-
 def _each_once(references: t.Iterable[Reference]) -> list[Reference]:
     found: dict[str, Reference] = {}
     for reference in references:
@@ -287,11 +322,8 @@ def _expand_tags(
     def expand(reference: Reference) -> list[Reference]:
         return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
 
-    return [
-        reference
-        for tags in in_parallel(expand, _each_once(references), workers)
-        for reference in tags
-    ]
+    expanded = in_parallel(expand, _each_once(references), workers)
+    return [reference for tagged in expanded for reference in tagged]
 
 
 def _shown(name: Name | None) -> str:

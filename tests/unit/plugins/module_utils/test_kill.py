@@ -61,13 +61,13 @@ def fixture_deaths(request, directory):
 def test_a_pull_was_killed_at_every_kind_of_call(deaths):
     scenario, stores, _undisturbed = deaths
     wanted = {"open", "write", "fsync", "fchmod", "rename", "flock", "close", "pwrite", "ftruncate"}
-    wanted |= {"mkdir", "chmod"} if scenario == "first" else {"unlink"}
+    wanted |= {"mkdir", "chmod", "unlink"} if scenario == "first" else {"unlink"}
     assert {name.split()[1] for name in stores} == wanted
     assert len(stores) > 60
 
 
 def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
-    """No name without content, no other bytes, one partial file; the next run does the rest."""
+    """No name without content, no other bytes, few partial files; the next run does the rest."""
     scenario, stores, undisturbed = deaths
     old = names(stores["1 open"] if scenario == "moved" else undisturbed / "none")
     for death, path in stores.items():
@@ -77,7 +77,8 @@ def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
             death
         )
         assert old.keys() <= names(path).keys(), death
-        assert len([name for name in leftovers(path) if name != "part-of-the-dead"]) <= 1, death
+        random = [name for name in leftovers(path) if name.startswith("part-")]
+        assert len([name for name in random if name != "part-of-the-dead"]) <= 2, death
         done = killed_pull.run(path)
         assert tree(path) == tree(undisturbed), death
         if done["changed"]:

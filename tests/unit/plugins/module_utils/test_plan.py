@@ -9,23 +9,23 @@ import threading
 import time
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    copy_blob,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestMismatchError,
+    DependencyError,
+    NoSpaceError,
     NotFoundError,
-    SizeMismatchError,
-    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     Name,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     FetchBlob,
-    Plan,
     SetName,
     StoreContent,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Plan,
+    Pool,
     in_parallel,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
@@ -49,7 +49,10 @@ def fixture_sink():
 
 def plan_of(source, sink, **more):
     return Plan(
-        content=(StoreContent(MANIFEST, b"{}", sink), FetchBlob(LAYER, source, sink)),
+        content=(
+            StoreContent(MANIFEST, b"{}", sink, ("a:1", "b:1")),
+            FetchBlob(LAYER, source, sink, names=("a:1", "b:1")),
+        ),
         names=(SetName("b:1", Name(MANIFEST), None, sink), SetName("a:1", Name(LAYER), None, sink)),
         **more,
     )
@@ -79,20 +82,62 @@ def test_no_name_is_set_before_all_content_is_there(source, sink, workers):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_an_error_in_the_content_sets_no_name(source, sink, workers):
+    """And what was done is given out, so that a failed task can tell whether it changed anything."""
     source.content.clear()
-    with pytest.raises(NotFoundError):
-        list(plan_of(source, sink, workers=workers).apply())
+    plan = plan_of(source, sink, workers=workers)
+    assert [action.summary()["action"] for action in plan.apply()] == ["store_content"]
+    assert sink.names == {}
+    assert set(plan.failures) == {"a:1", "b:1"}
+    assert isinstance(plan.failure, NotFoundError)
+
+
+class Fails(Action):
+    """Content that cannot be had."""
+
+    names = ("a:1",)
+
+    def __init__(self, error):
+        self.error = error
+
+    def summary(self):
+        return {}
+
+    def apply(self, pool):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), NoSpaceError("x"), DependencyError("x")])
+def test_a_bug_or_what_fails_for_all_ends_the_plan(error, sink):
+    plan = Plan(content=(Fails(error),), names=(SetName("a:1", Name(LAYER), None, sink),))
+    with pytest.raises(type(error)):
+        list(plan.apply())
     assert sink.names == {}
 
 
-def test_what_was_done_before_an_error_is_given_out(source, sink):
-    """So that a failed task can tell whether it changed anything."""
-    source.content.clear()
-    done = []
-    with pytest.raises(NotFoundError):
-        for action in plan_of(source, sink).apply():
-            done.append(action.summary()["action"])
-    assert done == ["store_content"]
+def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):
+    sink.names = {"b:1": Name(LAYER)}
+    names = ("a:1", "b:1", "c:1")
+    plan = Plan(names=tuple(SetName(name, Name(MANIFEST), None, sink) for name in names))
+    assert [action.name for action in plan.apply()] == ["a:1", "c:1"]
+    assert list(plan.failures) == ["b:1"]
+    assert plan.failure.kind == "store-conflict"
+
+
+def test_names_that_are_ready_together_are_set_at_once(sink):
+    calls = []
+    plan = Plan(names=tuple(SetName(f"{n}:1", Name(MANIFEST), None, sink) for n in range(5)))
+    real, sink.set_names = sink.set_names, lambda moves: (calls.append(len(moves)), real(moves))
+    assert len(list(plan.apply())) == 5
+    assert calls == [5]
+
+
+def test_many_failures_are_told_in_one_sentence():
+    failures = {f"app:{n}": NotFoundError(f"app:{n}: not found", "Look.") for n in range(9)}
+    plan = Plan(after={"web:1": "x"}, failures=failures)
+    assert str(plan.failure) == (
+        "9 of 10 images failed: app:0: not found; app:1: not found; app:2: not found; and 6 more"
+    )
+    assert (plan.failure.kind, plan.failure.hint) == ("not-found", "Look.")
 
 
 def test_building_and_showing_a_plan_does_nothing(source, sink):
@@ -154,8 +199,9 @@ def test_actions_say_what_they_do_in_plain_values(source, sink):
 
 def test_every_action_may_be_applied_twice(source, sink):
     plan = plan_of(source, sink)
-    for action in (*plan.actions, *plan.actions):
-        action.apply()
+    with Pool(1) as pool:
+        for action in (*plan.actions, *plan.actions):
+            action.apply(pool)
     assert sink.names == {"b:1": Name(MANIFEST), "a:1": Name(LAYER)}
 
 
@@ -203,6 +249,33 @@ def test_after_an_error_nothing_new_is_started_and_what_runs_is_waited_for():
     assert (sorted(begun), ended) == ([0, 1], [1])
 
 
+def test_what_is_urgent_comes_first_and_of_equals_the_first():
+    order, begin = [], threading.Event()
+    with Pool(1) as pool:
+        futures = [pool.submit(lambda: begin.wait(20))]
+        for name, urgency in (("c", (2,)), ("a", (1, 5)), ("b", (1, 5)), ("first", (0, 9))):
+            futures.append(pool.submit(lambda name=name: order.append(name), urgency))
+        begin.set()
+        assert [future.result() is not None for future in futures][0]
+        futures[-4].result()
+    assert order == ["first", "a", "b", "c"]
+
+
+def test_a_thread_lends_a_hand_when_there_is_nothing_else_to_do():
+    order, begin = [], threading.Event()
+    with Pool(1) as pool:
+        pool.submit(lambda: begin.wait(20))
+        pool.assist(lambda: order.append("assisted"))
+        done = pool.submit(lambda: order.append("work"), (1e9,))
+        assert pool.is_busy
+        begin.set()
+        done.result()
+        last = pool.submit(lambda: order.append("more"))
+        last.result()
+    assert order[0] == "work"
+    assert not pool.is_busy
+
+
 def test_an_error_stops_a_long_queue():
     begun = []
 
@@ -216,52 +289,3 @@ def test_an_error_stops_a_long_queue():
     assert len(begun) < 1000
 
 
-# -- copy_blob
-
-
-def test_a_blob_that_is_there_is_not_read(source, sink):
-    sink.write(LAYER, [DATA])
-    copy_blob(LAYER, source, sink)
-    assert source.reads == []
-
-
-def test_content_that_travels_in_its_descriptor_is_not_asked_for(source, sink):
-    """M016"""
-    inline = type(LAYER)(LAYER.media_type, LAYER.digest, LAYER.size, data=DATA)
-    copy_blob(inline, source, sink)
-    assert (source.reads, sink.content) == ([], {str(LAYER.digest): DATA})
-
-
-@pytest.mark.parametrize("breaks", [1, 3, 5])
-def test_a_transfer_that_breaks_off_is_begun_again(source, sink, breaks):
-    source.script("blob", LAYER.digest, *[DATA[:n] for n in range(1, breaks)], TruncatedError("x"))
-    copy_blob(LAYER, source, sink)
-    assert sink.content == {str(LAYER.digest): DATA}
-    assert source.pauses == list(range(1, breaks + 1))
-
-
-def test_patience_ends(source, sink):
-    source.patience = 2
-    source.script("blob", LAYER.digest, *[DATA[:5]] * 10)
-    with pytest.raises(TruncatedError):
-        copy_blob(LAYER, source, sink)
-    assert (len(source.reads), sink.content) == (3, {})
-
-
-SPOILT = {"other bytes": DATA[::-1], "too many bytes": DATA + b"x"}
-every_spoilt = pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
-
-
-@every_spoilt
-def test_wrong_bytes_are_read_once_more(source, sink, spoilt):
-    source.script("blob", LAYER.digest, spoilt)
-    copy_blob(LAYER, source, sink)
-    assert sink.content == {str(LAYER.digest): DATA}
-
-
-@every_spoilt
-def test_a_source_that_is_wrong_twice_is_wrong(source, sink, spoilt):
-    source.script("blob", LAYER.digest, spoilt, spoilt)
-    with pytest.raises((DigestMismatchError, SizeMismatchError)):
-        copy_blob(LAYER, source, sink)
-    assert (len(source.reads), sink.content) == (2, {})

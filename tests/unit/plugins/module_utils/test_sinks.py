@@ -27,7 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     Name,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSink, blob
-from ansible_collections.lockstep.images.tests.support.stores import leftovers
+from ansible_collections.lockstep.images.tests.support.stores import leftovers, set_name
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DATA = b"0123456789" * 100
@@ -178,9 +178,9 @@ def test_many_threads_may_write_the_same_and_other_content(kind, sink):
 
 
 def test_a_name_is_set_moved_and_kept_apart_from_others(kind, sink):
-    sink.set_name(NAME, ONE, None)
-    sink.set_name("registry.example/other:1", ONE, None)
-    sink.set_name(NAME, TWO, ONE)
+    set_name(sink, NAME, ONE, None)
+    set_name(sink, "registry.example/other:1", ONE, None)
+    set_name(sink, NAME, TWO, ONE)
     assert kind.names(sink) == {NAME: TWO, "registry.example/other:1": ONE}
 
 
@@ -195,28 +195,28 @@ def test_a_name_is_set_moved_and_kept_apart_from_others(kind, sink):
 )
 def test_a_name_that_is_not_what_was_expected_is_a_conflict(kind, sink, there, expected):
     if there:
-        sink.set_name(NAME, there, None)
+        set_name(sink, NAME, there, None)
     before = dict(kind.names(sink))
     with pytest.raises(ConflictError, match=NAME):
-        sink.set_name(NAME, TWO, expected)
+        set_name(sink, NAME, TWO, expected)
     assert kind.names(sink) == before
 
 
 def test_setting_a_name_twice_is_no_error(kind, sink):
     """An action may be applied again, and somebody else may have been faster with the same."""
     for _time in range(2):
-        sink.set_name(NAME, TWO, None)
+        set_name(sink, NAME, TWO, None)
     assert kind.names(sink) == {NAME: TWO}
 
 
 def test_of_many_who_expect_the_same_one_wins(kind, sink):
-    sink.set_name(NAME, ONE, None)
+    set_name(sink, NAME, ONE, None)
     targets = [Name(blob(b"%d" % n, MANIFEST)) for n in range(8)]
     outcomes = []
 
     def move(target):
         try:
-            sink.set_name(NAME, target, ONE)
+            set_name(sink, NAME, target, ONE)
             outcomes.append(target)
         except ConflictError:
             outcomes.append(None)

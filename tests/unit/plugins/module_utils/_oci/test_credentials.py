@@ -36,6 +36,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     HttpClient,
     HttpOptions,
+    Trust,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     login_path,
@@ -678,9 +679,13 @@ def test_a_certificate_that_cannot_be_used_is_named(option, content, tmp_path):
     path = tmp_path / "x.pem"
     if content:
         path.write_text(content)
-    client = HttpClient(HttpOptions(**{option: str(path)}, retries=0, timeout=2))
+    trusts = {
+        "ca_path": Trust(ca_paths=(str(path),)),
+        "client_cert": Trust(client_certs=((str(path), None),)),
+    }
+    client = HttpClient(HttpOptions(retries=0, timeout=2))
     with pytest.raises(InputError) as caught:
-        client.request("GET", "https://127.0.0.1:1/v2/")
+        client.request("GET", "https://127.0.0.1:1/v2/", trust=trusts[option])
     assert_tells(caught.value, "invalid-input", option, str(path))
 
 
@@ -689,7 +694,7 @@ def test_a_certificate_without_its_key_is_named(tmp_path):
     pytest.importorskip("requests")
     path = tmp_path / "client.cert"
     path.write_text("the certificate is here, the key is not")
-    options = HttpOptions(client_cert=str(path), client_key=str(tmp_path / "none.key"), retries=0)
+    trust = Trust(client_certs=((str(path), str(tmp_path / "none.key")),))
     with pytest.raises(InputError) as caught:
-        HttpClient(options).request("GET", "https://127.0.0.1:1/v2/")
+        HttpClient(HttpOptions(retries=0)).request("GET", "https://127.0.0.1:1/v2/", trust=trust)
     assert_tells(caught.value, "invalid-input", "client_cert", str(path))

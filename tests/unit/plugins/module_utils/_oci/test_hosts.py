@@ -12,7 +12,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
     api_host,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     is_loopback,
     may_get_credentials,
     may_reach,

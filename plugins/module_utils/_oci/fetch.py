@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bytes of one blob: resumed, in pieces over several connections where that pays, and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ContentSink,
+    ContentSource,
+    Descriptor,
+    Part,
+    verified,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestMismatchError,
+    LockstepError,
+    RangeError,
+    SizeMismatchError,
+    TruncatedError,
+)
+
+# Less than this many seconds is left on one connection: more of them do not pay.
+_PAYS = 1.0
+# A piece may take one connection so many seconds, or others that become idle find nothing to do.
+_PIECE_SECONDS = 4.0
+_MEASURED = 1024 * 1024
+_LARGE_STEP = 1024 * 1024
+_SMALL_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How large blobs are cut: bytes of the smallest piece, connections for one blob."""
+
+    size: int = 16 * 1024 * 1024
+    connections: int = 6
+
+
+class Pool(t.Protocol):
+    """The threads of a task."""
+
+    stopped: bool
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work waits for a thread."""
+
+    def assist(self, function: t.Callable[[], None]) -> None:
+        """Run ``function`` once a thread has nothing else to do."""
+
+
+def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
+    """A small blob, verified."""
+    if descriptor.data is not None:
+        return descriptor.data
+    attempt, mismatches = 0, 0
+    while True:
+        attempt += 1
+        try:
+            return b"".join(verified(source.read_blob(descriptor)[1], descriptor))
+        except (TruncatedError, DigestMismatchError, SizeMismatchError) as exc:
+            if not isinstance(exc, TruncatedError) and not source.distrust(descriptor):
+                mismatches += 1
+            if mismatches > 1 or not source.pause(attempt):
+                raise
+
+
+def copy_blob(
+    descriptor: Descriptor, source: ContentSource, sink: ContentSink, pool: Pool, pieces: Pieces
+) -> None:
+    """Bring a blob to the sink."""
+    if sink.has(descriptor):  # another process was faster
+        return
+    if descriptor.data is not None:
+        return sink.write(descriptor, [descriptor.data])
+    with sink.receive(descriptor) as part:
+        if part:
+            _Fetch(descriptor, source, part, pool, pieces).run()
+
+
+Span = t.Tuple[int, int]
+
+
+class _Fetch:
+    """One blob. Who runs it asks for pieces from the front, and idle threads of the pool for those behind."""
+
+    def __init__(
+        self, descriptor: Descriptor, source: ContentSource, part: Part, pool: Pool, pieces: Pieces
+    ) -> None:
+        self._descriptor = descriptor
+        self._source = source
+        self._part = part
+        self._pool = pool
+        self._pieces = pieces
+        self._changed = threading.Condition()
+        self._taken: list[Span] = []
+        self._assistants = 0
+        self._bug: BaseException | None = None
+        self._answers = 0  # that the bytes came from
+        self._rate = 0.0  # bytes a second of one connection
+        self._is_over = False
+        self._is_whole = False  # no ranges any more
+
+    def run(self) -> None:
+        mistakes = 0
+        try:
+            while True:
+                try:
+                    self._gather()
+                    return self._part.finish()
+                except (DigestMismatchError, SizeMismatchError):
+                    self._wait_for_assistants()
+                    # Of bytes from several answers nobody can tell which were wrong.
+                    mixed = self._answers > 1 or self._part.resumed
+                    others = not mixed and self._source.distrust(self._descriptor)
+                    self._begin_anew()
+                    mistakes += not others
+                    if mistakes > 1 or not (others or self._source.pause(1)):
+                        raise
+        finally:
+            self._is_over = True
+            self._wait_for_assistants()
+
+    def _gather(self) -> None:
+        attempt, small_steps = 0, 0
+        while True:
+            gaps = self._part.missing()
+            if not gaps:
+                return
+            try:
+                while True:
+                    piece = self._take()
+                    if piece is None:
+                        break
+                    self._stream(*piece, alone=not self._assistants)
+                self._wait_for_assistants()
+            except RangeError:
+                # Nobody can go on from the middle, so what is there is of no use.
+                self._wait_for_assistants()
+                self._begin_anew()
+            except TruncatedError:
+                if self._pool.stopped:
+                    raise
+                if self._is_whole:
+                    self._begin_anew()
+                step = 0 if self._is_whole else _length(gaps) - _length(self._part.missing())
+                # A large step forward is no reason to wait; by small ones a blob may not take for ever.
+                attempt = 0 if step >= _LARGE_STEP else 1 if step > 0 else attempt + 1
+                small_steps = small_steps + 1 if attempt else 0
+                if small_steps > _SMALL_STEPS or (attempt and not self._source.pause(attempt)):
+                    if not self._source.distrust(self._descriptor):
+                        raise
+                    attempt, small_steps = 0, 0
+
+    def _begin_anew(self) -> None:
+        self._is_whole = True
+        self._answers = 0
+        self._part.reset()
+
+    def _take(self) -> Span | None:
+        """The next bytes that nobody is fetching."""
+        with self._changed:
+            size, missing = self._part.size, self._part.missing()
+            gap = next(iter(_without(missing, self._taken)), None)
+            if gap is None:
+                return None
+            if self._is_whole:
+                gap = (0, size)
+            elif self._is_cut and (not self._rate or _length(missing) > self._rate * _PAYS):
+                share = _length(missing) / (2 * self._assistants + 2)
+                length = int(max(self._pieces.size, min(self._rate * _PIECE_SECONDS, share)))
+                gap = (gap[0], min(gap[1], gap[0] + length))
+            self._taken.append(gap)
+            return gap
+
+    @property
+    def _is_cut(self) -> bool:
+        pieces = self._pieces
+        return (
+            self._part.size >= 2 * pieces.size
+            and pieces.connections > 1
+            and not self._is_whole
+            and self._source.has_ranges()
+        )
+
+    def _stream(self, first: int, end: int, alone: bool) -> None:
+        """Bring one piece; ``alone``: the part may be begun anew, should the whole blob come."""
+        taken, asked = (first, end), (first, end) != (0, self._part.size)
+        try:
+            self._answers += 1
+            span, chunks = self._source.read_blob(self._descriptor, *(taken if asked else ()))
+            with contextlib.closing(chunks):
+                if span != taken:
+                    if not alone:
+                        raise RangeError(f"{self._source} gives the whole blob only")
+                    first, end = span
+                    self._begin_anew()
+                self._store(first, end, chunks)
+        finally:
+            with self._changed:
+                self._taken.remove(taken)
+
+    def _store(self, first: int, end: int, chunks: t.Iterator[bytes]) -> None:
+        offset, started = first, time.monotonic()
+        for chunk in chunks:
+            if offset + len(chunk) > end:
+                raise SizeMismatchError(
+                    f"{self._descriptor.digest}: more came than the {end - first} bytes promised"
+                )
+            self._part.write(offset, chunk)
+            offset += len(chunk)
+            if self._pool.stopped:
+                break
+            if not self._rate and offset - first >= _MEASURED:
+                self._rate = (offset - first) / max(time.monotonic() - started, 1e-6)
+                self._call_assistants()
+        if offset < end:
+            raise TruncatedError(
+                f"{self._descriptor.digest} ended after {offset} of {self._part.size} bytes"
+            )
+        self._rate = (end - first) / max(time.monotonic() - started, 1e-6)
+
+    def _call_assistants(self) -> None:
+        left = _length(self._part.missing())
+        if self._is_cut and left > self._rate * _PAYS:
+            most = min(self._pieces.connections - 1, left // self._pieces.size)
+            for _one in range(most):
+                self._pool.assist(self._assist)
+
+    def _assist(self) -> None:
+        with self._changed:
+            if self._is_over or self._is_whole:
+                return
+            self._assistants += 1
+        try:
+            while not self._is_whole:
+                if self._pool.is_busy:  # work of its own comes first
+                    return self._pool.assist(self._assist)
+                piece = self._take()
+                if piece is None:
+                    return
+                self._stream(*piece, alone=False)
+        except LockstepError:
+            pass  # who runs it finds the gap, and deals with it
+        except Exception as exc:
+            self._bug = exc
+        finally:
+            with self._changed:
+                self._assistants -= 1
+                self._changed.notify_all()
+
+    def _wait_for_assistants(self) -> None:
+        while self._assistants:
+            self._part.hash_ahead()
+            with self._changed:
+                self._changed.wait(0.1)
+        if self._bug:
+            raise self._bug
+
+
+def _length(spans: t.Iterable[Span]) -> int:
+    return sum(end - first for first, end in spans)
+
+
+def _without(spans: t.Iterable[Span], taken: t.Iterable[Span]) -> t.Iterator[Span]:
+    left = list(spans)
+    for one in taken:
+        left = [
+            part
+            for first, end in left
+            for part in ((first, min(end, one[0])), (max(first, one[1]), end))
+            if part[0] < part[1]
+        ]
+    return iter(left)

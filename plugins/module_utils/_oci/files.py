@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only place that writes to a disk: whole files, parts of blobs, locks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import threading
+import time
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestMismatchError,
+    LockedError,
+    NoSpaceError,
+    StoreAccessError,
+    TruncatedError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
+
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+NO_SPACE_HINT = "Free some space and run again."
+# How long a part that nobody goes on with is kept, in seconds: a week.
+KEPT = 7 * 24 * 60 * 60.0
+_STAGED = "part-"
+_MAX_JOURNAL = 16 * 1024 * 1024
+_PIECE = 1024 * 1024
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def access(path: str) -> t.Iterator[None]:
+    """Turn the system's refusal into StoreAccessError."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(f"{path}: {exc.strerror}", NO_SPACE_HINT, path=path) from exc
+        raise StoreAccessError(f"{path}: {exc.strerror or exc}", path=path) from exc
+
+
+def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
+    """Create a directory and what is missing above it."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent != path:
+        make_directory(parent)
+    with access(path):
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if os.path.isdir(path):  # somebody else was faster
+                return
+            raise
+        os.chmod(path, mode)
+    sync_directory(parent)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    with access(path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_file(path: str, staging: str, data: bytes, mode: int = FILE_MODE) -> None:
+    """Write a small file."""
+    write_chunks(path, staging, [data], mode)
+
+
+def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int = FILE_MODE) -> None:
+    """Write a file, which gets its name if ``chunks`` ends well; ``staging`` is on the same file system."""
+    fd, name = _open_staged(staging, path)
+    try:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            with access(path):
+                while view:
+                    view = view[os.write(fd, view) :]
+        with access(path):
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+            os.rename(name, path)
+        sync_directory(os.path.dirname(path))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _open_staged(staging: str, path: str) -> tuple[int, str]:
+    while True:
+        name = os.path.join(staging, f"{_STAGED}{secrets.token_hex(8)}")
+        with access(path):
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if _same_file(fd, name):
+                    return fd, name
+            except BaseException:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+                raise
+            os.close(fd)  # another process took it for an abandoned one before it was locked
+
+
+def remove_stale(
+    staging: str, is_done: t.Callable[[str, str], bool], now: float, age: float = KEPT
+) -> None:
+    """Remove what dead writers left, and parts that are old or of no more use; ``is_done`` gets algorithm and hex."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(staging):
+            path = os.path.join(staging, name)
+            stem, suffix = os.path.splitext(name)
+            with contextlib.suppress(OSError):
+                if suffix == ".journal" and not os.path.lexists(_part_of(path)):
+                    os.unlink(path)
+                elif name.startswith(_STAGED) or (
+                    suffix == ".part"
+                    and (is_done(*stem.partition("-")[::2]) or os.lstat(path).st_mtime < now - age)
+                ):
+                    _remove_unlocked(path)
+
+
+def _remove_unlocked(path: str) -> None:
+    fd = os.open(path, _READ)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _discard(path)
+    finally:
+        os.close(fd)
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(_journal_of(path))
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _journal_of(path: str) -> str:
+    return f"{os.path.splitext(path)[0]}.journal"
+
+
+def _part_of(journal: str) -> str:
+    return f"{os.path.splitext(journal)[0]}.part"
+
+
+def read_file(path: str, limit: int) -> bytes:
+    """A regular file of up to ``limit`` bytes; anything else is an error and never blocks."""
+    try:
+        fd = os.open(path, _READ)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
+        raise StoreAccessError(f"{path}: {reason}", path=path) from exc
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StoreAccessError(f"{path}: is not a regular file", path=path)
+    with access(path), os.fdopen(fd, "rb") as handle:
+        data = handle.read(limit + 1)
+    if len(data) > limit:
+        raise StoreAccessError(f"{path}: is larger than {limit} bytes", path=path)
+    return data
+
+
+@contextlib.contextmanager
+def locked(path: str, exclusive: bool, timeout: float, create: bool = True) -> t.Iterator[None]:
+    """Hold a ``flock``; without ``create`` a missing file is no lock. Or LockedError after ``timeout`` seconds."""
+    fd = _lock(path, exclusive, timeout, create)
+    try:
+        yield
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _lock(path: str, exclusive: bool, timeout: float, create: bool) -> int | None:
+    deadline = time.monotonic() + timeout
+    while True:
+        fd = _open_lock(path, create)
+        if fd is None:
+            return None
+        try:
+            _wait_for_lock(fd, path, exclusive, deadline)
+            with access(path):
+                if _same_file(fd, path):
+                    if exclusive and create:
+                        os.ftruncate(fd, 0)
+                        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the file was removed while we waited: others lock a new one by now
+
+
+def _open_lock(path: str, create: bool) -> int | None:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    with access(path):
+        if create:
+            fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, FILE_MODE)
+            with contextlib.suppress(OSError):  # a file of somebody else has the mode it has
+                os.fchmod(fd, FILE_MODE)
+            return fd
+        try:
+            return os.open(path, flags | os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+
+
+def _wait_for_lock(fd: int, path: str, exclusive: bool, deadline: float) -> None:
+    how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    while True:
+        try:
+            return fcntl.flock(fd, how)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = b"" if os.path.isdir(path) else os.pread(fd, 32, 0).strip()
+                by = f" by process {int(holder)}" if holder.isdigit() else ""
+                raise LockedError(f"{path} is locked{by}, gave up waiting", path=path) from None
+            time.sleep(0.05)
+        except OSError as exc:
+            hint = "The file system must support flock."
+            raise StoreAccessError(
+                f"{path}: cannot be locked: {exc.strerror}", hint, path=path
+            ) from exc
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+Spans = t.List[t.Tuple[int, int]]
+
+
+def _merged(spans: Spans) -> Spans:
+    found: Spans = []
+    for first, end in sorted(spans):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        elif first < end:
+            found.append((first, end))
+    return found
+
+
+def _read_journal(path: str, limit: int) -> Spans:
+    """What is written, as (first, end), within ``limit``."""
+    lines = read_file(path, _MAX_JOURNAL).split(b"\n")[:-1]
+    pairs = (line.split(b" ") for line in lines)
+    return _merged(
+        [
+            (int(pair[0]), min(int(pair[1]), limit))
+            for pair in pairs
+            if len(pair) == 2 and all(number.isdigit() and len(number) < 19 for number in pair)
+        ]
+    )
+
+
+def part_path(staging: str, digest: Digest) -> str:
+    """Where the bytes of a blob gather."""
+    return os.path.join(staging, f"{digest.algorithm}-{digest.encoded}.part")
+
+
+def staged_bytes(path: str, size: int) -> int:
+    """How much of a blob a part has."""
+    try:
+        spans = _read_journal(_journal_of(path), min(os.lstat(path).st_size, size))
+    except (OSError, StoreAccessError):
+        return 0
+    return sum(end - first for first, end in spans)
+
+
+class Part:
+    """A blob on its way: a file and a journal of the bytes in it, which outlive us.
+
+    Bytes may come in any order and from any thread; they are hashed in theirs.
+    """
+
+    def __init__(self, name: str, path: str, digest: Digest, size: int, fd: int) -> None:
+        self.size = size
+        self._name = name
+        self._path = path
+        self._digest = digest
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._hashing = threading.Lock()
+        self._spans: Spans = []
+        self._done = False
+        self._hash, self._hashed = hashlib.new(digest.algorithm), 0
+        with access(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._journal = os.open(_journal_of(name), flags, 0o600)
+        with contextlib.suppress(StoreAccessError):
+            there = min(os.fstat(fd).st_size, size)
+            self._spans = _read_journal(_journal_of(name), there)
+        self.resumed = self.written
+
+    @property
+    def written(self) -> int:
+        """How many bytes are there."""
+        return sum(end - first for first, end in self._spans)
+
+    def missing(self) -> Spans:
+        """The gaps, as (first, end)."""
+        with self._lock:
+            ends = [0, *(end for _first, end in self._spans)]
+            firsts = [*(first for first, _end in self._spans), self.size]
+        return [gap for gap in zip(ends, firsts) if gap[0] < gap[1]]
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        """Keep bytes that came."""
+        if offset < self._hashed:
+            raise ValueError("bytes that are hashed must not change")
+        view, at = memoryview(chunk), offset
+        with access(self._path):
+            while view:
+                count = os.pwrite(self._fd, view, at)
+                view, at = view[count:], at + count
+            os.write(self._journal, b"%d %d\n" % (offset, at))
+        with self._lock:
+            self._spans = _merged([*self._spans, (offset, at)])
+        if self._hashing.acquire(blocking=False):
+            try:
+                if offset == self._hashed:
+                    self._hash.update(chunk)
+                    self._hashed = at
+                else:
+                    self._hash_written(2 * len(chunk))
+            finally:
+                self._hashing.release()
+
+    def hash_ahead(self) -> None:
+        """Hash what is there already: for a moment in which there is nothing else to do."""
+        with self._hashing:
+            self._hash_written(self.size)
+
+    def reset(self) -> None:
+        """Forget all bytes."""
+        with self._hashing, self._lock, access(self._path):
+            os.ftruncate(self._journal, 0)
+            os.ftruncate(self._fd, 0)
+            self._spans, self.resumed = [], 0
+            self._hash, self._hashed = hashlib.new(self._digest.algorithm), 0
+
+    def finish(self) -> None:
+        """Put it in its place, verified and durable; or TruncatedError; or DigestMismatchError, and it is empty."""
+        self.hash_ahead()
+        if self._hashed < self.size:
+            raise TruncatedError(f"{self._digest} ended after {self._hashed} of {self.size} bytes")
+        got = self._hash.hexdigest()
+        if got != self._digest.encoded:
+            self.reset()
+            got = f"{self._digest.algorithm}:{got}"
+            raise DigestMismatchError(
+                f"{self._digest}: the {self.size} bytes received have the digest {got}"
+            )
+        with access(self._path):
+            os.ftruncate(self._fd, self.size)
+            os.fchmod(self._fd, FILE_MODE)
+            os.fsync(self._fd)
+            os.rename(self._name, self._path)
+        self._done = True
+        sync_directory(os.path.dirname(self._path))
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._done or not self._spans:
+            _discard(self._name)
+        os.close(self._journal)
+        os.close(self._fd)
+
+    def _hash_written(self, most: int) -> None:
+        with self._lock:
+            reach = next((end for first, end in self._spans if first <= self._hashed < end), 0)
+        stop = min(reach, self._hashed + most)
+        while self._hashed < stop:
+            with access(self._path):
+                piece = os.pread(self._fd, min(_PIECE, stop - self._hashed), self._hashed)
+            if not piece:
+                raise StoreAccessError(
+                    f"{self._path}: its part has become shorter", path=self._path
+                )
+            self._hash.update(piece)
+            self._hashed += len(piece)
+
+
+@contextlib.contextmanager
+def receive(
+    path: str, staging: str, digest: Digest, size: int, patience: float
+) -> t.Iterator[Part | None]:
+    """A part to fill; None when another process has brought the blob while we waited for it."""
+    name = part_path(staging, digest)
+    fd = _claim(name, path, patience)
+    if fd is None:  # it is in the hands of somebody who does nothing
+        fd, name = _open_staged(staging, path)
+    try:
+        part = Part(name, path, digest, size, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    try:
+        if _is_file_of(path, size):
+            part.reset()
+            yield None
+        else:
+            yield part
+    except StoreAccessError:
+        _discard(name)
+        raise
+    finally:
+        part.close()
+
+
+def _claim(name: str, path: str, patience: float) -> int | None:
+    """A part of our own, locked; None after ``patience`` seconds in which its owner has added nothing."""
+    seen, since = None, time.monotonic()
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        with access(path):
+            fd = os.open(name, flags, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _same_file(fd, name):
+                    return fd
+            except BlockingIOError:
+                there = os.fstat(fd)
+                if (there.st_size, there.st_mtime_ns) != seen:
+                    seen, since = (there.st_size, there.st_mtime_ns), time.monotonic()
+                elif time.monotonic() - since > patience:
+                    os.close(fd)
+                    return None
+                time.sleep(0.1)
+            except BaseException:
+                if not os.fstat(fd).st_size:
+                    _discard(name)
+                os.close(fd)
+                raise
+            os.close(fd)
+
+
+def _is_file_of(path: str, size: int) -> bool:
+    try:
+        there = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(there.st_mode) and there.st_size == size
+
+
+def free_bytes(path: str) -> int:
+    """What may still be written on the disk of a directory, or of where it will be."""
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    with access(path):
+        there = os.statvfs(path)
+    return (there.f_bavail if os.geteuid() else there.f_bfree) * there.f_frsize

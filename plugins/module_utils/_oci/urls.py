@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What URLs and headers mean, and where one may lead to: rules, no I/O."""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import re
+import socket
+import typing as t
+import urllib.parse
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ProtocolError,
+    RedirectError,
+    printable,
+)
+
+# Below these anybody may register: example.co.uk is no sibling of registry.co.uk.
+_PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
+_WARNING = re.compile(r'299 - "((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
+_LINK = re.compile(r'<([^<>]*)>\s*((?:;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]+))?\s*)*)')
+
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """Seconds to wait (a unix time if need be)."""
+    text = value.strip()
+    if re.fullmatch("[0-9]{1,18}", text):
+        seconds = float(text)
+        if seconds > 1e9:
+            seconds -= now
+    else:
+        parsed = email.utils.parsedate_tz(text) if re.search("[A-Za-z]", text) else None
+        if not parsed:
+            return None
+        try:
+            seconds = email.utils.mktime_tz(parsed) - now
+        except (OverflowError, ValueError):
+            return None
+    return max(seconds, 0.0)
+
+
+def content_range(value: str) -> tuple[int, int, int | None] | None:
+    """First byte, last byte and size, if it is told, of a part (RFC 9110 14.4)."""
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", value.strip())
+    if not match:
+        return None
+    size = match.group(3)
+    return int(match.group(1)), int(match.group(2)), None if size == "*" else int(size)
+
+
+def rate_limit(limit: str, remaining: str) -> dict[str, int]:
+    """What ``RateLimit-*`` headers say (``100;w=21600``): ``limit``, ``remaining``, ``window`` in seconds."""
+    found = {}
+    for name, value in (("limit", limit), ("remaining", remaining)):
+        match = re.match(r"\s*([0-9]{1,9})\s*(?:;\s*w=([0-9]{1,9}))?", value)
+        if match:
+            found[name] = int(match.group(1))
+            if match.group(2):
+                found["window"] = int(match.group(2))
+    return found
+
+
+def next_page(links: t.Iterable[str], url: str) -> str | None:
+    """The URL of the next page (RFC 8288); or ProtocolError for another origin."""
+    for header in links:
+        matches = list(_LINK.finditer(header))
+        if not matches:
+            raise ProtocolError(f"{shown_url(url)}: the Link header of the page is malformed")
+        for match in matches:
+            if re.search(r'\brel\s*=\s*"?[^";]*\bnext\b', match.group(2), re.IGNORECASE):
+                try:
+                    target = urllib.parse.urljoin(url, match.group(1))
+                except ValueError as exc:
+                    raise ProtocolError(f"{shown_url(url)}: the next page is no URL") from exc
+                if origin(target) != origin(url):
+                    raise ProtocolError(
+                        f"{shown_url(url)}: the next page is on another host, {shown_url(target)}"
+                    )
+                return target
+    return None
+
+
+def warning_text(value: str) -> str:
+    """The text of a ``Warning: 299`` header (distribution-spec v1.1)."""
+    match = _WARNING.fullmatch(value.strip())
+    return re.sub(r"\\(.)", r"\1", match.group(1))[:1000] if match else ""
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: equal, or no credential travels along."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return (
+            parts.scheme,
+            (parts.hostname or "").lower(),
+            parts.port or (443 if parts.scheme == "https" else 80),
+        )
+    except ValueError as exc:
+        raise ProtocolError(f"{shown_url(url)}: the host or the port is not valid") from exc
+
+
+def shown_url(url: str) -> str:
+    """A URL without user and query, which may hold secrets."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    host = parts.netloc.rpartition("@")[2]
+    return printable(urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", "")), 600)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its spelling, as Docker decides it."""
+    bare = re.sub(":[0-9]+$", "", host) if host.count(":") == 1 or host.startswith("[") else host
+    address = _literal(bare)
+    return bare.lower() == "localhost" or bool(address and address.is_loopback)
+
+
+def redirect_target(locations: t.Sequence[str], url: str, first: str) -> str:
+    """Where a redirect leads; or RedirectError."""
+    subject = f"{shown_url(url)}: redirects"
+    if len(locations) != 1 or not locations[0].strip():
+        raise RedirectError(f"{subject} without saying where to")
+    try:
+        target = urllib.parse.urldefrag(urllib.parse.urljoin(url, locations[0].strip()))[0]
+        scheme, host, _port = origin(target)
+    except (ValueError, ProtocolError) as exc:
+        raise RedirectError(f"{subject} to something that is no URL") from exc
+    if scheme not in ("http", "https") or not host:
+        what = f"to a {scheme or 'relative'} URL"
+    elif scheme == "http" and origin(url)[0] == "https":
+        what = f"from https to http, {shown_url(target)}"
+    elif "@" in urllib.parse.urlsplit(target).netloc:
+        what = "to a URL with credentials in it"
+    elif not may_reach(target, first):
+        what = f"into a private network, {shown_url(target)}"
+    else:
+        return target
+    raise RedirectError(f"{subject} {what}, which is not followed")
+
+
+def may_reach(target: str, source: str) -> bool:
+    """Whether ``source`` may send us to ``target``: never from the public into a private network."""
+    host = origin(target)[1]
+    address = _address(host)
+    if origin(target) == origin(source):
+        return True
+    if address and (address.is_link_local or address.is_unspecified or address.is_multicast):
+        return False
+    near = (
+        host == "localhost" or host.endswith(".localhost") or bool(address and address.is_private)
+    )
+    from_host = origin(source)[1]
+    from_address = _address(from_host)
+    return not near or is_loopback(from_host) or bool(from_address and from_address.is_private)
+
+
+def may_serve_tokens(realm: str, registry: str) -> bool:
+    """Whether ``realm`` may be asked for a token: a near one on the same host and port only, http never for https."""
+    try:
+        (scheme, host, port), (secure, *own) = origin(realm), origin(registry)
+    except ProtocolError:
+        return False
+    if scheme not in ("http", "https") or not host or "@" in urllib.parse.urlsplit(realm).netloc:
+        return False
+    if scheme == "http" and secure == "https":
+        return False
+    address = _address(host)
+    return [host, port] == own or not (is_loopback(host) or (address and not address.is_global))
+
+
+def may_get_credentials(realm: str, registry: str) -> bool:
+    """Whether ``realm`` may see the login of ``registry``: the same host, or over TLS one of its domain."""
+    (scheme, host, port), (_secure, own, own_port) = origin(realm), origin(registry)
+    if host == own:
+        return port == own_port or scheme == "https"
+    if scheme != "https" or _address(host) or _address(own):
+        return False
+    parent = own.partition(".")[2]
+    domain = own if "." not in parent or _PUBLIC_SUFFIX.fullmatch(parent) else parent
+    return f".{host}".endswith(f".{domain}")
+
+
+def _address(host: str) -> Address | None:
+    """Also 127.1 and 2130706433."""
+    try:
+        return _literal(host) or ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, ValueError):
+        return None
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

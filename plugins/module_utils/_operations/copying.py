@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions that all copying is made of."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ContentSink,
+    ContentSource,
+    Descriptor,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    Pieces,
+    copy_blob,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Pool,
+)
+
+
+@dataclass(frozen=True)
+class StoreContent(Action):
+    """Store bytes that were read for the plan."""
+
+    descriptor: Descriptor
+    raw: bytes = field(repr=False)
+    sink: ContentSink = field(repr=False)
+    names: tuple[str, ...] = field(default=(), repr=False)
+    urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
+
+    def summary(self) -> dict[str, t.Any]:
+        return dict(self.descriptor.as_result(), action="store_content")
+
+    def apply(self, pool: Pool) -> None:
+        self.sink.write(self.descriptor, [self.raw])
+
+
+@dataclass(frozen=True)
+class FetchBlob(Action):
+    """Bring one blob."""
+
+    descriptor: Descriptor
+    source: ContentSource = field(repr=False)
+    sink: ContentSink = field(repr=False)
+    pieces: Pieces = field(default_factory=Pieces, repr=False)
+    names: tuple[str, ...] = field(default=(), repr=False)
+    urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
+
+    def summary(self) -> dict[str, t.Any]:
+        return dict(self.descriptor.as_result(), action="fetch_blob", source=str(self.source))
+
+    def apply(self, pool: Pool) -> None:
+        copy_blob(self.descriptor, self.source, self.sink, pool, self.pieces)
+
+
+@dataclass(frozen=True)
+class SetName(Action):
+    """Point a name at content; ``expected`` is where it pointed."""
+
+    name: str
+    target: t.Any
+    expected: t.Any
+    sink: ContentSink = field(repr=False)
+
+    def summary(self) -> dict[str, t.Any]:
+        was = str(self.expected.target.digest) if self.expected else None
+        return {
+            "action": "set_name",
+            "name": self.name,
+            "digest": str(self.target.target.digest),
+            "previous": was,
+        }
+
+    def apply(self, pool: Pool) -> None:
+        self.apply_with((), pool)
+
+    def apply_with(self, others: t.Sequence[t.Any], pool: Pool) -> None:
+        self.sink.set_names([self, *others])
