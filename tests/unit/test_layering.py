@@ -87,15 +87,20 @@ def target_of(module: str) -> str:
 def is_standard(module: str) -> bool:
     known = getattr(sys, "stdlib_module_names", None)
     if known is None:  # Python 3.9 cannot tell; the newer Pythons do
-        return not module.startswith(("ansible", "requests", "urllib3", "yaml", "."))
+        return not module.startswith(("ansible", "requests", "urllib3", "yaml", "tomli", "."))
     return module in known
+
+
+# The files that import anything from elsewhere, which a host may lack.
+FROM_ELSEWHERE = {
+    UTILS / "_oci" / "transport.py": {"requests", "urllib3"},
+    UTILS / "_oci" / "hosts.py": {"tomllib", "tomli"},
+}
 
 
 @every_plugin
 def test_every_file_imports_only_what_its_part_may(path):
-    allowed = MAY_IMPORT[part_of(path)]
-    if path == UTILS / "_oci" / "transport.py":
-        allowed = allowed | {"requests", "urllib3"}
+    allowed = MAY_IMPORT[part_of(path)] | FROM_ELSEWHERE.get(path, set())
     wrong = {
         module
         for module in imports_of(path)
@@ -132,15 +137,16 @@ def test_the_closure_of_imports_is_found_at_all():
 
 def test_image_info_ships_nothing_that_speaks_to_a_registry():
     shipped = {of_file(path) for path in closure_of(PLUGINS / "modules" / "image_info.py")}
-    network = {"transport", "registry", "auth"}
+    network = {"transport", "registry", "auth", "hosts"}
     assert shipped & {f"module_utils/_oci/{name}.py" for name in network} == set()
 
 
-def test_requests_is_imported_when_the_first_request_is_made():
-    tree = tree_of(UTILS / "_oci" / "transport.py")
+@pytest.mark.parametrize("path", FROM_ELSEWHERE, ids=of_file)
+def test_what_a_host_may_lack_is_imported_when_it_is_needed(path):
+    tree = tree_of(path)
     early = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try))]
     names = {alias.name for top in early for node in ast.walk(top) for alias in names_in(node)}
-    assert not {name for name in names if name.split(".")[0] in ("requests", "urllib3")}
+    assert not {name for name in names if name.split(".")[0] in FROM_ELSEWHERE[path]}
 
 
 def names_in(node: ast.AST) -> list[ast.alias]:

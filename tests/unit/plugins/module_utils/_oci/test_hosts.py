@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     RedirectError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
