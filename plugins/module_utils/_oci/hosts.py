@@ -321,7 +321,7 @@ def _use(entry: Table, where: str) -> str:
 
 def _trust(entry: Table, where: str) -> Trust:
     """ca, client and skip_verify; file names are relative to hosts.toml."""
-    join = functools.partial(os.path.join, os.path.dirname(where.partition(": ")[0]))
+    join = functools.partial(os.path.join, where.partition("/hosts.toml")[0])
     ca, client = (_listed(entry.get(key, [])) for key in ("ca", "client"))
     pairs = [_listed(pair) for pair in client]
     texts = all(isinstance(text, str) for text in sum(pairs, ca))

@@ -88,6 +88,11 @@ def fixture_host(tmp_path) -> Host:
     return Host(tmp_path)
 
 
+def deny(*args, **kwargs):
+    """What the system calls of a user do who may not; the tests may run as root."""
+    raise PermissionError(13, "Permission denied")
+
+
 def shown(places: list[Place]) -> list[str]:
     """``host/repository`` of each place."""
     return [f"{place.endpoint.host}/{place.repository}" for place in places]
@@ -486,20 +491,12 @@ def test_a_link_is_followed(host):
 
 def test_a_file_that_may_not_be_read_is_named(host, monkeypatch):
     path = host.write(CONF, *location("here"))
-
-    def deny(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
     monkeypatch.setattr(files.os, "open", deny)
     assert "Permission denied" in host.refused(path)
 
 
 def test_a_directory_that_may_not_be_read_is_named(host, monkeypatch):
     host.write(f"{CONF}.d/10.conf", *location("here"))
-
-    def deny(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
     monkeypatch.setattr(files.os, "listdir", deny)
     assert "Permission denied" in host.refused(str(host.root / f"{CONF}.d"))
 
