@@ -140,18 +140,18 @@ class HostConfig:
         table = _checked(files.table(path) or {}, path, {"server": str, "host": dict})
         if not table:
             return [Place(_trusting(own, files.certificates(directory)), repository)]
-        known = set()
+        known: set[tuple[str, str, str]] = set()
         hosts = [*table.get("host", {}).items(), (table.get("server", ""), table)]
         for number, (url, entry) in enumerate(hosts):
             where = path if entry is table else f"{path}: host[{number}]"
             endpoint = self._of_host(url, _checked(entry, where, _HOST), where, registry)
             use = _use(entry, where) if url else "all"
-            target = endpoint.scheme or "https", endpoint.host, endpoint.root
-            if use and target not in known:
+            target = endpoint.host, endpoint.root
+            if use and not (entry is table and (*target, endpoint.scheme) in known):
                 is_mirror = entry is not table and endpoint.host != own.host
                 places.append(Place(endpoint, repository, use, is_mirror))
             if use == "all":
-                known.add(target)
+                known |= {(*target, endpoint.scheme), (*target, "")}
         _refuse(not places, f"{path}: leaves no host to pull from")
         return places
 

@@ -590,6 +590,18 @@ def test_a_host_that_is_the_server_is_not_tried_twice(server, host):
 
 
 @pytest.mark.parametrize(
+    ("server", "count"),
+    [("", 1), ('server = "http://localhost:5000"', 1), ('server = "https://localhost:5000"', 2)],
+)
+def test_a_server_is_the_same_if_it_is_spoken_to_in_the_same_way(server, count, host):
+    host.hosts_toml(server, '[host."http://localhost:5000"]', directory="localhost:5000")
+    assert [place.endpoint.scheme for place in host.places("localhost:5000/app")] == [
+        "http",
+        "https",
+    ][:count]
+
+
+@pytest.mark.parametrize(
     ("capabilities", "use"),
     [
         ('["pull", "resolve", "push"]', "all"),
