@@ -399,10 +399,18 @@ def test_a_named_file_has_to_be_there(host):
 
 def test_files_are_read_once_and_not_before_they_are_needed(host):
     config = host.config()
-    path = host.write(CONF, *location("first"))
-    assert shown(config.places(Reference.parse(APP))) == ["first/shop/app"]
-    os.unlink(path)
-    assert shown(config.places(Reference.parse(APP))) == ["first/shop/app"]
+    paths = [host.write(CONF, *location("first")), host.hosts_toml('server = "https://second"')]
+    paths.append(host.hosts_toml('server = "https://second"', directory="other.example"))
+    expected = {APP: ["first/shop/app"], "other.example/app": ["second/app"]}
+    assert {name: shown(config.places(Reference.parse(name))) for name in expected} == expected
+    for path in paths:
+        os.unlink(path)
+    assert {name: shown(config.places(Reference.parse(name))) for name in expected} == expected
+
+
+def test_slashes_at_the_end_mean_nothing(host):
+    host.write(CONF, "[[registry]]", 'prefix = "registry.example:5000/shop//"', 'location = "x//"')
+    assert host.shown(APP) == ["x/app"]
 
 
 def test_what_is_about_short_names_and_logins_is_not_read(host):
