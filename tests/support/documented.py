@@ -61,7 +61,9 @@ def documented_options(module: str) -> dict[str, t.Any]:
 def documented_values(module: str, returned: str) -> dict[str, t.Any]:
     """The part of RETURN that is for ``success`` or for ``failure``."""
     values = _document(module, "RETURN")
-    return {name: value for name, value in values.items() if returned in value["returned"].split(" or ")}
+    return {
+        name: value for name, value in values.items() if returned in value["returned"].split(" or ")
+    }
 
 
 def assert_as_documented(module: str, result: dict[str, t.Any]) -> None:

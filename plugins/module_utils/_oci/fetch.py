@@ -83,7 +83,7 @@ def copy_blob(
             _Fetch(descriptor, source, part, pool, pieces).run()
 
 
-Span = t.Tuple[int, int]
+Span = tuple[int, int]
 
 
 class _Fetch:
@@ -102,6 +102,8 @@ class _Fetch:
         self._assistants = 0
         self._bug: BaseException | None = None
         self._answers = 0  # that the bytes came from
+        self._attempt = 0  # in a row that brought nothing
+        self._small_steps = 0
         self._rate = 0.0  # bytes a second of one connection
         self._is_over = False
         self._is_whole = False  # no ranges any more
@@ -127,35 +129,39 @@ class _Fetch:
             self._wait_for_assistants()
 
     def _gather(self) -> None:
-        attempt, small_steps = 0, 0
-        while True:
-            gaps = self._part.missing()
-            if not gaps:
-                return
+        gaps = self._part.missing()
+        while gaps:
             try:
-                while True:
-                    piece = self._take()
-                    if piece is None:
-                        break
+                piece = self._take()
+                while piece:
                     self._stream(*piece, alone=not self._assistants)
+                    piece = self._take()
                 self._wait_for_assistants()
             except RangeError:
                 # Nobody can go on from the middle, so what is there is of no use.
                 self._wait_for_assistants()
                 self._begin_anew()
             except TruncatedError:
-                if self._pool.stopped:
+                if self._pool.stopped or not self._may_go_on(gaps):
                     raise
-                if self._is_whole:
-                    self._begin_anew()
-                step = 0 if self._is_whole else _length(gaps) - _length(self._part.missing())
-                # A large step forward is no reason to wait; by small ones a blob may not take for ever.
-                attempt = 0 if step >= _LARGE_STEP else 1 if step > 0 else attempt + 1
-                small_steps = small_steps + 1 if attempt else 0
-                if small_steps > _SMALL_STEPS or (attempt and not self._source.pause(attempt)):
-                    if not self._source.distrust(self._descriptor):
-                        raise
-                    attempt, small_steps = 0, 0
+            gaps = self._part.missing()
+
+    def _may_go_on(self, gaps: list[Span]) -> bool:
+        """After a break; ``gaps`` are those before it."""
+        step = 0
+        if self._is_whole:
+            self._begin_anew()
+        else:
+            step = _length(gaps) - _length(self._part.missing())
+        if step >= _LARGE_STEP:  # no reason to wait
+            self._attempt = self._small_steps = 0
+            return True
+        self._attempt = 1 if step else self._attempt + 1
+        self._small_steps += 1  # by which a blob may not take for ever
+        if self._small_steps <= _SMALL_STEPS and self._source.pause(self._attempt):
+            return True
+        self._attempt = self._small_steps = 0
+        return self._source.distrust(self._descriptor)
 
     def _begin_anew(self) -> None:
         self._is_whole = True

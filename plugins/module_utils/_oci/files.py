@@ -250,7 +250,7 @@ def _same_file(fd: int, path: str) -> bool:
         return False
 
 
-Spans = t.List[t.Tuple[int, int]]
+Spans = list[tuple[int, int]]
 
 
 def _merged(spans: Spans) -> Spans:

@@ -21,12 +21,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ReferenceError,
     StoreAccessError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import read_file
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     DOCKER_HUB,
     Reference,
     parse_registry,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import read_file
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import Trust
 
 HUB_API = "registry-1.docker.io"
@@ -95,6 +95,11 @@ class HostConfig:
             for place, given in enumerate(entry.get("mirrors") or ()):
                 mirrors.append(_mirror(given, f"{where}.mirrors[{place}]"))
             self._entries[prefix] = _adapted(origin(registry), entry, where), mirrors
+
+    def origin(self, registry: str) -> Endpoint:
+        """A registry itself."""
+        entry = self._entries.get(registry)
+        return self._certified(entry[0] if entry else self._origin(registry))
 
     def places(self, reference: Reference) -> list[Place]:
         """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""

@@ -82,7 +82,7 @@ _DAY = 24 * 60 * 60.0
 _WHOLE_ONLY = re.compile("artifactory", re.IGNORECASE)
 
 FindCredentials = t.Callable[[str, str], t.Optional[Credentials]]
-Blob = t.Tuple[t.Tuple[int, int], t.Generator[bytes, None, None]]
+Blob = tuple[tuple[int, int], t.Generator[bytes, None, None]]
 T = t.TypeVar("T")
 
 
@@ -411,10 +411,9 @@ class Repository:
         return self.registry.http.pause(attempt)
 
     def _read_manifest(self, identifier: Digest | str, subject: str) -> tuple[Response, bytes]:
-        attempt = 0
+        path, accept, attempt = f"manifests/{identifier}", {"Accept": ACCEPT}, 0
         while True:
             attempt += 1
-            path, accept = f"manifests/{identifier}", {"Accept": ACCEPT}
             self.registry.spend_pull(lambda: self._request("HEAD", path, accept))
             response = self._request("GET", path, accept)
             if response.status != 200:

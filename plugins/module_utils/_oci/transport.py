@@ -397,7 +397,9 @@ class HttpClient:
         managers += [
             one for adapter in self._adapters.values() for one in adapter.proxy_manager.values()
         ]
-        pools = [manager.pools.get(key) for manager in managers for key in manager.pools.keys()]
+        pools = [
+            manager.pools.get(key) for manager in managers for key in list(manager.pools.keys())
+        ]
         return sum(pool.num_connections for pool in pools if pool)
 
     def speaks_tls(self, host: str) -> bool:

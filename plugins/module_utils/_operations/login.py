@@ -25,13 +25,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     InputError,
     StoreAccessError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    Registry,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     locked,
     make_directory,
     write_file,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Registry,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Action,

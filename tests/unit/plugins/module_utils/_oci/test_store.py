@@ -36,7 +36,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     Name,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import blob
-from ansible_collections.lockstep.images.tests.support.stores import leftovers, umask, whole_tree, set_name
+from ansible_collections.lockstep.images.tests.support.stores import (
+    leftovers,
+    set_name,
+    umask,
+    whole_tree,
+)
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DATA = b"some content"
