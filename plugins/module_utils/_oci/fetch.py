@@ -18,6 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DigestMismatchError,
+    InputError,
     LockstepError,
     RangeError,
     SizeMismatchError,
@@ -39,6 +40,10 @@ class Pieces:
 
     size: int = 16 * 1024 * 1024
     connections: int = 6
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.connections < 1:
+            raise InputError("chunk_size and connections_per_blob must be at least 1")
 
 
 class Pool(t.Protocol):

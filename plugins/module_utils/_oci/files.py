@@ -290,6 +290,17 @@ def staged_bytes(path: str, size: int) -> int:
     return sum(end - first for first, end in spans)
 
 
+def part_sizes(staging: str) -> list[int]:
+    """What each part takes of the disk."""
+    sizes = []
+    with access(staging), contextlib.suppress(FileNotFoundError), os.scandir(staging) as entries:
+        for entry in entries:
+            if entry.name.endswith(".part"):
+                with contextlib.suppress(FileNotFoundError):  # done meanwhile
+                    sizes.append(entry.stat(follow_symlinks=False).st_blocks * 512)
+    return sizes
+
+
 class Part:
     """A blob on its way: a file and a journal of the bytes in it, which outlive us.
 

@@ -38,6 +38,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
     locked,
     make_directory,
     part_path,
+    part_sizes,
     read_file,
     receive,
     remove_stale,
@@ -139,6 +140,11 @@ class ImageStore:
             staged_bytes(part_path(staging, descriptor.digest), descriptor.size)
             for staging in self._stagings()
         )
+
+    def staging(self) -> dict[str, int]:
+        """How many blobs are here in part, and the bytes they take."""
+        sizes = [size for staging in self._stagings() for size in part_sizes(staging)]
+        return {"blobs": len(sizes), "bytes": sum(sizes)}
 
     def require_space(self, size: int) -> None:
         """Or NoSpaceError, if ``size`` more bytes do not fit."""

@@ -91,6 +91,7 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Pl
             "missing": missing,
             "fingerprint": store.fingerprint(),
             "store": store.path,
+            "staged": store.staging(),
         },
     )
 
