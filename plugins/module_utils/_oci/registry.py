@@ -455,6 +455,7 @@ class Mirrored:
         self._places = places
         self._origin = places[-1][0]
         self._served: dict[Digest, Repository] = {}
+        self._closed: set[Repository] = set()
 
     def __str__(self) -> str:
         return str(self._origin)
@@ -497,21 +498,27 @@ class Mirrored:
         return self._origin.pause(attempt)
 
     def _living(self, use: str) -> list[Repository]:
-        return [
+        mirrors = [
             repository
-            for repository, place in self._places
-            if repository is self._origin
-            or (place.use in ("all", use) and not repository.registry.failure)
+            for repository, place in self._places[:-1]
+            if place.use in ("all", use)
+            and repository not in self._closed
+            and not repository.registry.failure
         ]
+        return [*mirrors, self._origin]
 
     def _ask(self, what: Digest | str, ask: t.Callable[[Repository], T]) -> T:
         living = self._living("digest-only" if isinstance(what, Digest) else "tag-only")
         for repository in living[:-1]:
             try:
                 return ask(repository)
-            except (NotFoundError, RangeError) as exc:
-                if isinstance(exc, RangeError):
-                    raise
+            except (RangeError, TruncatedError):  # to be tried again
+                raise
+            except NotFoundError:
+                pass
+            except (AuthenticationError, DeniedError) as exc:  # others may be open to us
+                self._closed.add(repository)
+                repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")
             except (RegistryError, ContentError) as exc:
                 repository.registry.give_up(exc)
         return ask(living[-1])

@@ -528,8 +528,11 @@ class HttpClient:
         except (errors.RequestException, ValueError) as exc:
             raise ProtocolError(f"{subject}: cannot be requested: {reason(exc)}") from exc
 
+        host = self._host(url)
+
         def received(size: int) -> None:
             self.stats.add("bytes_fetched", size)
+            host.served = self.clock.now()
 
         return Response(answer, url, failures, self.options.timeout, received, self._watch)
 
