@@ -67,7 +67,8 @@ def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
     while True:
         attempt += 1
         try:
-            return b"".join(verified(source.read_blob(descriptor)[1], descriptor))
+            with contextlib.closing(source.read_blob(descriptor)[1]) as chunks:
+                return b"".join(verified(chunks, descriptor))
         except (TruncatedError, DigestMismatchError, SizeMismatchError) as exc:
             if not isinstance(exc, TruncatedError) and not source.distrust(descriptor):
                 mismatches += 1
@@ -104,7 +105,8 @@ class _Fetch:
         self._pieces = pieces
         self._changed = threading.Condition()
         self._taken: list[Span] = []
-        self._assistants = 0
+        self._called = 0  # assistants that come or are here
+        self._assistants = 0  # of these, here
         self._bug: BaseException | None = None
         self._answers = 0  # that the bytes came from
         self._attempt = 0  # in a row that brought nothing
@@ -121,7 +123,6 @@ class _Fetch:
                     self._gather()
                     return self._part.finish()
                 except (DigestMismatchError, SizeMismatchError):
-                    self._wait_for_assistants()
                     # Of bytes from several answers nobody can tell which were wrong.
                     mixed = self._answers > 1 or self._part.resumed
                     others = not mixed and self._source.distrust(self._descriptor)
@@ -130,7 +131,8 @@ class _Fetch:
                     if mistakes > 1 or not (others or self._source.pause(1)):
                         raise
         finally:
-            self._is_over = True
+            with self._changed:
+                self._is_over = True
             self._wait_for_assistants()
 
     def _gather(self) -> None:
@@ -139,12 +141,12 @@ class _Fetch:
             try:
                 piece = self._take()
                 while piece:
-                    self._stream(*piece, alone=not self._assistants)
+                    self._stream(*piece)
+                    self._call_assistants()
                     piece = self._take()
                 self._wait_for_assistants()
             except RangeError:
                 # Nobody can go on from the middle, so what is there is of no use.
-                self._wait_for_assistants()
                 self._begin_anew()
             except TruncatedError:
                 if self._pool.stopped or not self._may_go_on(gaps):
@@ -169,13 +171,17 @@ class _Fetch:
         return self._source.distrust(self._descriptor)
 
     def _begin_anew(self) -> None:
-        self._is_whole = True
+        with self._changed:
+            self._is_whole = True
+        self._wait_for_assistants()
         self._answers = 0
         self._part.reset()
 
-    def _take(self) -> Span | None:
+    def _take(self, assists: bool = False) -> Span | None:
         """The next bytes that nobody is fetching."""
         with self._changed:
+            if assists and (self._is_over or not self._is_cut):
+                return None
             size, missing = self._part.size, self._part.missing()
             gap = next(iter(_without(missing, self._taken)), None)
             if gap is None:
@@ -199,34 +205,32 @@ class _Fetch:
             and self._source.has_ranges()
         )
 
-    def _stream(self, first: int, end: int, alone: bool) -> None:
-        """Bring one piece; ``alone``: the part may be begun anew, should the whole blob come."""
+    def _stream(self, first: int, end: int, assists: bool = False) -> None:
         taken, asked = (first, end), (first, end) != (0, self._part.size)
         try:
             self._answers += 1
             span, chunks = self._source.read_blob(self._descriptor, *(taken if asked else ()))
             with contextlib.closing(chunks):
                 if span != taken:
-                    if not alone:
+                    if assists:
                         raise RangeError(f"{self._source} gives the whole blob only")
-                    first, end = span
                     self._begin_anew()
-                self._store(first, end, chunks)
+                self._store(*span, chunks)
         finally:
             with self._changed:
                 self._taken.remove(taken)
 
     def _store(self, first: int, end: int, chunks: t.Iterator[bytes]) -> None:
-        offset, started = first, time.monotonic()
+        offset, started, was_whole = first, time.monotonic(), self._is_whole
         for chunk in chunks:
             if offset + len(chunk) > end:
                 raise SizeMismatchError(
                     f"{self._descriptor.digest}: more came than the {end - first} bytes promised"
                 )
+            if self._pool.stopped or self._is_over or self._is_whole != was_whole:
+                break
             self._part.write(offset, chunk)
             offset += len(chunk)
-            if self._pool.stopped:
-                break
             if not self._rate and offset - first >= _MEASURED:
                 self._rate = (offset - first) / max(time.monotonic() - started, 1e-6)
                 self._call_assistants()
@@ -240,7 +244,9 @@ class _Fetch:
         left = _length(self._part.missing())
         if self._is_cut and left > self._rate * _PAYS:
             most = min(self._pieces.connections - 1, left // self._pieces.size)
-            for _one in range(most):
+            with self._changed:
+                more, self._called = most - self._called, max(most, self._called)
+            for _one in range(more):
                 self._pool.assist(self._assist)
 
     def _assist(self) -> None:
@@ -248,14 +254,15 @@ class _Fetch:
             if self._is_over or self._is_whole:
                 return
             self._assistants += 1
+        leaves = True
         try:
-            while not self._is_whole:
+            piece = self._take(assists=True)
+            while piece:
+                self._stream(*piece, assists=True)
                 if self._pool.is_busy:  # work of its own comes first
-                    return self._pool.assist(self._assist)
-                piece = self._take()
-                if piece is None:
+                    leaves = False
                     return
-                self._stream(*piece, alone=False)
+                piece = self._take(assists=True)
         except LockstepError:
             pass  # who runs it finds the gap, and deals with it
         except Exception as exc:
@@ -263,7 +270,10 @@ class _Fetch:
         finally:
             with self._changed:
                 self._assistants -= 1
+                self._called -= leaves
                 self._changed.notify_all()
+            if not leaves:
+                self._pool.assist(self._assist)
 
     def _wait_for_assistants(self) -> None:
         while self._assistants:
