@@ -66,11 +66,12 @@ def documented_values(module: str, returned: str) -> dict[str, t.Any]:
     }
 
 
-def assert_as_documented(module: str, result: dict[str, t.Any]) -> None:
-    """The keys of a success are those of RETURN, down to the last dict, and their types too."""
+def assert_as_documented(module: str, result: dict[str, t.Any], returned: str = "success") -> None:
+    """The keys of a result are those of RETURN, down to the last dict, and their types too."""
+    ignored = _ALWAYS | ({"msg", "failed", "exception"} if returned == "failure" else set())
     _compare(
-        {name: value for name, value in result.items() if name not in _ALWAYS},
-        {"type": "dict", "contains": documented_values(module, "success")},
+        {name: value for name, value in result.items() if name not in ignored},
+        {"type": "dict", "contains": documented_values(module, returned)},
         module,
     )
 
@@ -84,7 +85,8 @@ def _compare(value: t.Any, documented: dict[str, t.Any], where: str) -> None:
         return
     items = value if isinstance(value, list) else [value]
     # Actions of different kinds have different keys, each of which is documented.
-    kinds = any("action" in item for item in items)
+    # So have errors.
+    kinds = any("action" in item or "kind" in item for item in items)
     for item in items:
         assert item.keys() <= contains.keys(), where
         assert kinds or item.keys() == contains.keys(), where

@@ -95,6 +95,21 @@ def test_what_is_returned_is_documented_and_no_secret(params):
         assert "VALUE_SPECIFIED_IN_NO_LOG" in arguments.get("password", "VALUE_SPECIFIED_IN_NO_LOG")
 
 
+def test_one_bad_name_fails_and_the_others_arrive(params):
+    """Check mode and the real run say the same of it, and the second run changes nothing."""
+    good = params["name"][0]
+    bad = f"{good.rpartition(':')[0]}:none"
+    for number, outcome in enumerate(four_times("image_pull", **{**params, "name": [bad, good]})):
+        assert_proper_failure(outcome, "not-found")
+        assert_as_documented("image_pull", outcome.result, "failure")
+        assert outcome.result["changed"] is (number < 2)
+        assert outcome.result["msg"].startswith("1 of 2 images failed: ")
+        assert [entry["name"] for entry in outcome.result["failures"]] == [bad]
+        assert {entry["name"] for entry in outcome.result["images"]} == {good}
+    assert_valid_store(Path(params["store"]))
+    assert list(names(Path(params["store"]))) == [good]
+
+
 def test_the_logins_of_the_user_are_used(params, tmp_path):
     login = {"auths": {params["name"][0].split("/")[0]: {"auth": SECRETS[1]}}}
     (tmp_path / "auth.json").write_text(json.dumps(login))
