@@ -69,11 +69,16 @@ def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
         try:
             with contextlib.closing(source.read_blob(descriptor)[1]) as chunks:
                 return b"".join(verified(chunks, descriptor))
-        except (TruncatedError, DigestMismatchError, SizeMismatchError) as exc:
-            if not isinstance(exc, TruncatedError) and not source.distrust(descriptor):
+        except TruncatedError:
+            if not source.pause(attempt):
+                if not source.distrust(descriptor):
+                    raise
+                attempt = 0
+        except (DigestMismatchError, SizeMismatchError):
+            if not source.distrust(descriptor):
                 mismatches += 1
-            if mismatches > 1 or not source.pause(attempt):
-                raise
+                if mismatches > 1 or not source.pause(attempt):
+                    raise
 
 
 def copy_blob(
