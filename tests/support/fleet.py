@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .accesslog import accesses
 from .playbook import PlayResult
 from .services_process import Service, missing_programs
 
@@ -56,7 +56,8 @@ class Registry:
 
     def requests(self) -> list[str]:
         """Method and path of every request so far, from the registry's own access log."""
-        return re.findall(r'^[0-9.]+ .*? "([A-Z]+ [^ ]+) HTTP', self.service.log_text(), re.M)
+        log = self.service.log_text()
+        return [f"{access.method} {access.path}" for access in accesses(log)]
 
     def options(self) -> dict[str, Any]:
         """The module options by which this registry is reached; none for the plain one."""

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +53,13 @@ def start(
     check: bool = False,
     missing: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
     **params: t.Any,
 ) -> subprocess.Popen[str]:
-    """Start a module at verbosity 3; ``missing`` are packages that seem not to be installed."""
+    """Start a module at verbosity 3; ``missing`` are packages that seem not to be installed.
+
+    ``launcher`` is a command that runs the command which is its last arguments.
+    """
     given = {
         **params,
         "_ansible_check_mode": check,
@@ -63,7 +67,12 @@ def start(
         "_ansible_verbosity": 3,
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", _START.format(missing=missing, path=str(path_of(module)))],
+        [
+            *launcher,
+            sys.executable,
+            "-c",
+            _START.format(missing=missing, path=str(path_of(module))),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,9 +181,12 @@ class PlayRunner:
         verbosity: int = 0,
         environment: Mapping[str, str] | None = None,
         timeout: float = 600,
+        launcher: Sequence[str] = (),
     ) -> PlayResult:
         """Run a play, given as its text, its file, or a collection's playbook by name; never
         raises for a failed one.
+
+        `launcher` is a command that runs the command which is its last arguments.
         """
         directory = self.directory / f"run-{next(self._numbers)}"
         directory.mkdir()
@@ -191,6 +194,7 @@ class PlayRunner:
             text, play = play, directory / "play.yml"
             play.write_text(text)
         command = [
+            *launcher,
             os.fspath(ansible_program("ansible-playbook") or "ansible-playbook"),
             os.fspath(play),
         ]
