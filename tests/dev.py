@@ -12,7 +12,7 @@
     ./dev fleet              playbooks on several hosts against real registries and engines
     ./dev docs               the HTML documentation
     ./dev galaxy             build, import and install the artifact; the execution environment
-    ./dev bench [ARGS]       benchmarks; they print numbers and are no tests
+    ./dev bench [SCENARIO]   benchmarks; they print numbers and are no tests; --help names them
     ./dev run CMD...         run CMD in the mirrored tree, with the private environment
     ./dev sync               only bring the mirrored tree up to date, and print where it is
     ./dev clean              remove .dev
@@ -38,7 +38,8 @@ QUICKSTART = [
     "playbooks/inventory/quickstart.yml",
     "playbooks/quickstart.yml",
 ]
-BENCH = ["python", "tests/bench/run.py"]
+BENCH = ["python", "tests/bench/run.py", "--docs", str(environment.ROOT / "docs")]
+BENCH_PACKAGES = ["curl", "docker-registry", "nginx-light"]
 
 
 def run(command):
@@ -58,7 +59,8 @@ def quickstart(args):
 
 
 def bench(args):
-    """Run the benchmarks."""
+    """Run the benchmarks; what they compare with is not installed for them."""
+    system.ensure(BENCH_PACKAGES)
     environment.prepare()
     return run([*BENCH, *args])
 

@@ -2,14 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Side by side, in one run, on one machine: this collection and what people loop today.
+"""Side by side, in one run, on one machine: this collection and what people use today.
 
-    ./dev bench [--images 100] [--runs 3]
+    ./dev bench [SCENARIO...] [--runs 3] [--write]
 
-A hundred images that are on the host already, one task of lockstep.images.image_pull against a loop
-of community.docker.docker_image_pull over a real dockerd, both over Debian's docker-registry. Needs
-root, and the packages docker-registry, docker.io and containerd. Prints wall seconds (the median of
-the runs) and their ratio. Numbers are for people; no test asserts them.
+    cold         a large image that is not there, and what the machine can do at all
+    throttled    one large layer from a server that gives every connection only so much
+    update       one layer of six has changed: what is fetched
+    small        100 small images that are not there, in one task
+    converged    100 small images that are there, by tag and by digest
+    killed       a pull that is killed at half, and run again: what is fetched again
+    names        stores with 10, 1,000 and 10,000 names
+
+Without names, all of them. They compare with what is installed of skopeo, docker, podman and ctr.
+With --write, docs/benchmarks.md and its chart are written anew. Numbers are for people; no test
+asserts them.
 """
 
 from __future__ import annotations
@@ -17,147 +24,127 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
+import shutil
 import sys
 import tempfile
-import time
-import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-if not __package__:
-    # Run as a script: tests/ is on the path, so that its helpers import each other as they do elsewhere.
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    # All others import by the collection's name, as the tests do.
+    sys.path[:0] = map(str, Path(__file__).absolute().parents[5:6])
 
-from support.images import demo_image, upload
-from support.playbook import ansible_program, collections_path, private_environment
-from support.services import containerd, docker_registry, dockerd
+try:
+    from ansible_collections.lockstep.images.tests.bench import peers, report
+    from ansible_collections.lockstep.images.tests.bench.machine import machine, versions
+    from ansible_collections.lockstep.images.tests.bench.scenarios import SCENARIOS, Lab
+    from ansible_collections.lockstep.images.tests.bench.tables import Table
+    from ansible_collections.lockstep.images.tests.support.services import docker_registry
+    from ansible_collections.lockstep.images.tests.support.services_process import (
+        ServiceError,
+        missing_programs,
+    )
+except ModuleNotFoundError as exc:
+    if exc.name and exc.name.startswith("ansible_collections"):
+        sys.exit("bench: the collection is not below ansible_collections; use ./dev bench")
+    raise
 
-PEER = "community.docker"
-PEER_PARTS = ("community/docker/", "community/library_inventory_filtering_v1/")
+NEEDED = ("docker-registry", "nginx", "curl")
 
 
 def main() -> int:
-    """Run the measurements and print a table."""
+    """Run the scenarios and print their tables."""
+    options = _options()
+    if options.page_from:
+        return _write(_read(options.page_from), options.docs)
+    if os.geteuid() != 0:
+        raise SystemExit("bench: only root can start the services")
+    missing = missing_programs(*NEEDED)
+    if missing:
+        raise SystemExit(f"bench: not installed: {', '.join(missing)}")
+    for name, programs in peers.absent().items():
+        print(f"bench: {name} is left out, not installed: {', '.join(programs)}", flush=True)
+    try:
+        findings = _measure(options)
+    except (ServiceError, AssertionError) as exc:
+        raise SystemExit(f"bench: {exc}") from exc
+    return _write(findings, options.docs) if options.write else 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="./dev bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="default: all")
+    parser.add_argument("--runs", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--write", action="store_true", help="write the page; needs all scenarios")
     parser.add_argument(
-        "--cache", type=Path, default=Path(tempfile.gettempdir()) / "lockstep-bench"
+        "--page-from", type=Path, metavar="JSON", help="only write the page, from an earlier run"
+    )
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        default=Path(__file__).absolute().parents[2] / "docs",
+        help="where the page is",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "lockstep-bench",
+        help="what is made once, 1.5 GB, and the numbers of the last run (default: %(default)s)",
     )
     options = parser.parse_args()
-    peer = peer_collections(options.cache)
+    unknown = [name for name in options.scenarios if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    if options.write and options.scenarios and set(options.scenarios) != set(SCENARIOS):
+        parser.error("the page has all scenarios: with --write, name none")
+    if options.runs < 1:
+        parser.error("--runs must be 1 or more")
+    return options
+
+
+def _measure(options: argparse.Namespace) -> report.Findings:
+    """Measure in the order of the page, and keep the numbers in the cache."""
+    tables = []
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as name:
-        directory = Path(name)
-        with docker_registry(directory / "registry") as registry:
-            names = fill(registry.url, registry.address, options.images)
-            ours = measure(our_play(names, directory), directory, {}, None, options.runs)
-            with (
-                containerd(directory / "containerd") as runtime,
-                dockerd(directory / "dockerd", runtime.address) as docker,
-            ):
-                theirs = measure(
-                    peer_play(names), directory, {"DOCKER_HOST": docker.url}, peer, options.runs
-                )
-    print_table(options.images, ours, theirs)
-    return 0
-
-
-def fill(url: str, address: str, count: int) -> list[str]:
-    """Push `count` small images of three layers; returns their references."""
-    names = []
-    for number in range(count):
-        upload(url, f"bench/app-{number}", demo_image(f"app-{number}", "1.0"), "1.0")
-        names.append(f"{address}/bench/app-{number}:1.0")
-    return names
-
-
-def our_play(names: Sequence[str], directory: Path) -> list[dict[str, Any]]:
-    """One task for all images."""
-    options = {"name": list(names), "store": os.fspath(directory / "store")}
-    return play({"name": "Pull", "lockstep.images.image_pull": options})
-
-
-def peer_play(names: Sequence[str]) -> list[dict[str, Any]]:
-    """A task for each image."""
-    task = {
-        "name": "Pull",
-        f"{PEER}.docker_image_pull": {"name": "{{ item }}"},
-        "loop": list(names),
+        workspace = Path(name)
+        with docker_registry(workspace / "registry") as registry:
+            for scenario in SCENARIOS:
+                if options.scenarios and scenario not in options.scenarios:
+                    continue
+                print(f"bench: {scenario} ...", file=sys.stderr, flush=True)
+                directory = workspace / scenario
+                directory.mkdir()
+                lab = Lab(directory, options.cache, registry, options.runs)
+                tables.append(SCENARIOS[scenario](lab))
+                shutil.rmtree(directory, ignore_errors=True)
+                print(f"\n{report.shown(tables[-1])}", flush=True)
+        findings = report.Findings(machine(workspace), versions(options.cache), tables)
+    kept = options.cache / "last-run.json"
+    document = {
+        "machine": findings.machine,
+        "versions": findings.versions,
+        "tables": [table.as_dict() for table in tables],
     }
-    return play(task)
+    kept.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"bench: the numbers are in {kept}", file=sys.stderr)
+    return findings
 
 
-def play(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """A play of one task on this machine."""
-    return [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}]
+def _read(path: Path) -> report.Findings:
+    """The numbers of an earlier run."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    tables = [Table.from_dict(table) for table in document["tables"]]
+    return report.Findings(document["machine"], document["versions"], tables)
 
 
-def measure(
-    plays: list[dict[str, Any]],
-    directory: Path,
-    environment: Mapping[str, str],
-    peer: Path | None,
-    runs: int,
-) -> tuple[float, float]:
-    """Wall seconds of the first run, and the median of `runs` more, which must change nothing."""
-    collections = collections_path()
-    if collections is None:
-        raise SystemExit("bench: the collection is not below ansible_collections; use ./dev bench")
-    env = private_environment(directory, peer or collections)
-    env.update(environment, ANSIBLE_PYTHON_INTERPRETER=sys.executable)
-    env.pop("ANSIBLE_CALLBACKS_ENABLED")
-    path = directory / "play.json"
-    path.write_text(json.dumps(plays))
-    command = [
-        os.fspath(ansible_program("ansible-playbook") or ""),
-        "-i",
-        "localhost,",
-        os.fspath(path),
-    ]
-    seconds = []
-    for number in range(runs + 1):
-        started = time.monotonic()
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        seconds.append(time.monotonic() - started)
-        if done.returncode or (number and "changed=0" not in done.stdout):
-            raise SystemExit(
-                f"bench: run {number} was not what it should be\n{done.stdout[-3000:]}{done.stderr}"
-            )
-    return seconds[0], statistics.median(seconds[1:])
-
-
-def peer_collections(cache: Path) -> Path:
-    """The peer's collection, taken out of the `ansible` package of the Python package index, once."""
-    target = cache / "peer"
-    if not (target / "ansible_collections" / PEER_PARTS[0]).is_dir():
-        wheels = cache / "wheels"
-        download = [
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            os.fspath(wheels),
-        ]
-        subprocess.run([sys.executable, "-m", "pip", *download, "ansible"], check=True)
-        with zipfile.ZipFile(next(wheels.glob("ansible-*.whl"))) as wheel:
-            wanted = tuple(f"ansible_collections/{part}" for part in PEER_PARTS)
-            wheel.extractall(target, [one for one in wheel.namelist() if one.startswith(wanted)])
-    return target
-
-
-def print_table(images: int, ours: tuple[float, float], theirs: tuple[float, float]) -> None:
-    """Seconds and ratios."""
-    print(f"\n{images} images, wall seconds of ansible-playbook")
-    print(f"{'':34}{'first run':>12}{'converged':>12}")
-    print(f"{'lockstep.images.image_pull':34}{ours[0]:12.2f}{ours[1]:12.2f}")
-    print(f"{PEER + '.docker_image_pull, loop':34}{theirs[0]:12.2f}{theirs[1]:12.2f}")
-    print(f"{'ratio':34}{ours[0] / theirs[0]:12.3f}{ours[1] / theirs[1]:12.3f}")
+def _write(findings: report.Findings, docs: Path) -> int:
+    """Write the page of a run of all scenarios."""
+    if [table.name for table in findings.tables] != list(SCENARIOS):
+        raise SystemExit("bench: the page has all scenarios, and this run has not")
+    for path in report.write(findings, docs):
+        print(f"bench: wrote {path}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -91,9 +91,9 @@ def start(
     return process
 
 
-def finish(process: subprocess.Popen[str]) -> Outcome:
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
     """Wait for a module and read its answer."""
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=timeout)
     try:
         result = json.loads(stdout)
     except ValueError:

@@ -1,0 +1,181 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What Ansible runs: the module of this collection, and the one that people loop today."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lockstep.images.tests.support import modules
+from ansible_collections.lockstep.images.tests.support.playbook import (
+    MeasuredPython,
+    PlayResult,
+    PlayRunner,
+    collections_path,
+    local_host,
+    measured_python,
+    one_task,
+    private_environment,
+)
+from ansible_collections.lockstep.images.tests.support.services_process import ServiceError
+
+from .content import Published
+from .measure import Daemon, Usage, metered
+from .peers import TIMEOUT
+
+MODULE = "image_pull"
+PULL = f"lockstep.images.{MODULE}"
+PEER = "community.docker"
+PEER_PULL = f"{PEER}.docker_image_pull"
+PEER_PARTS = ("community/docker/", "community/library_inventory_filtering_v1/")
+
+
+@dataclass
+class Task:
+    """One task of `image_pull` for all images, run by `ansible-playbook` on this machine.
+
+    Its memory is that of the module's process, not that of `ansible-playbook`.
+    """
+
+    directory: Path
+    label: str = "image_pull, the task"
+    result: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True)
+        self.target = self.directory / "store"
+        self._play = PlayRunner(self.directory, private_environment(self.directory, _collections()))
+        self._python: MeasuredPython = measured_python(self.directory / "python")
+        host = local_host(
+            self.directory, ansible_python_interpreter=os.fspath(self._python.interpreter)
+        )
+        self._inventory = self._play.inventory({"one": host})
+
+    def pull(self, images: Sequence[Published]) -> Usage:
+        """Pull all in one task."""
+        play = one_task(PULL, name=[image.name for image in images], store=os.fspath(self.target))
+        with metered(self.directory) as meter:
+            done = self._play(play, self._inventory, timeout=TIMEOUT, launcher=meter.launcher)
+        self.result = done.ok().one(PULL)
+        return replace(meter.usage, peak=self._python.peaks(MODULE)[-1])
+
+    def clear(self) -> None:
+        """Remove the store."""
+        shutil.rmtree(self.target, ignore_errors=True)
+
+
+@dataclass
+class Module:
+    """The module `image_pull` by itself, without Ansible around it."""
+
+    directory: Path
+    label: str = "image_pull, the module alone"
+    result: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True)
+        self.target = self.directory / "store"
+
+    def pull(self, images: Sequence[Published]) -> Usage:
+        """Pull all with one run of the module."""
+        with metered(self.directory) as meter:
+            outcome = modules.finish(self.start(images, meter.launcher), timeout=TIMEOUT)
+        if outcome.failed:
+            raise ServiceError(f"{MODULE}: {outcome.result}")
+        self.result = outcome.result
+        return meter.usage
+
+    def start(
+        self, images: Sequence[Published], launcher: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """Start the module."""
+        names = [image.name for image in images]
+        return modules.start(MODULE, launcher=launcher, name=names, store=os.fspath(self.target))
+
+    def clear(self) -> None:
+        """Remove the store."""
+        shutil.rmtree(self.target, ignore_errors=True)
+
+
+@dataclass
+class DockerLoop:
+    """A task of `docker_image_pull` for each image: a loop, as people write it today.
+
+    Its memory is that of the Docker daemon. `forget` removes all images from it.
+    """
+
+    directory: Path
+    cache: Path
+    environment: Mapping[str, str]
+    daemons: Sequence[Daemon]
+    forget: Any
+    label: str = "docker_image_pull, in a loop"
+    result: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True)
+        environment = private_environment(self.directory, peer_collections(self.cache))
+        self._play = PlayRunner(self.directory, {**environment, **self.environment})
+        self._inventory = self._play.inventory({"one": local_host(self.directory)})
+
+    def pull(self, images: Sequence[Published]) -> Usage:
+        """Pull all, a task for each."""
+        task = {
+            "name": PEER_PULL,
+            PEER_PULL: {"name": "{{ item }}"},
+            "loop": [image.name for image in images],
+        }
+        play = [{"name": "Test", "hosts": "all", "gather_facts": False, "tasks": [task]}]
+        with metered(self.directory, self.daemons, client_does_the_work=False) as meter:
+            done: PlayResult = self._play(
+                json.dumps(play, indent=2),
+                self._inventory,
+                timeout=TIMEOUT,
+                launcher=meter.launcher,
+            )
+        self.result = done.ok().one(PEER_PULL)
+        return meter.usage
+
+    def clear(self) -> None:
+        """Remove the images from the daemon."""
+        self.forget()
+
+
+def _collections() -> Path:
+    found = collections_path()
+    if found is None:
+        raise ServiceError("the collection is not below ansible_collections; use ./dev bench")
+    return found
+
+
+def peer_collections(cache: Path) -> Path:
+    """The peer's collection, taken out of the `ansible` package of the Python package index, once."""
+    target = cache / "peer"
+    if not (target / "ansible_collections" / PEER_PARTS[0]).is_dir():
+        wheels = cache / "wheels"
+        download = ["download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        download += ["--dest", os.fspath(wheels)]
+        subprocess.run([sys.executable, "-m", "pip", *download, "ansible"], check=True)
+        with zipfile.ZipFile(next(wheels.glob("ansible-*.whl"))) as wheel:
+            wanted = tuple(f"ansible_collections/{part}" for part in PEER_PARTS)
+            wheel.extractall(target, [one for one in wheel.namelist() if one.startswith(wanted)])
+    return target
+
+
+def peer_version(cache: Path) -> str | None:
+    """The version of the peer's collection, None where it was not needed yet."""
+    manifest = cache / "peer/ansible_collections" / PEER_PARTS[0] / "MANIFEST.json"
+    if not manifest.exists():
+        return None
+    return str(json.loads(manifest.read_text())["collection_info"]["version"])

@@ -1,0 +1,223 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The images that are pulled: large ones, made once and kept in a cache, and small ones.
+
+The layers are gzip of tar archives of many files, which are half noise and half text: about as
+compressible as what is in real images, and every tool can unpack them.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gzip
+import hashlib
+import io
+import json
+import random
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lockstep.images.tests.support.bodies import digest_of
+from ansible_collections.lockstep.images.tests.support.images import (
+    CREATED,
+    MTIME,
+    TYPES,
+    demo_image,
+    to_json,
+    upload,
+)
+from ansible_collections.lockstep.images.tests.support.services_process import Service
+
+MB = 1_000_000
+# Raised whenever the recipe below changes, so that a cache of an older recipe is not taken for it.
+RECIPE = 1
+_FILE = 64 << 10
+_NOISE = 24 << 10
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """A layer that lies in the cache."""
+
+    path: str
+    digest: str
+    size: int
+    diff_id: str
+
+    def descriptor(self) -> dict[str, Any]:
+        """Its entry in a manifest."""
+        return {"mediaType": TYPES["gzip"][0], "digest": self.digest, "size": self.size}
+
+
+@dataclass(frozen=True)
+class LargeImage:
+    """An image whose layers lie in the cache."""
+
+    layers: tuple[StoredLayer, ...]
+    config: bytes
+    raw: bytes
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest."""
+        return digest_of(self.raw)
+
+    @property
+    def size(self) -> int:
+        """The bytes of manifest, configuration and layers."""
+        return len(self.raw) + len(self.config) + sum(layer.size for layer in self.layers)
+
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """Digest and bytes of configuration and layers."""
+        yield digest_of(self.config), self.config
+        for layer in self.layers:
+            yield layer.digest, Path(layer.path).read_bytes()
+
+    def manifests(self) -> Iterator[tuple[str, str, bytes]]:
+        """Digest, media type and bytes of the manifest."""
+        yield self.digest, TYPES["manifest"][0], self.raw
+
+
+def large_image(cache: Path, layers: Sequence[tuple[str, int]]) -> LargeImage:
+    """The image with a layer for each pair of a seed and a size in bytes, the lowest first."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        seeds, sizes = zip(*layers)
+        made = tuple(pool.map(_stored_layer, [cache] * len(layers), seeds, sizes))
+    config = to_json(
+        {
+            "created": CREATED,
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in made]},
+        }
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": TYPES["manifest"][0],
+        "config": {
+            "mediaType": TYPES["config"][0],
+            "digest": digest_of(config),
+            "size": len(config),
+        },
+        "layers": [layer.descriptor() for layer in made],
+    }
+    return LargeImage(made, config, to_json(manifest))
+
+
+def _stored_layer(cache: Path, seed: str, size: int) -> StoredLayer:
+    """The layer of the cache, made if it is not there."""
+    path = cache / f"{RECIPE}-{seed}-{size}.tar.gz"
+    facts = path.with_suffix(".json")
+    if not facts.exists():
+        staged = path.with_suffix(".new")
+        layer = _make_layer(seed, size, staged, path)
+        staged.replace(path)
+        facts.write_text(json.dumps(asdict(layer)))  # last: it says that the layer is complete
+    return StoredLayer(**{**json.loads(facts.read_text()), "path": str(path)})
+
+
+class _Hashing(io.RawIOBase):
+    """Hands on what is written, and hashes it."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+        self.hash = hashlib.sha256()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Hash and hand on."""
+        self.hash.update(data)
+        self.target.write(data)
+        return len(data)
+
+
+def _make_layer(seed: str, size: int, staged: Path, path: Path) -> StoredLayer:
+    """Write files into a layer until it has the size that is wanted."""
+    with staged.open("wb") as output:
+        compressed = _Hashing(output)
+        with gzip.GzipFile("", "wb", 1, compressed, mtime=0) as packer:  # type: ignore[arg-type]
+            plain = _Hashing(packer)
+            with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+                for name, content in _files(seed):
+                    entry = tarfile.TarInfo(name)
+                    entry.mtime, entry.mode, entry.size = MTIME, 0o644, len(content)
+                    archive.addfile(entry, io.BytesIO(content))
+                    if output.tell() >= size:
+                        break
+        made = output.tell()
+    digests = (f"sha256:{one.hash.hexdigest()}" for one in (compressed, plain))
+    return StoredLayer(str(path), next(digests), made, next(digests))
+
+
+def _files(seed: str) -> Iterator[tuple[str, bytes]]:
+    """Files without end, each of noise and of text."""
+    source = random.Random(seed)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(source.choices(letters, k=source.randint(2, 12))) for _ in range(5000)]
+    text = " ".join(source.choices(words, k=1 << 19)).encode()
+    number = 0
+    while True:
+        start = source.randrange(len(text) - _FILE)
+        content = source.randbytes(_NOISE) + text[start : start + _FILE - _NOISE]
+        yield f"opt/{seed}/{number // 100}/{number}", content
+        number += 1
+
+
+@dataclass(frozen=True)
+class Published:
+    """An image in a registry, as a client asks for it."""
+
+    registry: Service
+    repository: str
+    tag: str
+    digest: str
+    layers: tuple[str, ...] = ()  # digests
+    size: int = 0
+    by_digest: bool = field(default=False)
+
+    @property
+    def name(self) -> str:
+        """The reference, by tag or by digest."""
+        end = f"@{self.digest}" if self.by_digest else f":{self.tag}"
+        return f"{self.registry.address}/{self.repository}{end}"
+
+    @property
+    def layer_urls(self) -> list[str]:
+        """Where the layers are."""
+        base = f"{self.registry.url}/v2/{self.repository}/blobs"
+        return [f"{base}/{digest}" for digest in self.layers]
+
+    def pinned(self) -> Published:
+        """The same image, asked for by digest."""
+        return replace(self, by_digest=True)
+
+    def through(self, registry: Service) -> Published:
+        """The same image, asked for at another address."""
+        return replace(self, registry=registry)
+
+
+def publish(registry: Service, repository: str, tag: str, image: LargeImage) -> Published:
+    """Push a large image."""
+    upload(registry.url, repository, image, tag)
+    digests = tuple(layer.digest for layer in image.layers)
+    return Published(registry, repository, tag, image.digest, digests, image.size)
+
+
+def publish_small(registry: Service, count: int) -> list[Published]:
+    """Push so many small images, of two platforms and three layers each."""
+    published = []
+    for number in range(count):
+        image = demo_image(f"app-{number}", "1.0")
+        upload(registry.url, f"bench/app-{number}", image, "1.0")
+        published.append(Published(registry, f"bench/app-{number}", "1.0", image.digest))
+    return published

@@ -1,0 +1,361 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is measured: each function here is one scenario, and returns its table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    REF_NAME,
+    render_index,
+)
+from ansible_collections.lockstep.images.tests.support import layout
+from ansible_collections.lockstep.images.tests.support.services_nginx import nginx
+from ansible_collections.lockstep.images.tests.support.services_process import (
+    Service,
+    ServiceError,
+    run,
+)
+
+from . import peers
+from .by_ansible import DockerLoop, Module, Task
+from .content import MB, LargeImage, Published, large_image, publish, publish_small
+from .measure import Traffic, Usage, Watch
+from .peers import Command, LayoutTool, Tool
+from .tables import Cell, Row, Table, usage_cells, with_ratios
+
+REPOSITORY = "bench/large"
+LAYER_SIZES = [300 * MB, 200 * MB, 150 * MB, 120 * MB, 80 * MB, 50 * MB]
+SINGLE_SIZE = 500 * MB
+RATE = 20 * MB
+SMALL_IMAGES = 100
+NAMES = (10, 1_000, 10_000)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where it is measured: `directory` is for one scenario alone, `cache` stays."""
+
+    directory: Path
+    cache: Path
+    registry: Service
+    runs: int
+
+    def large(self, version: str = "1") -> Published:
+        """The image of six layers; of another version, only the last layer is another."""
+        seeds = [f"layer-{number}" for number in range(len(LAYER_SIZES))]
+        seeds[-1] += f"-{version}"
+        return self._publish(version, large_image(self.cache, list(zip(seeds, LAYER_SIZES))))
+
+    def single(self) -> Published:
+        """The image of one large layer."""
+        return self._publish("single", large_image(self.cache, [("single", SINGLE_SIZE)]))
+
+    def _publish(self, tag: str, image: LargeImage) -> Published:
+        published = publish(self.registry, REPOSITORY, tag, image)
+        for url in published.layer_urls:  # what is read first is not slower than what is next
+            run(["curl", "-sSf", "-o", "/dev/null", url])
+        return published
+
+    @contextlib.contextmanager
+    def tools(self) -> Iterator[list[Tool]]:
+        """Ours, and all that are installed."""
+        ours = [Task(self.directory / "task"), Module(self.directory / "module")]
+        with peers.installed(self.directory) as others:
+            yield [*ours, *others]
+
+
+def compare(
+    tools: Sequence[Tool], runs: int, pull: Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]
+) -> list[Row]:
+    """The medians of `pull` with each of the tools, which take turns.
+
+    The numbers that `pull` counts beside are those of the last run.
+    """
+    usages: dict[str, list[Usage]] = {tool.label: [] for tool in tools}
+    counted: dict[str, Mapping[str, Cell]] = {}
+    for _number in range(runs):
+        for tool in tools:
+            usage, counted[tool.label] = pull(tool)
+            usages[tool.label].append(usage)
+    rows = [
+        Row(label, {**usage_cells(several), **counted[label]}) for label, several in usages.items()
+    ]
+    return with_ratios(rows, tools[0].label)
+
+
+def anew(images: Sequence[Published]) -> Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]:
+    """A pull that finds nothing there, and leaves nothing."""
+
+    def pull(tool: Tool) -> tuple[Usage, Mapping[str, Cell]]:
+        tool.clear()
+        usage = tool.pull(images)
+        tool.clear()
+        return usage, {}
+
+    return pull
+
+
+def cold(lab: Lab) -> Table:
+    """A large image that is not there."""
+    image = lab.large()
+    with lab.tools() as pullers:
+        tools = [*pullers, *peers.limits(lab.directory)]
+        rows = compare(tools, lab.runs, anew([image]))
+    text = f"""\
+One image of {image.size / MB:.0f} MB in six gzip layers ({_sizes(LAYER_SIZES)} MB), from a registry on the same
+machine. `image_pull` and `skopeo copy` write an OCI layout; docker, podman and ctr unpack the layers as well, as
+that is what they are for. The limit is `curl` for all layers at once, each followed by `sync` of its file, and by a
+program that reads and hashes it: `openssl` uses the processor's instructions for SHA-256, `sha256sum` of Debian does not."""
+    return Table("cold", "A large image that is not there", text, rows, lab.runs, tools[0].label)
+
+
+def throttled(lab: Lab) -> Table:
+    """A large layer from a server that gives every connection only so much."""
+    image = lab.single()
+    far_away = nginx(lab.directory / "nginx", lab.registry, limit_rate=RATE)
+    with lab.tools() as pullers, far_away as far:
+        tools = [*pullers, _one_connection(lab.directory / "curl")]
+        rows = compare(tools, lab.runs, anew([image.through(far)]))
+    text = f"""\
+One image with one layer of {image.size / MB:.0f} MB, through nginx with `limit_rate {RATE}`: one connection gets
+{RATE // MB} MB a second, two get {2 * RATE // MB}. So do servers that are far away, and many that are paid for."""
+    return Table(
+        "throttled", "One large layer over slow connections", text, rows, lab.runs, tools[0].label
+    )
+
+
+def _one_connection(directory: Path) -> Command:
+    target = directory / "layer"
+    directory.mkdir()
+    return Command(
+        "limit: curl, one connection",
+        directory,
+        lambda image: ["curl", "-sSf", "-o", str(target), *image.layer_urls],
+        lambda: target.unlink(missing_ok=True),
+    )
+
+
+def update(lab: Lab) -> Table:
+    """An image of which one layer has changed."""
+    old, new = lab.large("1"), lab.large("2")
+    watch = Watch(lab.registry)
+
+    def pull(tool: Tool) -> tuple[Usage, Mapping[str, Cell]]:
+        tool.clear()
+        tool.pull([old])
+        watch.begin()
+        usage = tool.pull([new])
+        traffic = watch.traffic()
+        tool.clear()
+        counts = {"blobs": traffic.blobs, "bytes": traffic.bytes, "stated": _stated(tool)}
+        return usage, counts
+
+    with lab.tools() as tools:
+        rows = compare(tools, lab.runs, pull)
+    text = f"""\
+The image of the first scenario is there, and its last layer ({LAYER_SIZES[-1] // MB} MB) has changed. Blobs and
+bytes are those that the registry says it has sent; an image has a configuration, which is a blob too."""
+    return Table("update", "One layer has changed", text, rows, lab.runs, tools[0].label)
+
+
+def small(lab: Lab) -> Table:
+    """Many small images that are not there."""
+    images = publish_small(lab.registry, SMALL_IMAGES)
+    with _for_many(lab) as tools:
+        rows = compare(tools, lab.runs, anew(images))
+    text = f"""\
+{SMALL_IMAGES} images of two platforms, of which one is pulled, with three layers of a few kilobytes. `image_pull`
+gets all in one task; the others are run once for each image: a task of `docker_image_pull`, a process of skopeo."""
+    return Table("small", "Many small images", text, rows, lab.runs, tools[0].label)
+
+
+def converged(lab: Lab) -> Table:
+    """Many small images that are there."""
+    images = publish_small(lab.registry, SMALL_IMAGES)
+    rows: list[Row] = []
+    with _for_many(lab) as tools:
+        for kind, asked in (("tag", images), ("digest", [image.pinned() for image in images])):
+            rows += _converged(lab, tools, asked, kind)
+    base = rows[0].label
+    text = f"""\
+The {SMALL_IMAGES} images of the scenario before are there already. By tag, the registry has to be asked what the tag
+points at now; by digest nothing has to be asked. The requests are those in the registry's log."""
+    return Table(
+        "converged",
+        "Many small images that are there",
+        text,
+        with_ratios(rows, base),
+        lab.runs,
+        base,
+    )
+
+
+def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: str) -> list[Row]:
+    watch = Watch(lab.registry)
+    for tool in tools:
+        tool.clear()
+        tool.pull(images)
+
+    def pull(tool: Tool) -> tuple[Usage, Mapping[str, Cell]]:
+        watch.begin()
+        usage = tool.pull(images)
+        traffic = watch.traffic()
+        if isinstance(tool, (Task, Module)) and tool.result["changed"]:
+            raise ServiceError(f"{tool.label}: changed what was there: {tool.result['actions']}")
+        return usage, {"head": traffic.count("HEAD"), "get": traffic.count("GET")}
+
+    rows = compare(tools, lab.runs, pull)
+    for tool in tools:
+        tool.clear()
+    return [Row(f"{row.label}, by {kind}", row.cells) for row in rows]
+
+
+@contextlib.contextmanager
+def _for_many(lab: Lab) -> Iterator[list[Tool]]:
+    """Ours, the loop of tasks, and a loop of skopeo."""
+    tools: list[Tool] = [Task(lab.directory / "task"), Module(lab.directory / "module")]
+    with peers.installed(lab.directory, "skopeo", "docker") as others:
+        for other in others:
+            if other.label == "docker pull":
+                other_loop = DockerLoop(
+                    lab.directory / "loop",
+                    lab.cache,
+                    other.environment,
+                    other.daemons,
+                    other.clear,
+                )
+                tools.append(other_loop)
+            else:
+                other.label += ", in a loop"
+                tools.append(other)
+        yield tools
+
+
+def killed(lab: Lab) -> Table:
+    """A pull that is killed at about half of the bytes, and run again."""
+    image = lab.large()
+    watch = Watch(lab.registry)
+    rows = []
+    with peers.installed(lab.directory, "skopeo") as others:
+        tools: list[LayoutTool] = [Module(lab.directory / "module"), *others]
+        for tool in tools:
+            seconds: list[Usage] = []
+            counts = []
+            for _number in range(lab.runs):
+                tool.clear()
+                watch.begin()
+                _kill_at_half(tool, image)
+                first = watch.traffic()
+                watch.begin()
+                seconds.append(tool.pull([image]))
+                counts.append(_after_kill(first, watch.traffic(), tool, image))
+            middle = {name: _middle([one[name] for one in counts]) for name in counts[0]}
+            rows.append(Row(tool.label, {**usage_cells(seconds), **middle}))
+            tool.clear()
+    text = """\
+The image of the first scenario. The process is killed (`kill -9`) when half of the bytes are on the disk, and run
+again: the seconds are those of the second run. Bytes are those that the registry has sent; before the kill, some of
+them were still under way. Afterwards every blob of the layout is read and compared with its digest."""
+    base = tools[0].label
+    return Table(
+        "killed", "Killed at half, and run again", text, with_ratios(rows, base), lab.runs, base
+    )
+
+
+def _kill_at_half(tool: LayoutTool, image: Published) -> None:
+    process = tool.start([image])
+    while _on_disk(tool.target) < image.size / 2:
+        if process.poll() is not None:
+            raise ServiceError(f"{tool.label}: ended before it could be killed")
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+
+
+def _on_disk(directory: Path) -> int:
+    """The bytes of all files below a directory that take room on the disk."""
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_blocks * 512
+    return total
+
+
+def _after_kill(
+    first: Traffic, second: Traffic, tool: LayoutTool, image: Published
+) -> dict[str, Cell]:
+    """What came before and after, and whether what is there now is what it should be."""
+    there = layout.names(tool.target)[image.name]["digest"] == image.digest
+    good = there and not layout.bad_blobs(tool.target)
+    return {
+        "first": first.bytes,
+        "second": second.bytes,
+        "of_all": second.bytes / image.size,
+        "stated": _stated(tool),
+        "verified": "verified" if good else "WRONG",
+    }
+
+
+def _middle(values: list[Cell]) -> Cell:
+    """The median of numbers; of words, the one that is different if any is."""
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    if len(numbers) == len(values):
+        return statistics.median(numbers)
+    return next((value for value in values if value == "WRONG"), values[0])
+
+
+def names(lab: Lab) -> Table:
+    """One image that is there, in stores with more and more names."""
+    image = publish_small(lab.registry, 1)[0]
+    tools: list[Tool] = []
+    for count in NAMES:
+        tool = Module(lab.directory / f"{count}", label=f"{count:,} names")
+        tool.pull([image])
+        _add_names(tool.target, count)
+        tools.append(tool)
+    rows = compare(tools, lab.runs, lambda tool: (tool.pull([image]), {}))
+    shutil.rmtree(lab.directory)
+    text = """\
+One image that is there is pulled again by its tag, by the module alone, into stores with more and more names. All
+names point at the one image."""
+    return Table("names", "Stores with many names", text, rows, lab.runs, tools[0].label)
+
+
+def _add_names(store: Path, count: int) -> None:
+    """Give the one image of a store more names, until there are so many."""
+    path = store / "index.json"
+    index = json.loads(path.read_bytes())
+    (entry,) = index["manifests"]
+    for number in range(1, count):
+        name = f"registry.example.com/team-{number % 17}/app-{number}:1.0"
+        annotations = {**entry["annotations"], REF_NAME: name}
+        index["manifests"].append({**entry, "annotations": annotations})
+    path.write_bytes(render_index(index))
+
+
+def _stated(tool: Tool) -> Cell:
+    """The bytes that our module says it has fetched."""
+    if isinstance(tool, (Task, Module)):
+        return int(tool.result["stats"]["bytes_fetched"])
+    return None
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return ", ".join(f"{size // MB}" for size in sizes)
+
+
+SCENARIOS: Mapping[str, Callable[[Lab], Table]] = {
+    one.__name__: one for one in (cold, throttled, update, small, converged, killed, names)
+}

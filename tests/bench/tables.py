@@ -1,0 +1,107 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The numbers of a scenario, and how a number is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Union
+
+from .content import MB
+from .measure import Usage, median
+
+Cell = Union[float, str, None]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value / MB:.0f}" if value >= 100 * MB else f"{value / MB:.1f}"
+
+
+# What a column is called, and how its numbers are written.
+COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "seconds": ("wall s", _seconds),
+    "spread": ("fastest to slowest", str),
+    "ratio": ("ratio", "{:.2f}".format),
+    "to_disk": ("s to disk", _seconds),
+    "cpu": ("CPU s", _seconds),
+    "peak": ("peak MB", _megabytes),
+    "blobs": ("blobs", "{:.0f}".format),
+    "bytes": ("MB sent", _megabytes),
+    "stated": ("MB by its own count", _megabytes),
+    "head": ("HEAD", "{:.0f}".format),
+    "get": ("GET", "{:.0f}".format),
+    "first": ("MB before the kill", _megabytes),
+    "second": ("MB after it", _megabytes),
+    "of_all": ("of the image", "{:.1%}".format),
+    "verified": ("content", str),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The numbers of one tool."""
+
+    label: str
+    cells: Mapping[str, Cell]
+
+    def text(self, column: str) -> str:
+        """A number as it is written; a dash where there is none."""
+        value = self.cells.get(column)
+        return "-" if value is None else COLUMNS[column][1](value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers of one scenario; `text` says what was done, in Markdown.
+
+    The column `ratio` compares the wall seconds of a row with those of the row `base`.
+    """
+
+    name: str
+    title: str
+    text: str
+    rows: Sequence[Row]
+    runs: int
+    base: str = ""
+
+    def shown(self) -> list[str]:
+        """The columns that have a number in any row, in their order."""
+        there = {name for row in self.rows for name, cell in row.cells.items() if cell is not None}
+        return [name for name in COLUMNS if name in there]
+
+    def row(self, label: str) -> Row | None:
+        """The row of a label."""
+        return next((row for row in self.rows if row.label == label), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as JSON can write it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Table:
+        """The table that was written so."""
+        return cls(**{**document, "rows": [Row(**row) for row in document["rows"]]})
+
+
+def usage_cells(usages: Sequence[Usage]) -> dict[str, Cell]:
+    """The medians of several runs, and the fastest and slowest."""
+    middle = median(usages)
+    seconds = [usage.seconds for usage in usages]
+    spread = f"{_seconds(min(seconds))} to {_seconds(max(seconds))}" if len(usages) > 1 else None
+    return {**asdict(middle), "spread": spread}
+
+
+def with_ratios(rows: Sequence[Row], base: str) -> list[Row]:
+    """The rows, each compared with the one whose label is `base`."""
+    one = next(row for row in rows if row.label == base).cells["seconds"]
+    return [
+        Row(row.label, {**row.cells, "ratio": row.cells["seconds"] / one})  # type: ignore[operator]
+        for row in rows
+    ]
