@@ -139,11 +139,15 @@ def docker(directory: Path) -> Iterator[Command]:
 def podman(directory: Path) -> Iterator[Command]:
     """`podman pull`, with a storage of its own (overlay)."""
     with podman_env(directory / "podman") as environment:
+
+        def clear() -> None:
+            run([program("podman"), "rmi", "--all", "--force"], env=environment)
+
         yield Command(
             "podman pull",
             directory,
             lambda image: [program("podman"), "pull", "--quiet", "--tls-verify=false", image.name],
-            lambda: _run_quietly([program("podman"), "rmi", "--all", "--force"], environment),
+            clear,
             environment=environment,
         )
 
@@ -199,19 +203,20 @@ def installed(directory: Path, *names: str) -> Iterator[list[Command]]:
 
 
 # Each layer by itself, all of them at once: fetched to a file, flushed to the disk, read and hashed.
-_LIMIT = """\
-( curl -sSf -o {path} {url} && sync {path} && test "$({hash} {path} | cut -c 1-64)" = {hex} ) &
-pids="$pids $!"
-"""
+_FETCH = "curl -sSf -o {path} {url} && sync {path}"
+_HASH = ' && test "$({hash} {path} | cut -c 1-64)" = {hex}'
 
 
 def limits(directory: Path) -> list[Command]:
-    """What this machine can do at all, with the fastest program that hashes, and with the usual one."""
+    """What this machine can do at all: without hashing, with the fastest program, with the usual one."""
     hashes = {"openssl": "openssl dgst -sha256 -r", "sha256sum": "sha256sum"}
     return [
-        _limit(f"limit: curl, sync, {name}", directory / f"limit-{name}", command)
-        for name, command in hashes.items()
-        if not missing_programs(name)
+        _limit("limit: curl, sync", directory / "limit", ""),
+        *(
+            _limit(f"limit: curl, sync, {name}", directory / f"limit-{name}", command)
+            for name, command in hashes.items()
+            if not missing_programs(name)
+        ),
     ]
 
 
@@ -223,17 +228,19 @@ def _limit(label: str, directory: Path, hashing: str) -> Command:
         for url in image.layer_urls:
             digest = url.rpartition(":")[2]
             path = shlex.quote(os.fspath(target / digest))
-            script.append(_LIMIT.format(path=path, url=url, hash=hashing, hex=digest))
+            work = (_FETCH + _HASH * bool(hashing)).format(
+                path=path, url=url, hash=hashing, hex=digest
+            )
+            script.append(f'( {work} ) &\npids="$pids $!"')
         script.append('for pid in $pids; do wait "$pid"; done')
         return ["sh", "-ec", "\n".join(script)]
 
     directory.mkdir(parents=True)
-    return Command(label, directory, command, lambda: _remove(target), target)
+    # The memory of a shell and its many small children says nothing.
+    return Command(
+        label, directory, command, lambda: _remove(target), target, client_does_the_work=False
+    )
 
 
 def _remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _run_quietly(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    run(command, env=environment)

@@ -45,10 +45,11 @@ _HOW = """\
 - Every number is the median of {runs} runs by itself. The tools take turns, and each begins with nothing, or with what the
   scenario says; then all that waits to be written is flushed, so nobody pays for another one.
 - **wall s** is from the start of the command to its end. For "the task" and for `docker_image_pull` that is the whole of
-  `ansible-playbook`, its start included; "the module alone" is the process that runs on a host, with the start of Python.
+  `ansible-playbook`, its start included; "the module alone" is the module's file run by Python as it lies there, with the start of
+  Python, and without what Ansible does to bring it to a host.
 - **ratio** compares wall seconds with those of {base}: 2.00 takes twice as long.
-- **s to disk** goes on until all is on the disk (`sync -f`). `image_pull` flushes each file before it gives it its name;
-  skopeo, podman and ctr may end while most of what they have written is still in memory.
+- **s to disk** goes on until all is on the disk (`sync -f`). `image_pull` and skopeo flush each file before they give it its
+  name; the others may end while some of what they have written is still in memory.
 - **CPU s** is user and system time of the command and of all its children (`wait4`), and for docker and ctr also of the
   daemons (`/proc/PID/stat`). What the registry needs is not counted.
 - **peak MB** is resident memory: of the largest process of the command (`ru_maxrss`); for docker, of `dockerd` (`VmHWM`, reset

@@ -116,8 +116,9 @@ def cold(lab: Lab) -> Table:
     text = f"""\
 One image of {image.size / MB:.0f} MB in six gzip layers ({_sizes(LAYER_SIZES)} MB), from a registry on the same
 machine. `image_pull` and `skopeo copy` write an OCI layout; docker, podman and ctr unpack the layers as well, as
-that is what they are for. The limit is `curl` for all layers at once, each followed by `sync` of its file, and by a
-program that reads and hashes it: `openssl` uses the processor's instructions for SHA-256, `sha256sum` of Debian does not."""
+that is what they are for. The limit is `curl` for all layers at once, each followed by `sync` of its file, and then by a
+program that reads the file and hashes it: `openssl` uses the processor's instructions for SHA-256 where it has some,
+`sha256sum` of Debian 12 does not. `image_pull` and skopeo hash while they fetch, so they need not be slower than that."""
     return Table("cold", "A large image that is not there", text, rows, lab.runs, tools[0].label)
 
 
@@ -144,6 +145,7 @@ def _one_connection(directory: Path) -> Command:
         directory,
         lambda image: ["curl", "-sSf", "-o", str(target), *image.layer_urls],
         lambda: target.unlink(missing_ok=True),
+        client_does_the_work=False,
     )
 
 
@@ -177,7 +179,8 @@ def small(lab: Lab) -> Table:
         rows = compare(tools, lab.runs, anew(images))
     text = f"""\
 {SMALL_IMAGES} images of two platforms, of which one is pulled, with three layers of a few kilobytes. `image_pull`
-gets all in one task; the others are run once for each image: a task of `docker_image_pull`, a process of skopeo."""
+gets all in one task; the others are run once for each image: a task of `docker_image_pull`, or a
+process of skopeo in one shell script, without Ansible."""
     return Table("small", "Many small images", text, rows, lab.runs, tools[0].label)
 
 
@@ -238,7 +241,7 @@ def _for_many(lab: Lab) -> Iterator[list[Tool]]:
                 )
                 tools.append(other_loop)
             else:
-                other.label += ", in a loop"
+                other.label += ", in a shell loop"
                 tools.append(other)
         yield tools
 
