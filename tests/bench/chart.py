@@ -18,14 +18,16 @@ _BAR = 16
 _STEP = 24
 _TITLE = 46
 
-# Scenario -> the title of its panel. Rows that end in one of these words are left out.
+# Scenario -> the title of its panel.
 PANELS = {
-    "cold": "A large image that is not there",
-    "throttled": "One large layer over slow connections",
+    "cold": "A large image that is not there (docker, podman and ctr also unpack it)",
+    "throttled": "One large layer, each connection with limited speed (they also unpack it)",
     "small": "100 small images that are not there",
-    "converged": "100 small images that are there",
+    "converged": "100 small images that are there, by tag",
 }
+# Rows that end in one of these are left out; what the title says of all rows, no label says again.
 _LEFT_OUT = ("sha256sum", "by digest")
+_SAID = ", by tag"
 
 _STYLE = """\
 svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -51,7 +53,7 @@ def draw(tables: Sequence[Table]) -> str:
     shown = [table for table in tables if table.name in PANELS]
     body, top = [], 12
     for table in shown:
-        rows = [row for row in table.rows if not row.label.endswith(_LEFT_OUT)]
+        rows = _rows(table)
         body += _panel(PANELS[table.name], rows, top)
         top += _TITLE + _STEP * len(rows)
     height = top + 8
@@ -69,6 +71,14 @@ def draw(tables: Sequence[Table]) -> str:
             "</svg>\n",
         ]
     )
+
+
+def _rows(table: Table) -> list[Row]:
+    return [
+        Row(row.label.replace(_SAID, ""), row.cells)
+        for row in table.rows
+        if not row.label.endswith(_LEFT_OUT)
+    ]
 
 
 def _panel(title: str, rows: Sequence[Row], top: int) -> list[str]:
@@ -103,11 +113,7 @@ def _description(tables: Sequence[Table]) -> str:
     """The chart in words: every number that a bar shows."""
     return " ".join(
         f"{PANELS[table.name]}: "
-        + ", ".join(
-            f"{row.label} {row.text('seconds')}"
-            for row in table.rows
-            if not row.label.endswith(_LEFT_OUT)
-        )
+        + ", ".join(f"{row.label} {row.text('seconds')}" for row in _rows(table))
         + "."
         for table in tables
     )

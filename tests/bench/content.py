@@ -145,7 +145,7 @@ def _make_layer(seed: str, size: int, staged: Path, path: Path) -> StoredLayer:
     """Write files into a layer until it has the size that is wanted."""
     with staged.open("wb") as output:
         compressed = _Hashing(output)
-        with gzip.GzipFile("", "wb", 1, compressed, mtime=0) as packer:  # type: ignore[arg-type]
+        with gzip.GzipFile("", "wb", 1, compressed, mtime=0) as packer:
             plain = _Hashing(packer)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as archive:
                 for name, content in _files(seed):

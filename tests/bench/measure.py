@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.lockstep.images.tests.support.accesslog import Access, accesses
@@ -35,12 +35,12 @@ class Usage:
 
 def median(usages: Sequence[Usage]) -> Usage:
     """The median of each number by itself."""
-    values = {one.name: [getattr(usage, one.name) for usage in usages] for one in fields(Usage)}
+    peaks = [usage.peak for usage in usages if usage.peak is not None]
     return Usage(
-        **{
-            name: None if None in several else statistics.median(several)
-            for name, several in values.items()
-        }
+        seconds=statistics.median(usage.seconds for usage in usages),
+        to_disk=statistics.median(usage.to_disk for usage in usages),
+        cpu=statistics.median(usage.cpu for usage in usages),
+        peak=statistics.median(peaks) if peaks else None,
     )
 
 
@@ -124,8 +124,8 @@ class Traffic:
 
     @property
     def bytes(self) -> int:
-        """The bytes of all answers."""
-        return sum(access.size for access in self.requests)
+        """The bytes of all answers; one to HEAD has none, whatever size the log gives."""
+        return sum(access.size for access in self.requests if access.method == "GET")
 
     @property
     def blobs(self) -> int:

@@ -25,6 +25,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -148,4 +149,9 @@ def _write(findings: report.Findings, docs: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Who ends it, ends it as Ctrl-C does: what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

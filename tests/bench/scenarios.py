@@ -71,7 +71,7 @@ class Lab:
     @contextlib.contextmanager
     def tools(self) -> Iterator[list[Tool]]:
         """Ours, and all that are installed."""
-        ours = [Task(self.directory / "task"), Module(self.directory / "module")]
+        ours: list[Tool] = [Task(self.directory / "task"), Module(self.directory / "module")]
         with peers.installed(self.directory) as others:
             yield [*ours, *others]
 
@@ -141,7 +141,7 @@ def _one_connection(directory: Path) -> Command:
     target = directory / "layer"
     directory.mkdir()
     return Command(
-        "limit: curl, one connection",
+        "curl, one connection",
         directory,
         lambda image: ["curl", "-sSf", "-o", str(target), *image.layer_urls],
         lambda: target.unlink(missing_ok=True),

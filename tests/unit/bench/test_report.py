@@ -1,0 +1,88 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the benchmarks make of their numbers; that they can be measured is seen by running them."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from ansible_collections.lockstep.images.tests.bench.chart import PANELS, draw
+from ansible_collections.lockstep.images.tests.bench.measure import Traffic, Usage, median
+from ansible_collections.lockstep.images.tests.bench.report import Findings, render, shown
+from ansible_collections.lockstep.images.tests.bench.tables import (
+    Row,
+    Table,
+    usage_cells,
+    with_ratios,
+)
+from ansible_collections.lockstep.images.tests.support.accesslog import Access, accesses
+
+OURS, THEIRS = "image_pull, the task", "docker pull <&>"
+MB = 1_000_000
+
+
+def usage(seconds, peak=None):
+    return Usage(seconds=seconds, to_disk=seconds + 1, cpu=seconds / 2, peak=peak)
+
+
+@pytest.fixture
+def table():
+    rows = [
+        Row(OURS, usage_cells([usage(2.0, 50 * MB), usage(4.0, 52 * MB), usage(2.5, 51 * MB)])),
+        Row(THEIRS, {**usage_cells([usage(20.0)]), "bytes": 1500 * MB}),
+    ]
+    return Table("cold", "Cold", "Words.", with_ratios(rows, OURS), 3, OURS)
+
+
+def test_every_number_is_a_median_by_itself():
+    middle = median([usage(1.0, 3), usage(9.0, 1), usage(2.0, 2)])
+    assert middle == Usage(seconds=2.0, to_disk=3.0, cpu=1.0, peak=2)
+
+
+def test_what_was_not_measured_is_a_dash(table):
+    assert table.row(THEIRS).text("peak") == "-"
+    assert table.row(OURS).text("peak") == "51.0"
+
+
+def test_a_row_is_compared_with_ours(table):
+    assert [row.text("ratio") for row in table.rows] == ["1.00", "8.00"]
+    assert table.row(OURS).text("spread") == "2.00 to 4.00"
+
+
+def test_a_table_survives_json(table):
+    again = Table.from_dict(json.loads(json.dumps(table.as_dict())))
+    assert shown(again) == shown(table)
+
+
+def test_the_page_has_every_number_and_the_command(table):
+    page = render(Findings({"memory": "1 GB"}, {"skopeo": "1.9"}, [table]))
+    assert "| docker pull <&> | 20.0 | - | 8.00 | 21.0 | 10.0 | - | 1500 |" in page
+    assert "./dev bench --runs 3 --write" in page and "| skopeo | 1.9 |" in page
+
+
+def test_the_chart_is_small_and_tells_in_words_what_it_shows(table):
+    chart = draw([Table(**{**vars(table), "name": name}) for name in PANELS])
+    assert len(chart.encode()) < 30_000
+    root = ElementTree.fromstring(chart)
+    words = root.findtext("{http://www.w3.org/2000/svg}desc")
+    assert f"{OURS} 2.50, {THEIRS} 20.0." in words
+    assert "prefers-color-scheme: dark" in chart and "http" not in chart.replace(
+        "http://www.w3.org/2000/svg", ""
+    )
+
+
+def test_an_access_log_tells_what_was_sent():
+    line = '127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "{} /v2/a/{} HTTP/1.1" {} {} "" "x"\n'
+    log = (
+        line.format("HEAD", "manifests/1", 200, 500)
+        + 'time="..." level=info msg="response completed"\n'
+        + line.format("GET", "blobs/sha256:aa", 206, 10)
+        + line.format("GET", "blobs/sha256:aa", 206, 20).replace(' "" "x"', ' "-" "x"')
+        + line.format("GET", "blobs/sha256:bb", 404, "-")
+    )
+    assert accesses(log)[1] == Access("GET", "/v2/a/blobs/sha256:aa", 206, 10)
+    traffic = Traffic(accesses(log))
+    assert (traffic.count("HEAD"), traffic.count("GET"), traffic.blobs) == (1, 3, 1)
