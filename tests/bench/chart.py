@@ -21,13 +21,20 @@ _TITLE = 46
 # Scenario -> the title of its panel.
 PANELS = {
     "cold": "A large image that is not there (docker, podman and ctr also unpack it)",
-    "throttled": "One large layer, each connection with limited speed (they also unpack it)",
+    "throttled": "One large layer, each connection slow (docker, podman and ctr also unpack it)",
     "small": "100 small images that are not there",
     "converged": "100 small images that are there, by tag",
 }
 # Rows that end in one of these are left out; what the title says of all rows, no label says again.
 _LEFT_OUT = ("sha256sum", "by digest")
 _SAID = ", by tag"
+
+_LICENCE = """\
+<!--
+Copyright (c) 2026 lockstep.images contributors
+GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+SPDX-License-Identifier: GPL-3.0-or-later
+-->"""
 
 _STYLE = """\
 svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -61,8 +68,7 @@ def draw(tables: Sequence[Table]) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
             f' height="{height}" role="img" aria-labelledby="title description">',
-            "<!-- Copyright (c) 2026 lockstep.images contributors",
-            "SPDX-License-Identifier: GPL-3.0-or-later -->",
+            _LICENCE,
             '<title id="title">Wall seconds of image_pull and of other tools</title>',
             f'<desc id="description">{escape(_description(shown))}</desc>',
             f"<style>\n{_STYLE}</style>",

@@ -38,7 +38,10 @@ def machine(directory: Path) -> dict[str, str]:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True
+        ["findmnt", "-n", "-o", "FSTYPE", "-T", directory],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     return {
         "processor": f"{os.cpu_count()} cores, {found.group(1) if found else platform.machine()}",

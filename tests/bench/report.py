@@ -31,9 +31,9 @@ This page is written by a program, from one run of:
 ./dev bench --runs {runs} --write
 ```
 
-It needs root, and the packages `docker-registry`, `nginx-light` and `curl`; it compares what is installed of `skopeo`,
-`docker.io` with `containerd`, and `podman`. `./dev bench cold update` measures only that, and `./dev bench --help` names
-the scenarios. All services run in private directories, and are gone at the end.
+It needs root, and the packages `docker-registry`, `nginx-light` and `curl`; it compares what is installed of
+`skopeo`, `docker.io` with `containerd`, and `podman`. `./dev bench cold update` measures only that, and
+`./dev bench --help` names the scenarios. All services run in private directories, and are gone at the end.
 
 ![Wall seconds of this collection and of other tools]({chart})
 
@@ -42,26 +42,26 @@ the scenarios. All services run in private directories, and are gone at the end.
 _HOW = """\
 ## How it is measured
 
-- Every number is the median of {runs} runs by itself. The tools take turns, and each begins with nothing, or with what the
-  scenario says; then all that waits to be written is flushed, so nobody pays for another one.
-- **wall s** is from the start of the command to its end. For "the task" and for `docker_image_pull` that is the whole of
-  `ansible-playbook`, its start included; "the module alone" is the module's file run by Python as it lies there, with the start of
-  Python, and without what Ansible does to bring it to a host.
-- **ratio** compares wall seconds with those of {base}: 2.00 takes twice as long.
-- **s to disk** goes on until all is on the disk (`sync -f`). `image_pull` and skopeo flush each file before they give it its
-  name; the others may end while some of what they have written is still in memory.
-- **CPU s** is user and system time of the command and of all its children (`wait4`), and for docker and ctr also of the
-  daemons (`/proc/PID/stat`). What the registry needs is not counted.
-- **peak MB** is resident memory: of the largest process of the command (`ru_maxrss`); for docker, of `dockerd` (`VmHWM`, reset
-  before each run); for ctr, of the client and of containerd together. For "the task" it is that of the module's
-  process, not of `ansible-playbook`.
+- Every number is the median of {runs} by itself. The tools take turns, and each begins with nothing, or with
+  what the scenario says; then all that waits to be written is flushed, so nobody pays for another one.
+- **wall s** is from the start of the command to its end. For "the task" and for `docker_image_pull` that is the
+  whole of `ansible-playbook`, its start included; "the module alone" is the module's file run by Python as it lies
+  there, with the start of Python, and without what Ansible does to bring it to a host.
+- **ratio** compares wall seconds with those of the first row: 2.00 takes twice as long.
+- **s to disk** goes on until all is on the disk (`sync -f`). `image_pull` and skopeo flush each file before they
+  give it its name; the others may end while some of what they have written is still in memory.
+- **CPU s** is user and system time of the command and of all its children (`wait4`), and for docker and ctr also of
+  the daemons (`/proc/PID/stat`). What the registry needs is not counted.
+- **peak MB** is resident memory: of the largest process of the command (`ru_maxrss`); for docker, of `dockerd`
+  (`VmHWM`, reset before each run); for ctr, of the client and of containerd together. For "the task" it is that of
+  the module's process, not of `ansible-playbook`.
 - All tools have their defaults, also for how many layers they fetch at once.
 - What is sent, and requests, are counted in the access log of the registry.
 
 What to know when reading the numbers:
 
-- Client and registry share the machine, its processors and its disk, over the loopback device. There is no latency and
-  no TLS. On a real network the network decides, and the differences of the first table get smaller.
+- Client and registry share the machine, its processors and its disk, over the loopback device. There is no latency
+  and no TLS. On a real network the network decides, and the differences of the first table get smaller.
 - The registry's files are in the page cache before it begins.
 - docker, podman and ctr do more than the others: they unpack. An image in an OCI layout is not ready to run.
 - Numbers of one machine say nothing about another; their ratios say a little more.
@@ -107,7 +107,8 @@ def render(findings: Findings) -> str:
     first = findings.tables[0]
     parts = [_HEAD.format(runs=first.runs, chart=CHART)]
     parts += [_section(table) for table in findings.tables]
-    parts.append(_HOW.format(runs=first.runs, base=f'"{first.base}"'))
+    runs = "one run" if first.runs == 1 else f"{first.runs} runs"
+    parts.append(_HOW.format(runs=runs))
     parts.append(_pairs("The machine", findings.machine))
     parts.append(_pairs("The versions", findings.versions))
     return "".join(parts).rstrip() + "\n"

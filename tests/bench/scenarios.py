@@ -92,7 +92,7 @@ def compare(
     rows = [
         Row(label, {**usage_cells(several), **counted[label]}) for label, several in usages.items()
     ]
-    return with_ratios(rows, tools[0].label)
+    return with_ratios(rows)
 
 
 def anew(images: Sequence[Published]) -> Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]:
@@ -115,11 +115,12 @@ def cold(lab: Lab) -> Table:
         rows = compare(tools, lab.runs, anew([image]))
     text = f"""\
 One image of {image.size / MB:.0f} MB in six gzip layers ({_sizes(LAYER_SIZES)} MB), from a registry on the same
-machine. `image_pull` and `skopeo copy` write an OCI layout; docker, podman and ctr unpack the layers as well, as
-that is what they are for. The limit is `curl` for all layers at once, each followed by `sync` of its file, and then by a
-program that reads the file and hashes it: `openssl` uses the processor's instructions for SHA-256 where it has some,
-`sha256sum` of Debian 12 does not. `image_pull` and skopeo hash while they fetch, so they need not be slower than that."""
-    return Table("cold", "A large image that is not there", text, rows, lab.runs, tools[0].label)
+machine. `image_pull` and `skopeo copy` write an OCI layout; docker, podman and ctr unpack the layers as well,
+as that is what they are for. The limit is `curl` for all layers at once, each followed by `sync` of its file,
+and then by a program that reads the file and hashes it: `openssl` uses the processor's instructions for SHA-256
+where it has some, `sha256sum` of Debian 12 does not. `image_pull` and skopeo hash while they fetch, so they
+need not be slower than that."""
+    return Table("cold", "A large image that is not there", text, rows, lab.runs)
 
 
 def throttled(lab: Lab) -> Table:
@@ -130,11 +131,9 @@ def throttled(lab: Lab) -> Table:
         tools = [*pullers, _one_connection(lab.directory / "curl")]
         rows = compare(tools, lab.runs, anew([image.through(far)]))
     text = f"""\
-One image with one layer of {image.size / MB:.0f} MB, through nginx with `limit_rate {RATE}`: one connection gets
-{RATE // MB} MB a second, two get {2 * RATE // MB}. So do servers that are far away, and many that are paid for."""
-    return Table(
-        "throttled", "One large layer over slow connections", text, rows, lab.runs, tools[0].label
-    )
+One image with one layer of {image.size / MB:.0f} MB, through nginx with `limit_rate {RATE}`: one connection
+gets {RATE // MB} MB a second, two get {2 * RATE // MB}. So do many servers that are far away."""
+    return Table("throttled", "One large layer over slow connections", text, rows, lab.runs)
 
 
 def _one_connection(directory: Path) -> Command:
@@ -169,7 +168,7 @@ def update(lab: Lab) -> Table:
     text = f"""\
 The image of the first scenario is there, and its last layer ({LAYER_SIZES[-1] // MB} MB) has changed. Blobs and
 bytes are those that the registry says it has sent; an image has a configuration, which is a blob too."""
-    return Table("update", "One layer has changed", text, rows, lab.runs, tools[0].label)
+    return Table("update", "One layer has changed", text, rows, lab.runs)
 
 
 def small(lab: Lab) -> Table:
@@ -178,10 +177,10 @@ def small(lab: Lab) -> Table:
     with _for_many(lab) as tools:
         rows = compare(tools, lab.runs, anew(images))
     text = f"""\
-{SMALL_IMAGES} images of two platforms, of which one is pulled, with three layers of a few kilobytes. `image_pull`
-gets all in one task; the others are run once for each image: a task of `docker_image_pull`, or a
+{SMALL_IMAGES} images of two platforms, of which one is pulled, with three layers of a few kilobytes.
+`image_pull` gets all in one task; the others are run once for each image: a task of `docker_image_pull`, or a
 process of skopeo in one shell script, without Ansible."""
-    return Table("small", "Many small images", text, rows, lab.runs, tools[0].label)
+    return Table("small", "Many small images", text, rows, lab.runs)
 
 
 def converged(lab: Lab) -> Table:
@@ -191,17 +190,15 @@ def converged(lab: Lab) -> Table:
     with _for_many(lab) as tools:
         for kind, asked in (("tag", images), ("digest", [image.pinned() for image in images])):
             rows += _converged(lab, tools, asked, kind)
-    base = rows[0].label
     text = f"""\
-The {SMALL_IMAGES} images of the scenario before are there already. By tag, the registry has to be asked what the tag
-points at now; by digest nothing has to be asked. The requests are those in the registry's log."""
+The {SMALL_IMAGES} images of the scenario before are there already. By tag, the registry has to be asked what
+the tag points at now; by digest nothing has to be asked. The requests are those in the registry's log."""
     return Table(
         "converged",
         "Many small images that are there",
         text,
-        with_ratios(rows, base),
+        with_ratios(rows),
         lab.runs,
-        base,
     )
 
 
@@ -268,13 +265,10 @@ def killed(lab: Lab) -> Table:
             rows.append(Row(tool.label, {**usage_cells(seconds), **middle}))
             tool.clear()
     text = """\
-The image of the first scenario. The process is killed (`kill -9`) when half of the bytes are on the disk, and run
-again: the seconds are those of the second run. Bytes are those that the registry has sent; before the kill, some of
-them were still under way. Afterwards every blob of the layout is read and compared with its digest."""
-    base = tools[0].label
-    return Table(
-        "killed", "Killed at half, and run again", text, with_ratios(rows, base), lab.runs, base
-    )
+The image of the first scenario. The process is killed (`kill -9`) when half of the bytes are on the disk, and
+run again: the seconds are those of the second run. Bytes are those that the registry has sent; before the kill,
+some of them were still under way. Afterwards every blob of the layout is read and compared with its digest."""
+    return Table("killed", "Killed at half, and run again", text, with_ratios(rows), lab.runs)
 
 
 def _kill_at_half(tool: LayoutTool, image: Published) -> None:
@@ -328,12 +322,13 @@ def names(lab: Lab) -> Table:
         tool.pull([image])
         _add_names(tool.target, count)
         tools.append(tool)
-    rows = compare(tools, lab.runs, lambda tool: (tool.pull([image]), {}))
+    runs = 3 * lab.runs  # what is compared is a fraction of a second
+    rows = compare(tools, runs, lambda tool: (tool.pull([image]), {}))
     shutil.rmtree(lab.directory)
     text = """\
-One image that is there is pulled again by its tag, by the module alone, into stores with more and more names. All
-names point at the one image."""
-    return Table("names", "Stores with many names", text, rows, lab.runs, tools[0].label)
+One image that is there is pulled again by its tag, by the module alone, into stores with more and more names.
+All names point at the one image. It is run three times as often as the other scenarios."""
+    return Table("names", "Stores with many names", text, rows, runs)
 
 
 def _add_names(store: Path, count: int) -> None:

@@ -61,7 +61,7 @@ class Row:
 class Table:
     """The numbers of one scenario; `text` says what was done, in Markdown.
 
-    The column `ratio` compares the wall seconds of a row with those of the row `base`.
+    The column `ratio` compares the wall seconds of a row with those of the first one.
     """
 
     name: str
@@ -69,7 +69,6 @@ class Table:
     text: str
     rows: Sequence[Row]
     runs: int
-    base: str = ""
 
     def shown(self) -> list[str]:
         """The columns that have a number in any row, in their order."""
@@ -98,10 +97,10 @@ def usage_cells(usages: Sequence[Usage]) -> dict[str, Cell]:
     return {**asdict(middle), "spread": spread}
 
 
-def with_ratios(rows: Sequence[Row], base: str) -> list[Row]:
-    """The rows, each compared with the one whose label is `base`."""
-    one = next(row for row in rows if row.label == base).cells["seconds"]
+def with_ratios(rows: Sequence[Row]) -> list[Row]:
+    """The rows, each compared with the first one."""
+    first = rows[0].cells["seconds"]
     return [
-        Row(row.label, {**row.cells, "ratio": row.cells["seconds"] / one})  # type: ignore[operator]
+        Row(row.label, {**row.cells, "ratio": row.cells["seconds"] / first})  # type: ignore[operator]
         for row in rows
     ]
