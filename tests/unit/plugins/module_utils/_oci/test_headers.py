@@ -13,8 +13,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     printable,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
+    content_range,
     next_page,
     origin,
+    rate_limit,
     retry_after,
     shown_url,
     warning_text,
@@ -146,6 +148,55 @@ def test_a_wait_is_given_in_seconds_as_a_date_or_as_a_unix_time(value, seconds):
 )  # fmt: skip
 def test_a_wait_that_makes_no_sense_is_none_at_all(value):
     assert retry_after(value, NOW) in (None, 0.0)
+
+
+@pytest.mark.parametrize("case", params(table("headers", "content_range"), "header"))
+def test_a_content_range_is_read_as_upstream_does(case):
+    expected = case["range"] and tuple(case["range"])
+    assert content_range(case["header"]) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "bytes */10",
+        "bytes 0-9/10, 20-29/30",
+        "Bytes=0-9/10",
+        "bytes -1-9/10",
+        "bytes 0-9/-1",
+        "bytes 0-9/10\r\nX: y",
+        "bytes \u0660-\u0669/10",
+        "bytes 0-" + "9" * 5000 + "/10",
+    ],
+    ids=short,
+)
+def test_a_content_range_that_makes_no_sense_is_none(value):
+    assert content_range(value) is None
+
+
+def test_blanks_around_a_content_range_mean_nothing():
+    assert content_range(" bytes 5-9/10 ") == (5, 9, 10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "told"),
+    [
+        ("100;w=21600", "76;w=21600", {"limit": 100, "remaining": 76, "window": 21600}),
+        ("100;w=21600", "", {"limit": 100, "window": 21600}),
+        ("", "0;w=21600", {"remaining": 0, "window": 21600}),
+        ("100", "99", {"limit": 100, "remaining": 99}),
+        (" 100 ; w=60", "5", {"limit": 100, "remaining": 5, "window": 60}),
+        ("100, 100;w=21600", "7, 7;w=21600", {"limit": 100, "remaining": 7}),
+        ("", "", {}),
+        ("many", "few", {}),
+        ("-1", "-1;w=60", {}),
+        ("\u0661", "\u0661", {}),
+        ("9" * 5000, "1" * 5000, {"limit": 999_999_999, "remaining": 111_111_111}),
+    ],
+    ids=short,
+)
+def test_a_rate_limit_is_read_as_docker_hub_sends_it(limit, remaining, told):
+    assert rate_limit(limit, remaining) == told
 
 
 @pytest.mark.parametrize(
