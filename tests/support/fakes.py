@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import threading
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
@@ -19,6 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ConflictError,
     DigestMismatchError,
     NotFoundError,
+    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -29,7 +31,22 @@ from .publish import Item
 
 CHUNK = 1000
 
-Answer = t.Union[BaseException, bytes, t.Callable[[], None]]
+
+@dataclass(frozen=True)
+class Cut:
+    """The true bytes that were asked for, which break off after so many."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The whole blob, whatever was asked for; it may break off."""
+
+    after: int | None = None
+
+
+Answer = t.Union[BaseException, bytes, Cut, Whole, t.Callable[[], t.Any]]
 
 
 class FakeRepository:
@@ -38,7 +55,10 @@ class FakeRepository:
     ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by
     tag. ``reads`` are pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``) and what it
     asked for. ``script(verb, what, ...)`` gives the next answers: an exception is raised, bytes are
-    served, a function is called before the true answer.
+    served as those that were asked for, ``Cut`` and ``Whole`` are for blobs, a function is called
+    before the true answer, or before the answer that it gives.
+
+    ``others`` is how many other places would be left, should this one be distrusted.
     """
 
     def __init__(self, name: str = "registry.example/app", patience: int = 5) -> None:
@@ -51,6 +71,7 @@ class FakeRepository:
         self.pauses: list[int] = []
         self.spans: list[tuple[int, int | None]] = []
         self.ranges = True
+        self.others = 0
         self._scripts: dict[tuple[str, str], list[Answer]] = {}
 
     def __str__(self) -> str:
@@ -87,18 +108,32 @@ class FakeRepository:
     def read_blob(
         self, descriptor: Descriptor, first: int = 0, end: int | None = None
     ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
-        scripted = self._asked("blob", str(descriptor.digest))
         self.spans.append((first, end))
-        raw = self._bytes(str(descriptor.digest))[first:end] if scripted is None else scripted
+        scripted = self._asked("blob", str(descriptor.digest))
         span = (first, descriptor.size if end is None else end)
-        return span, (raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK))
+        raw = scripted
+        if not isinstance(raw, bytes):
+            raw = self._bytes(str(descriptor.digest))
+            if isinstance(scripted, Whole):
+                span = (0, descriptor.size)
+            raw = raw[span[0] : span[1]]
+        after = getattr(scripted, "after", None)
+        return span, self._chunks(raw, after)
+
+    def _chunks(self, raw: bytes, after: int | None) -> t.Generator[bytes, None, None]:
+        stop = len(raw) if after is None else after
+        for at in range(0, stop, CHUNK):
+            yield raw[at : min(at + CHUNK, stop)]
+        if after is not None:
+            raise TruncatedError(f"{self}: broke off")
 
     def has_ranges(self) -> bool:
         return self.ranges
 
     def distrust(self, descriptor: Descriptor) -> bool:
         self.reads.append(("distrust", str(descriptor.digest)))
-        return False
+        self.others -= 1
+        return self.others >= 0
 
     def tags(self) -> list[str]:
         self._asked("tags", "")
@@ -108,16 +143,13 @@ class FakeRepository:
         self.pauses.append(attempt)
         return attempt <= self.patience
 
-    def _asked(self, verb: str, what: str) -> bytes | None:
+    def _asked(self, verb: str, what: str) -> t.Any:
         self.reads.append((verb, what))
         queue = self._scripts.get((verb, what))
         answer = queue.pop(0) if queue else None
         if isinstance(answer, BaseException):
             raise answer
-        if callable(answer):
-            answer()
-            return None
-        return answer
+        return answer() if callable(answer) else answer
 
     def _tagged(self, tag: str) -> str:
         if tag not in self.tagged:
@@ -166,12 +198,17 @@ class FakeSources:
 
 
 class FakeSink:
-    """A ``ContentSink`` in memory; ``log`` tells what was done, in order."""
+    """A ``ContentSink`` in memory; ``log`` tells what was done, in order.
+
+    ``parts`` is what earlier runs have left, by digest; ``reset`` and ``finish`` of a part are as
+    those of the real one.
+    """
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
         self.names: dict[str, t.Any] = {}
         self.log: list[tuple[str, str]] = []
+        self.parts: dict[str, bytes] = {}
 
     def has(self, descriptor: Descriptor) -> bool:
         content = self.content.get(str(descriptor.digest))
@@ -183,7 +220,7 @@ class FakeSink:
 
     @contextlib.contextmanager
     def receive(self, descriptor: Descriptor) -> t.Iterator[FakePart]:
-        yield FakePart(self, descriptor)
+        yield FakePart(self, descriptor, self.parts.get(str(descriptor.digest), b""))
 
     def set_names(self, moves: t.Sequence[t.Any]) -> None:
         for move in moves:
@@ -195,35 +232,37 @@ class FakeSink:
 
 
 class FakePart:
-    """A ``Part`` in memory."""
+    """A ``Part`` in memory; ``resumed`` bytes of ``data`` are there already."""
 
-    def __init__(self, sink: FakeSink, descriptor: Descriptor) -> None:
+    def __init__(self, sink: FakeSink, descriptor: Descriptor, data: bytes = b"") -> None:
         self.size = descriptor.size
-        self.resumed = 0
+        self.resumed = len(data)
         self._sink = sink
         self._descriptor = descriptor
-        self._data = bytearray(self.size)
-        self._there: set[int] = set()
+        self._data = bytearray(data.ljust(self.size, b"\0"))
+        self._lock = threading.Lock()
+        self._gaps = [(len(data), self.size)] if len(data) < self.size else []
 
     def missing(self) -> list[tuple[int, int]]:
-        gaps: list[tuple[int, int]] = []
-        for at in sorted(set(range(self.size)) - self._there):
-            if gaps and gaps[-1][1] == at:
-                gaps[-1] = (gaps[-1][0], at + 1)
-            else:
-                gaps.append((at, at + 1))
-        return gaps
+        with self._lock:
+            return list(self._gaps)
 
     def write(self, offset: int, chunk: bytes) -> None:
-        assert not self._there & set(range(offset, offset + len(chunk))), "written twice"
-        self._data[offset : offset + len(chunk)] = chunk
-        self._there |= set(range(offset, offset + len(chunk)))
+        end = offset + len(chunk)
+        with self._lock:
+            gap = next((gap for gap in self._gaps if gap[0] <= offset and end <= gap[1]), None)
+            assert gap, "written twice"
+            self._data[offset:end] = chunk
+            at = self._gaps.index(gap)
+            left = [(gap[0], offset), (end, gap[1])]
+            self._gaps[at : at + 1] = [one for one in left if one[0] < one[1]]
 
     def hash_ahead(self) -> None:
         pass
 
     def reset(self) -> None:
-        self._there.clear()
+        with self._lock:
+            self._gaps, self.resumed = [(0, self.size)], 0
 
     def finish(self) -> None:
         self._sink.write(self._descriptor, [bytes(self._data)])

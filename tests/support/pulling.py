@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import fetch
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Credentials,
 )
@@ -260,6 +261,13 @@ def _kind_of(path: str) -> str:
 def authorized(registry: Registry) -> list[bool]:
     """For every request, whether it carried an Authorization."""
     return ["authorization" in request.headers for request in registry.requests]
+
+
+def cut_always(monkeypatch: Any) -> None:
+    """Let small blobs be cut as large ones are, as if their bytes took long."""
+    monkeypatch.setattr(fetch, "_MEASURED", 4096)
+    monkeypatch.setattr(fetch, "_PAYS", 0.0)
+    monkeypatch.setattr(fetch, "_PIECE_SECONDS", 0.0)
 
 
 def resolve(monkeypatch: Any, *names: str) -> None:
