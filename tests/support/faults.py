@@ -40,7 +40,8 @@ class Fault:
     - ``set_headers`` (a list as value: the header several times), ``drop_headers``
     - ``replace``: another body; ``corrupt``: the byte at this offset of the body is inverted
     - ``content_encoding``: declared, and carried out for ``gzip``, ``x-gzip`` and ``deflate``
-    - ``ignore_range``, ``wrong_content_range`` (makes a 200 a 206, too)
+    - ``ignore_range``
+    - ``wrong_content_range`` (makes a 200 a 206, too; or a function of the true one, for a 206 only)
     - ``negotiate``: the Accept header counts (an index becomes its first child, else 404)
 
     How it is sent:
@@ -77,7 +78,7 @@ class Fault:
     corrupt: int | None = None
     content_encoding: str | None = None
     ignore_range: bool = False
-    wrong_content_range: str | None = None
+    wrong_content_range: str | Callable[[str], str] | None = None
     negotiate: bool = False
 
     delay: float = 0.0

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pulls from embedded registries as the module makes them, on a clock that does not wait.
 
-``Puller.pull`` has to work, ``Puller.fails`` has to end in an error that keeps what errors promise::
+``Puller.pull`` has to work, ``Puller.fails`` has to end in an error that keeps what errors promise,
+``Puller.attempt`` may do either::
 
     with serving(IMAGE, faults=[Fault(path=LAYER, truncate_at=10)]) as registry:
         puller = Puller(tmp_path, registry)
@@ -140,6 +141,13 @@ class Puller:
 
     def fails(self, *names: str, **how: Any) -> LockstepError:
         """Pull, and return the error it ends with, once it is seen to keep its promises."""
+        error = self.attempt(*names, **how)
+        if error is None:
+            raise AssertionError("the pull worked")
+        return error
+
+    def attempt(self, *names: str, **how: Any) -> LockstepError | None:
+        """Pull, and return the error if it ends with one; either way nothing wrong is stored."""
         before, names_before, applying = self.tree(), self.store.names(), False
         try:
             with self.store.hold():
@@ -154,11 +162,17 @@ class Puller:
             assert [name for name in self.left_behind() if not is_part(name)] == []
             if not applying:
                 assert self.tree() == before
-            for path, content in self.tree().items():
-                if path.startswith("blobs/"):
-                    assert hashlib.sha256(content).hexdigest() == Path(path).name
+            self.check_blobs()
             return exc
-        raise AssertionError("the pull worked")
+        self.check_blobs()
+        assert self.left_behind() == []
+        return None
+
+    def check_blobs(self) -> None:
+        """Every blob is what its name says."""
+        for path, content in self.tree().items():
+            if path.startswith("blobs/"):
+                assert hashlib.sha256(content).hexdigest() == Path(path).name
 
     def tree(self) -> dict[str, bytes]:
         """Every file of the store by its path, less those in ``.staging``."""
@@ -256,6 +270,26 @@ def _kind_of(path: str) -> str:
         if re.search(pattern, path):
             return kind
     return path
+
+
+def spans(registry: Registry, digest: str) -> list[tuple[int, int] | None]:
+    """The ranges (first, end) that were asked of a blob, in order; None for all of it.
+
+    Each has to have an end: where it is open, a connection is lost.
+    """
+    found: list[tuple[int, int] | None] = []
+    for request in registry.requests:
+        if request.method == "GET" and request.path.endswith(digest):
+            text = request.headers.get("range")
+            match = re.fullmatch(r"bytes=(\d+)-(\d+)", text) if text else None
+            assert match or not text, text
+            found.append((int(match.group(1)), int(match.group(2)) + 1) if match else None)
+    return found
+
+
+def sent(registry: Registry, digest: str) -> int:
+    """How many bytes of a blob went over the wire."""
+    return sum(one.bytes_sent for one in registry.requests if one.path.endswith(digest))
 
 
 def authorized(registry: Registry) -> list[bool]:

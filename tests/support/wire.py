@@ -44,7 +44,11 @@ def reshape(answer: Answer, fault: Fault) -> Answer:
     """``answer`` with the changes to headers and body that ``fault`` asks for."""
     if fault.replace is not UNSET:
         answer.body, answer.start, answer.stop = as_body(fault.replace), 0, None
-    if fault.wrong_content_range is not None:
+    true_range = answer.get("Content-Range")
+    if callable(fault.wrong_content_range):
+        if true_range is not None:
+            answer.set("Content-Range", fault.wrong_content_range(true_range))
+    elif fault.wrong_content_range is not None:
         answer.status = 206 if answer.status == 200 else answer.status
         answer.set("Content-Range", fault.wrong_content_range)
     if fault.content_encoding is not None:

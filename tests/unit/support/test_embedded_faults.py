@@ -229,6 +229,16 @@ def test_ranges_that_are_ignored_or_answered_wrongly(registry):
     assert get(registry).status == 206
 
 
+def test_a_range_that_is_answered_with_what_a_function_makes_of_it(registry):
+    def unknown(true):
+        return true.replace("/10", "/*")
+
+    registry.faults.append(Fault(wrong_content_range=unknown, times=2))
+    got = get(registry, Range="bytes=4-5")
+    assert (got.status, got.headers["content-range"], got.body) == (206, "bytes 4-5/*", DATA[4:6])
+    assert (get(registry).status, "content-range" in get(registry).headers) == (200, False)
+
+
 @pytest.mark.parametrize(
     "data",
     [
