@@ -81,7 +81,7 @@ class Pool:
     def _push(self, urgency: tuple[float, ...], run: t.Callable[[], None]) -> None:
         with self._changed:
             heapq.heappush(self._heap, (urgency, next(self._numbers), run))
-            if not self._idle and len(self._threads) < self._workers:
+            if len(self._heap) > self._idle and len(self._threads) < self._workers:
                 # Daemons: an interrupted task need not wait for them. What they leave is resumed.
                 self._threads.append(threading.Thread(target=self._work, daemon=True))
                 self._threads[-1].start()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -228,6 +229,23 @@ def test_results_come_in_the_order_of_the_items(workers):
 def test_so_many_at_once_as_there_are_workers():
     together = threading.Barrier(4)
     assert list(in_parallel(lambda _n: together.wait(20) >= 0, range(4), 4)) == [True] * 4
+
+
+@pytest.mark.parametrize("how", ["submit", "assist"])
+def test_one_idle_thread_is_not_all_there_is_for_much_new_work(how):
+    meet, met = threading.Barrier(4), []
+
+    def come():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.append(meet.wait(2))
+
+    with Pool(4) as pool:
+        pool.submit(lambda: None).result()
+        time.sleep(0.05)  # and it waits for work again
+        for _one in range(4):
+            getattr(pool, how)(come)
+        pool.submit(lambda: None, (float("inf"),)).result()
+    assert len(met) == 4
 
 
 def test_after_an_error_nothing_new_is_started_and_what_runs_is_waited_for():
