@@ -71,7 +71,7 @@ def test_six_layers_come_at_once_and_each_byte_of_them_once(tmp_path, connection
             assert sent(registry, one.digest) == len(one.blob)
             assert (len(asked) > 1) == (connections > 1 and size < 65_536)
         assert puller.clock.slept == []
-        assert registry.connections <= 6
+        assert puller.http.connections() <= 6
 
 
 def test_pieces_come_over_several_connections_at_the_same_time(tmp_path):
@@ -84,8 +84,9 @@ def test_pieces_come_over_several_connections_at_the_same_time(tmp_path):
 
 def test_connections_are_used_again(tmp_path):
     with serving(SIX) as registry:
-        pull(Puller(tmp_path, registry))
-        assert registry.connections <= 6 < len(registry.requests)
+        puller = Puller(tmp_path, registry)
+        pull(puller)
+        assert puller.http.connections() <= 6 < len(registry.requests)
 
 
 def test_small_layers_are_asked_for_without_a_range(tmp_path):
@@ -155,7 +156,7 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize("skip", [0, 1, 3, COUNT - 1])
+@pytest.mark.parametrize("skip", [0, 2, COUNT - 1])
 @pytest.mark.parametrize("fault", [*ODD.values(), *PASSING.values()], ids=[*ODD, *PASSING])
 def test_a_range_that_was_answered_wrongly_once_ends_in_the_right_bytes(tmp_path, fault, skip):
     with serving(SIX, faults=[on_layer(**{"skip": skip, **fault})]) as registry:
@@ -187,14 +188,23 @@ def test_what_the_standard_allows_is_no_reason_to_ask_again(tmp_path, fault):
             assert len(spans(registry, one.digest)) == -(-len(one.blob) // 8192)
 
 
-@pytest.mark.parametrize("after", [1, 4000, 8191, 12_000])
-@pytest.mark.parametrize("how", ["truncate_at", "reset_at"])
-def test_every_connection_is_cut_after_some_bytes(tmp_path, how, after):
-    """R013: each piece goes on where it broke off."""
-    fault = Fault(path="/blobs/", times=None if after > 1 else 40, **{how: after})
-    with serving(SIX, faults=[fault]) as registry:
+CUTS = {
+    "R013-truncated-after-a-byte": ({"truncate_at": 1, "times": 40}, 1.1),
+    "R013-truncated-in-every-piece": ({"truncate_at": 4000}, 1.1),
+    "R013-truncated-before-the-last-byte": ({"truncate_at": 8191}, 1.1),
+    "R013-reset-in-every-piece": ({"reset_at": 6000}, 2.0),
+    "R013-reset-before-the-last-byte": ({"reset_at": 8191}, 2.5),
+    "R013-reset-beyond-a-piece": ({"reset_at": 8192 * 2}, 1.1),
+}
+
+
+@pytest.mark.parametrize(("fault", "share"), CUTS.values(), ids=CUTS)
+def test_every_connection_is_cut_after_some_bytes(tmp_path, fault, share):
+    """Each piece goes on where it broke off. Of a reset, the bytes of the last read are lost."""
+    path = "|".join(one.digest for one in LAYERS)
+    with serving(SIX, faults=[Fault(**{"path": path, "times": None, **fault})]) as registry:
         pull(Puller(tmp_path, registry))
-        assert sum(sent(registry, one.digest) for one in LAYERS) < 1.5 * SIX.size
+        assert sum(sent(registry, one.digest) for one in LAYERS) < share * SIX.size
 
 
 def test_a_server_that_ignores_ranges_is_not_asked_for_more_of_them(tmp_path):
@@ -337,7 +347,7 @@ def any_fault(rng):
     return Fault(path=path, **{**fault, **how})
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_whatever_goes_wrong_ends_in_the_right_bytes_or_in_a_sentence(tmp_path, seed):
     """``attempt`` checks the store, and what an error promises; afterwards nothing is in the way."""
     rng = random.Random(seed)
