@@ -34,6 +34,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
     HostConfig,
+    HostFiles,
     api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
@@ -101,7 +102,7 @@ class Puller:
     """Pulls into the store below ``directory``; ``registries`` are those whose secrets may not leak.
 
     ``login`` is for the first registry, ``logins`` are by ``host:port``; ``settings`` are the option
-    ``registries``; ``options`` are those of ``HttpOptions``, and how the registries are trusted.
+    ``registries``, ``files`` those of the host; ``options`` are those of ``HttpOptions``, and how the registries are trusted.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Puller:
         clock: FakeClock | None = None,
         settings: Sequence[Mapping[str, Any]] = (),
         rate_limit_floor: int = 0,
+        files: HostFiles | None = None,
         **options: Any,
     ) -> None:
         self.clock = clock or FakeClock()
@@ -124,7 +126,7 @@ class Puller:
         self.sources = Registries(
             self.http,
             lambda registry, _repository: self.logins.get(registry),
-            HostConfig(origin_of(options), settings),
+            HostConfig(origin_of(options), settings, files),
             rate_limit_floor,
         )
         self.store = ImageStore(str(directory / "store"))

@@ -29,6 +29,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 
 DATA = random.Random(7).randbytes(20_000)
+SIZE = len(DATA)
 DIGEST = Digest.of(DATA)
 NAME = f"sha256-{DIGEST.encoded}"
 WEEK = 7 * 24 * 60 * 60
@@ -44,7 +45,7 @@ class Place:
         self.journal = self.staging / f"{NAME}.journal"
         self.staging.mkdir()
 
-    def receive(self, patience=0.0, digest=DIGEST, size=len(DATA)):
+    def receive(self, patience=0.0, digest=DIGEST, size=SIZE):
         return files.receive(str(self.blob), str(self.staging), digest, size, patience)
 
     def leave(self, data: bytes, *journal: str) -> None:
