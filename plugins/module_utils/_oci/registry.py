@@ -197,9 +197,10 @@ class Registry:
         """Count the read of a manifest; or RateLimitError before the last pulls are gone. ``look`` costs none."""
         if not self._floor:
             return
-        if not self._has_looked and not self.rate_limit:
-            self._has_looked = True
-            look().close()
+        with self._first:  # who comes second waits for what is seen
+            if not self._has_looked and not self.rate_limit:
+                self._has_looked = True
+                look().close()
         with self._lock:
             left = self.rate_limit.get("remaining")
             if left is not None and left <= self._floor:
