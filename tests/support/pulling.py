@@ -133,12 +133,18 @@ class Puller:
 
     def pull(self, *names: str, **how: Any) -> Plan:
         """Pull and return the plan; without ``names``, the image that ``serving`` serves."""
-        with self.store.hold():
-            plan = self._plan(names, **how)
-            list(plan.apply())
+        plan = self.carry_out(*names, **how)
         if plan.failure:
             raise plan.failure
         assert self.left_behind() == []
+        return plan
+
+    def carry_out(self, *names: str, **how: Any) -> Plan:
+        """Pull and return the plan, whether or not some of its images failed."""
+        with self.store.hold():
+            plan = self._plan(names, **how)
+            list(plan.apply())
+        self.check_blobs()
         return plan
 
     def fails(self, *names: str, **how: Any) -> LockstepError:
