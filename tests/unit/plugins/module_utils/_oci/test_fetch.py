@@ -417,3 +417,22 @@ def test_small_content_is_looked_for_in_every_place(source):
     source.others = 3
     source.script("blob", LAYER.digest, *[DATA[::-1]] * 3)
     assert read_content(LAYER, source) == DATA
+
+
+@pytest.mark.parametrize("answer", [TruncatedError("x"), DATA[::-1], DATA[:5]], ids=short)
+@pytest.mark.parametrize("patience", [0, 2])
+def test_small_content_is_looked_for_elsewhere_however_patient_we_are(source, answer, patience):
+    """R005, R009: a place that always breaks off is left, as one with wrong bytes is."""
+    source.patience, source.others = patience, 1
+    wrong = answer == DATA[::-1]
+    source.script("blob", LAYER.digest, *[answer] * (1 if wrong else patience + 1))
+    assert read_content(LAYER, source) == DATA
+    assert source.reads.count(("distrust", str(LAYER.digest))) == 1
+
+
+def test_small_content_that_always_breaks_off_is_an_error(source):
+    source.patience = 2
+    source.script("blob", LAYER.digest, *[DATA[:5]] * 9)
+    with pytest.raises(TruncatedError):
+        read_content(LAYER, source)
+    assert source.pauses == [1, 2, 3]
