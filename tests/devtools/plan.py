@@ -25,6 +25,7 @@ FLEET_PACKAGES = [
     "crun",
     "debootstrap",
     "docker.io",
+    "nginx",
     "openssh-server",
     "podman",
 ]

@@ -30,6 +30,7 @@ from ansible_collections.lockstep.images.tests.support.fleet import (
     PULL,
     Registry,
     need_programs,
+    pull_four_times,
 )
 from ansible_collections.lockstep.images.tests.support.hostfiles import python_with_etc
 from ansible_collections.lockstep.images.tests.support.playbook import (
@@ -105,22 +106,6 @@ def told(result: dict[str, Any]) -> list[str]:
     return [str(one) for one in result.get("warnings") or []]
 
 
-def pulled(directory: Path, name: str, digest: str, **options: Any) -> list[dict[str, Any]]:
-    """The four results of a pull into `store`, which brings just this digest, and what is right."""
-    store = directory / "store"
-    runs = modules.four_times("image_pull", name=[name], store=os.fspath(store), **options)
-    check, real, third, fourth = (one.result for one in runs)
-    assert all(check.get(key) == real[key] for key in ("changed", "actions", "images", "diff")), (
-        real
-    )
-    assert real["changed"] and not third["changed"] and not fourth["changed"]
-    assert {entry: found["digest"] for entry, found in layout.names(store).items()} == {
-        name: digest
-    }
-    assert layout.bad_blobs(store) == []
-    return [check, real, third, fourth]
-
-
 def test_a_cache_asks_the_origin_for_content_once_for_all_hosts(
     play: PlayRunner, directory: Path
 ) -> None:
@@ -138,7 +123,7 @@ def test_a_cache_asks_the_origin_for_content_once_for_all_hosts(
             runs = play.four_times(text, play.inventory({"one": local_host(first)}))
             wait_until_kept(directory / "cache", item.for_platform(AMD64))
             asked = len(origin.requests())
-            others = pulled(second, name, item.digest, **options)
+            others = pull_four_times(second / "store", name, item.digest, **options)
     assert of_content(origin.requests()[before:asked])
     assert of_content(origin.requests()[asked:]) == []
     assert '"lockstep.images"' in cache.log_text() and "lockstep.images" not in service.log_text()
@@ -159,7 +144,7 @@ def test_a_mirror_that_was_killed_costs_one_warning(
     origin = registry_plain.service.url
     with services.docker_registry(directory / "cache", proxy_of=origin) as cache:
         options = mirrored(registry_plain.address, cache.address)
-        pulled(first, name, item.digest, **options)
+        pull_four_times(first / "store", name, item.digest, **options)
         os.kill(cache.pid, signal.SIGKILL)
         text = one_task(PULL, name=[name], store=os.fspath(second / "store"), **options)
         runs = play.four_times(text, play.inventory({"one": local_host(second)}))
@@ -191,7 +176,9 @@ def test_a_mirror_that_lies_is_left_out_and_the_origin_asked(
     with registry.Registry(faults=[lie]) as mirror:
         images.push(mirror, DEMO, item, "v1")
         options = dict(mirrored(registry_plain.address, mirror.address), platform=[AMD64])
-        runs = pulled(directory, name, small_images["v1"], retries=retries, **options)
+        runs = pull_four_times(
+            directory / "store", name, small_images["v1"], retries=retries, **options
+        )
         assert mirror.applied(lie) and mirror.errors == []
     (warning,) = told(runs[1])
     assert mirror.address in warning
@@ -211,7 +198,9 @@ def test_a_host_pulls_from_where_its_own_files_say(
     files = {path: text.format(address=registry_plain.address)}
     host = {"python": python_with_etc(directory / "host", files), "use_host_config": True}
     before = len(registry_plain.service.log_text())
-    runs = pulled(directory, f"{ELSEWHERE}:v1", small_images["v1"], **host, retries=0)
+    runs = pull_four_times(
+        directory / "store", f"{ELSEWHERE}:v1", small_images["v1"], **host, retries=0
+    )
     assert [told(run) for run in runs] == [[]] * 4
     # Only containerd's mirrors are told which registry is meant.
     asked = registry_plain.service.log_text()[before:]
@@ -240,7 +229,7 @@ def test_the_environment_names_another_registries_conf(
     conf.write_text(text.format(address=registry_plain.address))
     env = {"CONTAINERS_REGISTRIES_CONF": os.fspath(conf)}
     host = {"env": env, "use_host_config": True, "retries": 0}
-    pulled(directory, f"{ELSEWHERE}:v1", small_images["v1"], **host)
+    pull_four_times(directory / "store", f"{ELSEWHERE}:v1", small_images["v1"], **host)
 
 
 @pytest.mark.parametrize("path,toml", CERTIFICATES, ids=[path for path, _toml in CERTIFICATES])
@@ -259,7 +248,9 @@ def test_an_authority_that_only_the_host_knows_is_trusted_when_asked_to(
         store = os.fspath(directory / "store")
         refused = modules.run("image_pull", name=[name], store=store, **options)
         assert refused.kind == "registry-tls"
-        pulled(directory, name, small_images["v1"], **options, use_host_config=True)
+        pull_four_times(
+            directory / "store", name, small_images["v1"], **options, use_host_config=True
+        )
 
 
 def test_a_registry_that_the_host_blocks_is_not_asked(
@@ -276,4 +267,4 @@ def test_a_registry_that_the_host_blocks_is_not_asked(
         assert refused.kind == "invalid-input" and not refused.result["changed"]
     assert len(registry_plain.requests()) == before
     # It is the host's own word: without the option it does not count.
-    pulled(directory, name, small_images["v1"], python=host)
+    pull_four_times(directory / "store", name, small_images["v1"], python=host)

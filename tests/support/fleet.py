@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
+<<<<<<< HEAD
 from .accesslog import accesses
+=======
+from . import layout, modules
+>>>>>>> ecde1bc (Transfer large layers through a real nginx that slows, refuses and changes)
 from .playbook import PlayResult
 from .services_process import Service, missing_programs
 
@@ -80,3 +84,20 @@ class Pulled:
     store: Path
     runs: list[PlayResult]
     peaks: list[int]
+
+
+def pull_four_times(store: Path, name: str, digest: str, **options: Any) -> list[dict[str, Any]]:
+    """The results of four runs of the module (check, real, check, real) that bring an image.
+
+    Check mode says what is done, the second pair does nothing, the name stands for this digest, all
+    of its content is right, and nothing but locks is left in the staging area.
+    """
+    runs = modules.four_times("image_pull", name=[name], store=os.fspath(store), **options)
+    check, real, third, fourth = (one.result for one in runs)
+    for key in ("changed", "actions", "images", "diff"):
+        assert check.get(key) == real.get(key), f"{key} is not what check mode said"
+    assert real["changed"] and not third["changed"] and not fourth["changed"]
+    assert layout.names(store)[name]["digest"] == digest
+    assert layout.bad_blobs(store) == []
+    assert {path.suffix for path in store.glob(".staging/*")} == {".lock"}
+    return [check, real, third, fourth]
