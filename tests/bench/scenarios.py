@@ -21,7 +21,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     render_index,
 )
 from ansible_collections.lockstep.images.tests.support import layout
-from ansible_collections.lockstep.images.tests.support.services_nginx import nginx
+from ansible_collections.lockstep.images.tests.support.nginx import nginx
 from ansible_collections.lockstep.images.tests.support.services_process import (
     Service,
     ServiceError,
@@ -126,10 +126,12 @@ need not be slower than that."""
 def throttled(lab: Lab) -> Table:
     """A large layer from a server that gives every connection only so much."""
     image = lab.single()
-    far_away = nginx(lab.directory / "nginx", lab.registry, limit_rate=RATE)
+    # Small buffers: what is in them at the end of an answer is not slowed down.
+    slow = f"limit_rate {RATE}; proxy_buffers 8 32k;"
+    far_away = nginx(lab.directory / "nginx", lab.registry.url, slow)
     with lab.tools() as pullers, far_away as far:
         tools = [*pullers, _one_connection(lab.directory / "curl")]
-        rows = compare(tools, lab.runs, anew([image.through(far)]))
+        rows = compare(tools, lab.runs, anew([image.through(far.service)]))
     text = f"""\
 One image with one layer of {image.size / MB:.0f} MB, through nginx with `limit_rate {RATE}`: one connection
 gets {RATE // MB} MB a second, two get {2 * RATE // MB}. So do many servers that are far away."""

@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 
-<<<<<<< HEAD
-from .accesslog import accesses
-=======
 from . import layout, modules
->>>>>>> ecde1bc (Transfer large layers through a real nginx that slows, refuses and changes)
+from .accesslog import accesses
 from .playbook import PlayResult
 from .services_process import Service, missing_programs
 

@@ -53,11 +53,8 @@ def start(
     check: bool = False,
     missing: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
-<<<<<<< HEAD
     launcher: Sequence[str] = (),
-=======
     python: str | os.PathLike[str] = sys.executable,
->>>>>>> ddc7bd9 (Pull from a real cache, past mirrors that lie, and as files in /etc say)
     **params: t.Any,
 ) -> subprocess.Popen[str]:
     """Start a module at verbosity 3; ``missing`` are packages that seem not to be installed.
@@ -71,16 +68,12 @@ def start(
         "_ansible_verbosity": 3,
     }
     process = subprocess.Popen(
-<<<<<<< HEAD
         [
             *launcher,
-            sys.executable,
+            os.fspath(python),
             "-c",
             _START.format(missing=missing, path=str(path_of(module))),
         ],
-=======
-        [os.fspath(python), "-c", _START.format(missing=missing, path=str(path_of(module)))],
->>>>>>> ddc7bd9 (Pull from a real cache, past mirrors that lie, and as files in /etc say)
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
