@@ -180,7 +180,8 @@ class Puller:
         """Every blob is what its name says."""
         for path, content in self.tree().items():
             if path.startswith("blobs/"):
-                assert hashlib.sha256(content).hexdigest() == Path(path).name
+                algorithm, encoded = path.split("/")[1:]
+                assert hashlib.new(algorithm, content).hexdigest() == encoded
 
     def tree(self) -> dict[str, bytes]:
         """Every file of the store by its path, less those in ``.staging``."""

@@ -517,7 +517,7 @@ class Mirrored:
                 raise
             except NotFoundError:
                 pass
-            except (AuthenticationError, DeniedError) as exc:  # others may be open to us
+            except DeniedError as exc:  # others may be open to us
                 self._closed.add(repository)
                 repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")
             except (RegistryError, ContentError) as exc:

@@ -124,7 +124,6 @@ def test_one_down_one_wrong_and_the_third_serves(tmp_path, workers):
 FAILURES = {
     "R001-closes": {"close_before": True},
     "R031-wants-a-login": {"status": 401},
-    "R038-denied": {"status": 403},
     "R043-too-many-requests": {"status": 429},
     "R044-500": {"status": 500},
     "R044-503": {"status": 503},
@@ -155,6 +154,21 @@ def test_a_mirror_that_fails_is_left_out_and_told_once(tmp_path, fault, where):
         assert mirror.applied(fault) <= (6 if fault.redirect else 3)
         for secret in puller.secrets():
             assert secret not in str(plan.warnings())
+
+
+def test_a_mirror_that_denies_one_repository_serves_others(tmp_path):
+    """R038: it is not asked again for what it denies, and told once."""
+    other = image([layer({"other": b"other"})])
+    fault = Fault(path="/demo/app/", times=None, status=403)
+    with serving(FOUR) as origin, serving(FOUR, faults=[fault]) as mirror:
+        for one in (origin, mirror):
+            push(one, "demo/other", other, "1.0")
+            one.clear()
+        names = [f"{origin.address}/demo/{name}:1.0" for name in ("app", "other")]
+        plan = puller_of(tmp_path, origin, mirror).pull(*names, workers=1)
+        assert len(told(plan, mirror)) == 1
+        assert mirror.applied(fault) == 1
+        assert not [request for request in origin.requests if "/demo/other/" in request.path]
 
 
 @pytest.mark.parametrize("connections", [1, 4])
