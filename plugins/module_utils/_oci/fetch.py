@@ -113,7 +113,7 @@ class _Fetch:
         self._called = 0  # assistants that come or are here
         self._assistants = 0  # of these, here
         self._bug: BaseException | None = None
-        self._answers = 0  # that the bytes came from
+        self._answers = 2 if part.resumed else 0  # that the bytes came from
         self._attempt = 0  # in a row that brought nothing
         self._small_steps = 0
         self._rate = 0.0  # bytes a second of one connection
@@ -129,11 +129,11 @@ class _Fetch:
                     return self._part.finish()
                 except (DigestMismatchError, SizeMismatchError):
                     # Of bytes from several answers nobody can tell which were wrong.
-                    mixed = self._answers > 1 or self._part.resumed
+                    mixed = self._answers > 1
                     others = not mixed and self._source.distrust(self._descriptor)
                     self._begin_anew()
                     mistakes += not others
-                    if mistakes > 1 or not (others or self._source.pause(1)):
+                    if mistakes > 1 or not (mixed or others or self._source.pause(1)):
                         raise
         finally:
             with self._changed:
