@@ -265,7 +265,11 @@ class FakePart:
             self._gaps, self.resumed = [(0, self.size)], 0
 
     def finish(self) -> None:
-        self._sink.write(self._descriptor, [bytes(self._data)])
+        try:
+            self._sink.write(self._descriptor, [bytes(self._data)])
+        except DigestMismatchError:
+            self.reset()
+            raise
 
 
 def blob(data: bytes, media_type: str = "application/octet-stream") -> Descriptor:

@@ -177,7 +177,9 @@ def test_every_other_place_is_asked_before_a_blob_is_called_wrong(source, sink, 
     assert (blob_reads(source), source.pauses) == (4, [])
 
 
-def test_wrong_bytes_of_an_earlier_run_are_no_fault_of_the_source(source, sink):
+@pytest.mark.parametrize("patience", [0, 5])
+def test_wrong_bytes_of_an_earlier_run_are_no_fault_of_the_source(source, sink, patience):
+    source.patience = patience
     sink.parts[str(LAYER.digest)] = bytes(1234)
     source.others = 1
     copy(source, sink)
@@ -185,12 +187,23 @@ def test_wrong_bytes_of_an_earlier_run_are_no_fault_of_the_source(source, sink):
     assert ("distrust", str(LAYER.digest)) not in source.reads
 
 
-def test_wrong_bytes_out_of_several_answers_are_no_fault_of_the_last(source, sink):
-    source.others = 1
+@pytest.mark.parametrize("patience", [1, 5])
+def test_wrong_bytes_out_of_several_answers_are_no_fault_of_the_last(source, sink, patience):
+    source.patience, source.others = patience, 1
     source.script("blob", LAYER.digest, Cut(2500), bytes(2500))
     copy(source, sink)
     assert source.spans == [WHOLE, (2500, 5000), WHOLE]
     assert ("distrust", str(LAYER.digest)) not in source.reads
+
+
+@pytest.mark.usefixtures("cut")
+def test_wrong_bytes_in_pieces_are_looked_for_elsewhere_without_any_patience(source, sink):
+    """R009, R091: first in one answer, which tells who was wrong, then in another place."""
+    source.patience, source.others = 0, 1
+    spoilt = [bytes(4000)] * len(ENDS)
+    source.script("blob", LARGE.digest, *spoilt, LARGE_DATA[::-1])
+    copy(source, sink, LARGE, SMALL)
+    assert source.spans[len(ENDS) :] == [WHOLE, WHOLE]
 
 
 def test_an_answer_with_the_whole_blob_is_taken_from_its_start(source, sink):

@@ -399,3 +399,33 @@ def test_a_mirror_that_breaks_off_while_all_layers_come_is_replaced_in_each(tmp_
         came = sum(sent(one, each.digest) for one in (origin, mirror) for each in LAYERS)
         assert came == sum(len(one.blob) for one in LAYERS)
         assert len(told(plan, mirror)) == 1
+
+
+BREAKS = [{"truncate_at": 0}, {"truncate_at": 5000}, {"reset_at": 6000}, {"chunked_cut_at": 9000}]
+BREAKS += [{"corrupt": 0}, {"corrupt": -1}, {"replace": b""}, {"ignore_range": True}]
+BREAKS += [{"status": 404}, {"extend": b"x", "content_length": None}, {"close_after": True}]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_mirrors_do_the_registry_makes_good(tmp_path, monkeypatch, seed):
+    """As long as it is right itself, no mirror makes a pull fail."""
+    cut_always(monkeypatch)
+    rng = random.Random(seed)
+
+    def any_fault():
+        how = rng.choice([*FAILURES.values(), *BREAKS, *BREAKS])
+        path = rng.choice(["/blobs/", "/manifests/", ALL, LAYERS[0].digest, FOUR.config_digest])
+        method = rng.choice(["GET", "HEAD|GET"])
+        times = rng.choice([1, 2, 5, None, None])
+        return Fault(method=method, path=path, skip=rng.randint(0, 4), times=times, **how)
+
+    with contextlib.ExitStack() as stack:
+        mirrors = []
+        for _number in range(rng.randint(1, 3)):
+            faults = [any_fault() for _fault in range(rng.randint(0, 3))]
+            mirrors.append(stack.enter_context(serving(FOUR, faults=faults)))
+        origin = stack.enter_context(serving(FOUR))
+        puller = puller_of(tmp_path, origin, *mirrors, retries=rng.randint(0, 2))
+        pieces = Pieces(rng.choice([4096, 8192]), rng.randint(1, 4))
+        assert puller.attempt(workers=rng.randint(1, 4), pieces=pieces) is None
+        assert all(puller.holds(digest) for digest, _raw in FOUR.blobs())

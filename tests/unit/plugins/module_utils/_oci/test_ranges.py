@@ -207,6 +207,22 @@ def test_every_connection_is_cut_after_some_bytes(tmp_path, fault, share):
         assert sum(sent(registry, one.digest) for one in LAYERS) < share * SIX.size
 
 
+STALLS = {
+    "R010-stalls-for-ever": {"stall_at": 3000},
+    "R010-no-head-at-all": {"delay": 60},
+    "R011-slow-drip": {"drip": 100},
+    "R007-length-too-large": {"content_length": 9000, "stall_at": 8192},
+}
+
+
+@pytest.mark.parametrize("fault", STALLS.values(), ids=STALLS)
+def test_a_piece_that_does_not_come_on_is_asked_for_again(tmp_path, fault):
+    """While all others come."""
+    with serving(SIX, faults=[on_layer(skip=2, times=2, **fault)]) as registry:
+        pull(Puller(tmp_path, registry, timeout=0.4))
+        assert all(sent(registry, one.digest) == len(one.blob) for one in LAYERS[1:])
+
+
 def test_a_server_that_ignores_ranges_is_not_asked_for_more_of_them(tmp_path):
     """R014: the first answer is the whole, and it is used."""
     fault = Fault(path="/blobs/", ignore_range=True, times=None)

@@ -139,6 +139,19 @@ GONE = {
 }
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_no_mirror_is_blamed_for_what_an_earlier_run_left(tmp_path, retries):
+    fault = on_layers(BIG.digest, truncate_at=60_000)
+    with serving(THREE, faults=[fault]) as registry, serving(THREE) as mirror:
+        Puller(tmp_path, registry, retries=0).fails(workers=3)
+        puller = Puller(tmp_path, registry, retries=retries, **mirrored(registry, mirror))
+        parts(puller)[BIG.digest.replace(":", "-")].write_bytes(bytes(60_000))
+        registry.clear()
+        plan = puller.pull(workers=3)
+        assert spans(mirror, BIG.digest) == [(60_000, TOTAL), None]
+        assert (registry.requests, plan.warnings()) == ([], [])
+
+
 @pytest.mark.parametrize("fault", GONE.values(), ids=GONE)
 def test_another_place_goes_on_with_the_same_byte(tmp_path, fault):
     """A mirror that breaks off for ever is left, and its failure is told once."""
