@@ -192,6 +192,8 @@ class _Fetch:
             if gap is None:
                 return None
             if self._is_whole:
+                if self._assistants:  # too late to help
+                    return None
                 gap = (0, size)
             elif self._is_cut and (not self._rate or _length(missing) > self._rate * _PAYS):
                 share = _length(missing) / (2 * self._assistants + 2)

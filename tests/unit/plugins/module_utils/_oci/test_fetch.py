@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import fetch
@@ -378,6 +379,36 @@ def test_helpers_stop_when_ranges_turn_out_to_be_of_no_use(source, sink):
     copy(source, sink, LARGE, SMALL, 2)
     assert len(source.spans) <= 6
     assert source.spans[-1] == WHOLE
+
+
+class HesitantPool(Pool):
+    """Who helps looks a while whether there is other work."""
+
+    def __init__(self, workers):
+        super().__init__(workers)
+        self.here, self.go_on = threading.Event(), threading.Event()
+
+    @property
+    def is_busy(self):
+        self.here.set()
+        assert self.go_on.wait(20)
+        time.sleep(0.05)
+        return False
+
+
+@pytest.mark.usefixtures("cut")
+def test_a_helper_that_is_too_late_does_not_take_the_whole_blob(source, sink):
+    with HesitantPool(1) as pool:
+
+        def answer():
+            assert pool.here.wait(20)
+            pool.go_on.set()
+            raise RangeError("x")
+
+        source.script("blob", LARGE.digest, lambda: None, answer)
+        copy_blob(LARGE, source, sink, pool, SMALL)
+    assert sink.content == {str(LARGE.digest): LARGE_DATA}
+    assert source.spans == [*ENDS[:2], WHOLE]
 
 
 @pytest.mark.usefixtures("cut")
