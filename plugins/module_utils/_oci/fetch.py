@@ -192,8 +192,6 @@ class _Fetch:
             if gap is None:
                 return None
             if self._is_whole:
-                if self._assistants:  # too late to help
-                    return None
                 gap = (0, size)
             elif self._is_cut and (not self._rate or _length(missing) > self._rate * _PAYS):
                 share = _length(missing) / (2 * self._assistants + 2)
@@ -238,7 +236,8 @@ class _Fetch:
                 break
             self._part.write(offset, chunk)
             offset += len(chunk)
-            if not self._rate and offset - first >= _MEASURED:
+            if offset - first >= _MEASURED:
+                # Again and again: many links are fast for their first bytes only.
                 self._rate = (offset - first) / max(time.monotonic() - started, 1e-6)
                 self._call_assistants()
         if offset < end:

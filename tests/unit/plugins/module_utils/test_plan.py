@@ -231,7 +231,6 @@ def test_so_many_at_once_as_there_are_workers():
     assert list(in_parallel(lambda _n: together.wait(20) >= 0, range(4), 4)) == [True] * 4
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("how", ["submit", "assist"])
 def test_one_idle_thread_is_not_all_there_is_for_much_new_work(how):
     meet, met = threading.Barrier(4), []
@@ -247,17 +246,6 @@ def test_one_idle_thread_is_not_all_there_is_for_much_new_work(how):
             getattr(pool, how)(come)
         pool.submit(lambda: None, (float("inf"),)).result()
     assert len(met) == 4
-=======
-def test_a_thread_that_is_idle_does_not_stand_for_all_that_are_wanted():
-    together = threading.Barrier(4)
-    with Pool(4) as pool:
-        pool.submit(bool).result()
-        time.sleep(0.05)  # its thread is idle now, and hears of the first of these only
-        futures = [pool.submit(lambda: together.wait(5)) for _one in range(2)]
-        pool.assist(lambda: together.wait(5))
-        pool.assist(lambda: together.wait(5))
-        assert len({future.result() for future in futures}) == 2
->>>>>>> 5a31d04 (Fix work that waited for one idle thread while others could be started)
 
 
 def test_after_an_error_nothing_new_is_started_and_what_runs_is_waited_for():

@@ -408,7 +408,7 @@ def test_a_helper_that_is_too_late_does_not_take_the_whole_blob(source, sink):
         source.script("blob", LARGE.digest, lambda: None, answer)
         copy_blob(LARGE, source, sink, pool, SMALL)
     assert sink.content == {str(LARGE.digest): LARGE_DATA}
-    assert source.spans == [*ENDS[:2], WHOLE]
+    assert (source.spans[-1], source.spans.count(WHOLE)) == (WHOLE, 1)
 
 
 @pytest.mark.usefixtures("cut")
