@@ -478,7 +478,8 @@ class Mirrored:
             span, chunks = repository.read_blob(descriptor, first, end)
             return span, _counted(chunks, repository.registry)
 
-        return self._ask(descriptor.digest, read)
+        # The reader begins anew, or tries again.
+        return self._ask(descriptor.digest, read, (RangeError, TruncatedError))
 
     def has_ranges(self) -> bool:
         return all(repository.has_ranges() for repository in self._living("digest-only")[:1])
@@ -508,12 +509,17 @@ class Mirrored:
         ]
         return [*mirrors, self._origin]
 
-    def _ask(self, what: Digest | str, ask: t.Callable[[Repository], T]) -> T:
+    def _ask(
+        self,
+        what: Digest | str,
+        ask: t.Callable[[Repository], T],
+        passed: tuple[type[Exception], ...] = (),
+    ) -> T:
         living = self._living("digest-only" if isinstance(what, Digest) else "tag-only")
         for repository in living[:-1]:
             try:
                 return ask(repository)
-            except (RangeError, TruncatedError):  # to be tried again
+            except passed:
                 raise
             except NotFoundError:
                 pass

@@ -156,6 +156,14 @@ def test_a_mirror_that_fails_is_left_out_and_told_once(tmp_path, fault, where):
             assert secret not in str(plan.warnings())
 
 
+def test_a_mirror_whose_manifests_break_off_is_left_out(tmp_path):
+    """R005: for a manifest nobody goes on in the middle."""
+    fault = Fault(path="/manifests/", times=None, truncate_at=10)
+    with serving(FOUR) as origin, serving(FOUR, faults=[fault]) as mirror:
+        plan = puller_of(tmp_path, origin, mirror).pull(workers=1)
+        assert served(plan)[mirror.address]["failed"] in told(plan, mirror)[0]
+
+
 def test_a_mirror_that_denies_one_repository_serves_others(tmp_path):
     """R038: it is not asked again for what it denies, and told once."""
     other = image([layer({"other": b"other"})])
