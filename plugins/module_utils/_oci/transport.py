@@ -40,6 +40,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024
+_READS = 16 * 1024 * 1024  # bytes of all reads together
 _LOWEST_SPEED = 16 * 1024  # bytes a second below which a body counts as stalled
 _DRAIN = 64 * 1024
 _GLANCE = 0.25  # seconds between two looks at what is being read
@@ -56,6 +57,7 @@ class Response:
         patience: float,
         received: t.Callable[[int], None],
         watch: Watch,
+        largest: int = _LARGEST_READ,
     ) -> None:
         self.status: int = answer.status_code
         self.url = url
@@ -64,6 +66,7 @@ class Response:
         self._patience = patience
         self._received = received
         self._watch = watch
+        self._largest = largest
         self._guard = threading.Lock()
         self._socket: socket.socket | None = None
         self._deadline = math.inf
@@ -136,7 +139,7 @@ class Response:
                 self._received(len(chunk))
                 yield chunk
                 # More at once while it goes fast: a slow body must not hide in one long read.
-                size = min(size * 4, _LARGEST_READ) if taken < 0.25 else size
+                size = min(size * 4, self._largest) if taken < 0.25 else size
                 size = max(size // 4, _FIRST_READ) if taken > 2 else size
         except self._failures as exc:
             raise TruncatedError(f"{subject}: the answer broke off: {reason(exc)}") from exc
@@ -534,7 +537,9 @@ class HttpClient:
             self.stats.add("bytes_fetched", size)
             host.served = self.clock.now()
 
-        return Response(answer, url, failures, self.options.timeout, received, self._watch)
+        # Many at once read less at once: memory is not for each connection.
+        largest = max(_DRAIN, min(_LARGEST_READ, _READS // self.options.connections))
+        return Response(answer, url, failures, self.options.timeout, received, self._watch, largest)
 
     def _proxies(self, url: str) -> dict[str, str]:
         if not self.options.use_proxy or is_loopback(urllib.parse.urlsplit(url).netloc):
