@@ -163,7 +163,7 @@ def _files(seed: str) -> Iterator[tuple[str, bytes]]:
     """Files without end, each of noise and of text."""
     source = random.Random(seed)
     letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["".join(source.choices(letters, k=source.randint(2, 12))) for _ in range(5000)]
+    words = ["".join(source.choices(letters, k=source.randint(2, 12))) for _word in range(5000)]
     text = " ".join(source.choices(words, k=1 << 19)).encode()
     number = 0
     while True:

@@ -13,7 +13,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -76,14 +75,6 @@ def store(directory: Path) -> Path:
     return directory / "store"
 
 
-@pytest.fixture()
-def interruptible() -> Iterator[None]:
-    """Let what is started heed SIGINT, which a shell makes its background jobs ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def arrived(store: Path) -> int:
     """How many bytes a store has, of which parts only as much as their journals speak of."""
     sizes = {}
@@ -110,7 +101,6 @@ def end_halfway(item: images.Image, store: Path, sign: signal.Signals, **options
 
 
 @pytest.mark.parametrize("sign", SIGNALS, ids=lambda sign: sign.name)
-@pytest.mark.usefixtures("interruptible")
 def test_what_a_pull_had_fetched_when_it_was_ended_is_not_sent_again(
     sign: signal.Signals, front: Front, heavy: images.Image, store: Path
 ) -> None:

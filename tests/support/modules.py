@@ -16,8 +16,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT.parents[2]), *filter(None, sys.path)])
+# A shell makes its background jobs ignore SIGINT, and so all that they start.
 _START = """
-import runpy, sys
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.modules.update(dict.fromkeys({missing!r}))
 runpy.run_path({path!r}, run_name="__main__")
 """

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.lockstep.images.tests.bench.chart import PANELS, draw
