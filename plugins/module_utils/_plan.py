@@ -10,6 +10,7 @@ import heapq
 import itertools
 import queue
 import threading
+import time
 import typing as t
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ R = t.TypeVar("R")
 
 Future = concurrent.futures.Future
 _LAST = (float("inf"),)
+_GRACE = 10.0
 # What fails for all when it fails for one.
 _FATAL = (DependencyError, NoSpaceError)
 _TOLD = 3
@@ -51,15 +53,17 @@ class Pool:
             self.stopped = True
             self._heap = []
             self._changed.notify_all()
-        # A thread may wait for a server: who interrupts us does not.
+        # A thread may wait for a server. Who interrupts us does not, and after an error nobody does for long.
         if kind is None or issubclass(t.cast(type, kind), Exception):
+            deadline = time.monotonic() + _GRACE
             for thread in self._threads:
-                thread.join()
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     @property
     def is_busy(self) -> bool:
         """Whether work waits for a thread."""
-        return bool(self._heap) and self._heap[0][0] < _LAST
+        with self._changed:
+            return bool(self._heap) and self._heap[0][0] < _LAST
 
     def submit(self, function: t.Callable[[], R], urgency: tuple[float, ...] = (0.0,)) -> Future[R]:
         """Have it done; what is less comes first, of equals the first."""
@@ -132,7 +136,8 @@ class Action:
 class Plan:
     """Actions, ``content`` at the same time and each of ``names`` when all that waits for it is there; and the ``facts`` they lead to.
 
-    ``failures`` are errors by name: at first of what could not be planned, after ``apply`` all.
+    ``failures`` are errors by name: at first of what could not be planned, after ``apply`` all. What fails for
+    all, as a full disk, ends the plan, and is the failure of all names that are not done.
     """
 
     content: tuple[Action, ...] = ()
@@ -164,32 +169,46 @@ class Plan:
         left = collections.Counter(name for action in self.content for name in action.names)
         waiting = {action.name: action for action in self.names}
         ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
+        fatal: LockstepError | None = None
         with Pool(self.workers) as pool:
-            yield from self._set(
-                [waiting.pop(name) for name in list(waiting) if not left[name]], pool
-            )
+            yield from self._set(waiting, left, pool)
             for action in self.content:
                 future = pool.submit(functools.partial(action.apply, pool), action.urgency)
                 future.add_done_callback(lambda done, action=action: ended.put((action, done)))  # type: ignore[misc]
-            for _one in self.content:
-                action, future = ended.get()
-                error = future.exception()
-                if error is None:
-                    yield action
-                elif isinstance(error, LockstepError) and not isinstance(error, _FATAL):
-                    self.failures.update((name, error) for name in action.names)
-                else:
-                    raise error
-                left.subtract(action.names)
+            todo = len(self.content)
+            while todo and not fatal:
+                todo -= 1
+                fatal = yield from self._settle(*ended.get(), left)
                 if ended.empty():
                     # At once what came while the last ones were written: an index is written whole.
-                    ready = [name for name in waiting if not left[name]]
-                    moves = [waiting.pop(name) for name in ready]
-                    yield from self._set(
-                        [move for move in moves if move.name not in self.failures], pool
-                    )
+                    yield from self._set(waiting, left, pool)
+        if fatal:
+            while not ended.empty():
+                yield from self._settle(*ended.get(), left)
+            yield from self._set(waiting, left, pool)
+            unfinished = [*waiting, *(name for name in left if left[name])]
+            self.failures.update({name: fatal for name in unfinished if name not in self.failures})
 
-    def _set(self, names: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:
+    def _settle(
+        self, action: Action, future: Future[None], left: collections.Counter[str]
+    ) -> t.Generator[Action, None, LockstepError | None]:
+        """Note how an action has ended; an error that is one for all."""
+        error = future.exception()
+        left.subtract(action.names)
+        if error is None:
+            yield action
+            return None
+        if not isinstance(error, LockstepError):
+            raise error
+        self.failures.update(dict.fromkeys(action.names, error))
+        return error if isinstance(error, _FATAL) else None
+
+    def _set(
+        self, waiting: dict[str, Action], left: t.Mapping[str, int], pool: Pool
+    ) -> t.Iterator[Action]:
+        """The names that have all they need."""
+        ready = [waiting.pop(name) for name in list(waiting) if not left[name]]
+        names = [action for action in ready if action.name not in self.failures]
         try:
             if names:
                 names[0].apply_with(names[1:], pool)
@@ -215,10 +234,8 @@ class Plan:
                 {"name": name, "msg": str(error), "error": error.as_result()}
                 for name, error in self.failures.items()
             ]
-            after = {
-                name: self.before.get(name) if name in self.failures else text
-                for name, text in {**self.before, **after}.items()
-            }
+            arrived = {name: text for name, text in after.items() if name not in self.failures}
+            after = {**self.before, **arrived}
         answer = dict(
             facts,
             changed=bool(actions),

@@ -13,7 +13,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import open_registries
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    open_registries,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 
 
@@ -26,7 +28,12 @@ def build(params, store):
         store=store,
         workers=params["parallel"],
         all_tags=params["all_tags"],
-        pieces=Pieces(params["chunk_size"], params["connections_per_blob"] or params["parallel"]),
+        pieces=Pieces(
+            params["chunk_size"],
+            params["parallel"]
+            if params["connections_per_blob"] is None
+            else params["connections_per_blob"],
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 # Documented in registry_login.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import parse_registry
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     given_login,
     open_registries,
 )

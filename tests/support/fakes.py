@@ -106,7 +106,11 @@ class FakeRepository:
         return Descriptor(manifest.media_type, parsed, len(raw)), manifest
 
     def read_blob(
-        self, descriptor: Descriptor, first: int = 0, end: int | None = None
+        self,
+        descriptor: Descriptor,
+        first: int = 0,
+        end: int | None = None,
+        patient: bool = True,
     ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
         self.spans.append((first, end))
         scripted = self._asked("blob", str(descriptor.digest))

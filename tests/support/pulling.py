@@ -41,7 +41,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
     Platform,
     Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     Registries,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (

@@ -12,7 +12,9 @@ import typing as t
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import files
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
     Platform,
     Reference,
 )
@@ -85,6 +87,17 @@ def leftovers(store: Path) -> list[str]:
     """What is in a store's staging directory besides locks: files of writers, parts and journals."""
     found = (store / ".staging").glob("*")
     return sorted(path.name for path in found if path.suffix != ".lock")
+
+
+def remove_stale(
+    staging: Path,
+    done: t.Container[Digest] = (),
+    wanted: t.Container[Digest] = (),
+    now: float = 1e9,
+) -> None:
+    """Clean up a staging directory as the next pull does it."""
+    for path in files.stale_files(str(staging), wanted, lambda digest: digest in done, now):
+        files.remove_unlocked(path)
 
 
 @contextlib.contextmanager

@@ -262,6 +262,11 @@ class Authorizer:
         # Not what other threads have learned meanwhile: a registry may want Basic here and Bearer there.
         return self._header(chosen, repository)
 
+    def hide(self, values: t.Iterable[str]) -> None:
+        """More that ``redact`` takes out: headers, unless so short that they say nothing."""
+        parts = {part for value in values for part in (value, value.rpartition(" ")[2])}
+        self._secrets |= {part for part in parts if len(part) > 5}
+
     def redact(self, text: str) -> str:
         """Text of a stranger without our secrets."""
         for secret in sorted(self._secrets, key=len, reverse=True):

@@ -307,9 +307,16 @@ class ContentSource(t.Protocol):
         """A manifest by digest or tag, verified."""
 
     def read_blob(
-        self, descriptor: Descriptor, first: int = 0, end: int | None = None
+        self,
+        descriptor: Descriptor,
+        first: int = 0,
+        end: int | None = None,
+        patient: bool = True,
     ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
-        """Bytes of a blob, **not** verified, and which they are: those asked for, or all; or RangeError."""
+        """Bytes of a blob, **not** verified, and which they are: those asked for, or all; or RangeError.
+
+        Not ``patient``: what is refused is not tried again, and nobody is given up for it.
+        """
 
     def has_ranges(self) -> bool:
         """Whether a blob may be asked for in pieces that need not be."""
@@ -321,7 +328,7 @@ class ContentSource(t.Protocol):
         """Every tag, sorted."""
 
     def pause(self, attempt: int) -> bool:
-        """Wait before try ``attempt`` + 1; False when that is too many."""
+        """Wait before try ``attempt`` + 1, for 0 not at all; False when that is too many."""
 
 
 class Sources(t.Protocol):

@@ -30,7 +30,7 @@ _PAYS = 1.0
 # A piece may take one connection so many seconds, or others that become idle find nothing to do.
 _PIECE_SECONDS = 4.0
 _MEASURED = 1024 * 1024
-_LARGE_STEP = 1024 * 1024
+_LARGE_STEP = 64 * 1024
 _SMALL_STEPS = 100
 
 
@@ -110,6 +110,7 @@ class _Fetch:
         self._pieces = pieces
         self._changed = threading.Condition()
         self._taken: list[Span] = []
+        self._most = pieces.connections - 1  # assistants that are of use
         self._called = 0  # assistants that come or are here
         self._assistants = 0  # of these, here
         self._bug: BaseException | None = None
@@ -167,7 +168,7 @@ class _Fetch:
             step = _length(gaps) - _length(self._part.missing())
         if step >= _LARGE_STEP:  # no reason to wait
             self._attempt = self._small_steps = 0
-            return True
+            return self._source.pause(0)
         self._attempt = 1 if step else self._attempt + 1
         self._small_steps += 1  # by which a blob may not take for ever
         if self._small_steps <= _SMALL_STEPS and self._source.pause(self._attempt):
@@ -214,25 +215,27 @@ class _Fetch:
         taken, asked = (first, end), (first, end) != (0, self._part.size)
         try:
             self._answers += 1
-            span, chunks = self._source.read_blob(self._descriptor, *(taken if asked else ()))
+            span, chunks = self._source.read_blob(
+                self._descriptor, first, end if asked else None, patient=not assists
+            )
             with contextlib.closing(chunks):
                 if span != taken:
                     if assists:
                         raise RangeError(f"{self._source} gives the whole blob only")
                     self._begin_anew()
-                self._store(*span, chunks)
+                self._store(*span, chunks, assists)
         finally:
             with self._changed:
                 self._taken.remove(taken)
 
-    def _store(self, first: int, end: int, chunks: t.Iterator[bytes]) -> None:
-        offset, started, was_whole = first, time.monotonic(), self._is_whole
+    def _store(self, first: int, end: int, chunks: t.Iterator[bytes], assists: bool) -> None:
+        offset, started = first, time.monotonic()
         for chunk in chunks:
             if offset + len(chunk) > end:
                 raise SizeMismatchError(
                     f"{self._descriptor.digest}: more came than the {end - first} bytes promised"
                 )
-            if self._pool.stopped or self._is_over or self._is_whole != was_whole:
+            if self._pool.stopped or self._is_over or (assists and self._is_whole):
                 break
             self._part.write(offset, chunk)
             offset += len(chunk)
@@ -249,7 +252,7 @@ class _Fetch:
     def _call_assistants(self) -> None:
         left = _length(self._part.missing())
         if self._is_cut and left > self._rate * _PAYS:
-            most = min(self._pieces.connections - 1, left // self._pieces.size)
+            most = min(self._most, left // self._pieces.size)
             with self._changed:
                 more, self._called = most - self._called, max(most, self._called)
             for _one in range(more):
@@ -269,8 +272,11 @@ class _Fetch:
                     leaves = False
                     return
                 piece = self._take(assists=True)
-        except LockstepError:
+        except TruncatedError:
             pass  # who runs it finds the gap, and deals with it
+        except LockstepError:
+            with self._changed:  # so many are not wanted
+                self._most = min(self._most, self._assistants - 1)
         except Exception as exc:
             self._bug = exc
         finally:
@@ -282,12 +288,18 @@ class _Fetch:
                 self._pool.assist(self._assist)
 
     def _wait_for_assistants(self) -> None:
-        while self._assistants:
-            self._part.hash_ahead()
+        error = None
+        while self._assistants:  # whatever happens: they write to the part
+            try:
+                if error is None:
+                    self._part.hash_ahead()
+            except LockstepError as exc:
+                error = exc
             with self._changed:
-                self._changed.wait(0.1)
-        if self._bug:
-            raise self._bug
+                if self._assistants:
+                    self._changed.wait(0.1)
+        if self._bug or error:
+            raise self._bug or error  # type: ignore[misc]
 
 
 def _length(spans: t.Iterable[Span]) -> int:

@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DigestError,
     DigestMismatchError,
     LockedError,
     NoSpaceError,
@@ -119,31 +120,40 @@ def _open_staged(staging: str, path: str) -> tuple[int, str]:
             os.close(fd)  # another process took it for an abandoned one before it was locked
 
 
-def remove_stale(
-    staging: str, is_done: t.Callable[[str, str], bool], now: float, age: float = KEPT
-) -> None:
-    """Remove what dead writers left, and parts that are old or of no more use; ``is_done`` gets algorithm and hex."""
+def stale_files(
+    staging: str,
+    wanted: t.Container[Digest],
+    is_done: t.Callable[[Digest], bool],
+    now: float,
+    age: float = KEPT,
+) -> t.Iterator[str]:
+    """What dead writers may have left, and parts that are old or of no more use, unless they are ``wanted``."""
     with contextlib.suppress(OSError):
         for name in os.listdir(staging):
             path = os.path.join(staging, name)
             stem, suffix = os.path.splitext(name)
-            with contextlib.suppress(OSError):
-                if suffix == ".journal" and not os.path.lexists(_part_of(path)):
-                    os.unlink(path)
-                elif name.startswith(_STAGED) or (
-                    suffix == ".part"
-                    and (is_done(*stem.partition("-")[::2]) or os.lstat(path).st_mtime < now - age)
+            with contextlib.suppress(OSError, DigestError):
+                if name.startswith(_STAGED) or (
+                    suffix == ".journal" and not os.path.lexists(_part_of(path))
                 ):
-                    _remove_unlocked(path)
+                    yield path
+                elif suffix == ".part":
+                    digest = Digest.parse(stem.replace("-", ":"))
+                    if digest not in wanted and (
+                        is_done(digest) or os.lstat(path).st_mtime < now - age
+                    ):
+                        yield path
 
 
-def _remove_unlocked(path: str) -> None:
-    fd = os.open(path, _READ)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _discard(path)
-    finally:
-        os.close(fd)
+def remove_unlocked(path: str) -> None:
+    """Remove a staged file, unless somebody is writing it; never fails."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, _READ)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _discard(path)
+        finally:
+            os.close(fd)
 
 
 def _discard(path: str) -> None:
@@ -290,15 +300,19 @@ def staged_bytes(path: str, size: int) -> int:
     return sum(end - first for first, end in spans)
 
 
-def part_sizes(staging: str) -> list[int]:
-    """What each part takes of the disk."""
-    sizes = []
-    with access(staging), contextlib.suppress(FileNotFoundError), os.scandir(staging) as entries:
-        for entry in entries:
-            if entry.name.endswith(".part"):
-                with contextlib.suppress(FileNotFoundError):  # done meanwhile
-                    sizes.append(entry.stat(follow_symlinks=False).st_blocks * 512)
-    return sizes
+def parts_of(staging: str) -> list[str]:
+    """The parts there are."""
+    with access(staging), contextlib.suppress(FileNotFoundError):
+        names = os.listdir(staging)
+        return [os.path.join(staging, name) for name in names if name.endswith(".part")]
+    return []
+
+
+def part_size(path: str) -> int:
+    """What a staged file takes of the disk."""
+    with contextlib.suppress(OSError):  # done meanwhile
+        return os.lstat(path).st_blocks * 512
+    return 0
 
 
 class Part:
@@ -320,6 +334,7 @@ class Part:
         self._hash, self._hashed = hashlib.new(digest.algorithm), 0
         with access(path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags |= os.O_NONBLOCK
             self._journal = os.open(_journal_of(name), flags, 0o600)
         with contextlib.suppress(StoreAccessError):
             there = min(os.fstat(fd).st_size, size)
@@ -452,7 +467,9 @@ def _claim(name: str, path: str, patience: float) -> int | None:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _same_file(fd, name):
-                    return fd
+                    if os.fstat(fd).st_nlink == 1:
+                        return fd
+                    _discard(name)  # a copy by links: the other one stays as it is
             except BlockingIOError:
                 there = os.fstat(fd)
                 if (there.st_size, there.st_mtime_ns) != seen:

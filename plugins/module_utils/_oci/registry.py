@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import os
 import re
 import threading
 import typing as t
@@ -15,9 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Authorizer,
     Challenge,
     Credentials,
-    CredentialStore,
     parse_challenges,
-    places,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ACCEPT,
@@ -27,11 +23,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     AuthenticationError,
-    ContentError,
     DeniedError,
     DigestError,
     DigestMismatchError,
-    InputError,
     LockstepError,
     NotFoundError,
     ProtocolError,
@@ -43,22 +37,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
-    HostConfig,
-    HostFiles,
-    Place,
-    api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     TAG,
     Digest,
-    Reference,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     BUSY,
     HttpClient,
-    HttpOptions,
     Response,
-    Trust,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     content_range,
@@ -76,66 +63,12 @@ _MAX_PAGE = 4 * 1024 * 1024
 _MAX_PAGES = 1000
 _MAX_TAGS = 100_000
 _MAX_WARNINGS = 10
-_DAY = 24 * 60 * 60.0
 
 # Servers that do not like to be asked for pieces without need (RTFACT-13797).
 _WHOLE_ONLY = re.compile("artifactory", re.IGNORECASE)
 
 FindCredentials = t.Callable[[str, str], t.Optional[Credentials]]
 Blob = tuple[tuple[int, int], t.Generator[bytes, None, None]]
-T = t.TypeVar("T")
-
-
-class Registries:
-    """All registries of one task; ``notes`` are warnings from elsewhere."""
-
-    def __init__(
-        self,
-        http: HttpClient,
-        find: FindCredentials,
-        config: HostConfig,
-        rate_limit_floor: int = 0,
-    ) -> None:
-        self.http = http
-        self.notes: list[str] = []
-        self._find = find
-        self._config = config
-        self._floor = rate_limit_floor
-        self._lock = threading.Lock()
-        self._known: dict[tuple[Endpoint, bool], Registry] = {}
-
-    def registry(self, name: str) -> Registry:
-        """The registry with this name (``host[:port]``) itself."""
-        return self._registry(self._config.origin(name), False)
-
-    def repository(self, reference: Reference) -> Repository | Mirrored:
-        sources = [
-            (Repository(self._registry(place.endpoint, place.is_mirror), place.repository), place)
-            for place in self._config.places(reference)
-        ]
-        return Mirrored(sources) if len(sources) > 1 else sources[0][0]
-
-    def stats(self) -> dict[str, t.Any]:
-        known = self._known.values()
-        return {
-            **self.http.stats.as_result(),
-            "connections": self.http.connections(),
-            "mirrors": {one.host: one.served for one in known if one.is_mirror},
-            "rate_limit": {one.name: one.rate_limit for one in known if one.rate_limit},
-        }
-
-    @property
-    def warnings(self) -> list[str]:
-        return self.notes + [
-            text for registry in self._known.values() for text in registry.warnings
-        ]
-
-    def _registry(self, endpoint: Endpoint, is_mirror: bool) -> Registry:
-        key = (endpoint, is_mirror)
-        with self._lock:
-            if key not in self._known:
-                self._known[key] = Registry(self.http, endpoint, self._find, is_mirror, self._floor)
-            return self._known[key]
 
 
 class Registry:
@@ -156,7 +89,7 @@ class Registry:
         self.has_ranges = True
         self.failure = ""
         self.rate_limit: dict[str, t.Any] = {}
-        self.served: dict[str, t.Any] = {"bytes": 0, "manifests": 0}
+        self.bytes = self.manifests = 0  # served as a mirror
         self._endpoint = endpoint
         self._floor = rate_limit_floor
         self._find = functools.partial(find, self.name)
@@ -180,16 +113,26 @@ class Registry:
         login = endpoint.login
         find = (lambda _repository: login) if login else self._find
         url = f"{scheme}://{self.host}"
-        return Authorizer(self.http, self.name, url, find, endpoint.trust)
+        authorizer = Authorizer(self.http, self.name, url, find, endpoint.trust)
+        authorizer.hide(value for _name, value in endpoint.headers)
+        return authorizer
 
     def request(
-        self, method: str, path: str, repository: str, headers: t.Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        repository: str,
+        headers: t.Mapping[str, str] | None = None,
+        retries: int | None = None,
     ) -> Response:
         """Send a request, logged in as far as wanted; ``path`` starts behind ``/v2/``, or is a whole URL."""
+        if retries is None and self.is_mirror:
+            # Where there is another to ask, patience only delays.
+            retries = min(1, self.http.options.retries)
         if self._settled:
-            return self._request(method, path, repository, headers)
+            return self._request(method, path, repository, headers, retries)
         with self._first:
-            response = self._request(method, path, repository, headers)
+            response = self._request(method, path, repository, headers, retries)
             self._settled = True
             return response
 
@@ -211,16 +154,17 @@ class Registry:
             if left is not None:
                 self.rate_limit["remaining"] = left - 1
 
-    def count(self, what: str, amount: int = 1) -> None:
+    def count(self, size: int = 0, manifests: int = 0) -> None:
         """Note what a mirror has served."""
         with self._lock:
-            self.served[what] += amount
+            self.bytes += size
+            self.manifests += manifests
 
     def give_up(self, exc: LockstepError) -> None:
         """Ask it no more in this task: a mirror that is dead or lies."""
         with self._lock:
             if not self.failure:
-                self.failure = self.served["failed"] = str(exc)
+                self.failure = str(exc)
                 self.warn(f"mirror {self.host} is left out: {exc}")
 
     def fail(self, response: Response, subject: str) -> t.NoReturn:
@@ -260,12 +204,17 @@ class Registry:
         return f"{url}{'&' if '?' in url else '?'}ns={namespace}" if namespace else url
 
     def _request(
-        self, method: str, path: str, repository: str, headers: t.Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        repository: str,
+        headers: t.Mapping[str, str] | None,
+        retries: int | None,
     ) -> Response:
         url, attempt = self._url(path), 0
         header = self.authorizer.header(repository)
         while True:
-            response = self._send(method, url, headers, header)
+            response = self._send(method, url, headers, header, retries)
             for value in response.header_values("Warning"):
                 text = printable(self.authorizer.redact(warning_text(value)), 500)
                 if text:
@@ -283,13 +232,16 @@ class Registry:
             )
 
     def _send(
-        self, method: str, url: str, headers: t.Mapping[str, str] | None, authorization: str
+        self,
+        method: str,
+        url: str,
+        headers: t.Mapping[str, str] | None = None,
+        authorization: str = "",
+        retries: int | None = None,
     ) -> Response:
         own = dict(self._endpoint.headers)
         if authorization:
             own["Authorization"] = authorization
-        # Where there is another to ask, patience only delays.
-        retries = min(1, self.http.options.retries) if self.is_mirror else None
         return self.http.request(method, url, headers, own, self._endpoint.trust, retries=retries)
 
     def _note(self, response: Response) -> None:
@@ -314,7 +266,7 @@ class Registry:
         """gcr.io says there only how to log in."""
         if not path:
             return []
-        response = self._send("GET", self._url(""), None, "")
+        response = self._send("GET", self._url(""))
         response.close()
         return parse_challenges(response.header_values("WWW-Authenticate"))
 
@@ -364,11 +316,18 @@ class Repository:
         manifest = Manifest.parse(raw, response.header("Content-Type"), subject)
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
-    def read_blob(self, descriptor: Descriptor, first: int = 0, end: int | None = None) -> Blob:
+    def read_blob(
+        self,
+        descriptor: Descriptor,
+        first: int = 0,
+        end: int | None = None,
+        patient: bool = True,
+    ) -> Blob:
         subject, registry = f"{self}@{descriptor.digest}", self.registry
         # Never an open end: a connection whose answer is not read to its end is lost.
         headers = {} if end is None else {"Range": f"bytes={first}-{end - 1}"}
-        response = self._request("GET", f"blobs/{descriptor.digest}", headers)
+        path, retries = f"blobs/{descriptor.digest}", None if patient else 0
+        response = self._request("GET", path, headers, retries)
         elsewhere = origin(response.url) != origin(registry.authorizer.base_url)
         if response.status == 403 and elsewhere:
             # A signed URL of an object store expires; only the registry can sign another.
@@ -426,9 +385,13 @@ class Repository:
                     raise
 
     def _request(
-        self, method: str, path: str, headers: t.Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        headers: t.Mapping[str, str] | None = None,
+        retries: int | None = None,
     ) -> Response:
-        return self.registry.request(method, f"{self.name}/{path}", self.name, headers)
+        return self.registry.request(method, f"{self.name}/{path}", self.name, headers, retries)
 
     def _digest_of(self, response: Response, raw: bytes) -> Digest:
         claimed, computed = _header_digest(response), Digest.of(raw)
@@ -447,97 +410,6 @@ class Repository:
         second = descriptor.digest in self._encoded
         self._encoded.add(descriptor.digest)
         return second
-
-
-class Mirrored:
-    """A repository with its mirrors, as one source: who has it first, the origin last."""
-
-    def __init__(self, places: t.Sequence[tuple[Repository, Place]]) -> None:
-        self._places = places
-        self._origin = places[-1][0]
-        self._served: dict[Digest, Repository] = {}
-        self._closed: set[Repository] = set()
-
-    def __str__(self) -> str:
-        return str(self._origin)
-
-    def resolve(self, tag: str) -> Digest:
-        return self._ask(tag, lambda repository: repository.resolve(tag))
-
-    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
-        def read(repository: Repository) -> tuple[Descriptor, Manifest]:
-            found = repository.read_manifest(identifier)
-            repository.registry.count("manifests")
-            return found
-
-        return self._ask(identifier, read)
-
-    def read_blob(self, descriptor: Descriptor, first: int = 0, end: int | None = None) -> Blob:
-        def read(repository: Repository) -> Blob:
-            self._served[descriptor.digest] = repository
-            span, chunks = repository.read_blob(descriptor, first, end)
-            return span, _counted(chunks, repository.registry)
-
-        # The reader begins anew, or tries again.
-        return self._ask(descriptor.digest, read, (RangeError, TruncatedError))
-
-    def has_ranges(self) -> bool:
-        return all(repository.has_ranges() for repository in self._living("digest-only")[:1])
-
-    def distrust(self, descriptor: Descriptor) -> bool:
-        repository = self._served.get(descriptor.digest, self._origin)
-        if repository is self._origin:
-            return False
-        repository.registry.give_up(
-            DigestMismatchError(f"it does not serve {descriptor.digest} as it should be")
-        )
-        return True
-
-    def tags(self) -> list[str]:
-        return self._origin.tags()
-
-    def pause(self, attempt: int) -> bool:
-        return self._origin.pause(attempt)
-
-    def _living(self, use: str) -> list[Repository]:
-        mirrors = [
-            repository
-            for repository, place in self._places[:-1]
-            if place.use in ("all", use)
-            and repository not in self._closed
-            and not repository.registry.failure
-        ]
-        return [*mirrors, self._origin]
-
-    def _ask(
-        self,
-        what: Digest | str,
-        ask: t.Callable[[Repository], T],
-        passed: tuple[type[Exception], ...] = (),
-    ) -> T:
-        living = self._living("digest-only" if isinstance(what, Digest) else "tag-only")
-        for repository in living[:-1]:
-            try:
-                return ask(repository)
-            except passed:
-                raise
-            except NotFoundError:
-                pass
-            except DeniedError as exc:  # others may be open to us
-                self._closed.add(repository)
-                repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")
-            except (RegistryError, ContentError) as exc:
-                repository.registry.give_up(exc)
-        return ask(living[-1])
-
-
-def _counted(
-    chunks: t.Generator[bytes, None, None], registry: Registry
-) -> t.Generator[bytes, None, None]:
-    with contextlib.closing(chunks):
-        for chunk in chunks:
-            registry.count("bytes", len(chunk))
-            yield chunk
 
 
 def _is_part(response: Response, first: int, end: int, size: int) -> bool:
@@ -572,52 +444,3 @@ def _parse_tags(raw: bytes, subject: str) -> list[str]:
         raise ProtocolError(f"{subject}: the answer is not a list of tags")
     # Artifactory lists digests among them.
     return [tag for tag in tags if isinstance(tag, str) and TAG.fullmatch(tag)]
-
-
-def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
-    """Registries as the options of doc_fragments/registry.py say."""
-    _check_numbers(options, connections)
-    http = {
-        name: value for name, value in options.items() if name in HttpOptions.__dataclass_fields__
-    }
-    trust = Trust(
-        options["validate_certs"],
-        tuple(filter(None, [options["ca_path"]])),
-        ((options["client_cert"], options["client_key"]),) if options["client_cert"] else (),
-    )
-    scheme, login = "http" if options["plain_http"] else "", given_login(options)
-
-    def origin_of(registry: str) -> Endpoint:
-        return Endpoint(api_host(registry), scheme, trust=trust, login=login, name=registry)
-
-    env, home = os.environ, os.path.expanduser("~")
-    stored = CredentialStore(places(options["config_path"], env, home, os.geteuid()))
-    files = HostFiles(env, home) if options["use_host_config"] else None
-    registries = Registries(
-        HttpClient(HttpOptions(**http, connections=connections)),
-        stored.find,
-        HostConfig(origin_of, options["registries"] or (), files),
-        options["rate_limit_floor"],
-    )
-    registries.notes = stored.warnings
-    return registries
-
-
-def _check_numbers(options: t.Mapping[str, t.Any], connections: int) -> None:
-    pace = options["requests_per_second"]
-    for is_right, rule in (
-        (connections >= 1, "parallel must be at least 1"),
-        (0 < options["timeout"] <= _DAY, "timeout must be more than 0 and at most a day"),
-        (options["timeout_total"] >= 0, "timeout_total must not be less than 0"),
-        (options["retries"] >= 0, "retries must not be less than 0"),
-        (pace is None or pace > 0, "requests_per_second must be more than 0"),
-        (options["rate_limit_floor"] >= 0, "rate_limit_floor must not be less than 0"),
-    ):
-        if not is_right:
-            raise InputError(rule)
-
-
-def given_login(options: t.Mapping[str, t.Any]) -> Credentials | None:
-    """The login the options give."""
-    user = options["username"]
-    return Credentials(user, options["password"] or "") if user else None

@@ -38,11 +38,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
     locked,
     make_directory,
     part_path,
-    part_sizes,
+    part_size,
+    parts_of,
     read_file,
     receive,
-    remove_stale,
+    remove_unlocked,
     staged_bytes,
+    stale_files,
     write_chunks,
     write_file,
 )
@@ -143,12 +145,13 @@ class ImageStore:
 
     def staging(self) -> dict[str, int]:
         """How many blobs are here in part, and the bytes they take."""
-        sizes = [size for staging in self._stagings() for size in part_sizes(staging)]
-        return {"blobs": len(sizes), "bytes": sum(sizes)}
+        parts = [path for staging in self._stagings() for path in parts_of(staging)]
+        return {"blobs": len(parts), "bytes": sum(map(part_size, parts))}
 
-    def require_space(self, size: int) -> None:
-        """Or NoSpaceError, if ``size`` more bytes do not fit."""
+    def require_space(self, size: int, wanted: t.Container[Digest] = ()) -> None:
+        """Or NoSpaceError, if ``size`` more bytes do not fit once ``prepare`` has made room."""
         free = free_bytes(os.path.join(self.path, "blobs", "sha256"))
+        free += sum(part_size(path) for path in self._stale(wanted))
         if size > free:
             raise NoSpaceError(
                 f"{self.path}: {size} bytes are to be fetched, {free} are free, {size - free} are missing",
@@ -192,8 +195,8 @@ class ImageStore:
                 )
             yield self
 
-    def prepare(self) -> None:
-        """Make the layout and remove what dead writers left; inside ``hold``."""
+    def prepare(self, wanted: t.Container[Digest] = ()) -> None:
+        """Make the layout and remove what dead writers left, but parts of ``wanted``; inside ``hold``."""
         make_directory(self._staging)
         with self._index_lock():
             make_directory(os.path.join(self.path, "blobs", "sha256"))
@@ -207,16 +210,20 @@ class ImageStore:
         if not self._locked:
             self._held.enter_context(locked(self._lock_path, False, self._timeout))
             self._locked = True
-        for staging in self._stagings():
-            remove_stale(staging, self._is_there, time.time())
+        for path in self._stale(wanted):
+            remove_unlocked(path)
 
     def _stagings(self) -> list[str]:
         """Also those for content on another disk."""
         parts = ("", "blobs/sha256", "blobs/sha512")
         return [os.path.join(self.path, part, ".staging") for part in parts]
 
-    def _is_there(self, algorithm: str, encoded: str) -> bool:
-        return os.path.lexists(os.path.join(self.path, "blobs", algorithm, encoded))
+    def _stale(self, wanted: t.Container[Digest]) -> t.Iterator[str]:
+        def is_done(digest: Digest) -> bool:
+            return os.path.lexists(self.blob_path(digest))
+
+        for staging in self._stagings():
+            yield from stale_files(staging, wanted, is_done, time.time())
 
     def _place(self, digest: Digest) -> tuple[str, str]:
         """Where content goes, and where it is staged for that."""

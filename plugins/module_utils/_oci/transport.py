@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP, on requests: the only file that imports it; and what URLs and headers mean."""
+"""HTTP, on requests: the only file that imports it."""
 
 from __future__ import annotations
 
@@ -388,7 +388,10 @@ class HttpClient:
         raise RedirectError(f"{shown_url(first)}: more than {_MAX_REDIRECTS} redirects")
 
     def pause(self, attempt: int) -> bool:
-        """Wait before retry ``attempt``; False when there is none."""
+        """Wait before retry ``attempt``, for 0 not at all; False when there is none."""
+        if not attempt:
+            self.stats.add("retries")
+            return True
         wait = self._wait_before(attempt, self.options.retries)
         if wait is not None:
             self._wait_to_retry(wait)
@@ -448,7 +451,7 @@ class HttpClient:
                 if wait is None:
                     tries = f" ({attempt} attempts)" if attempt > 1 else ""
                     error = UnreachableError(f"{shown_url(url)}: {exc}{tries}")
-                    if host.served < since:
+                    if most is None and host.served < since:
                         host.gone = error
                     raise error from exc
                 self._wait_to_retry(wait)
@@ -460,8 +463,8 @@ class HttpClient:
             asked = retry_after(response.header("Retry-After"), self.clock.now())
             wait = self._wait_before(attempt, retries, asked, since)
             if wait is None:
-                host.is_tired = True
-                if response.status == 429:
+                host.is_tired = host.is_tired or most is None
+                if most is None and response.status == 429:
                     where = "{}://{}:{}".format(*origin(url))
                     host.gone = RateLimitError(f"{where}: too many requests, it is left alone now")
                 return response
@@ -478,7 +481,8 @@ class HttpClient:
             return None
         wait = min(0.5 * 2 ** (attempt - 1), _MAX_PAUSE) * self.clock.jitter()
         if asked is not None:
-            wait = min(asked, _MAX_WAIT)
+            # A clock that differs may make it "now" again and again.
+            wait = max(min(asked, _MAX_WAIT), wait if attempt > 1 else 0)
         # More than a day is not meant.
         needed = wait if asked is None or asked > _DAY else asked
         late = self.clock.now() + needed - since > self.options.timeout_total

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
@@ -10,6 +11,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     ContentSink,
     ContentSource,
     Descriptor,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ContentError,
+    RegistryError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
@@ -40,12 +45,13 @@ class StoreContent(Action):
 
 @dataclass(frozen=True)
 class FetchBlob(Action):
-    """Bring one blob."""
+    """Bring one blob, from the first source that can give it."""
 
     descriptor: Descriptor
     source: ContentSource = field(repr=False)
     sink: ContentSink = field(repr=False)
     pieces: Pieces = field(default_factory=Pieces, repr=False)
+    others: tuple[ContentSource, ...] = field(default=(), repr=False)
     names: tuple[str, ...] = field(default=(), repr=False)
     urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
 
@@ -53,7 +59,11 @@ class FetchBlob(Action):
         return dict(self.descriptor.as_result(), action="fetch_blob", source=str(self.source))
 
     def apply(self, pool: Pool) -> None:
-        copy_blob(self.descriptor, self.source, self.sink, pool, self.pieces)
+        *firsts, last = (self.source, *self.others)
+        for source in firsts:
+            with contextlib.suppress(RegistryError, ContentError):
+                return copy_blob(self.descriptor, source, self.sink, pool, self.pieces)
+        copy_blob(self.descriptor, last, self.sink, pool, self.pieces)
 
 
 @dataclass(frozen=True)

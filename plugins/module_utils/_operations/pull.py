@@ -49,6 +49,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     in_parallel,
 )
 
+T = t.TypeVar("T")
+
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
 
@@ -110,36 +112,31 @@ def plan_pull(
     pieces: Pieces = PIECES,
 ) -> Plan:
     """Bring every reference, for each platform, into the store; by digest nothing is asked twice."""
-    if all_tags:
-        references = _expand_tags(references, sources, policy, workers)
-    names = store.names()
     failures: dict[str, LockstepError] = {}
+    if all_tags:
+        references = _expand_tags(references, sources, policy, workers, failures)
+    names = store.names()
 
-    def want(reference: Reference) -> _Wanted | None:
-        try:
-            source = None if policy == NEVER else sources.repository(reference)
-            return _Reader(reference, source, store, pieces).want(
-                names.get(store_name(reference)), platforms, policy
-            )
-        except DependencyError:
-            raise
-        except LockstepError as exc:
-            failures[store_name(reference)] = exc
-            return None
+    def want(reference: Reference) -> _Wanted:
+        source = None if policy == NEVER else sources.repository(reference)
+        return _Reader(reference, source, store, pieces).want(
+            names.get(store_name(reference)), platforms, policy
+        )
 
-    wanted = list(filter(None, in_parallel(want, _each_once(references), workers)))
+    wanted = _each(want, _each_once(references), workers, failures)
     content = _merged(wanted)
     sizes = {digest: size for want in wanted for digest, size in want.sizes.items()}
-    blobs = [action.descriptor for action in content.values() if isinstance(action, FetchBlob)]
+    blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
     staged = sum(map(store.staged, blobs))
-    missing = sum(sizes[digest] for digest in content)
-    store.require_space(missing - staged)
+    missing = sum(action.descriptor.size for action in content)
+    digests = {action.descriptor.digest for action in content}
+    store.require_space(missing - staged, digests)
     stats = {
         "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
-        "bytes_reused": sum(sizes.values()) - missing,
+        "bytes_reused": sum(size for digest, size in sizes.items() if digest not in digests),
     }
     return Plan(
-        content=tuple(content.values()),
+        content=content,
         names=tuple(
             SetName(want.name, want.target, want.before, store)
             for want in wanted
@@ -150,25 +147,57 @@ def plan_pull(
         facts={"images": [want.entry(image) for want in wanted for image in want.images]},
         failures=failures,
         workers=workers,
-        prepare=store.prepare,
+        prepare=lambda: store.prepare(digests),
         stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
         warnings=lambda: [*sources.warnings, *(text for want in wanted for text in want.warnings)],
     )
 
 
-def _merged(wanted: t.Sequence[_Wanted]) -> dict[Digest, Content]:
+def _merged(wanted: t.Sequence[_Wanted]) -> tuple[Content, ...]:
     """Each content once, with all that waits for it: first the image that lacks least, and of it what is small."""
-    users: dict[Digest, list[_Wanted]] = {}
-    content: dict[Digest, Content] = {}
+    users: dict[tuple[Digest, int], list[tuple[_Wanted, Content]]] = {}
     for want in wanted:
         for action in want.content:
-            users.setdefault(action.descriptor.digest, []).append(want)
-            content[action.descriptor.digest] = action
-    for digest, action in content.items():
-        names = tuple(want.name for want in users[digest])
-        least = min(want.lacks for want in users[digest])
-        content[digest] = replace(action, names=names, urgency=(least, action.descriptor.size))
-    return content
+            # Another size is another promise, of which one is wrong.
+            key = (action.descriptor.digest, action.descriptor.size)
+            users.setdefault(key, []).append((want, action))
+    content: list[Content] = []
+    for (_digest, size), pairs in users.items():
+        names = tuple(want.name for want, _action in pairs)
+        urgency = (min(want.lacks for want, _action in pairs), size)
+        action = replace(pairs[0][1], names=names, urgency=urgency)
+        if isinstance(action, FetchBlob):
+            sources = {
+                str(one.source): one.source for _want, one in pairs if isinstance(one, FetchBlob)
+            }
+            action = replace(action, others=tuple(sources.values())[1:])
+        content.append(action)
+    return tuple(content)
+
+
+def _each(
+    function: t.Callable[[Reference], T],
+    references: t.Sequence[Reference],
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[T]:
+    """What a function says of each reference, at the same time; errors go to ``failures``."""
+
+    def attempt(reference: Reference) -> T | LockstepError:
+        try:
+            return function(reference)
+        except DependencyError:
+            raise
+        except LockstepError as exc:
+            return exc
+
+    found = []
+    for reference, answer in zip(references, in_parallel(attempt, references, workers)):
+        if isinstance(answer, LockstepError):
+            failures[store_name(reference)] = answer
+        else:
+            found.append(answer)
+    return found
 
 
 class _Reader:
@@ -311,7 +340,11 @@ def _each_once(references: t.Iterable[Reference]) -> list[Reference]:
 
 
 def _expand_tags(
-    references: t.Sequence[Reference], sources: Sources, policy: str, workers: int
+    references: t.Sequence[Reference],
+    sources: Sources,
+    policy: str,
+    workers: int,
+    failures: dict[str, LockstepError],
 ) -> list[Reference]:
     if policy == NEVER:
         raise InputError("all_tags asks a registry for its tags, which pull=never forbids")
@@ -322,7 +355,7 @@ def _expand_tags(
     def expand(reference: Reference) -> list[Reference]:
         return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
 
-    expanded = in_parallel(expand, _each_once(references), workers)
+    expanded = _each(expand, _each_once(references), workers, failures)
     return [reference for tagged in expanded for reference in tagged]
 
 

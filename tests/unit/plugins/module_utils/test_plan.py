@@ -107,12 +107,47 @@ class Fails(Action):
         raise self.error
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), NoSpaceError("x"), DependencyError("x")])
-def test_a_bug_or_what_fails_for_all_ends_the_plan(error, sink):
-    plan = Plan(content=(Fails(error),), names=(SetName("a:1", Name(LAYER), None, sink),))
-    with pytest.raises(type(error)):
+def test_a_bug_ends_the_plan_as_it_is(sink):
+    plan = Plan(content=(Fails(ZeroDivisionError()),), names=(SetName("a:1", LAYER, None, sink),))
+    with pytest.raises(ZeroDivisionError):
         list(plan.apply())
     assert sink.names == {}
+
+
+class Waits(Fails):
+    """Content that comes until the plan is ended."""
+
+    names = ("late:1",)
+
+    def apply(self, pool):
+        while not pool.stopped:
+            time.sleep(0.005)
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [NoSpaceError("x"), DependencyError("x")])
+def test_what_fails_for_all_ends_the_plan_and_is_the_failure_of_all_that_is_not_done(error, sink):
+    """What was done is given out, and names that are complete are set."""
+    names = ("done:1", "a:1", "late:1")
+    plan = Plan(
+        content=(
+            StoreContent(MANIFEST, b"{}", sink, ("done:1",)),
+            Fails(error),
+            Waits(NotFoundError("stopped")),
+        ),
+        names=tuple(SetName(name, Name(MANIFEST), None, sink) for name in names),
+        before={"a:1": "old"},
+        after=dict.fromkeys(names, "new"),
+        workers=2,
+    )
+    done = list(plan.apply())
+    assert [action.summary()["action"] for action in done] == ["store_content", "set_name"]
+    assert (list(sink.names), set(plan.failures)) == (["done:1"], {"a:1", "late:1"})
+    assert plan.failure.kind == error.kind
+    assert plan.result(done)["diff"] == {
+        "before": {"a:1": "old"},
+        "after": {"a:1": "old", "done:1": "new"},
+    }
 
 
 def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):

@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
-from ansible_collections.lockstep.images.tests.support.stores import umask
+from ansible_collections.lockstep.images.tests.support.stores import remove_stale, umask
 
 OLD, NEW = b"the old bytes", b"the new bytes"
 
@@ -249,10 +249,6 @@ def test_what_is_no_file_is_an_error_and_never_blocks(place, make, reason):
 EARLIER, LATER = 0, 2**32
 
 
-def remove_stale(place, directory="staging", done=(), now=1e9):
-    files.remove_stale(str(place / directory), lambda *blob: blob in done, now)
-
-
 @pytest.mark.parametrize("when", [EARLIER, LATER], ids=["S035 old", "S035 from the future"])
 def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, when):
     abandoned, living = place / "staging" / "part-dead", place / "staging" / "part-living"
@@ -261,7 +257,7 @@ def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, w
         os.utime(path, (when, when))
     with open(living, "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        remove_stale(place)
+        remove_stale(place / "staging")
     assert os.listdir(place / "staging") == ["part-living"]
 
 
@@ -271,7 +267,7 @@ def test_only_partial_files_of_ours_are_removed(place):
     for name in [*others, "part-1"]:
         (place / "staging" / name).write_bytes(b"")
     (place / "staging" / "part-link").symlink_to("index.lock")
-    remove_stale(place)
+    remove_stale(place / "staging")
     assert sorted(os.listdir(place / "staging")) == sorted([*others, "part-link"])
 
 
@@ -279,8 +275,8 @@ def test_removing_partial_files_never_fails(place, monkeypatch):
     """S003: it is housekeeping, not a duty."""
     (place / "staging" / "part-1").write_bytes(b"")
     refuse(monkeypatch, "unlink", errno.EROFS)
-    remove_stale(place)
-    remove_stale(place, "none")
+    remove_stale(place / "staging")
+    remove_stale(place / "none")
 
 
 def test_a_file_taken_for_abandoned_before_it_was_locked_is_begun_anew(place, monkeypatch):
@@ -291,7 +287,7 @@ def test_a_file_taken_for_abandoned_before_it_was_locked_is_begun_anew(place, mo
         fd = real(path, flags, *mode)
         if flags & os.O_EXCL and not cleaned:
             cleaned.append(path)
-            remove_stale(place)
+            remove_stale(place / "staging")
         return fd
 
     monkeypatch.setattr(files.os, "open", opened)

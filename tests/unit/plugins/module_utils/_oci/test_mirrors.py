@@ -164,6 +164,34 @@ def test_a_mirror_whose_manifests_break_off_is_left_out(tmp_path):
         assert served(plan)[mirror.address]["failed"] in told(plan, mirror)[0]
 
 
+def test_a_mirror_on_the_host_of_the_registry_takes_none_of_its_patience(tmp_path):
+    faults = [broken("/v2/cache/", status=503)]
+    faults.append(Fault(method="HEAD", path="/v2/demo/", status=503, times=1))
+    with serving(FOUR, faults=faults) as registry:
+        mirror = {"url": f"http://{registry.address}/cache"}
+        settings = [{"registry": f"{registry.address}/demo", "mirrors": [mirror]}]
+        plan = Puller(tmp_path, registry, settings=settings, retries=2).pull()
+        assert len(told(plan, registry)) == 1
+
+
+def test_what_one_host_served_as_several_mirrors_is_added_up(tmp_path):
+    with serving(FOUR) as one, serving(FOUR) as two, serving(FOUR) as mirror:
+        urls = [
+            {"url": f"http://{mirror.address}", "username": user, "password": "x" * 9}
+            for user in "ab"
+        ]
+        settings = [*entry(one, urls[0]), *entry(two, urls[1])]
+        puller = Puller(tmp_path, one, two, mirror, settings=settings)
+        names = [f"{registry.address}/{REPOSITORY}:1.0" for registry in (one, two)]
+        # By one of the two the configuration and the layers are fetched, by both the manifest.
+        plan = puller.pull(*names, workers=1)
+        found = served(plan)[mirror.address]
+        assert found["manifests"] == sum(one.count("GET manifest") for one in [trail(mirror)])
+        assert found["bytes"] == sum(sent(mirror, one.digest) for one in LAYERS) + 2 * len(
+            FOUR.config
+        )
+
+
 def test_a_mirror_that_denies_one_repository_serves_others(tmp_path):
     """R038: it is not asked again for what it denies, and told once."""
     other = image([layer({"other": b"other"})])
@@ -371,6 +399,20 @@ def test_a_header_of_a_file_is_for_its_host_alone(tmp_path, hosts_toml):
         for other in (origin, bucket):
             assert len(other.requests) == 1
             assert "x-secret" not in other.requests[0].headers
+
+
+def test_a_header_of_a_file_is_not_told_when_its_host_repeats_it(tmp_path, hosts_toml):
+    said = {"errors": [{"code": "DENIED", "message": "bad key hunter22"}]}
+    with serving(FOUR) as origin, serving(FOUR) as mirror:
+        mirror.faults.append(broken(status=403, body=said))
+        files = hosts_toml(
+            origin,
+            f'[host."http://{mirror.address}"]',
+            f'[host."http://{mirror.address}".header]',
+            'Authorization = "Bearer hunter22"',
+        )
+        plan = Puller(tmp_path, origin, files=files).pull()
+        assert "bad key ***" in str(plan.warnings())
 
 
 @needs_certificates

@@ -27,6 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
+from ansible_collections.lockstep.images.tests.support.stores import remove_stale
 
 DATA = random.Random(7).randbytes(20_000)
 SIZE = len(DATA)
@@ -463,7 +464,7 @@ def test_a_blob_of_another_size_is_replaced(place, there):
 
 def old(place, seconds, now=1e9):
     os.utime(place.part, (now - seconds, now - seconds))
-    files.remove_stale(str(place.staging), lambda *_blob: False, now)
+    remove_stale(place.staging, now=now)
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0, True), (WEEK - 1, True), (WEEK + 1, False), (-WEEK, True)])  # fmt: skip
@@ -476,16 +477,23 @@ def test_a_part_is_kept_for_a_week(place, seconds, kept):
 
 def test_a_part_of_a_blob_that_is_there_is_removed(place):
     place.leave(DATA[:5000], "0 5000")
-    asked = []
-    files.remove_stale(str(place.staging), lambda *one: not asked.append(one), 0.0)
-    assert (place.staged(), asked) == ([], [("sha256", DIGEST.encoded)])
+    remove_stale(place.staging, done=[DIGEST], now=0.0)
+    assert place.staged() == []
+
+
+@pytest.mark.parametrize("done", [[], [DIGEST]], ids=["old", "too short in its place"])
+def test_a_part_that_is_wanted_now_is_kept(place, done):
+    place.leave(DATA[:5000], "0 5000")
+    os.utime(place.part, (0, 0))
+    remove_stale(place.staging, done=done, wanted=[DIGEST])
+    assert place.staged()
 
 
 def test_a_part_in_use_is_never_removed(place):
     with place.receive() as part:
         part.write(0, DATA[:5000])
         old(place, 2 * WEEK)
-        files.remove_stale(str(place.staging), lambda *_blob: True, 1e9)
+        remove_stale(place.staging, done=[DIGEST])
         assert place.staged() == [f"{NAME}.journal", f"{NAME}.part"]
         fill(part)
         part.finish()
@@ -494,16 +502,38 @@ def test_a_part_in_use_is_never_removed(place):
 
 def test_a_journal_without_its_part_is_removed(place):
     place.journal.write_text("0 100\n")
-    files.remove_stale(str(place.staging), lambda *_blob: False, 0.0)
+    remove_stale(place.staging, now=0.0)
     assert place.staged() == []
 
 
 @pytest.mark.parametrize("name", ["x.part", "sha256-x.part", "sha999-" + "a" * 64 + ".part"])
-def test_a_part_with_any_name_can_be_removed(place, name):
+def test_a_file_that_is_no_part_of_a_blob_is_left_alone(place, name):
+    """S024"""
     (place.staging / name).write_bytes(b"")
     os.utime(place.staging / name, (0, 0))
-    files.remove_stale(str(place.staging), lambda *_blob: False, 1e9)
-    assert place.staged() == []
+    remove_stale(place.staging)
+    assert place.staged() == [name]
+
+
+def test_a_part_that_another_store_shares_by_a_link_is_not_written(place, tmp_path):
+    """S034: after ``cp -al`` of a store in the middle of a pull."""
+    place.leave(DATA[:5000], "0 5000")
+    other = tmp_path / "other"
+    os.link(place.part, other)
+    with place.receive() as part:
+        assert part.resumed == 0
+        fill(part)
+        part.finish()
+    place.assert_complete()
+    assert other.read_bytes() == DATA[:5000]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "directory"])
+def test_a_journal_that_is_no_file_is_an_error_and_never_blocks(place, make):
+    """S016"""
+    make(place.journal)
+    with pytest.raises(StoreAccessError), place.receive():
+        pass
 
 
 # -- what the system refuses

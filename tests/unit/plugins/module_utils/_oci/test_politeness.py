@@ -47,6 +47,18 @@ def manifests(registry):
     return [one for one in trail(registry) if one in ("GET manifest", "GET tag")]
 
 
+# -- who is given up
+
+
+def test_who_only_helps_gives_nobody_up(tmp_path):
+    with serving(faults=[Fault(path="/help", status=429, times=2)]) as registry:
+        client = http_client(FakeClock(), retries=3)
+        for _time in range(2):
+            client.request("GET", f"{registry.url}/help", retries=0).close()
+        assert client.request("GET", f"{registry.url}/v2/").status == 200
+        assert client.clock.slept == []
+
+
 # -- how fast
 
 

@@ -712,8 +712,49 @@ def test_a_layer_that_cannot_be_had_holds_back_its_own_image_only(path, store, s
     assert list(made.failures) == [TOOL]
     result = made.result(done)
     assert TOOL not in {action.get("name") for action in result["actions"]}
-    assert result["diff"]["after"][TOOL] is None
+    assert TOOL not in result["diff"]["after"]
     assert [entry["name"] for entry in result["images"]] == [APP]
+
+
+def test_failures_come_in_the_order_of_the_names(store, sources):
+    names = [f"registry.example/none:{n}" for n in range(9)]
+    made, _done = applied(store, sources, *names, workers=4)
+    assert list(made.failures) == names
+
+
+def test_a_repository_whose_tags_cannot_be_listed_does_not_hold_back_the_others(store, sources):
+    sources["registry.example/none"].script("tags", "", NotFoundError("it"))
+    names = ["registry.example/none", "registry.example/app"]
+    made, _done = applied(store, sources, *names, all_tags=True)
+    assert (len(made.failures), list(store.names())) == (1, [APP])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_layer_is_taken_from_another_repository_that_has_it(store, sources, order):
+    """What one registry denies is no reason to fail an image of another."""
+    base = layer({"base": b"b" * 5000})
+    names = []
+    for name in ("a", "b"):
+        sources.publish(f"registry.example/{name}:1", image([base, layer({name: b"x"})]))
+        names.append(f"registry.example/{name}:1")
+    sources["registry.example/a"].script("blob", base.digest, *[NotFoundError("it")] * 9)
+    result = pull(store, sources, *(names[n] for n in order))
+    assert {entry["name"] for entry in result["images"]} == set(names)
+
+
+def test_who_lies_about_a_size_fails_alone(path, store, sources):
+    base = layer({"base": b"b" * 5000})
+    honest, liar = image([base, layer({"x": b"x"})]), image([base])
+    view = json.loads(liar.raw)
+    view["layers"][0]["size"] = 5
+    raw = to_json(view)
+    lie = Image(raw, view["mediaType"], str(blob(raw).digest), liar.config, liar.layers)
+    sources.publish("good.example/app:1", honest)
+    sources.publish("evil.example/app:1", lie)
+    made, _done = applied(store, sources, "good.example/app:1", "evil.example/app:1", workers=2)
+    assert list(made.failures) == ["evil.example/app:1"]
+    assert list(store.names()) == ["good.example/app:1"]
+    assert_valid_store(path)
 
 
 def test_a_layer_that_two_images_share_holds_back_both(store, sources):
@@ -763,6 +804,28 @@ def test_too_little_space_is_an_error_before_the_first_byte(path, store, sources
     assert not path.exists()
     free_space(monkeypatch, wanted)
     assert pull(store, sources, APP, TOOL)["changed"]
+
+
+def test_space_that_stale_parts_take_counts_as_free(path, store, sources, monkeypatch):
+    with store.hold():
+        store.prepare()
+    stale = path / ".staging" / f"sha256-{'0' * 64}.part"
+    stale.write_bytes(bytes(1 << 20))
+    os.utime(stale, (0, 0))
+    free_space(monkeypatch, 0)
+    assert pull(store, sources, APP, TOOL)["changed"]
+    assert not stale.exists()
+
+
+def test_a_part_of_a_layer_that_is_wanted_is_used_however_old_it_is(path, store, sources):
+    big = ALONE.layers[0]
+    sources["other.example/tool"].patience = 0
+    sources["other.example/tool"].script("blob", big.digest, big.blob[:100])
+    with pytest.raises(TruncatedError):
+        pull(store, sources, TOOL)
+    for part in (path / ".staging").glob("sha256-*"):
+        os.utime(part, (0, 0))
+    assert pull(store, sources, TOOL)["stats"]["bytes_resumed"] == 100
 
 
 def plan_size(store, sources, *names):

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All registries of a task, and mirrors that stand before them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+    Credentials,
+    CredentialStore,
+    places,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Descriptor,
+    Manifest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    AuthFileError,
+    ContentError,
+    CredentialHelperError,
+    DeniedError,
+    DigestMismatchError,
+    InputError,
+    NotFoundError,
+    RangeError,
+    RegistryError,
+    TruncatedError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
+    Endpoint,
+    HostConfig,
+    HostFiles,
+    Place,
+    api_host,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Blob,
+    FindCredentials,
+    Registry,
+    Repository,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+    HttpClient,
+    HttpOptions,
+    Trust,
+)
+
+_DAY = 24 * 60 * 60.0
+
+T = t.TypeVar("T")
+
+
+class Registries:
+    """All registries of one task; ``notes`` are warnings from elsewhere."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        find: FindCredentials,
+        config: HostConfig,
+        rate_limit_floor: int = 0,
+    ) -> None:
+        self.http = http
+        self.notes: list[str] = []
+        self._find = find
+        self._config = config
+        self._floor = rate_limit_floor
+        self._lock = threading.Lock()
+        self._known: dict[tuple[Endpoint, bool], Registry] = {}
+
+    def registry(self, name: str) -> Registry:
+        """The registry with this name (``host[:port]``) itself."""
+        return self._registry(self._config.origin(name), False)
+
+    def repository(self, reference: Reference) -> Repository | Mirrored:
+        sources = [
+            (Repository(self._registry(place.endpoint, place.is_mirror), place.repository), place)
+            for place in self._config.places(reference)
+        ]
+        return Mirrored(sources) if len(sources) > 1 else sources[0][0]
+
+    def stats(self) -> dict[str, t.Any]:
+        known = self._known.values()
+        mirrors: dict[str, dict[str, t.Any]] = {}
+        for one in known:
+            if one.is_mirror:  # several may be one host, with a login each
+                sums = mirrors.setdefault(one.host, {"bytes": 0, "manifests": 0})
+                sums.update(
+                    bytes=sums["bytes"] + one.bytes, manifests=sums["manifests"] + one.manifests
+                )
+                if one.failure:
+                    sums.setdefault("failed", one.failure)
+        return {
+            **self.http.stats.as_result(),
+            "connections": self.http.connections(),
+            "mirrors": mirrors,
+            "rate_limit": {one.name: one.rate_limit for one in known if one.rate_limit},
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.notes + [
+            text for registry in self._known.values() for text in registry.warnings
+        ]
+
+    def _registry(self, endpoint: Endpoint, is_mirror: bool) -> Registry:
+        key = (endpoint, is_mirror)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = Registry(self.http, endpoint, self._find, is_mirror, self._floor)
+            return self._known[key]
+
+
+class Mirrored:
+    """A repository with its mirrors, as one source: who has it first, the origin last."""
+
+    def __init__(self, places: t.Sequence[tuple[Repository, Place]]) -> None:
+        self._places = places
+        self._origin = places[-1][0]
+        self._served: dict[Digest, Repository] = {}
+        self._closed: set[Repository] = set()
+
+    def __str__(self) -> str:
+        return str(self._origin)
+
+    def resolve(self, tag: str) -> Digest:
+        return self._ask(tag, lambda repository: repository.resolve(tag))
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        def read(repository: Repository) -> tuple[Descriptor, Manifest]:
+            found = repository.read_manifest(identifier)
+            repository.registry.count(manifests=1)
+            return found
+
+        return self._ask(identifier, read)
+
+    def read_blob(
+        self,
+        descriptor: Descriptor,
+        first: int = 0,
+        end: int | None = None,
+        patient: bool = True,
+    ) -> Blob:
+        def read(repository: Repository) -> Blob:
+            self._served[descriptor.digest] = repository
+            span, chunks = repository.read_blob(descriptor, first, end, patient)
+            return span, _counted(chunks, repository.registry)
+
+        if not patient:
+            return read(self._living("digest-only")[0])
+        # The reader begins anew, or tries again.
+        return self._ask(descriptor.digest, read, (RangeError, TruncatedError))
+
+    def has_ranges(self) -> bool:
+        return all(repository.has_ranges() for repository in self._living("digest-only")[:1])
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        repository = self._served.get(descriptor.digest, self._origin)
+        if repository is self._origin:
+            return False
+        repository.registry.give_up(
+            DigestMismatchError(f"it does not serve {descriptor.digest} as it should be")
+        )
+        return True
+
+    def tags(self) -> list[str]:
+        return self._origin.tags()
+
+    def pause(self, attempt: int) -> bool:
+        return self._origin.pause(attempt)
+
+    def _living(self, use: str) -> list[Repository]:
+        mirrors = [
+            repository
+            for repository, place in self._places[:-1]
+            if place.use in ("all", use)
+            and repository not in self._closed
+            and not repository.registry.failure
+        ]
+        return [*mirrors, self._origin]
+
+    def _ask(
+        self,
+        what: Digest | str,
+        ask: t.Callable[[Repository], T],
+        passed: tuple[type[Exception], ...] = (),
+    ) -> T:
+        living = self._living("digest-only" if isinstance(what, Digest) else "tag-only")
+        for repository in living[:-1]:
+            try:
+                return ask(repository)
+            except passed:
+                raise
+            except NotFoundError:
+                pass
+            except DeniedError as exc:  # others may be open to us
+                self._closed.add(repository)
+                repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")
+            except (RegistryError, ContentError, AuthFileError, CredentialHelperError) as exc:
+                repository.registry.give_up(exc)
+        return ask(living[-1])
+
+
+def _counted(
+    chunks: t.Generator[bytes, None, None], registry: Registry
+) -> t.Generator[bytes, None, None]:
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            registry.count(len(chunk))
+            yield chunk
+
+
+def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
+    """Registries as the options of doc_fragments/registry.py say."""
+    _check_numbers(options, connections)
+    http = {
+        name: value for name, value in options.items() if name in HttpOptions.__dataclass_fields__
+    }
+    trust = Trust(
+        options["validate_certs"],
+        tuple(filter(None, [options["ca_path"]])),
+        ((options["client_cert"], options["client_key"]),) if options["client_cert"] else (),
+    )
+    scheme, login = "http" if options["plain_http"] else "", given_login(options)
+
+    def origin_of(registry: str) -> Endpoint:
+        return Endpoint(api_host(registry), scheme, trust=trust, login=login, name=registry)
+
+    env, home = os.environ, os.path.expanduser("~")
+    stored = CredentialStore(places(options["config_path"], env, home, os.geteuid()))
+    files = HostFiles(env, home) if options["use_host_config"] else None
+    registries = Registries(
+        HttpClient(HttpOptions(**http, connections=connections)),
+        stored.find,
+        HostConfig(origin_of, options["registries"] or (), files),
+        options["rate_limit_floor"],
+    )
+    registries.notes = stored.warnings
+    return registries
+
+
+def _check_numbers(options: t.Mapping[str, t.Any], connections: int) -> None:
+    pace = options["requests_per_second"]
+    for is_right, rule in (
+        (connections >= 1, "parallel must be at least 1"),
+        (0 < options["timeout"] <= _DAY, "timeout must be more than 0 and at most a day"),
+        (options["timeout_total"] >= 0, "timeout_total must not be less than 0"),
+        (options["retries"] >= 0, "retries must not be less than 0"),
+        (pace is None or pace > 0, "requests_per_second must be more than 0"),
+        (options["rate_limit_floor"] >= 0, "rate_limit_floor must not be less than 0"),
+    ):
+        if not is_right:
+            raise InputError(rule)
+
+
+def given_login(options: t.Mapping[str, t.Any]) -> Credentials | None:
+    """The login the options give."""
+    user = options["username"]
+    return Credentials(user, options["password"] or "") if user else None
