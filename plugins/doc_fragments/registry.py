@@ -9,6 +9,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 requirements:
   - "requests >= 2.25.1 on the host, when a registry is asked"
+  - "tomli on the host, for O(use_host_config) with a Python older than 3.11"
 options:
   username:
     description:

@@ -102,6 +102,7 @@ def test_a_failure_names_its_kind_and_writes_nothing(params, path, change, kind)
 def test_without_requests_the_library_is_asked_for(params, path):
     outcome = run("registry_login", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
+    assert_as_documented("registry_login", {"error": outcome.result["error"]}, "failure")
     assert "Failed to import the required Python library (requests)" in outcome.result["msg"]
     assert_no_secret(outcome)
     assert not path.exists()
