@@ -125,7 +125,6 @@ def stale_files(
     wanted: t.Container[Digest],
     is_done: t.Callable[[Digest], bool],
     now: float,
-    age: float = KEPT,
 ) -> t.Iterator[str]:
     """What dead writers may have left, and parts that are old or of no more use, unless they are ``wanted``."""
     with contextlib.suppress(OSError):
@@ -140,7 +139,7 @@ def stale_files(
                 elif suffix == ".part":
                     digest = Digest.parse(stem.replace("-", ":"))
                     if digest not in wanted and (
-                        is_done(digest) or os.lstat(path).st_mtime < now - age
+                        is_done(digest) or os.lstat(path).st_mtime < now - KEPT
                     ):
                         yield path
 
