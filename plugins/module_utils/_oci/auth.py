@@ -179,9 +179,9 @@ def parse_token(raw: bytes, subject: str) -> Token:
     return Token(value, float(min(max(MIN_LIFETIME, lifetime), _MAX_LIFETIME)))
 
 
-def pull_scope(repository: str) -> str:
-    """The scope that reading a repository needs."""
-    return f"repository:{repository}:pull"
+def scope(repository: str, *actions: str) -> str:
+    """The scope that some actions on a repository need (token-scope.md), such as ``pull`` and ``push``."""
+    return f"repository:{repository}:{','.join(actions)}"
 
 
 def insufficient(challenge: Challenge, repository: str) -> list[str]:
@@ -225,6 +225,12 @@ class Authorizer:
         """``basic``, ``bearer``, or "" if nothing was asked for."""
         return self._challenge.scheme if self._challenge else ""
 
+    def want(self, repository: str, scopes: t.Sequence[str]) -> None:
+        """Ask for these scopes in the token for a repository, in this order; before its first request."""
+        with self._lock_for(repository):
+            self._scopes[repository] = list(scopes)
+            self._held.pop(repository, None)
+
     def header(self, repository: str) -> str:
         """What to send for a repository, "" for the registry itself."""
         if self._challenge:
@@ -257,7 +263,8 @@ class Authorizer:
             if self._held.get(repository, ("",))[0] == refused:
                 self._held.pop(repository, None)
             if extra:
-                self._scopes[repository] = extra
+                wanted = self._scopes.get(repository, [])
+                self._scopes[repository] = extra + [one for one in wanted if one not in extra]
         self._challenge = chosen
         # Not what other threads have learned meanwhile: a registry may want Basic here and Bearer there.
         return self._header(chosen, repository)
@@ -299,7 +306,7 @@ class Authorizer:
             return self._scope_locks.setdefault(repository, threading.Lock())
 
     def _wanted_scopes(self, repository: str) -> list[str]:
-        return self._scopes.get(repository) or ([pull_scope(repository)] if repository else [])
+        return self._scopes.get(repository) or ([scope(repository, "pull")] if repository else [])
 
     def _request_token(self, challenge: Challenge, repository: str) -> Token:
         realm, who = challenge.parameters["realm"], self._credentials(repository)

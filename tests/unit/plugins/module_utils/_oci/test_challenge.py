@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     insufficient,
     parse_challenges,
     parse_token,
-    pull_scope,
+    scope,
     token_requests,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
@@ -282,7 +282,7 @@ def test_a_lifetime_is_a_number_of_seconds_between_a_minute_and_a_year(written, 
 
 
 def test_a_scope_names_a_repository_and_what_is_done_with_it():
-    assert pull_scope("library/debian") == "repository:library/debian:pull"
+    assert scope("library/debian", "pull", "push") == "repository:library/debian:pull,push"
 
 
 @pytest.mark.parametrize(
