@@ -15,7 +15,6 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ConflictError,
     DependencyError,
     LockstepError,
     NoSpaceError,
@@ -126,15 +125,18 @@ class Action:
         """Do it; ``pool`` lends threads."""
         raise NotImplementedError
 
-    def apply_with(self, others: t.Sequence[t.Any], pool: Pool) -> None:
-        """Do it and others of its kind: all, or ConflictError and none."""
-        for action in (self, *others):
-            action.apply(pool)
+    def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
+        """Do it and others of its kind, of which it is one; the error of each."""
+        ended = [pool.submit(functools.partial(action.apply, pool)) for action in actions]
+        return [future.exception() for future in ended]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions, ``content`` at the same time and each of ``names`` when all that waits for it is there; and the ``facts`` they lead to.
+    """Actions, and the ``facts`` they lead to.
+
+    ``content`` is done at the same time, each of ``names`` when all that it waits for is there, ``garbage`` in the
+    end, if nothing has failed.
 
     ``failures`` are errors by name: at first of what could not be planned, after ``apply`` all. What fails for
     all, as a full disk, ends the plan, and is the failure of all names that are not done.
@@ -142,6 +144,7 @@ class Plan:
 
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()
+    garbage: tuple[Action, ...] = ()
     before: t.Any = None
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
@@ -154,7 +157,7 @@ class Plan:
     @property
     def actions(self) -> tuple[Action, ...]:
         """All, in order."""
-        return self.content + self.names
+        return self.content + self.names + self.garbage
 
     @property
     def changed(self) -> bool:
@@ -182,12 +185,18 @@ class Plan:
                 if ended.empty():
                     # At once what came while the last ones were written: an index is written whole.
                     yield from self._set(waiting, left, pool)
-        if fatal:
-            while not ended.empty():
-                yield from self._settle(*ended.get(), left)
-            yield from self._set(waiting, left, pool)
-            unfinished = [*waiting, *(name for name in left if left[name])]
-            self.failures.update({name: fatal for name in unfinished if name not in self.failures})
+        with Pool(self.workers) as pool:
+            if fatal:
+                while not ended.empty():
+                    yield from self._settle(*ended.get(), left)
+                yield from self._set(waiting, left, pool)
+                unfinished = [*waiting, *(name for name in left if left[name])]
+                self.failures.update(
+                    {name: fatal for name in unfinished if name not in self.failures}
+                )
+            for action in self.garbage if not self.failures else ():
+                action.apply(pool)
+                yield action
 
     def _settle(
         self, action: Action, future: Future[None], left: collections.Counter[str]
@@ -209,27 +218,20 @@ class Plan:
         """The names that have all they need."""
         ready = [waiting.pop(name) for name in list(waiting) if not left[name]]
         names = [action for action in ready if action.name not in self.failures]
-        try:
-            if names:
-                names[0].apply_with(names[1:], pool)
-            yield from names
-        except ConflictError:
-            for action in names:
-                try:
-                    action.apply(pool)
-                    yield action
-                except ConflictError as exc:
-                    self.failures[action.name] = exc
+        for action, error in zip(names, names[0].apply_all(names, pool) if names else ()):
+            if error is None:
+                yield action
+            elif isinstance(error, LockstepError):
+                self.failures[action.name] = error
+            else:
+                raise error
 
     def result(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
         """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all."""
         actions = self.actions if done is None else done
         facts, after = self.facts, self.after
         if self.failures:
-            facts = {
-                key: [entry for entry in entries if entry["name"] not in self.failures]
-                for key, entries in facts.items()
-            }
+            facts = {key: self._without_failures(fact) for key, fact in facts.items()}
             facts["failures"] = [
                 {"name": name, "msg": str(error), "error": error.as_result()}
                 for name, error in self.failures.items()
@@ -243,6 +245,12 @@ class Plan:
             diff={"before": self.before, "after": after},
         )
         return dict(answer, stats=dict(self.stats())) if self.stats else answer
+
+    def _without_failures(self, fact: t.Any) -> t.Any:
+        """A fact about some names."""
+        if not isinstance(fact, list):
+            return fact
+        return [entry for entry in fact if entry["name"] not in self.failures]
 
     @property
     def failure(self) -> LockstepError | None:

@@ -79,6 +79,7 @@ class ImageStore:
         self._timeout = lock_timeout
         self._held = contextlib.ExitStack()
         self._locked = False
+        self._is_exclusive, self._seen = False, ""
         self._counting = threading.Lock()
         self.resumed = 0  # bytes that earlier runs had brought, and that were of use
         self._index_path = os.path.join(self.path, "index.json")
@@ -91,7 +92,7 @@ class ImageStore:
         return _Names(self._read_index()["manifests"], self._index_path)
 
     def set_names(self, moves: t.Sequence[t.Any]) -> None:
-        """Move names at once: each has ``name``, ``target``, and ``expected``, or ConflictError and none moves."""
+        """Move names, all or for ConflictError none: ``name``, ``expected``, and ``target``, None to drop it."""
         with self._index_lock():
             index = self._read_index()
             names = _Names(index["manifests"], self._index_path)
@@ -102,12 +103,20 @@ class ImageStore:
                     raise ConflictError(
                         f"{move.name} was moved to {there} by somebody else meanwhile"
                     )
+                if move.target is None:
+                    entries = index["manifests"]
+                    index["manifests"] = [one for one in entries if _name_of(one) != move.name]
+                    continue
                 annotations = {REF_NAME: move.name}
                 if move.target.platforms:
                     annotations[PLATFORMS] = ",".join(sorted(move.target.platforms))
                 entry = dict(move.target.target.as_json(), annotations=annotations)
                 index["manifests"].append(entry)
             write_file(self._index_path, self._staging, render_index(index))
+
+    def entries(self) -> list[dict[str, t.Any]]:
+        """The descriptors of the index, of those without a name too, as they are written."""
+        return self._read_index()["manifests"]
 
     def fingerprint(self) -> str:
         """Digest of the canonical index."""
@@ -189,6 +198,8 @@ class ImageStore:
         self._check()
         with contextlib.ExitStack() as self._held:
             self._locked = os.path.exists(self._lock_path)
+            self._is_exclusive = exclusive
+            self._seen = self.fingerprint() if exclusive and not self._locked else ""
             if self._locked:
                 self._held.enter_context(
                     locked(self._lock_path, exclusive, self._timeout, create=False)
@@ -208,8 +219,10 @@ class ImageStore:
                 if not os.path.lexists(path):
                     write_file(path, self._staging, data)
         if not self._locked:
-            self._held.enter_context(locked(self._lock_path, False, self._timeout))
+            self._held.enter_context(locked(self._lock_path, self._is_exclusive, self._timeout))
             self._locked = True
+            if self._is_exclusive and self._seen != self.fingerprint():
+                raise ConflictError(f"{self.path} was changed by somebody else meanwhile")
         for path in self._stale(wanted):
             remove_unlocked(path)
 

@@ -13,6 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Descriptor,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
     ContentError,
     RegistryError,
 )
@@ -68,7 +69,7 @@ class FetchBlob(Action):
 
 @dataclass(frozen=True)
 class SetName(Action):
-    """Point a name at content; ``expected`` is where it pointed."""
+    """Point a name at content, for None at nothing; ``expected`` is where it pointed."""
 
     name: str
     target: t.Any
@@ -76,16 +77,16 @@ class SetName(Action):
     sink: ContentSink = field(repr=False)
 
     def summary(self) -> dict[str, t.Any]:
-        was = str(self.expected.target.digest) if self.expected else None
-        return {
-            "action": "set_name",
-            "name": self.name,
-            "digest": str(self.target.target.digest),
-            "previous": was,
-        }
+        was, now = (str(one.target.digest) if one else None for one in (self.expected, self.target))
+        action = "set_name" if self.target else "drop_name"
+        return {"action": action, "name": self.name, "digest": now, "previous": was}
 
     def apply(self, pool: Pool) -> None:
-        self.apply_with((), pool)
+        self.sink.set_names([self])
 
-    def apply_with(self, others: t.Sequence[t.Any], pool: Pool) -> None:
-        self.sink.set_names([self, *others])
+    def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
+        try:
+            self.sink.set_names(actions)
+        except ConflictError:  # of one, so each on its own
+            return super().apply_all(actions, pool)
+        return [None for _action in actions]
