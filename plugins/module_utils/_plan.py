@@ -110,6 +110,32 @@ def in_parallel(function: t.Callable[[T], R], items: t.Iterable[T], workers: int
         return [future.result() for future in futures]
 
 
+def each(
+    function: t.Callable[[T], R],
+    items: t.Sequence[T],
+    name_of: t.Callable[[T], str],
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[R]:
+    """What a function says of each item, at the same time; an error goes to ``failures`` under the item's name."""
+
+    def attempt(item: T) -> R | LockstepError:
+        try:
+            return function(item)
+        except DependencyError:
+            raise
+        except LockstepError as exc:
+            return exc
+
+    found = []
+    for item, answer in zip(items, in_parallel(attempt, items, workers)):
+        if isinstance(answer, LockstepError):
+            failures[name_of(item)] = answer
+        else:
+            found.append(answer)
+    return found
+
+
 class Action:
     """A step; its summary is the same in check mode, twice is no error."""
 

@@ -12,7 +12,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     run_plan,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import platforms_of
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
 )
@@ -22,7 +22,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.pull i
 def build(params, store):
     return plan_pull(
         references(params),
-        platforms=[Platform.parse(text) for text in params["platform"] or ()] or [Platform.host()],
+        platforms=platforms_of(params["platform"] or ()),
         policy=params["pull"],
         sources=open_registries(params, params["parallel"]),
         store=store,
@@ -34,6 +34,8 @@ def build(params, store):
             if params["connections_per_blob"] is None
             else params["connections_per_blob"],
         ),
+        referrers=params["referrers"],
+        foreign=params["foreign_layers"] == "fetch",
     )
 
 
@@ -45,6 +47,8 @@ def main():
             name=dict(type="list", elements="str", required=True),
             platform=dict(type="list", elements="str"),
             all_tags=dict(type="bool", default=False),
+            referrers=dict(type="bool", default=False),
+            foreign_layers=dict(type="str", choices=["skip", "fetch"], default="skip"),
             pull=dict(type="str", choices=["always", "missing", "never"], default="always"),
             parallel=dict(type="int", default=6),
             chunk_size=dict(type="bytes", default="16M"),

@@ -28,6 +28,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 
 from .publish import Item
+from .storage import parse_object
 
 CHUNK = 1000
 
@@ -53,10 +54,10 @@ class FakeRepository:
     """One repository in memory, as a ``ContentSource``.
 
     ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by
-    tag. ``reads`` are pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``) and what it
-    asked for. ``script(verb, what, ...)`` gives the next answers: an exception is raised, bytes are
-    served as those that were asked for, ``Cut`` and ``Whole`` are for blobs, a function is called
-    before the true answer, or before the answer that it gives.
+    tag. ``reads`` are pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``,
+    ``referrers``) and what it asked for. ``script(verb, what, ...)`` gives the next answers: an
+    exception is raised, bytes are served as those that were asked for, ``Cut`` and ``Whole`` are
+    for blobs, a function is called before the true answer, or before the answer that it gives.
 
     ``others`` is how many other places would be left, should this one be distrusted.
     """
@@ -142,6 +143,16 @@ class FakeRepository:
     def tags(self) -> list[str]:
         self._asked("tags", "")
         return sorted(self.tagged)
+
+    def referrers(self, digest: Digest) -> list[Descriptor]:
+        self._asked("referrers", str(digest))
+        found = []
+        for name in sorted(self.media_types):
+            subject = parse_object(self.content[name]).get("subject") or {}
+            if subject.get("digest") == str(digest):
+                raw = self.content[name]
+                found.append(Descriptor(self.media_types[name], Digest.parse(name), len(raw)))
+        return found
 
     def pause(self, attempt: int) -> bool:
         self.pauses.append(attempt)

@@ -324,7 +324,7 @@ class Authorizer:
             response = self._http.request(
                 request.method,
                 request.url,
-                form=request.form,
+                body=request.form or None,
                 own={"Authorization": request.authorization} if request.authorization else {},
                 follow=False,
                 trust=self._trust if may_see else STRANGER,

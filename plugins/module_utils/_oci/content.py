@@ -37,6 +37,8 @@ INDEXES = (OCI_INDEX, DOCKER_LIST)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 _SCHEMA1 = f"{_DOCKER}distribution.manifest.v1"
 
+_FOREIGN = re.compile(r"\.(?:foreign\.diff|nondistributable\.v1)\.tar")
+
 # Without the whole list some registries convert, or answer with the amd64 child of an index.
 ACCEPT = ", ".join((*INDEXES, *MANIFESTS, "*/*"))
 
@@ -62,6 +64,7 @@ class Descriptor:
     platform: Platform | None = field(default=None, compare=False)
     annotations: t.Mapping[str, str] = field(default_factory=dict, compare=False)
     data: bytes | None = field(default=None, compare=False, repr=False)
+    urls: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def from_json(cls, value: t.Any, where: str) -> Descriptor:
@@ -78,7 +81,11 @@ class Descriptor:
         digest = _digests([value.get("digest")], where)[0]
         platform = _platform(value.get("platform"), where)
         data = _data(value.get("data"), digest, size, where)
-        return cls(media_type, digest, size, platform, _annotations(value, where), data)
+        urls = value.get("urls") or ()
+        if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) for url in urls):
+            raise ManifestError(f"{where}: urls are not a list of strings")
+        annotations = _annotations(value, where)
+        return cls(media_type, digest, size, platform, annotations, data, tuple(urls))
 
     @property
     def is_index(self) -> bool:
@@ -94,6 +101,11 @@ class Descriptor:
     def is_image_config(self) -> bool:
         """Whether it promises an image's configuration."""
         return media_type_of(self.media_type) in (OCI_CONFIG, DOCKER_CONFIG)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it promises a layer that is not to be distributed, so that registries need not have it."""
+        return bool(_FOREIGN.search(media_type_of(self.media_type)))
 
     def as_json(self) -> dict[str, t.Any]:
         """The three fields every descriptor has."""
@@ -113,6 +125,7 @@ class Manifest:
     children: tuple[Descriptor, ...] = ()
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
 
     @classmethod
     def parse(cls, raw: bytes, content_type: str, where: str) -> Manifest:
@@ -133,17 +146,19 @@ class Manifest:
         _annotations(value, where)
         if not isinstance(value.get("artifactType", ""), str):
             raise ManifestError(f"{where}: artifactType is not a string")
+        subject = None
         if value.get("subject"):
-            Descriptor.from_json(value["subject"], f"{where}: subject")
+            subject = Descriptor.from_json(value["subject"], f"{where}: subject")
         if media_type in INDEXES:
-            return cls(media_type, raw, _descriptors(value, "manifests", where))
+            children = _descriptors(value, "manifests", where)
+            return cls(media_type, raw, children, subject=subject)
         config = Descriptor.from_json(value.get("config"), f"{where}: config")
         layers = _descriptors(value, "layers", where)
         sizes: dict[Digest, int] = {}
         for blob in (config, *layers):
             if sizes.setdefault(blob.digest, blob.size) != blob.size:
                 raise ManifestError(f"{where}: {blob.digest} is listed with two sizes")
-        return cls(media_type, raw, (), config, layers)
+        return cls(media_type, raw, (), config, layers, subject)
 
     @property
     def is_index(self) -> bool:
@@ -295,6 +310,7 @@ def _bounded_int(text: str) -> int:
 
 
 _MAX_DEPTH = 8
+_MAX_NODES = 10_000
 
 
 class ContentSource(t.Protocol):
@@ -327,6 +343,9 @@ class ContentSource(t.Protocol):
     def tags(self) -> list[str]:
         """Every tag, sorted."""
 
+    def referrers(self, digest: Digest) -> t.Sequence[Descriptor]:
+        """The manifests whose subject is that one, each once, sorted by digest."""
+
     def pause(self, attempt: int) -> bool:
         """Wait before try ``attempt`` + 1, for 0 not at all; False when that is too many."""
 
@@ -341,6 +360,9 @@ class Sources(t.Protocol):
     def repository(self, reference: Reference) -> ContentSource:
         """The repository a reference is in."""
 
+    def foreign(self, reference: Reference, descriptor: Descriptor) -> ContentSource:
+        """Where a layer comes from that registries do not have."""
+
     def stats(self) -> t.Mapping[str, t.Any]:
         """What reading has cost."""
 
@@ -350,6 +372,7 @@ class Part(t.Protocol):
 
     size: int
     resumed: int
+    in_order: bool  # bytes must be written from the first to the last
 
     def missing(self) -> list[tuple[int, int]]:
         """The gaps, as (first, end)."""
@@ -379,6 +402,10 @@ class ContentSink(t.Protocol):
     def receive(self, descriptor: Descriptor) -> t.ContextManager[Part | None]:
         """A part to fill, with what earlier tries have left; None if it is there meanwhile."""
 
+
+class NameSink(t.Protocol):
+    """Where names point at content."""
+
     def set_names(self, moves: t.Sequence[t.Any]) -> None:
         """Point names at content; or ConflictError, and none is moved."""
 
@@ -400,28 +427,32 @@ class Image:
 
 @dataclass(frozen=True)
 class Closure:
-    """All that a name needs, children first."""
+    """All that a name needs, children first; ``is_sparse`` when an index lists more than that."""
 
     manifests: tuple[tuple[Descriptor, Manifest], ...]
     images: tuple[Image, ...]
+    is_sparse: bool = False
+    others: tuple[Descriptor, ...] = ()  # that an index lists and that are no manifests
 
     @property
     def blobs(self) -> list[Descriptor]:
-        """Configs and layers, each once."""
-        found = {blob.digest: blob for image in self.images for blob in image.manifest.blobs}
-        return list(found.values())
+        """Configs, layers and others, each once."""
+        blobs = [*self.others, *(blob for image in self.images for blob in image.manifest.blobs)]
+        return list({blob.digest: blob for blob in blobs}.values())
+
+
+Read = t.Callable[[Descriptor], Manifest]
 
 
 def walk(
-    root: Descriptor,
-    platforms: t.Sequence[Platform],
-    read: t.Callable[[Descriptor], Manifest],
-    subject: str,
+    root: Descriptor, platforms: t.Sequence[Platform] | None, read: Read, subject: str
 ) -> Closure:
-    """The closure of ``root``, of an index for each platform."""
+    """The closure of ``root``, of an index for each platform, or for None of all it lists."""
     top = read(root)
     if not top.is_index:
         return Closure(((root, top),), (Image(root, top),))
+    if platforms is None:
+        return _whole(root, top, read, subject)
     manifests: dict[Digest, tuple[Descriptor, Manifest]] = {}
     images = []
     for platform in platforms:
@@ -433,11 +464,44 @@ def walk(
             manifests[descriptor.digest] = known
             if known[0].size != descriptor.size:
                 raise ManifestError(f"{subject}: {descriptor.digest} is listed with two sizes")
-    return Closure((*manifests.values(), (root, top)), tuple(images))
+    return Closure((*manifests.values(), (root, top)), tuple(images), True)
+
+
+def _whole(root: Descriptor, top: Manifest, read: Read, subject: str) -> Closure:
+    found: dict[Digest, tuple[Descriptor, Manifest]] = {}
+    others: dict[Digest, Descriptor] = {}
+
+    def visit(descriptor: Descriptor, manifest: Manifest, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
+        for child in manifest.children:
+            if not (child.is_index or child.is_manifest):
+                others[child.digest] = child
+                continue
+            if child.digest not in found:
+                visit(child, _read_child(child, read, subject), depth + 1)
+            if found[child.digest][0].size != child.size:
+                raise ManifestError(f"{subject}: {child.digest} is listed with two sizes")
+        found[descriptor.digest] = (descriptor, manifest)
+        if len(found) > _MAX_NODES:
+            raise ManifestError(f"{subject}: has more than {_MAX_NODES} manifests")
+
+    visit(root, top, 0)
+    images = [Image(*pair) for pair in found.values() if not pair[1].is_index]
+    return Closure(tuple(found.values()), tuple(images), False, tuple(others.values()))
+
+
+def _read_child(chosen: Descriptor, read: Read, subject: str) -> Manifest:
+    manifest = read(chosen)
+    if len(manifest.raw) != chosen.size:
+        raise SizeMismatchError(
+            f"{subject}: {chosen.digest} has {len(manifest.raw)} bytes, its index promised {chosen.size}"
+        )
+    return manifest
 
 
 def _descend(
-    index: Manifest, platform: Platform, read: t.Callable[[Descriptor], Manifest], subject: str
+    index: Manifest, platform: Platform, read: Read, subject: str
 ) -> list[tuple[Descriptor, Manifest]]:
     path: list[tuple[Descriptor, Manifest]] = []
     while len(path) < _MAX_DEPTH:
@@ -447,11 +511,7 @@ def _descend(
                 f"{subject}: the entry for {platform} has the media type {printable(chosen.media_type)},"
                 " which is no image manifest or index"
             )
-        index = read(chosen)
-        if len(index.raw) != chosen.size:
-            raise SizeMismatchError(
-                f"{subject}: {chosen.digest} has {len(index.raw)} bytes, its index promised {chosen.size}"
-            )
+        index = _read_child(chosen, read, subject)
         path.insert(0, (chosen, index))
         if not index.is_index:
             return path

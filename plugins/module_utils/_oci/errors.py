@@ -69,6 +69,14 @@ class NotFoundError(RegistryError):
     kind = "not-found"
 
 
+class PushRefusedError(RegistryError):
+    kind = "push-refused"
+
+
+class TooLargeError(RegistryError):
+    kind = "too-large"
+
+
 class RateLimitError(RegistryError):
     kind = "rate-limited"
 

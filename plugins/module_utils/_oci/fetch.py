@@ -208,6 +208,7 @@ class _Fetch:
             self._part.size >= 2 * pieces.size
             and pieces.connections > 1
             and not self._is_whole
+            and not self._part.in_order
             and self._source.has_ranges()
         )
 

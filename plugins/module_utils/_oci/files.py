@@ -189,6 +189,16 @@ def read_file(path: str, limit: int) -> bytes:
     return data
 
 
+def read_chunks(path: str, first: int = 0) -> t.Generator[bytes, None, None]:
+    """The bytes of a file from ``first`` on, up to 1 MiB at once."""
+    with access(path), os.fdopen(os.open(path, _READ), "rb", buffering=0) as handle:
+        handle.seek(first)
+        chunk = handle.read(_PIECE)
+        while chunk:
+            yield chunk
+            chunk = handle.read(_PIECE)
+
+
 @contextlib.contextmanager
 def locked(path: str, exclusive: bool, timeout: float, create: bool = True) -> t.Iterator[None]:
     """Hold a ``flock``; without ``create`` a missing file is no lock. Or LockedError after ``timeout`` seconds."""
@@ -319,6 +329,8 @@ class Part:
 
     Bytes may come in any order and from any thread; they are hashed in theirs.
     """
+
+    in_order = False
 
     def __init__(self, name: str, path: str, digest: Digest, size: int, fd: int) -> None:
         self.size = size

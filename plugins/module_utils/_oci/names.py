@@ -326,6 +326,13 @@ class Platform:
         return self.os + (f"({extra})" if extra else "") + f"/{self.architecture}{variant}"
 
 
+def platforms_of(texts: t.Sequence[str]) -> list[Platform] | None:
+    """The platforms a user asks for, by default that of this machine; None for ``all``."""
+    if "all" in texts:
+        return None
+    return [Platform.parse(text) for text in texts] or [Platform.host()]
+
+
 def choose(wanted: Platform, entries: t.Sequence[t.Any], subject: str) -> t.Any:
     """The descriptor that serves ``wanted`` best, never an attestation; or NoPlatformError."""
     images = [entry for entry in entries if not (entry.platform and entry.platform.is_unknown)]

@@ -29,6 +29,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     RegistryError,
     TruncatedError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.foreign import (
+    ForeignLayer,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
     HostConfig,
@@ -43,6 +46,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
     Blob,
     FindCredentials,
+    Referrer,
     Registry,
     Repository,
 )
@@ -79,12 +83,20 @@ class Registries:
         """The registry with this name (``host[:port]``) itself."""
         return self._registry(self._config.origin(name), False)
 
+    def origin(self, reference: Reference) -> Repository:
+        """The repository a reference is in itself, never a mirror of it."""
+        return Repository(self.registry(reference.registry), reference.repository)
+
     def repository(self, reference: Reference) -> Repository | Mirrored:
         sources = [
             (Repository(self._registry(place.endpoint, place.is_mirror), place.repository), place)
             for place in self._config.places(reference)
         ]
         return Mirrored(sources) if len(sources) > 1 else sources[0][0]
+
+    def foreign(self, reference: Reference, descriptor: Descriptor) -> ForeignLayer:
+        url = self.registry(reference.registry).authorizer.base_url
+        return ForeignLayer(self.http, descriptor, url)
 
     def stats(self) -> dict[str, t.Any]:
         known = self._known.values()
@@ -172,6 +184,9 @@ class Mirrored:
 
     def tags(self) -> list[str]:
         return self._origin.tags()
+
+    def referrers(self, digest: Digest) -> list[Referrer]:
+        return self._origin.referrers(digest)
 
     def pause(self, attempt: int) -> bool:
         return self._origin.pause(attempt)

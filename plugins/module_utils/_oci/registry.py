@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import typing as t
+from dataclasses import dataclass, field
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Authorizer,
@@ -17,12 +18,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ACCEPT,
+    INDEXES,
     MAX_MANIFEST,
     Descriptor,
     Manifest,
+    media_type_of,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     AuthenticationError,
+    ContentError,
     DeniedError,
     DigestError,
     DigestMismatchError,
@@ -61,7 +65,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
 _MAX_ERROR = 64 * 1024
 _MAX_PAGE = 4 * 1024 * 1024
 _MAX_PAGES = 1000
-_MAX_TAGS = 100_000
+_MAX_ENTRIES = 100_000
 _MAX_WARNINGS = 10
 
 # Servers that do not like to be asked for pieces without need (RTFACT-13797).
@@ -69,6 +73,14 @@ _WHOLE_ONLY = re.compile("artifactory", re.IGNORECASE)
 
 FindCredentials = t.Callable[[str, str], t.Optional[Credentials]]
 Blob = tuple[tuple[int, int], t.Generator[bytes, None, None]]
+T = t.TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Referrer(Descriptor):
+    """A manifest whose subject is another."""
+
+    artifact_type: str = field(default="", compare=False)
 
 
 class Registry:
@@ -124,17 +136,47 @@ class Registry:
         repository: str,
         headers: t.Mapping[str, str] | None = None,
         retries: int | None = None,
+        body: t.Any = None,
     ) -> Response:
-        """Send a request, logged in as far as wanted; ``path`` starts behind ``/v2/``, or is a whole URL."""
+        """Send a request, logged in as far as wanted; ``path`` starts behind ``/v2/``, or is a whole URL.
+
+        Only a ``body`` of bytes is sent again after a 401.
+        """
         if retries is None and self.is_mirror:
             # Where there is another to ask, patience only delays.
             retries = min(1, self.http.options.retries)
         if self._settled:
-            return self._request(method, path, repository, headers, retries)
+            return self._request(method, path, repository, headers, retries, body)
         with self._first:
-            response = self._request(method, path, repository, headers, retries)
+            response = self._request(method, path, repository, headers, retries, body)
             self._settled = True
             return response
+
+    def pages(
+        self,
+        path: str,
+        repository: str,
+        subject: str,
+        parse: t.Callable[[bytes, str, str], t.Iterable[T]],
+    ) -> set[T]:
+        """The entries of all pages of a list; ``parse`` gets body, Content-Type and subject of each."""
+        found: set[T] = set()
+        url: str | None = path
+        for _page in range(_MAX_PAGES):
+            response = self.request("GET", url or "", repository)
+            if response.status == 404 and found:
+                raise ProtocolError(f"{subject}: a page that it names is not there")
+            if response.status != 200:
+                self.fail(response, subject)
+            before = len(found)
+            raw = response.read(_MAX_PAGE, "list")
+            found.update(parse(raw, response.header("Content-Type"), subject))
+            url = next_page(response.header_values("Link"), response.url)
+            if not url:
+                return found
+            if len(found) == before or len(found) > _MAX_ENTRIES:
+                break
+        raise ProtocolError(f"{subject}: the pages of the list do not end")
 
     def spend_pull(self, look: t.Callable[[], Response]) -> None:
         """Count the read of a manifest; or RateLimitError before the last pulls are gone. ``look`` costs none."""
@@ -210,11 +252,12 @@ class Registry:
         repository: str,
         headers: t.Mapping[str, str] | None,
         retries: int | None,
+        body: t.Any,
     ) -> Response:
         url, attempt = self._url(path), 0
         header = self.authorizer.header(repository)
         while True:
-            response = self._send(method, url, headers, header, retries)
+            response = self._send(method, url, headers, header, retries, body)
             for value in response.header_values("Warning"):
                 text = printable(self.authorizer.redact(warning_text(value)), 500)
                 if text:
@@ -222,7 +265,7 @@ class Registry:
             if origin(response.url) != origin(url):
                 return response
             self._note(response)
-            if response.status != 401:
+            if response.status != 401 or not isinstance(body, (bytes, type(None))):
                 return response
             attempt += 1
             response.close()
@@ -238,11 +281,13 @@ class Registry:
         headers: t.Mapping[str, str] | None = None,
         authorization: str = "",
         retries: int | None = None,
+        body: t.Any = None,
     ) -> Response:
         own = dict(self._endpoint.headers)
         if authorization:
             own["Authorization"] = authorization
-        return self.http.request(method, url, headers, own, self._endpoint.trust, retries=retries)
+        trust, follow = self._endpoint.trust, body is None
+        return self.http.request(method, url, headers, own, trust, body, follow, retries)
 
     def _note(self, response: Response) -> None:
         """Take what an answer tells about the registry."""
@@ -352,20 +397,22 @@ class Repository:
         return False
 
     def tags(self) -> list[str]:
-        path: str | None = f"{self.name}/tags/list?n=1000"
-        found: set[str] = set()
-        for _page in range(_MAX_PAGES):
-            response = self.registry.request("GET", path or "", self.name)
-            if response.status != 200:
-                self.registry.fail(response, f"{self}: tags")
-            before = len(found)
-            found.update(_parse_tags(response.read(_MAX_PAGE, "list of tags"), f"{self}: tags"))
-            path = next_page(response.header_values("Link"), response.url)
-            if not path:
-                return sorted(found)
-            if len(found) == before or len(found) > _MAX_TAGS:
-                break
-        raise ProtocolError(f"{self}: the pages of its list of tags do not end")
+        path, subject = f"{self.name}/tags/list?n=1000", f"{self}: tags"
+        return sorted(self.registry.pages(path, self.name, subject, _parse_tags))
+
+    def referrers(self, digest: Digest) -> list[Referrer]:
+        path, subject = f"{self.name}/referrers/{digest}", f"{self}@{digest}: referrers"
+        try:
+            found = self.registry.pages(path, self.name, subject, _parse_referrers)
+        except NotFoundError:  # no such API: clients keep a list themselves
+            try:
+                manifest = self.read_manifest(referrers_tag(digest))[1]
+            except NotFoundError:
+                return []
+            if not manifest.is_index:
+                return []
+            found = set(_parse_referrers(manifest.raw, manifest.media_type, subject))
+        return sorted({one.digest: one for one in found}.values(), key=lambda one: one.digest)
 
     def pause(self, attempt: int) -> bool:
         return self.registry.http.pause(attempt)
@@ -434,7 +481,29 @@ def _header_digest(response: Response) -> Digest | None:
         return None
 
 
-def _parse_tags(raw: bytes, subject: str) -> list[str]:
+def referrers_tag(digest: Digest) -> str:
+    """Where a list of referrers is without the API (distribution-spec v1.1, "Referrers Tag Schema")."""
+    return f"{digest.algorithm[:32]}-{digest.encoded[:64]}"
+
+
+def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Referrer]:
+    if media_type_of(content_type) not in INDEXES:
+        called = printable(repr(content_type))
+        raise ProtocolError(f"{subject}: the answer has the type {called}, which is no index")
+    try:
+        index = Manifest.parse(raw, content_type, subject)
+    except ContentError as exc:
+        raise ProtocolError(str(exc)) from exc
+    entries = zip(index.children, json.loads(raw)["manifests"])
+    return [Referrer(**vars(child), artifact_type=_type(entry)) for child, entry in entries]
+
+
+def _type(entry: t.Mapping[str, t.Any]) -> str:
+    value = entry.get("artifactType")
+    return value if isinstance(value, str) else ""
+
+
+def _parse_tags(raw: bytes, _content_type: str, subject: str) -> list[str]:
     try:
         value = json.loads(raw.decode("utf-8"))
         tags = value.get("tags") or []

@@ -365,17 +365,20 @@ class HttpClient:
         headers: t.Mapping[str, str] | None = None,
         own: t.Mapping[str, str] | None = None,
         trust: Trust = STRANGER,
-        form: t.Sequence[tuple[str, str]] = (),
+        body: t.Any = None,
         follow: bool = True,
         retries: int | None = None,
     ) -> Response:
-        """The answer, after retries and redirects; ``own`` headers and ``trust`` are for the origin of ``url`` alone."""
+        """The answer, after retries and redirects; ``own`` headers and ``trust`` are for the origin of ``url`` alone.
+
+        ``body``: bytes, a list of pairs for a form, or what has a length and gives its bytes once.
+        """
         first = url
         for _hop in range(_MAX_REDIRECTS + 1):
             is_own = origin(url) == origin(first)
             fields = {**(headers or {}), **((own or {}) if is_own else {})}
             response = self._send_patiently(
-                method, url, fields, form, trust if is_own else STRANGER, retries
+                method, url, fields, body, trust if is_own else STRANGER, retries
             )
             if response.status not in _REDIRECTS:
                 return response
@@ -433,7 +436,7 @@ class HttpClient:
         method: str,
         url: str,
         fields: dict[str, str],
-        form: t.Any,
+        body: t.Any,
         trust: Trust,
         most: int | None,
     ) -> Response:
@@ -445,7 +448,7 @@ class HttpClient:
             self._wait_for_turn(host)
             retries = 0 if host.is_tired else self.options.retries if most is None else most
             try:
-                response = self._send(method, url, fields, form, trust)
+                response = self._send(method, url, fields, body, trust)
             except _Transient as exc:
                 wait = self._wait_before(attempt, retries, since=since)
                 if wait is None:
@@ -511,14 +514,14 @@ class HttpClient:
             return self._hosts.setdefault(origin(url), _Host())
 
     def _send(
-        self, method: str, url: str, fields: dict[str, str], form: t.Any, trust: Trust
+        self, method: str, url: str, fields: dict[str, str], body: t.Any, trust: Trust
     ) -> Response:
         requests, errors, failures = _libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
         subject = shown_url(url)
         self.stats.add(method)
         try:
-            request = requests.Request(method, url, headers=headers, data=list(form) or None)
+            request = requests.Request(method, url, headers=headers, data=body)
             answer = self._adapter(trust, url.startswith("https")).send(
                 request.prepare(),
                 stream=True,

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSink,
     ContentSource,
     Descriptor,
+    NameSink,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
@@ -20,6 +21,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
     copy_blob,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Action,
@@ -67,6 +71,43 @@ class FetchBlob(Action):
         copy_blob(self.descriptor, last, self.sink, pool, self.pieces)
 
 
+Content = t.Union[StoreContent, FetchBlob]
+
+
+class Wants(t.Protocol):
+    """A name and what it lacks."""
+
+    name: str
+    content: list[Content]
+
+
+def lacks(want: Wants) -> int:
+    """The bytes a name lacks."""
+    return sum(action.descriptor.size for action in want.content)
+
+
+def merged(wanted: t.Sequence[Wants]) -> tuple[Content, ...]:
+    """Each content once, with all that waits for it: first the image that lacks least, and of it what is small."""
+    users: dict[tuple[int, Digest, int], list[tuple[Wants, Content]]] = {}
+    for want in wanted:
+        for action in want.content:
+            # Another size is another promise, of which one is wrong.
+            key = (id(action.sink), action.descriptor.digest, action.descriptor.size)
+            users.setdefault(key, []).append((want, action))
+    content: list[Content] = []
+    for (_sink, _digest, size), pairs in users.items():
+        names = tuple(want.name for want, _action in pairs)
+        urgency = (min(lacks(want) for want, _action in pairs), size)
+        action = replace(pairs[0][1], names=names, urgency=urgency)
+        if isinstance(action, FetchBlob):
+            sources = {
+                str(one.source): one.source for _want, one in pairs if isinstance(one, FetchBlob)
+            }
+            action = replace(action, others=tuple(sources.values())[1:])
+        content.append(action)
+    return tuple(content)
+
+
 @dataclass(frozen=True)
 class SetName(Action):
     """Point a name at content, for None at nothing; ``expected`` is where it pointed."""
@@ -74,7 +115,7 @@ class SetName(Action):
     name: str
     target: t.Any
     expected: t.Any
-    sink: ContentSink = field(repr=False)
+    sink: NameSink = field(repr=False)
 
     def summary(self) -> dict[str, t.Any]:
         was, now = (str(one.target.digest) if one else None for one in (self.expected, self.target))

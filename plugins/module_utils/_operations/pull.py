@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     MAX_MANIFEST,
@@ -18,7 +18,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     walk,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
     DigestMismatchError,
     InputError,
     LockstepError,
@@ -40,25 +39,30 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+    Content,
     FetchBlob,
     SetName,
     StoreContent,
+    merged,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
+    expand_tags,
+    follow,
+    referrers_of,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
-    in_parallel,
+    each,
 )
-
-T = t.TypeVar("T")
 
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
-
-Content = t.Union[StoreContent, FetchBlob]
+ALL = "all"  # platforms
 
 
 @dataclass
 class _Wanted:
+    reference: Reference
     name: str
     before: Name | None
     target: Name
@@ -67,10 +71,6 @@ class _Wanted:
     sizes: dict[Digest, int]
     content: list[Content]
     warnings: list[str]
-
-    @property
-    def lacks(self) -> int:
-        return sum(action.descriptor.size for action in self.content)
 
     @property
     def status(self) -> str:
@@ -82,6 +82,11 @@ class _Wanted:
     def shown_before(self) -> str:
         lacking = self.before == self.target and self.content
         return _shown(self.before) + (", incomplete" if lacking else "")
+
+    @property
+    def digests(self) -> list[Digest]:
+        images = (image.descriptor.digest for image in self.images)
+        return list(dict.fromkeys([self.target.target.digest, *images]))
 
     def config(self, image: Image) -> ImageConfig | None:
         return self.configs.get(image.manifest.config.digest) if image.manifest.config else None
@@ -103,28 +108,48 @@ class _Wanted:
 def plan_pull(
     references: t.Sequence[Reference],
     *,
-    platforms: t.Sequence[Platform],
+    platforms: t.Sequence[Platform] | None,
     policy: str,
     sources: Sources,
     store: ImageStore,
     workers: int,
     all_tags: bool = False,
     pieces: Pieces = PIECES,
+    referrers: bool = False,
+    foreign: bool = False,
 ) -> Plan:
-    """Bring every reference, for each platform, into the store; by digest nothing is asked twice."""
+    """Bring every reference, for each platform (None: all), into the store; by digest nothing is asked twice."""
     failures: dict[str, LockstepError] = {}
+    if policy == NEVER and (all_tags or referrers):
+        raise InputError("all_tags and referrers ask a registry, which pull=never forbids")
     if all_tags:
-        references = _expand_tags(references, sources, policy, workers, failures)
+        references = expand_tags(references, sources, workers, failures)
     names = store.names()
 
-    def want(reference: Reference) -> _Wanted:
+    def want(reference: Reference, platforms: t.Sequence[Platform] | None = platforms) -> _Wanted:
         source = None if policy == NEVER else sources.repository(reference)
-        return _Reader(reference, source, store, pieces).want(
+        elsewhere = sources.foreign if foreign else None
+        return _Reader(reference, source, store, pieces, elsewhere).want(
             names.get(store_name(reference)), platforms, policy
         )
 
-    wanted = _each(want, _each_once(references), workers, failures)
-    content = _merged(wanted)
+    def look(one: _Wanted) -> list[Reference]:
+        return referrers_of(one.reference, sources.repository(one.reference), one.digests)
+
+    wanted = each(want, _each_once(references), store_name, workers, failures)
+    if referrers:
+        wanted += follow(wanted, look, lambda one: want(one, None), store_name, workers, failures)
+    return _plan(wanted, failures, store, sources, workers)
+
+
+def _plan(
+    wanted: t.Sequence[_Wanted],
+    failures: dict[str, LockstepError],
+    store: ImageStore,
+    sources: Sources,
+    workers: int,
+) -> Plan:
+    content = merged(wanted)
     sizes = {digest: size for want in wanted for digest, size in want.sizes.items()}
     blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
     staged = sum(map(store.staged, blobs))
@@ -153,53 +178,6 @@ def plan_pull(
     )
 
 
-def _merged(wanted: t.Sequence[_Wanted]) -> tuple[Content, ...]:
-    """Each content once, with all that waits for it: first the image that lacks least, and of it what is small."""
-    users: dict[tuple[Digest, int], list[tuple[_Wanted, Content]]] = {}
-    for want in wanted:
-        for action in want.content:
-            # Another size is another promise, of which one is wrong.
-            key = (action.descriptor.digest, action.descriptor.size)
-            users.setdefault(key, []).append((want, action))
-    content: list[Content] = []
-    for (_digest, size), pairs in users.items():
-        names = tuple(want.name for want, _action in pairs)
-        urgency = (min(want.lacks for want, _action in pairs), size)
-        action = replace(pairs[0][1], names=names, urgency=urgency)
-        if isinstance(action, FetchBlob):
-            sources = {
-                str(one.source): one.source for _want, one in pairs if isinstance(one, FetchBlob)
-            }
-            action = replace(action, others=tuple(sources.values())[1:])
-        content.append(action)
-    return tuple(content)
-
-
-def _each(
-    function: t.Callable[[Reference], T],
-    references: t.Sequence[Reference],
-    workers: int,
-    failures: dict[str, LockstepError],
-) -> list[T]:
-    """What a function says of each reference, at the same time; errors go to ``failures``."""
-
-    def attempt(reference: Reference) -> T | LockstepError:
-        try:
-            return function(reference)
-        except DependencyError:
-            raise
-        except LockstepError as exc:
-            return exc
-
-    found = []
-    for reference, answer in zip(references, in_parallel(attempt, references, workers)):
-        if isinstance(answer, LockstepError):
-            failures[store_name(reference)] = answer
-        else:
-            found.append(answer)
-    return found
-
-
 class _Reader:
     def __init__(
         self,
@@ -207,27 +185,30 @@ class _Reader:
         source: ContentSource | None,
         store: ImageStore,
         pieces: Pieces,
+        elsewhere: t.Callable[[Reference, Descriptor], ContentSource] | None = None,
     ) -> None:
         self._reference = reference
         self._source = source
         self._store = store
         self._pieces = pieces
+        self._elsewhere = elsewhere
         self._read: dict[Digest, Manifest] = {}
 
-    def want(self, before: Name | None, platforms: t.Sequence[Platform], policy: str) -> _Wanted:
+    def want(
+        self, before: Name | None, platforms: t.Sequence[Platform] | None, policy: str
+    ) -> _Wanted:
         root = self._root(before, policy)
-        asked = [str(platform) for platform in platforms]
+        asked = [ALL] if platforms is None else [str(platform) for platform in platforms]
         every = dict.fromkeys(asked)
         if before and before.target.digest == root.digest:
             # What an earlier task asked for stays: two tasks with a platform each must not undo one another.
             every.update(dict.fromkeys(before.platforms))
-        closure = walk(
-            root, [Platform.parse(text) for text in every], self._manifest, str(self._reference)
-        )
-        is_index = closure.images[0].wanted is not None
-        images = tuple(
-            image for image in closure.images if not is_index or str(image.wanted) in asked
-        )
+        every = {ALL: None} if ALL in every else every
+        closure = self._walk(root, every)
+        images = closure.images
+        if every.keys() != set(asked) and closure.manifests[-1][1].is_index:
+            images = self._walk(root, asked).images
+        foreign = [blob for blob in closure.blobs if blob.is_foreign]
         content: list[Content] = [
             StoreContent(descriptor, manifest.raw, self._store)
             for descriptor, manifest in closure.manifests
@@ -238,19 +219,34 @@ class _Reader:
         content += [
             FetchBlob(blob, self._required(blob.digest), self._store, self._pieces)
             for blob in closure.blobs
-            if blob.digest not in have and not self._store.has(blob)
+            if blob not in foreign and blob.digest not in have and not self._store.has(blob)
         ]
+        if self._elsewhere:
+            content += [
+                FetchBlob(blob, self._elsewhere(self._reference, blob), self._store, self._pieces)
+                for blob in foreign
+                if not self._store.has(blob)
+            ]
+        is_index = closure.manifests[-1][1].is_index
         target = Name(root, tuple(sorted(every)) if is_index else ())
         whole = [*(descriptor for descriptor, _manifest in closure.manifests), *closure.blobs]
         sizes = {descriptor.digest: descriptor.size for descriptor in whole}
         name = store_name(self._reference)
-        wanted = _Wanted(name, before, target, images, configs, sizes, content, [])
+        wanted = _Wanted(self._reference, name, before, target, images, configs, sizes, content, [])
         wanted.warnings = [
             text
             for image in images
-            for text in self._doubts(image, wanted.config(image), platforms)
+            for text in self._doubts(image, wanted.config(image), platforms or ())
         ]
+        if foreign and not self._elsewhere:
+            wanted.warnings.append(
+                f"{name}: {len(foreign)} foreign layers are left out, foreign_layers=fetch gets them"
+            )
         return wanted
+
+    def _walk(self, root: Descriptor, asked: t.Iterable[str]) -> Closure:
+        platforms = None if ALL in asked else [Platform.parse(text) for text in asked]
+        return walk(root, platforms, self._manifest, str(self._reference))
 
     def _root(self, before: Name | None, policy: str) -> Descriptor:
         pinned = self._reference.digest
@@ -337,26 +333,6 @@ def _each_once(references: t.Iterable[Reference]) -> list[Reference]:
                 f"{store_name(reference)} is asked for twice, as {other} and as {reference}"
             )
     return list(found.values())
-
-
-def _expand_tags(
-    references: t.Sequence[Reference],
-    sources: Sources,
-    policy: str,
-    workers: int,
-    failures: dict[str, LockstepError],
-) -> list[Reference]:
-    if policy == NEVER:
-        raise InputError("all_tags asks a registry for its tags, which pull=never forbids")
-    for reference in references:
-        if reference.digest or reference.tag != "latest":
-            raise InputError(f"{reference}: all_tags takes a name with neither tag nor digest")
-
-    def expand(reference: Reference) -> list[Reference]:
-        return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
-
-    expanded = _each(expand, _each_once(references), workers, failures)
-    return [reference for tagged in expanded for reference in tagged]
 
 
 def _shown(name: Name | None) -> str:

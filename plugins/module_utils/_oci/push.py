@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A repository as a sink: what is missing is mounted or uploaded (distribution-spec v1.1, "Push")."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import typing as t
+import urllib.parse
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import scope
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ACCEPT,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    verified,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    AuthenticationError,
+    DeniedError,
+    NotFoundError,
+    ProtocolError,
+    PushRefusedError,
+    TooLargeError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Repository,
+    referrers_tag,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+    BUSY,
+    Response,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import (
+    Upload,
+    Uploads,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
+    shown_url,
+)
+
+_MAX_SCOPES = 20
+
+
+class RemoteSink:
+    """One repository; ``chunk_size`` in bytes, 0 for a blob in one request."""
+
+    def __init__(self, repository: Repository, uploads: Uploads, chunk_size: int = 0) -> None:
+        self.repository = repository
+        self.uploads = uploads
+        self.chunk_size = chunk_size
+        self._lock = threading.Lock()
+        self._known: dict[Digest, bool] = {}
+        self._may_mount = True
+        self.mount_from(())
+
+    def __str__(self) -> str:
+        return str(self.repository)
+
+    def mount_from(self, repositories: t.Iterable[str]) -> None:
+        """Ask for a token that reads these repositories of the registry too, so that their blobs can be mounted."""
+        own = scope(self.repository.name, "pull", "push")
+        others = sorted(set(repositories) - {self.repository.name})[:_MAX_SCOPES]
+        scopes = [own, *(scope(name, "pull") for name in others)]
+        self.repository.registry.authorizer.want(self.repository.name, scopes)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether it is there; asked once in a task."""
+        digest = descriptor.digest
+        with self._lock:
+            known = self._known.get(digest)
+        if known is None:
+            known = self.ask(descriptor)
+            self.note(digest, known)
+        return known
+
+    def note(self, digest: Digest, there: bool = True) -> None:
+        """Content is there, or not."""
+        with self._lock:
+            self._known[digest] = there
+        if there:
+            self.uploads.add(self.repository.registry.name, self.repository.name, [digest])
+
+    def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        if descriptor.is_manifest or descriptor.is_index:
+            raw = b"".join(verified(chunks, descriptor))
+            return self.put_manifest(Manifest.parse(raw, descriptor.media_type, str(self)))
+        with self.receive(descriptor) as upload:
+            if upload:
+                for chunk in chunks:
+                    upload.write(upload.reach, chunk)
+                upload.finish()
+
+    @contextlib.contextmanager
+    def receive(self, descriptor: Descriptor) -> t.Iterator[Upload | None]:
+        location = ""
+        holder = self.uploads.holder(
+            self.repository.registry.name, descriptor.digest, self.repository.name
+        )
+        if holder and self._may_mount:
+            location = self._mount(descriptor.digest, holder)
+            if not location:
+                self.note(descriptor.digest)
+                self.uploads.count(mounted=1)
+                yield None
+                return
+        upload = Upload(self, descriptor, location)
+        try:
+            yield upload
+        finally:
+            upload.close()
+
+    def put_manifest(self, manifest: Manifest, identifier: str = "") -> None:
+        """Send a manifest, by its digest or as a tag; or an error that says why not."""
+        digest = identifier or str(Digest.of(manifest.raw))
+        subject = f"{self}{'@' if ':' in digest else ':'}{digest}"
+        headers = {"Content-Type": manifest.media_type}
+        response = self.request("PUT", f"manifests/{digest}", headers, body=manifest.raw)
+        if response.status not in (200, 201, 202):
+            self.refuse(response, subject, len(manifest.raw))
+        self.check_digest(response, Digest.of(manifest.raw), subject)
+        handled = response.header("OCI-Subject")
+        response.close()
+        self.note(Digest.of(manifest.raw))
+        if manifest.subject and not handled:
+            self._add_referrer(manifest)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: t.Mapping[str, str] | None = None,
+        retries: int | None = None,
+        body: t.Any = None,
+    ) -> Response:
+        """Send a request; ``path`` is behind the repository, or a whole URL."""
+        whole = path if "://" in path else f"{self.repository.name}/{path}"
+        return self.repository.registry.request(
+            method, whole, self.repository.name, headers, retries, body
+        )
+
+    def start(self) -> tuple[str, Response]:
+        """Begin an upload: where it goes on; or an error."""
+        response = self.request("POST", "blobs/uploads/")
+        if response.status != 202:
+            self.refuse(response, f"{self}: upload")
+        response.close()
+        return self.location(response), response
+
+    def location(self, response: Response, before: str = "") -> str:
+        """Where an upload goes on, ``before`` if that is not said; or ProtocolError for another host."""
+        base = self.repository.registry.authorizer.base_url
+        found = response.locations
+        if not found and before:
+            return before
+        try:
+            target = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, found[0].strip()))
+            own = urllib.parse.urlsplit(base)
+            is_own = target.hostname == own.hostname and bool(target.path)
+        except (IndexError, ValueError):
+            is_own = False
+        if not is_own:
+            where = f"on another host, {shown_url(found[0])}" if found else "nowhere"
+            raise ProtocolError(f"{self}: the registry lets an upload go on {where}")
+        # A proxy before a registry may not tell it that it speaks TLS: the host is what counts.
+        return urllib.parse.urlunsplit((own.scheme, own.netloc, target.path, target.query, ""))
+
+    def refuse(self, response: Response, subject: str, size: int = 0) -> t.NoReturn:
+        """Raise what the answer to a push says."""
+        if response.status == 413:
+            response.close()
+            raise TooLargeError(
+                f"{subject}: {self.repository.registry.name} refuses {size} bytes as too large",
+                "Raise the limit of the registry, or of the proxy before it (client_max_body_size of nginx),"
+                " or send less at once with chunk_size.",
+            )
+        if response.status == 405:
+            response.close()
+            raise PushRefusedError(
+                f"{subject}: {self.repository.registry.name} does not take pushes",
+                "A mirror or a read-only registry: push to the registry it is filled from.",
+            )
+        try:
+            self.repository.registry.fail(response, subject)
+        except (AuthenticationError, DeniedError) as exc:
+            hint = "The login needs the right to push to this repository."
+            raise type(exc)(str(exc), hint, **exc.details) from exc
+
+    def pause(self, attempt: int) -> bool:
+        """Wait before the next try."""
+        return self.repository.pause(attempt)
+
+    def ask(self, descriptor: Descriptor) -> bool:
+        """Whether it is there now."""
+        is_manifest = descriptor.is_manifest or descriptor.is_index
+        kind, accept = ("manifests", {"Accept": ACCEPT}) if is_manifest else ("blobs", None)
+        response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
+        response.close()
+        if response.status in BUSY:
+            self.repository.registry.fail(response, f"{self}@{descriptor.digest}")
+        # Artifactory says 403 for what is not there; who may not push is told so by the upload.
+        size = response.content_length
+        return response.status == 200 and (is_manifest or size in (None, descriptor.size))
+
+    def _mount(self, digest: Digest, holder: str) -> str:
+        """Mount a blob; where to upload it instead, "" when that is not needed."""
+        query = urllib.parse.urlencode({"mount": str(digest), "from": holder})
+        try:
+            response = self.request("POST", f"blobs/uploads/?{query}")
+            response.close()
+        except (AuthenticationError, DeniedError):
+            self._may_mount = False
+            self.mount_from(())
+            return self.start()[0]
+        if response.status == 201:
+            return ""
+        return self.location(response) if response.status == 202 else self.start()[0]
+
+    def check_digest(self, response: Response, digest: Digest, subject: str) -> None:
+        """Or ProtocolError, if the registry calls content by another digest."""
+        told = response.header("Docker-Content-Digest").strip()
+        if told and told.startswith(f"{digest.algorithm}:") and told != str(digest):
+            response.close()
+            raise ProtocolError(
+                f"{subject}: the registry stored it as another digest than {digest}"
+            )
+
+    def _add_referrer(self, manifest: Manifest) -> None:
+        """Where a registry keeps no list of referrers, a tag of the subject does (distribution-spec v1.1)."""
+        tag = referrers_tag(t.cast(Descriptor, manifest.subject).digest)
+        try:
+            _descriptor, index = self.repository.read_manifest(tag)
+            value = json.loads(index.raw)
+        except NotFoundError:
+            value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+        entry = {
+            "mediaType": manifest.media_type,
+            "digest": str(Digest.of(manifest.raw)),
+            "size": len(manifest.raw),
+            **_described(manifest),
+        }
+        if not any(one.get("digest") == entry["digest"] for one in value.get("manifests", ())):
+            value["manifests"] = [*value.get("manifests", ()), entry]
+            raw = json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+            self.put_manifest(Manifest.parse(raw, OCI_INDEX, f"{self}:{tag}"), tag)
+
+
+def _described(manifest: Manifest) -> dict[str, t.Any]:
+    """What a list of referrers tells about one (distribution-spec v1.1, "Listing Referrers")."""
+    view = json.loads(manifest.raw)
+    kind = view.get("artifactType") or (manifest.config.media_type if manifest.config else None)
+    told = {"artifactType": kind, "annotations": view.get("annotations")}
+    return {key: value for key, value in told.items() if value}

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A store as a source."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Descriptor,
+    Manifest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    read_chunks,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+    store_name,
+)
+
+_HINT = "Pull it first, with platform=all if all platforms of it are wanted."
+
+
+class StoreSource:
+    """The names of one repository in a store, and all its content; ``pause`` is that of where it goes."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        names: t.Mapping[str, Name],
+        reference: Reference,
+        pause: t.Callable[[int], bool],
+    ) -> None:
+        self._store = store
+        self._names = names
+        self._reference = reference
+        self.pause = pause
+
+    def __str__(self) -> str:
+        return self._store.path
+
+    def resolve(self, tag: str) -> Digest:
+        name = store_name(self._reference.with_tag(tag))
+        found = self._names.get(name)
+        if found is None:
+            raise NotInStoreError(f"{self._store.path} does not hold {name}", _HINT)
+        return found.target.digest
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        digest = identifier if isinstance(identifier, Digest) else self.resolve(identifier)
+        manifest = self._store.manifest(digest)
+        if manifest is None:
+            raise NotInStoreError(
+                f"{self._reference}: {self._store.path} does not hold {digest} of it", _HINT
+            )
+        return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
+
+    def read_blob(
+        self,
+        descriptor: Descriptor,
+        first: int = 0,
+        end: int | None = None,
+        patient: bool = True,
+    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
+        if not self._store.has(descriptor):
+            raise NotInStoreError(
+                f"{self._reference}: {self._store.path} does not hold {descriptor.digest} of it",
+                _HINT,
+            )
+        stop = descriptor.size if end is None else end
+        return (first, stop), _up_to(
+            read_chunks(self._store.blob_path(descriptor.digest), first), stop - first
+        )
+
+    def has_ranges(self) -> bool:
+        return False
+
+    def distrust(self, descriptor: Descriptor) -> bool:
+        return False
+
+    def tags(self) -> list[str]:
+        prefix = f"{self._reference.name}:"
+        return sorted(name[len(prefix) :] for name in self._names if name.startswith(prefix))
+
+    def referrers(self, digest: Digest) -> list[Descriptor]:
+        """Manifests of the repository that have it as subject, among names by digest."""
+        found = []
+        for name, held in self._names.items():
+            if name.startswith(f"{self._reference.name}@"):
+                manifest = self._store.manifest(held.target.digest, held.target.media_type)
+                if manifest and manifest.subject and manifest.subject.digest == digest:
+                    found.append(held.target)
+        return found
+
+
+def _up_to(chunks: t.Generator[bytes, None, None], left: int) -> t.Generator[bytes, None, None]:
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            if left <= 0:
+                return
+            yield chunk[:left]
+            left -= len(chunk)

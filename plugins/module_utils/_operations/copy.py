@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copy: registries get what other registries hold; nothing is kept on the way."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ContentSource,
+    ImageConfig,
+    Sources,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    LockstepError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    read_content,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Reference,
+    parse_registry,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
+    expand_tags,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+    Sinks,
+    Transfer,
+    plan_transfers,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+    each,
+)
+
+_MAX_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A registry, what stands before the repositories in it, and how their paths are changed."""
+
+    registry: str
+    prefix: str
+    rewrites: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, rewrites: t.Sequence[t.Mapping[str, str]] = ()) -> Destination:
+        """Read ``host[:port][/prefix]``; or InputError."""
+        host, _slash, prefix = text.rstrip("/").partition("/")
+        return cls(
+            parse_registry(host),
+            prefix,
+            tuple((_pattern("rewrite", one["match"]), one["replace"]) for one in rewrites),
+        )
+
+    def of(self, reference: Reference) -> Reference:
+        """Where an image goes to; the first rewrite that fits its path counts."""
+        path = reference.repository
+        for pattern, replacement in self.rewrites:
+            try:
+                changed, count = pattern.subn(replacement, path, count=1)
+            except (re.error, IndexError) as exc:
+                raise InputError(
+                    f"rewrite {pattern.pattern}: {replacement!r} is no replacement: {exc}"
+                ) from exc
+            if count:
+                path = changed
+                break
+        name = "/".join(filter(None, [self.registry, self.prefix, path]))
+        target = Reference.parse(f"{name}:{reference.tag or 'latest'}")
+        if reference.tag:
+            return target
+        return Reference(target.registry, target.repository, None, reference.digest)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Which tags of a repository are meant, where a name stands for them."""
+
+    matching: re.Pattern[str] | None
+    newest: int | None
+
+    @classmethod
+    def of(cls, all_tags: bool, matching: str | None, newest: int | None) -> Tags | None:
+        """As the options say; None if a name is one image."""
+        if newest is not None and newest < 1:
+            raise InputError("newest must be at least 1")
+        if not all_tags and matching is None and newest is None:
+            return None
+        return cls(_pattern("tags_matching", matching) if matching is not None else None, newest)
+
+
+def plan_copy(
+    references: t.Sequence[Reference],
+    destination: Destination,
+    tags: Tags | None,
+    sources: Sources,
+    *,
+    sinks: Sinks,
+    workers: int,
+    **options: t.Any,
+) -> Plan:
+    """Bring images, or all that ``tags`` means of their repositories, to ``destination``."""
+    failures: dict[str, LockstepError] = {}
+    if tags:
+        references = expand_tags(references, sources, workers, failures)
+        matching = tags.matching
+        if matching:
+            references = [one for one in references if matching.search(str(one.tag))]
+        if tags.newest:
+            references = _newest(references, tags.newest, sources, workers, failures)
+    transfers = []
+    for reference in references:
+        target = destination.of(reference)
+        if target.name == reference.name:
+            raise InputError(f"{reference}: would be copied to itself")
+        content = sources.repository(reference)
+        transfers.append(Transfer(reference, target, content, sinks.of(target)))
+    return plan_transfers(transfers, failures, sinks=sinks, workers=workers, **options)
+
+
+def _newest(
+    references: t.Sequence[Reference],
+    count: int,
+    sources: Sources,
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[Reference]:
+    """Of each repository the images that were made last, by their configuration; what says nothing is the oldest."""
+
+    def age(reference: Reference) -> tuple[str, Reference]:
+        return created(sources.repository(reference), reference), reference
+
+    aged = sorted(each(age, references, str, workers, failures), reverse=True)
+    kept: dict[str, list[Reference]] = {}
+    for _created, reference in aged:
+        kept.setdefault(reference.name, []).append(reference)
+    return [reference for found in kept.values() for reference in found[:count]]
+
+
+def created(source: ContentSource, reference: Reference) -> str:
+    """When an image was made (RFC 3339), "" if it does not say so; of an index the first image counts."""
+    manifest = source.read_manifest(reference.digest or str(reference.tag))[1]
+    for _level in range(_MAX_DEPTH):
+        children = [one for one in manifest.children if one.is_index or one.is_manifest]
+        if not children:
+            break
+        manifest = source.read_manifest(children[0].digest)[1]
+    if not manifest.config or not manifest.config.is_image_config:
+        return ""
+    raw = read_content(manifest.config, source)
+    return ImageConfig.parse(raw, f"{reference}: its configuration").value.get("created") or ""
+
+
+def _pattern(option: str, text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as exc:
+        raise InputError(f"{option}: {text!r} is no regular expression: {exc}") from exc

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Push: registries get what a store holds."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    LockstepError,
+    NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.stored import (
+    StoreSource,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+    Sinks,
+    Transfer,
+    plan_transfers,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+)
+
+
+def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:
+    """Where an image goes to: itself, or each of ``repositories``, under its own tag where they name none."""
+    if not repositories:
+        return [replace(source, digest=None) if source.tag else source]
+    found = []
+    for text in repositories:
+        target = Reference.parse(text)
+        if target.digest:
+            raise InputError(f"{text}: an image is pushed to a tag, not to a digest")
+        has_tag = text.endswith(f":{target.tag}")
+        found.append(target if has_tag or not source.tag else target.with_tag(source.tag))
+    return found
+
+
+def plan_push(
+    store: ImageStore,
+    references: t.Sequence[Reference],
+    repositories: t.Sequence[str],
+    sinks: Sinks,
+    **options: t.Any,
+) -> Plan:
+    """Bring names of a store to registries, each under its own name or to ``repositories``."""
+    names = store.names()
+    failures: dict[str, LockstepError] = {}
+    transfers = []
+    for reference in references:
+        held = names.get(store_name(reference))
+        if held is None or reference.digest not in (None, held.target.digest):
+            failures[str(reference)] = NotInStoreError(
+                f"{store.path} does not hold {reference}",
+                "Pull it first, or give it this name with image_tag.",
+            )
+            continue
+        for target in targets_of(reference, repositories):
+            sink = sinks.of(target)
+            source = replace(reference, digest=held.target.digest)
+            content = StoreSource(store, names, reference, sink.pause)
+            transfers.append(Transfer(source, target, content, sink))
+
+    def holders() -> None:
+        for name, held in names.items():
+            with contextlib.suppress(LockstepError):
+                near = Reference.parse(name)
+                reached = [store.manifest(held.target.digest, held.target.media_type)]
+                for one in reached:
+                    children = one.children if one else ()
+                    reached += [store.manifest(child.digest) for child in children]
+                digests = [blob.digest for one in reached if one for blob in one.blobs]
+                sinks.uploads.add(near.registry, near.repository, digests)
+
+    return plan_transfers(transfers, failures, sinks=sinks, holders=holders, **options)

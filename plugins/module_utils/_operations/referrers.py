@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""More than was named: all tags, and what refers to an image (signatures, attestations, SBOMs)."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ContentSource,
+    Sources,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    LockstepError,
+    NotFoundError,
+    NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    referrers_tag,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    each,
+)
+
+_MAX_LEVELS = 3  # of signatures of attestations of an image
+# The tag that stands in for a list of referrers, and those of cosign.
+_SUFFIXES = ("", ".sig", ".att", ".sbom")
+
+
+def referrers_of(
+    reference: Reference, source: ContentSource, digests: t.Iterable[Digest]
+) -> list[Reference]:
+    """What refers to the content of a reference: tags as such, all else by digest."""
+    found: dict[Reference, None] = {}
+    for digest in digests:
+        for suffix in _SUFFIXES:
+            tag = f"{referrers_tag(digest)}{suffix}"
+            with contextlib.suppress(NotFoundError, NotInStoreError):
+                source.resolve(tag)
+                found[reference.with_tag(tag)] = None
+        for one in source.referrers(digest):
+            found[Reference(reference.registry, reference.repository, None, one.digest)] = None
+    return list(found)
+
+
+class Wants(t.Protocol):
+    """What is wanted of one name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+Item = t.TypeVar("Item")
+W = t.TypeVar("W", bound=Wants)
+
+
+def follow(
+    wanted: t.Sequence[W],
+    look: t.Callable[[W], list[Item]],
+    want: t.Callable[[Item], W],
+    name_of: t.Callable[[Item], str],
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[W]:
+    """What is wanted of all that refers to some, by ``look``, and to that in turn."""
+    known = {one.name for one in wanted}
+    found: list[W] = []
+    latest = list(wanted)
+    for _level in range(_MAX_LEVELS):
+        listed = each(look, latest, lambda one: one.name, workers, failures)
+        new = {name_of(item): item for items in listed for item in items}
+        fresh = [item for name, item in new.items() if name not in known]
+        latest = each(want, fresh, name_of, workers, failures)
+        known.update(new)
+        found += latest
+    return found
+
+
+def expand_tags(
+    references: t.Sequence[Reference],
+    sources: Sources,
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[Reference]:
+    """Every tag of repositories that are named without one."""
+    for reference in references:
+        if reference.digest or reference.tag != "latest":
+            raise InputError(f"{reference}: all_tags takes a name with neither tag nor digest")
+
+    def expand(reference: Reference) -> list[Reference]:
+        return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
+
+    once = list(dict.fromkeys(references))
+    expanded = each(expand, once, str, workers, failures)
+    return [reference for tagged in expanded for reference in tagged]

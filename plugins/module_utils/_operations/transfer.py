@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What push and copy are made of: images on their way to registries."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Closure,
+    ContentSource,
+    Descriptor,
+    Manifest,
+    walk,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    LockstepError,
+    NotFoundError,
+    NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Platform,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.push import (
+    RemoteSink,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    Registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import (
+    Uploads,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+    Content,
+    FetchBlob,
+    merged,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
+    follow,
+    referrers_of,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Plan,
+    Pool,
+    each,
+    in_parallel,
+)
+
+
+@dataclass(frozen=True)
+class PushBlob(FetchBlob):
+    """Send one blob, or have it mounted."""
+
+    def summary(self) -> dict[str, t.Any]:
+        return dict(self.descriptor.as_result(), action="push_blob", destination=str(self.sink))
+
+
+@dataclass(frozen=True)
+class PublishImage(Action):
+    """Send the manifests of an image, children first, and the last one under its tag."""
+
+    name: str
+    target: Reference
+    manifests: tuple[Manifest, ...] = field(repr=False)
+    sink: RemoteSink = field(repr=False)
+    previous: Digest | None = None
+
+    def summary(self) -> dict[str, t.Any]:
+        return {
+            "action": "publish_image",
+            "name": self.name,
+            "digest": str(Digest.of(self.manifests[-1].raw)),
+            "previous": str(self.previous) if self.previous else None,
+        }
+
+    def apply(self, pool: Pool) -> None:
+        *children, root = self.manifests
+        for manifest in children:
+            self.sink.put_manifest(manifest)
+        self.sink.put_manifest(root, str(self.target.digest or self.target.tag))
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One image on its way; ``others`` are references in the store that may lead to mountable blobs."""
+
+    source: Reference
+    target: Reference
+    content: ContentSource = field(repr=False)
+    sink: RemoteSink = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What it is called where it goes to."""
+        return str(self.target)
+
+
+@dataclass
+class _Wanted:
+    name: str
+    transfer: Transfer
+    before: Digest | None
+    root: Descriptor
+    closure: Closure | None = None
+    content: list[Content] = field(default_factory=list)
+    blobs: list[Descriptor] = field(default_factory=list)  # that have to be there
+    manifests: list[Manifest] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        if not self.manifests and not self.content:
+            return "up_to_date"
+        return "uploaded" if self.before in (None, self.root.digest) else "updated"
+
+    @property
+    def digests(self) -> list[Digest]:
+        """Of what may be referred to."""
+        images = self.closure.images if self.closure else ()
+        return list(dict.fromkeys([self.root.digest, *(one.descriptor.digest for one in images)]))
+
+    def entry(self) -> dict[str, t.Any]:
+        return {
+            "name": self.name,
+            "source": store_name(self.transfer.source),
+            "digest": str(self.root.digest),
+            "status": self.status,
+        }
+
+
+class Sinks:
+    """The repositories that a task sends to."""
+
+    def __init__(self, registries: Registries, chunk_size: int) -> None:
+        self.uploads = Uploads()
+        self._registries = registries
+        self._chunk_size = chunk_size
+        self._known: dict[str, RemoteSink] = {}
+
+    def of(self, reference: Reference) -> RemoteSink:
+        """Where a reference goes to."""
+        if reference.name not in self._known:
+            repository = self._registries.origin(reference)
+            self._known[reference.name] = RemoteSink(repository, self.uploads, self._chunk_size)
+        return self._known[reference.name]
+
+    def prepare_mounts(self, wanted: t.Sequence[_Wanted]) -> None:
+        """Let every sink mount what other repositories of its registry have, or get in this task."""
+        lacking: dict[RemoteSink, set[Digest]] = {}
+        for one in wanted:
+            sink, source = one.transfer.sink, one.transfer.source
+            digests = {action.descriptor.digest for action in one.content}
+            lacking.setdefault(sink, set()).update(digests)
+            if source.registry == sink.repository.registry.name:
+                self.uploads.add(source.registry, source.repository, digests)
+        for sink, digests in lacking.items():
+            registry, own = sink.repository.registry.name, sink.repository.name
+            near = {
+                other.repository.name
+                for other, others in lacking.items()
+                if other.repository.registry.name == registry and others & digests
+            }
+            near |= {self.uploads.holder(registry, digest, own) for digest in digests}
+            if near - {own, ""}:
+                sink.mount_from(near - {own, ""})
+
+    def stats(self) -> dict[str, t.Any]:
+        """What sending has cost."""
+        return {**self.uploads.stats(), **self._registries.stats()}
+
+
+def plan_transfers(
+    transfers: t.Sequence[Transfer],
+    failures: dict[str, LockstepError],
+    *,
+    sinks: Sinks,
+    workers: int,
+    platform: Platform | None = None,
+    force: bool = False,
+    referrers: bool = False,
+    holders: t.Callable[[], None] = tuple,  # type: ignore[assignment]
+    warnings: t.Callable[[], t.Sequence[str]] = tuple,
+) -> Plan:
+    """Bring images to where they go; ``holders`` tells the uploads where missing blobs may be mounted from."""
+
+    def want(transfer: Transfer) -> _Wanted:
+        return _Reader(transfer, platform, force).want()
+
+    def name_of(transfer: Transfer) -> str:
+        return transfer.name
+
+    wanted = each(want, _each_once(transfers), name_of, workers, failures)
+    if referrers:
+        wanted += follow(
+            wanted,
+            _referring,
+            lambda one: _Reader(one, None, force).want(),
+            name_of,
+            workers,
+            failures,
+        )
+    blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
+    in_parallel(lambda pair: pair[0].has(pair[1]), blobs, workers)
+    for one in wanted:
+        one.content = [
+            PushBlob(blob, one.transfer.content, one.transfer.sink)
+            for blob in one.blobs
+            if not one.transfer.sink.has(blob)
+        ]
+    if any(one.content for one in wanted):
+        holders()
+        sinks.prepare_mounts(wanted)
+    changing = [one for one in wanted if one.manifests]
+    content = merged(wanted)
+    to_send = sum(action.descriptor.size for action in content)
+    return Plan(
+        content=content,
+        names=tuple(
+            PublishImage(
+                one.name, one.transfer.target, tuple(one.manifests), one.transfer.sink, one.before
+            )
+            for one in changing
+        ),
+        before={one.name: str(one.before) for one in wanted if one.before},
+        after={one.name: str(one.root.digest) for one in wanted},
+        facts={"images": [one.entry() for one in wanted]},
+        failures=failures,
+        workers=workers,
+        stats=lambda: {"bytes_to_send": to_send, **sinks.stats()},
+        warnings=lambda: [*warnings(), *(text for one in wanted for text in one.warnings)],
+    )
+
+
+class _Reader:
+    """Finds what one image needs where it goes to."""
+
+    def __init__(self, transfer: Transfer, platform: Platform | None, force: bool) -> None:
+        self._transfer = transfer
+        self._platform = platform
+        self._force = force
+        self._read: dict[Digest, Manifest] = {}
+
+    def want(self) -> _Wanted:
+        transfer, sink = self._transfer, self._transfer.sink
+        before = self._before()
+        pinned = transfer.source.digest
+        digest = pinned or transfer.content.resolve(str(transfer.source.tag))
+        if digest == before and not self._force and not self._platform:
+            return _Wanted(transfer.name, transfer, before, Descriptor("", digest, 0))
+        root, manifest = transfer.content.read_manifest(digest)
+        self._read[root.digest] = manifest
+        closure = self._closure(root, manifest)
+        root = closure.manifests[-1][0]
+        if transfer.target.digest not in (None, root.digest):
+            raise InputError(
+                f"{transfer.name}: {root.digest} cannot be pushed under another digest"
+            )
+        wanted = _Wanted(transfer.name, transfer, before, root, closure)
+        if before == root.digest and not self._force:
+            return wanted
+        *children, top = closure.manifests
+        wanted.manifests = [one for descriptor, one in children if not sink.has(descriptor)]
+        if before != root.digest or wanted.manifests:
+            wanted.manifests.append(top[1])
+        checked = closure
+        if not self._force:
+            sent = {id(manifest) for manifest in wanted.manifests}
+            images = (image for image in closure.images if id(image.manifest) in sent)
+            checked = replace(closure, images=tuple(images))
+        wanted.blobs = [blob for blob in checked.blobs if not blob.is_foreign]
+        foreign = len(checked.blobs) - len(wanted.blobs)
+        if foreign:
+            wanted.warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
+        return wanted
+
+    def _before(self) -> Digest | None:
+        target = self._transfer.target
+        try:
+            return self._transfer.sink.repository.resolve(str(target.digest or target.tag))
+        except NotFoundError:
+            return None
+
+    def _closure(self, root: Descriptor, manifest: Manifest) -> Closure:
+        subject = str(self._transfer.source)
+        try:
+            if not (self._platform and manifest.is_index):
+                return walk(root, None, self._manifest, subject)
+            image = walk(root, [self._platform], self._manifest, subject).images[0]
+            return Closure(((image.descriptor, image.manifest),), (image,))
+        except NotInStoreError as exc:
+            if not manifest.is_index or self._platform:
+                raise
+            raise NotInStoreError(
+                f"{subject}: the store holds only a part of this index, and an index is pushed whole or not at all ({exc})",
+                "Set platform to push the image of one, or pull it with platform=all first.",
+            ) from exc
+
+    def _manifest(self, descriptor: Descriptor) -> Manifest:
+        digest = descriptor.digest
+        if digest not in self._read:
+            self._read[digest] = self._transfer.content.read_manifest(digest)[1]
+        return self._read[digest]
+
+
+def _referring(wanted: _Wanted) -> list[Transfer]:
+    transfer, target = wanted.transfer, wanted.transfer.target
+    return [
+        replace(
+            transfer,
+            source=one,
+            target=Reference(target.registry, target.repository, one.tag, one.digest),
+        )
+        for one in referrers_of(transfer.source, transfer.content, wanted.digests)
+    ]
+
+
+def _each_once(transfers: t.Iterable[Transfer]) -> list[Transfer]:
+    found: dict[str, Transfer] = {}
+    for transfer in transfers:
+        other = found.setdefault(transfer.name, transfer)
+        if other.source != transfer.source:
+            raise InputError(f"{transfer.name} is to be both {other.source} and {transfer.source}")
+    return list(found.values())
+
+
+def sending(params: t.Mapping[str, t.Any], registries: Registries) -> dict[str, t.Any]:
+    """What the options that image_push and image_copy share mean to ``plan_transfers``."""
+    if params["chunk_size"] < 0:
+        raise InputError("chunk_size must not be less than 0")
+    return {
+        "sinks": Sinks(registries, params["chunk_size"]),
+        "workers": params["parallel"],
+        "platform": Platform.parse(params["platform"]) if params["platform"] else None,
+        "force": params["force"],
+        "referrers": params["referrers"],
+        "warnings": lambda: registries.warnings,
+    }

@@ -1,0 +1,62 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in image_copy.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    references,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    open_registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copy import (
+    Destination,
+    Tags,
+    plan_copy,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
+
+
+def build(params, _target):
+    registries = open_registries(params, params["parallel"])
+    return plan_copy(
+        references(params),
+        Destination.parse(params["destination"], params["rewrite"] or []),
+        Tags.of(params["all_tags"], params["tags_matching"], params["newest"]),
+        registries,
+        **sending(params, registries),
+    )
+
+
+def main():
+    run_plan(
+        build,
+        argument_spec=dict(
+            name=dict(type="list", elements="str", required=True),
+            destination=dict(type="str", required=True),
+            rewrite=dict(
+                type="list",
+                elements="dict",
+                options=dict(
+                    match=dict(type="str", required=True),
+                    replace=dict(type="str", required=True),
+                ),
+            ),
+            all_tags=dict(type="bool", default=False),
+            tags_matching=dict(type="str"),
+            newest=dict(type="int"),
+            platform=dict(type="str"),
+            force=dict(type="bool", default=False),
+            referrers=dict(type="bool", default=False),
+            parallel=dict(type="int", default=6),
+            chunk_size=dict(type="bytes", default="0"),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

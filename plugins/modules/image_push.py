@@ -1,0 +1,45 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in image_push.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    open_store,
+    references,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    open_registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.push import plan_push
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
+
+
+def build(params, store):
+    registries = open_registries(params, params["parallel"])
+    return plan_push(
+        store, references(params), params["repository"] or [], **sending(params, registries)
+    )
+
+
+def main():
+    run_plan(
+        build,
+        open_target=open_store,
+        argument_spec=dict(
+            name=dict(type="list", elements="str", required=True),
+            repository=dict(type="list", elements="str"),
+            platform=dict(type="str"),
+            force=dict(type="bool", default=False),
+            referrers=dict(type="bool", default=False),
+            parallel=dict(type="int", default=6),
+            chunk_size=dict(type="bytes", default="0"),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
