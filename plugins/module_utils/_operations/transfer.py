@@ -251,10 +251,12 @@ class _Reader:
         transfer, sink = self._transfer, self._transfer.sink
         before = self._before()
         pinned = transfer.source.digest
-        digest = pinned or transfer.content.resolve(str(transfer.source.tag))
-        if digest == before and not self._force and not self._platform:
-            return _Wanted(transfer.name, transfer, before, Descriptor("", digest, 0))
-        root, manifest = transfer.content.read_manifest(digest)
+        if before and not pinned:
+            pinned = transfer.content.resolve(str(transfer.source.tag))
+        if pinned and pinned == before and not self._force and not self._platform:
+            return _Wanted(transfer.name, transfer, before, Descriptor("", pinned, 0))
+        # Where nothing is to be compared, one request tells what a tag is and gives it.
+        root, manifest = transfer.content.read_manifest(pinned or str(transfer.source.tag))
         self._read[root.digest] = manifest
         closure = self._closure(root, manifest)
         root = closure.manifests[-1][0]
