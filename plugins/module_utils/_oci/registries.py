@@ -85,7 +85,8 @@ class Registries:
 
     def origin(self, reference: Reference) -> Repository:
         """The repository a reference is in itself, never a mirror of it."""
-        return Repository(self.registry(reference.registry), reference.repository)
+        place = self._config.places(reference)[-1]
+        return Repository(self._registry(place.endpoint, place.is_mirror), place.repository)
 
     def repository(self, reference: Reference) -> Repository | Mirrored:
         sources = [
