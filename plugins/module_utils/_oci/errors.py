@@ -77,6 +77,10 @@ class TooLargeError(RegistryError):
     kind = "too-large"
 
 
+class NotOfferedError(RegistryError):
+    kind = "registry-unsupported"
+
+
 class RateLimitError(RegistryError):
     kind = "rate-limited"
 
