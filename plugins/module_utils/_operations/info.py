@@ -227,7 +227,7 @@ class _View:
             "created": value.get("created"),
             "size": size,
             "layers": self._layers(held),
-            "history": _history(held),
+            "history": history(held.config, held.manifest.layers),
             "inspect": self._inspect(held, size) if held.config else {},
             "complete": named.whole and held.complete,
         }
@@ -298,11 +298,11 @@ def chain_ids(diff_ids: t.Sequence[Digest]) -> list[Digest]:
     return chains
 
 
-def _history(held: _Held) -> list[dict[str, t.Any]]:
-    """The steps that made an image, oldest first, each with the size of its layer as it is in the store."""
-    sizes = iter(layer.size for layer in held.manifest.layers)
+def history(config: ImageConfig | None, layers: t.Sequence[Descriptor]) -> list[dict[str, t.Any]]:
+    """The steps that made an image, oldest first, each with the size of its layer as it travels."""
+    sizes = iter(layer.size for layer in layers)
     steps = []
-    for entry in history_steps(held.config):
+    for entry in history_steps(config):
         empty = entry.get("empty_layer") is True
         steps.append(
             {

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registry info: what registries hold, seen without pulling."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import (
+    repositories,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    MAX_MANIFEST,
+    Descriptor,
+    Image,
+    ImageConfig,
+    Manifest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    ManifestError,
+    NoPlatformError,
+    NotFoundError,
+    SizeMismatchError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    read_content,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Platform,
+    Reference,
+    choose,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    Mirrored,
+    Registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Registry,
+    Repository,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.info import (
+    history,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+    in_parallel,
+)
+
+# As deep and as wide as an index may be: a small one can list itself into millions.
+_MAX_DEPTH = 8
+_MAX_MANIFESTS = 1000
+
+Source = t.Union[Repository, Mirrored]
+
+
+@dataclass(frozen=True)
+class _Key:
+    """Content of one repository, which several names may share."""
+
+    repository: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """An image of a name; without ``manifest`` an index lists it, and the registry lacks it."""
+
+    descriptor: Descriptor
+    manifest: Manifest | None
+
+
+def plan_registry_info(
+    references: t.Sequence[Reference] | None,
+    *,
+    sources: Registries,
+    workers: int,
+    platforms: t.Sequence[Platform] = (),
+    tags: bool = False,
+    referrers: bool = False,
+    catalog_of: Registry | None = None,
+) -> Plan:
+    """The facts about names, or with ``tags`` about repositories; and all repositories of ``catalog_of``.
+
+    The plan never has an action. Manifests and configurations are read, never layers.
+    """
+    if references is None and not catalog_of:
+        raise InputError("there is nothing to tell of", "Give name, or repositories: true.")
+    look = _Look(sources, workers, platforms)
+    once = list(dict.fromkeys(references or ()))
+    listed = repositories(catalog_of) if catalog_of else []
+    facts = look.tags(once) if tags else look.images(once, referrers)
+    return Plan(
+        before={},
+        after={},
+        facts={
+            "images": [],
+            "tags": {},
+            **facts,
+            "repositories": listed,
+            "rate_limit": sources.stats()["rate_limit"],
+        },
+        stats=sources.stats,
+        warnings=lambda: sources.warnings,
+    )
+
+
+class _Look:
+    """Reads at the same time what names lead to, and nothing twice."""
+
+    def __init__(self, sources: Registries, workers: int, platforms: t.Sequence[Platform]) -> None:
+        self._sources = sources
+        self._workers = workers
+        self._platforms = platforms
+        self._repositories: dict[str, Source] = {}
+        self._manifests: dict[_Key, tuple[Descriptor, Manifest] | None] = {}
+
+    def tags(self, references: t.Sequence[Reference]) -> dict[str, t.Any]:
+        """The tags of repositories."""
+        for reference in references:
+            if reference.digest or reference.tag != "latest":
+                raise InputError(f"{reference}: tags takes a name with neither tag nor digest")
+        found = self._each(lambda one: self._source(one.name, one).tags(), references)
+        return {
+            "tags": {one.name: tags for one, tags in found.items() if tags is not None},
+            "missing": [one.name for one, tags in found.items() if tags is None],
+        }
+
+    def images(self, references: t.Sequence[Reference], referrers: bool) -> dict[str, t.Any]:
+        """The images of names."""
+        digests = self._each(self._resolve, references)
+        keys = {one: _Key(one.name, digest) for one, digest in digests.items() if digest}
+        self._read(keys.values())
+        keys = {one: key for one, key in keys.items() if self._manifests[key]}
+        while True:  # one level of indexes after the other
+            leaves = {key: list(self._leaves(key)) for key in keys.values()}
+            lacking = [
+                _Key(key.repository, leaf.descriptor.digest)
+                for key, found in leaves.items()
+                for leaf in found
+            ]
+            if not self._read(lacking):
+                break
+        configs = self._configs(leaves)
+        refers = self._each(
+            self._referrers, list(dict.fromkeys(keys.values())) if referrers else ()
+        )
+        entries = []
+        for reference, key in keys.items():
+            view = _View(str(reference), self._known(key), leaves[key], configs)
+            entries += [
+                dict(entry, referrers=refers.get(key) or [])
+                for entry in view.entries(self._platforms)
+            ]
+        return {"images": entries, "missing": [str(one) for one in references if one not in keys]}
+
+    def _each(
+        self, function: t.Callable[[t.Any], t.Any], items: t.Sequence[t.Any]
+    ) -> dict[t.Any, t.Any]:
+        """What a function says of each, None for what is not found."""
+
+        def attempt(item: t.Any) -> t.Any:
+            try:
+                return function(item)
+            except NotFoundError:
+                return None
+
+        return dict(zip(items, in_parallel(attempt, items, self._workers)))
+
+    def _source(self, name: str, reference: Reference | None = None) -> Source:
+        if reference and name not in self._repositories:
+            self._repositories[name] = self._sources.repository(reference)
+        return self._repositories[name]
+
+    def _resolve(self, reference: Reference) -> Digest:
+        source = self._source(reference.name, reference)
+        return reference.digest or source.resolve(reference.tag or "")
+
+    def _read(self, keys: t.Iterable[_Key]) -> bool:
+        """Read the manifests that are not known yet; whether there were any."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._manifests]
+        self._manifests.update(
+            self._each(lambda key: self._source(key.repository).read_manifest(key.digest), new)
+        )
+        return bool(new)
+
+    def _known(self, key: _Key) -> tuple[Descriptor, Manifest]:
+        return t.cast("tuple[Descriptor, Manifest]", self._manifests[key])
+
+    def _leaves(self, key: _Key) -> t.Iterator[_Leaf]:
+        """The images behind a name, as far as manifests have been read; each once."""
+        root, _top = self._known(key)
+        todo, seen = [(root, 0)], {root.digest}
+        while todo:
+            descriptor, depth = todo.pop()
+            found = self._manifests.get(_Key(key.repository, descriptor.digest))
+            manifest = found[1] if found else None
+            subject = f"{key.repository}@{key.digest}"
+            if manifest and len(manifest.raw) != descriptor.size:
+                raise SizeMismatchError(
+                    f"{subject}: {descriptor.digest} has {len(manifest.raw)} bytes,"
+                    f" its index promised {descriptor.size}"
+                )
+            if not manifest or not manifest.is_index:
+                yield _Leaf(descriptor, manifest)
+                continue
+            children = [one for one in self._children(manifest, subject) if one.digest not in seen]
+            seen.update(one.digest for one in children)
+            if depth >= _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:
+                raise ManifestError(
+                    f"{subject}: lists more than {_MAX_MANIFESTS} manifests, or more than {_MAX_DEPTH} levels of them"
+                )
+            todo += [(one, depth + 1) for one in reversed(list(dict.fromkeys(children)))]
+
+    def _children(self, index: Manifest, subject: str) -> list[Descriptor]:
+        if not self._platforms:
+            return _images_of(index)
+        chosen = []
+        for platform in self._platforms:
+            try:
+                chosen.append(choose(platform, _images_of(index), subject))
+            except NoPlatformError:
+                continue  # what there is instead is told
+        return chosen
+
+    def _configs(self, leaves: t.Mapping[_Key, t.Sequence[_Leaf]]) -> dict[Digest, ImageConfig]:
+        wanted: dict[Digest, tuple[str, Descriptor]] = {}
+        for key, found in leaves.items():
+            for leaf in found:
+                config = leaf.manifest.config if leaf.manifest else None
+                if config and config.is_image_config:
+                    wanted.setdefault(config.digest, (key.repository, config))
+
+        def read(place: tuple[str, Descriptor]) -> ImageConfig:
+            name, config = place
+            subject = f"{name}: config {config.digest}"
+            if config.size > MAX_MANIFEST:
+                raise ManifestError(f"{subject} has {config.size} bytes, more than {MAX_MANIFEST}")
+            return ImageConfig.parse(read_content(config, self._source(name)), subject)
+
+        return dict(zip(wanted, in_parallel(read, wanted.values(), self._workers)))
+
+    def _referrers(self, key: _Key) -> list[dict[str, t.Any]]:
+        return [
+            dict(
+                one.as_result(),
+                artifact_type=one.artifact_type or None,
+                annotations=dict(one.annotations),
+            )
+            for one in self._source(key.repository).referrers(key.digest)
+        ]
+
+
+def _images_of(index: Manifest) -> list[Descriptor]:
+    """What an index lists, less attestations and what is no manifest."""
+    return [
+        one
+        for one in index.children
+        if (one.is_index or one.is_manifest) and not (one.platform and one.platform.is_unknown)
+    ]
+
+
+class _View:
+    """Renders one name."""
+
+    def __init__(
+        self,
+        name: str,
+        root: tuple[Descriptor, Manifest],
+        leaves: t.Sequence[_Leaf],
+        configs: t.Mapping[Digest, ImageConfig],
+    ) -> None:
+        self._root, self._top = root
+        self._name = name
+        self._leaves = leaves
+        self._configs = configs
+
+    def entries(self, wanted: t.Sequence[Platform]) -> list[dict[str, t.Any]]:
+        """One entry for each image; one that says what is known when there is none for ``wanted``."""
+        shown = [self._entry(leaf) for leaf in self._leaves]
+        there = {str(one.platform) for one in _images_of(self._top) if one.platform}
+        there |= {entry["platform"] for entry in shown if entry["platform"]}
+        common = {
+            "name": self._name,
+            "digest": str(self._root.digest),
+            "media_type": self._root.media_type,
+            "platforms": sorted(there),
+        }
+        return [{**common, **entry} for entry in shown or [_blank(None, None)]]
+
+    def _entry(self, leaf: _Leaf) -> dict[str, t.Any]:
+        manifest, platform = leaf.manifest, leaf.descriptor.platform
+        if not manifest:
+            return _blank(leaf.descriptor.digest, platform)
+        config = self._configs.get(manifest.config.digest) if manifest.config else None
+        platform = platform or (config.platform if config else None)
+        value = config.value if config else {}
+        runs = value.get("config") or {}
+        return {
+            **_blank(leaf.descriptor.digest, platform),
+            "id": str(manifest.config.digest) if manifest.config else None,
+            "size": Image(leaf.descriptor, manifest).size,
+            "layers": [layer.as_result() for layer in manifest.layers],
+            "labels": _typed(runs.get("Labels"), dict),
+            "env": _typed(runs.get("Env"), list),
+            "entrypoint": _typed(runs.get("Entrypoint"), list),
+            "cmd": _typed(runs.get("Cmd"), list),
+            "created": value.get("created"),
+            "history": history(config, manifest.layers),
+            "annotations": json.loads(manifest.raw).get("annotations") or {},
+        }
+
+
+def _blank(digest: Digest | None, platform: Platform | None) -> dict[str, t.Any]:
+    return {
+        "manifest": str(digest) if digest else None,
+        "platform": str(platform) if platform else None,
+        "id": None,
+        "size": None,
+        "layers": [],
+        "labels": {},
+        "env": [],
+        "entrypoint": [],
+        "cmd": [],
+        "created": None,
+        "history": [],
+        "annotations": {},
+    }
+
+
+def _typed(value: t.Any, kind: type) -> t.Any:
+    """A field of a configuration, which its author may have filled with anything."""
+    return value if isinstance(value, kind) else kind()
