@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registry remove: tags and manifests leave a registry."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import (
+    delete_manifest,
+    has_manifest,
+    may_delete,
+    with_any_right,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    LockstepError,
+    NotFoundError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    Registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    Repository,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Plan,
+    Pool,
+    each,
+)
+
+BY_TAG, BY_DIGEST = "tag", "digest"
+_ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class DeleteManifest(Action):
+    """Delete a tag, or a manifest with all its tags; ``names`` are those of the task."""
+
+    repository: Repository = field(repr=False)
+    tag: str | None
+    digest: Digest
+    names: tuple[str, ...]
+
+    def summary(self) -> dict[str, t.Any]:
+        """What is deleted where."""
+        return {
+            "action": "delete_tag" if self.tag else "delete_manifest",
+            "repository": str(self.repository),
+            "tag": self.tag,
+            "digest": str(self.digest),
+        }
+
+    def apply(self, pool: Pool) -> None:
+        """Delete it; gone already is no error."""
+        delete_manifest(self.repository, self.tag or self.digest)
+
+
+def plan_registry_remove(
+    references: t.Sequence[Reference], *, by: str, sources: Registries, workers: int
+) -> Plan:
+    """Remove each reference from its registry, never from a mirror; what is not there is no change."""
+    once = list(dict.fromkeys(references))
+    for reference in once:
+        if by == BY_TAG and not reference.tag:
+            raise InputError(
+                f"{reference}: names no tag",
+                "Give by: digest to delete a manifest with all its tags.",
+            )
+    failures: dict[str, LockstepError] = {}
+    places: dict[str, Repository] = {}
+
+    def place_of(reference: Reference) -> Repository:
+        if reference.name not in places:
+            repository = sources.origin(reference)
+            may_delete(repository)
+            places[reference.name] = repository
+        return places[reference.name]
+
+    def look(reference: Reference) -> tuple[Reference, Digest | None]:
+        repository = places[reference.name]
+        return reference, with_any_right(repository, lambda: _there(repository, reference, by))
+
+    each(place_of, once, str, 1, failures)
+    ready = [reference for reference in once if reference.name in places]
+    found = each(look, ready, str, workers, failures)
+    users: dict[tuple[str, str | None, Digest], list[Reference]] = {}
+    for reference, digest in found:
+        if digest:
+            tag = reference.tag if by == BY_TAG else None
+            users.setdefault((reference.name, tag, digest), []).append(reference)
+    removed = {reference: digest for reference, digest in found if digest}
+    return Plan(
+        content=tuple(
+            DeleteManifest(places[name], tag, digest, tuple(map(str, names)))
+            for (name, tag, digest), names in users.items()
+        ),
+        before={str(one): str(digest) if digest else _ABSENT for one, digest in found},
+        after={str(one): _ABSENT for one, _digest in found},
+        facts={
+            "removed": [
+                {"name": str(one), "digest": str(digest)} for one, digest in removed.items()
+            ]
+        },
+        failures=failures,
+        workers=workers,
+        stats=sources.stats,
+        warnings=lambda: sources.warnings,
+    )
+
+
+def _there(repository: Repository, reference: Reference, by: str) -> Digest | None:
+    """What is to be removed, if it is there: a tag with a digest only while it stands for that."""
+    pinned = reference.digest
+    try:
+        if by == BY_DIGEST and pinned:
+            return pinned if has_manifest(repository, pinned) else None
+        digest = repository.resolve(reference.tag or "")
+    except NotFoundError:
+        return None
+    return digest if pinned in (None, digest) else None
