@@ -21,6 +21,8 @@ from .services_process import Service, missing_programs
 PULL = "lockstep.images.image_pull"
 INFO = "lockstep.images.image_info"
 LOGIN = "lockstep.images.registry_login"
+SEEN = "lockstep.images.registry_info"
+REMOVE = "lockstep.images.registry_remove"
 DEMO = "lockstep/demo"
 USER, PASSWORD = "fleet", "correct horse: battery/staple"
 
