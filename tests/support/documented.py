@@ -41,12 +41,16 @@ def argument_spec(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
         patch.setattr(runner, "AnsibleModule", made)
         with contextlib.suppress(_Stop):
             importlib.import_module(f"{_HOME}modules.{module}").main()
-    return {name: _told(option) for name, option in seen.items()}
+    return told_options(seen)
 
 
 def documented_options(module: str) -> dict[str, t.Any]:
     """The same as DOCUMENTATION and its fragments tell it."""
-    document = _document(module, "DOCUMENTATION")
+    return all_options(_document(module, "DOCUMENTATION"))
+
+
+def all_options(document: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The options of a DOCUMENTATION and of its fragments, all of them described."""
     options: dict[str, t.Any] = document["options"]
     for name in document["extends_documentation_fragment"]:
         file, _dot, part = name[len("lockstep.images.") :].partition(".")
@@ -55,6 +59,11 @@ def documented_options(module: str) -> dict[str, t.Any]:
         for option, value in (yaml.safe_load(text).get("options") or {}).items():
             options[option] = {**value, **options.get(option, {})}
     assert all(_is_described(option) for option in options.values())
+    return told_options(options)
+
+
+def told_options(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Of each option what argument spec and documentation share."""
     return {name: _told(option) for name, option in options.items()}
 
 
@@ -106,7 +115,6 @@ def _is_described(option: dict[str, t.Any]) -> bool:
 
 
 def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The part of an option that argument spec and documentation share."""
     return {
         "type": option.get("type", "str"),
         "elements": option.get("elements"),
@@ -114,8 +122,5 @@ def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
         "required": option.get("required", False),
         "choices": sorted(option.get("choices") or ()),
         "aliases": sorted(option.get("aliases") or ()),
-        "suboptions": {
-            name: _told(inner)
-            for name, inner in (option.get("suboptions") or option.get("options") or {}).items()
-        },
+        "suboptions": told_options(option.get("suboptions") or option.get("options") or {}),
     }

@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "modules": {"_ansible", "_operations", "_oci"},
     "doc_fragments": set(),
     "action": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
-    "lookup": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
-    "filter": {"_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "lookup": {"plugin_utils", "_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "filter": {"plugin_utils", "_ansible", "_operations", "_plan", "_oci", "ansible"},
+    "test": {"plugin_utils", "_ansible", "_operations", "_plan", "_oci", "ansible"},
     "plugin_utils": {"plugin_utils", "_ansible", "_operations", "_plan", "_oci", "ansible"},
 }
 

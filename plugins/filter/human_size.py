@@ -1,0 +1,55 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in human_size.yml.
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
+
+_UNITS = {
+    "si": (1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB")),
+    "binary": (1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")),
+}
+_LIMIT = 1024**7
+
+
+def human_size(value, units="si"):
+    """A number of bytes as people read it; see RETURN."""
+    if str(units) not in _UNITS:
+        raise AnsibleFilterError(f"human_size: units is si or binary, not {printable(repr(units))}")
+    base, names = _UNITS[str(units)]
+    left = _number(value)
+    for name in names:
+        rounded = _rounded(left)
+        if rounded < base or name == names[-1]:
+            break
+        left /= base
+    return f"{rounded:f} {name}"
+
+
+def _number(value):
+    """Bytes; of a text too, which is what templates make of a number."""
+    try:
+        number = Decimal(str(value))
+        if 0 <= number < _LIMIT:
+            return number
+    except InvalidOperation:
+        pass
+    raise AnsibleFilterError(f"human_size: {printable(repr(value))} is not a number of bytes")
+
+
+def _rounded(number):
+    """Three digits, or all before the point; without zeros at the end."""
+    places = max(0, 2 - max(0, number.adjusted()))
+    return number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP).normalize()
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"human_size": human_size}

@@ -1,0 +1,172 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: digest
+short_description: Look up what the names of images stand for in their registries
+version_added: 0.1.0
+description:
+  - Asks registries for the digests of images, from the controller. Nothing is downloaded or stored.
+  - All names are asked at the same time, and each once. A tag costs one C(HEAD) request, which Docker Hub does not count
+    as a pull. A name that has a digest costs none.
+  - With more than one name, use C(query), which gives a list. As with all lookups, C(lookup) joins them with commas.
+notes:
+  - Files, environment variables and Python libraries that options speak of are those of the controller.
+  - Ansible looks up again each time that a variable with a lookup in it is used. C(ansible.builtin.set_fact) keeps what was found.
+  - C(module_defaults) is for modules alone. Several lookups share options by a dictionary, as in C(lookup(..., **options\)).
+extends_documentation_fragment:
+  - lockstep.images.registry
+options:
+  _terms:
+    description: The names, as the modules of this collection take them. A list counts as its entries.
+    type: list
+    elements: str
+    required: true
+  platform:
+    description:
+      - Give the digest of the image for this platform, C(os/arch[/variant]), and not that of the index which the name stands for.
+      - This reads the index, which Docker Hub counts as a pull, and is an error if there is no such image in it.
+      - If the name stands for an image and not for an index, that image is given, with a warning if it is for another platform.
+    type: str
+  result:
+    description:
+      - V(digest) gives digests.
+      - V(reference) gives whole names with their digests. A tag is kept, as in C(docker.io/library/debian:12@sha256:...).
+    type: str
+    choices: [digest, reference]
+    default: digest
+seealso:
+  - module: lockstep.images.image_pull
+  - plugin: lockstep.images.pinned
+    plugin_type: test
+  - plugin: lockstep.images.reference
+    plugin_type: filter
+author:
+  - lockstep.images contributors (@lockstep-images)
+"""
+
+EXAMPLES = r"""
+- name: Show what debian:12 is now
+  ansible.builtin.debug:
+    msg: "{{ lookup('lockstep.images.digest', 'debian:12') }}"
+
+- name: Decide once what all hosts get
+  ansible.builtin.set_fact:
+    pinned_images: "{{ query('lockstep.images.digest', store_images, result='reference') }}"
+  run_once: true
+
+- name: Give it to them
+  lockstep.images.image_pull:
+    name: "{{ pinned_images }}"
+
+- name: Look up the image for one platform, in a registry with a login
+  ansible.builtin.debug:
+    msg: "{{ lookup('lockstep.images.digest', 'registry.example.com:5000/shop/web:1.4', platform='linux/arm64', **registry_options) }}"
+  vars:
+    registry_options:
+      username: "{{ registry_user }}"
+      password: "{{ registry_password }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: For each name its digest, or the name with its digest, see O(result). In the order of the names.
+  type: list
+  elements: str
+"""
+
+from dataclasses import replace
+
+from ansible.errors import AnsibleLookupError, AnsibleOptionsError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.errors import UnsupportedError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import shared_options
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import ImageConfig, walk
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_content
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
+from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    parse_reference,
+    plain,
+    told_as,
+)
+
+_PARALLEL = 6
+
+
+def argument_spec():
+    """The options, as a module would take them."""
+    spec = shared_options()
+    del spec["store"]
+    spec["platform"] = dict(type="str")
+    spec["result"] = dict(type="str", choices=["digest", "reference"], default="digest")
+    return spec
+
+
+class LookupModule(LookupBase):
+    """The lookup of this file."""
+
+    def run(self, terms, variables=None, **kwargs):
+        options, doubts = _checked(plain(kwargs)), []
+        with told_as(AnsibleLookupError):
+            references = [parse_reference(term) for term in self._flatten(terms)]
+            platform = options["platform"]
+            wanted = None if platform is None else Platform.parse(platform)
+            sources = open_registries(options, _PARALLEL)
+
+            def digest_of(reference):
+                if reference.digest and not wanted:
+                    return reference.digest
+                source = sources.repository(reference)
+                if wanted:
+                    return _for_platform(wanted, reference, source, doubts)
+                return source.resolve(reference.tag)
+
+            each = list(dict.fromkeys(references))
+            digests = dict(zip(each, in_parallel(digest_of, each, _PARALLEL)))
+        for text in [*sources.warnings, *sorted(doubts)]:
+            Display().warning(text)
+        if options["result"] == "digest":
+            return [str(digests[one]) for one in references]
+        return [str(replace(one, digest=digests[one])) for one in references]
+
+
+def _checked(given):
+    """All options as a module gets them; set_options would take any text for a bool, and leave what is in registries."""
+    given.pop("wantlist", None)  # of ``with_lockstep.images.digest``
+    needs = {"password": ["username"], "client_key": ["client_cert"]}
+    result = ArgumentSpecValidator(argument_spec(), required_by=needs).validate(given)
+    if result.error_messages:
+        texts = [
+            f"unsupported options: {error.msg}"
+            if isinstance(error, UnsupportedError)
+            else error.msg
+            for error in result.errors
+        ]
+        text = remove_values("; ".join(texts), result._no_log_values)
+        raise AnsibleOptionsError(f"digest: {text}")
+    return result.validated_parameters
+
+
+def _for_platform(wanted, reference, source, doubts):
+    """The digest of the manifest that ``wanted`` gets."""
+    root, top = source.read_manifest(reference.digest or reference.tag)
+
+    def read(descriptor):
+        return top if descriptor is root else source.read_manifest(descriptor.digest)[1]
+
+    image = walk(root, [wanted], read, str(reference)).images[0]
+    config = image.manifest.config
+    if not top.is_index and config and config.is_image_config:
+        raw = read_content(config, source)
+        there = ImageConfig.parse(raw, f"{reference}: config {config.digest}").platform
+        if there and wanted.rank(there) is None:
+            doubts.append(f"{reference}: is for {there}, not for {wanted}")
+    return image.descriptor.digest

@@ -1,0 +1,48 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge to what Ansible templates: texts come in, errors go out."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DependencyError,
+    LockstepError,
+    ReferenceError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+
+
+@contextlib.contextmanager
+def told_as(kind: type[AnsibleError]) -> t.Iterator[None]:
+    """Raise what the library raises as an error of Ansible, with its hint."""
+    try:
+        yield
+    except DependencyError as exc:
+        raise kind(f"{missing_required_lib(exc.details['library'])} ({exc})") from None
+    except LockstepError as exc:
+        # Ansible would add the message of a cause to this one, which has it already.
+        raise kind(f"{exc} {exc.hint}".strip()) from None
+
+
+def plain(value: t.Any) -> t.Any:
+    """The same of builtin types; ansible-core 2.18 and older hands on what a vault holds undecrypted."""
+    if getattr(value, "__ENCRYPTED__", False):
+        return str(value)
+    if isinstance(value, t.Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def parse_reference(value: t.Any) -> Reference:
+    """Read what a playbook gives; or ReferenceError."""
+    value = plain(value)
+    if not isinstance(value, str):
+        str(value)  # an undefined variable says so
+        raise ReferenceError(f"reference is of type {type(value).__name__}, not a text")
+    return Reference.parse(value)
