@@ -72,6 +72,7 @@ def render(
         input=json.dumps({"expressions": listed, "variables": dict(variables or {})}),
         capture_output=True,
         text=True,
+        check=False,
         env={
             "PATH": os.environ["PATH"],
             "HOME": "/nonexistent",
