@@ -145,12 +145,13 @@ class Registry:
         if retries is None and self.is_mirror:
             # Where there is another to ask, patience only delays.
             retries = min(1, self.http.options.retries)
-        if self._settled:
-            return self._request(method, path, repository, headers, retries, body)
-        with self._first:
-            response = self._request(method, path, repository, headers, retries, body)
-            self._settled = True
-            return response
+        if not self._settled:
+            with self._first:
+                if not self._settled:
+                    response = self._request(method, path, repository, headers, retries, body)
+                    self._settled = True
+                    return response
+        return self._request(method, path, repository, headers, retries, body)
 
     def pages(
         self,
