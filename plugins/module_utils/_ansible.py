@@ -80,11 +80,13 @@ def shared_options() -> dict[str, t.Any]:
     }
 
 
-def open_store(params: Parameters) -> t.ContextManager[ImageStore]:
-    """The store of a task, kept from being pruned meanwhile."""
+def open_store(
+    params: Parameters, exclusive: bool = False, kind: type[ImageStore] = ImageStore
+) -> t.ContextManager[ImageStore]:
+    """The store of a task, kept from being pruned meanwhile, or used by anybody else."""
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
-    return ImageStore(params["store"] or default).hold()
+    return kind(params["store"] or default).hold(exclusive)
 
 
 def references(params: Parameters) -> list[Reference] | None:

@@ -175,6 +175,7 @@ class Plan:
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
     failures: dict[str, LockstepError] = field(default_factory=dict)
+    problem: LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
     prepare: t.Callable[[], object] = tuple  # does nothing
     stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
@@ -276,7 +277,11 @@ class Plan:
         """A fact about some names."""
         if not isinstance(fact, list):
             return fact
-        return [entry for entry in fact if entry["name"] not in self.failures]
+        return [
+            entry
+            for entry in fact
+            if not isinstance(entry, dict) or entry.get("name") not in self.failures
+        ]
 
     @property
     def failure(self) -> LockstepError | None:
@@ -284,7 +289,7 @@ class Plan:
         errors = list(dict.fromkeys(self.failures.values()))
         total = len({*(self.after or ()), *self.failures})
         if not errors or total == 1:
-            return errors[0] if errors else None
+            return errors[0] if errors else self.problem
         told = "; ".join(str(error) for error in errors[:_TOLD])
         more = f"; and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
         text = f"{len(self.failures)} of {total} images failed: {told}{more}"

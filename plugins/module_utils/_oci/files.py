@@ -124,9 +124,9 @@ def stale_files(
     staging: str,
     wanted: t.Container[Digest],
     is_done: t.Callable[[Digest], bool],
-    now: float,
+    oldest: float,
 ) -> t.Iterator[str]:
-    """What dead writers may have left, and parts that are old or of no more use, unless they are ``wanted``."""
+    """What dead writers may have left, and parts from before ``oldest`` or of no more use, unless they are ``wanted``."""
     with contextlib.suppress(OSError):
         for name in os.listdir(staging):
             path = os.path.join(staging, name)
@@ -139,7 +139,7 @@ def stale_files(
                 elif suffix == ".part":
                     digest = Digest.parse(stem.replace("-", ":"))
                     if digest not in wanted and (
-                        is_done(digest) or os.lstat(path).st_mtime < now - KEPT
+                        is_done(digest) or os.lstat(path).st_mtime < oldest
                     ):
                         yield path
 
@@ -153,6 +153,12 @@ def remove_unlocked(path: str) -> None:
             _discard(path)
         finally:
             os.close(fd)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file; one that is gone is no error."""
+    with access(path), contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _discard(path: str) -> None:

@@ -326,9 +326,13 @@ class Platform:
         return self.os + (f"({extra})" if extra else "") + f"/{self.architecture}{variant}"
 
 
+# Stands, where platforms are listed, for all there are.
+ALL = "all"
+
+
 def platforms_of(texts: t.Sequence[str]) -> list[Platform] | None:
     """The platforms a user asks for, by default that of this machine; None for ``all``."""
-    if "all" in texts:
+    if ALL in texts:
         return None
     return [Platform.parse(text) for text in texts] or [Platform.host()]
 

@@ -31,6 +31,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    KEPT,
     NO_SPACE_HINT,
     Part,
     access,
@@ -160,7 +161,7 @@ class ImageStore:
     def require_space(self, size: int, wanted: t.Container[Digest] = ()) -> None:
         """Or NoSpaceError, if ``size`` more bytes do not fit once ``prepare`` has made room."""
         free = free_bytes(os.path.join(self.path, "blobs", "sha256"))
-        free += sum(part_size(path) for path in self._stale(wanted))
+        free += sum(part_size(path) for path in self.stale(wanted))
         if size > free:
             raise NoSpaceError(
                 f"{self.path}: {size} bytes are to be fetched, {free} are free, {size - free} are missing",
@@ -206,8 +207,8 @@ class ImageStore:
                 )
             yield self
 
-    def prepare(self, wanted: t.Container[Digest] = ()) -> None:
-        """Make the layout and remove what dead writers left, but parts of ``wanted``; inside ``hold``."""
+    def prepare(self, wanted: t.Container[Digest] = (), stale: bool = True) -> None:
+        """Make the layout and remove what is ``stale``, but parts of ``wanted``; inside ``hold``."""
         make_directory(self._staging)
         with self._index_lock():
             make_directory(os.path.join(self.path, "blobs", "sha256"))
@@ -223,7 +224,7 @@ class ImageStore:
             self._locked = True
             if self._is_exclusive and self._seen != self.fingerprint():
                 raise ConflictError(f"{self.path} was changed by somebody else meanwhile")
-        for path in self._stale(wanted):
+        for path in self.stale(wanted) if stale else ():
             remove_unlocked(path)
 
     def _stagings(self) -> list[str]:
@@ -231,12 +232,14 @@ class ImageStore:
         parts = ("", "blobs/sha256", "blobs/sha512")
         return [os.path.join(self.path, part, ".staging") for part in parts]
 
-    def _stale(self, wanted: t.Container[Digest]) -> t.Iterator[str]:
+    def stale(self, wanted: t.Container[Digest] = (), age: float = KEPT) -> t.Iterator[str]:
+        """What dead writers may have left, and parts that nobody has gone on with for ``age`` seconds."""
+
         def is_done(digest: Digest) -> bool:
             return os.path.lexists(self.blob_path(digest))
 
         for staging in self._stagings():
-            yield from stale_files(staging, wanted, is_done, time.time())
+            yield from stale_files(staging, wanted, is_done, time.time() - age)
 
     def _place(self, digest: Digest) -> tuple[str, str]:
         """Where content goes, and where it is staged for that."""

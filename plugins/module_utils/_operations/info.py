@@ -21,6 +21,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     UnsupportedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    ALL,
     DOCKER_HUB,
     Digest,
     Platform,
@@ -31,6 +32,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     ImageStore,
     Name,
     store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    needed,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
@@ -129,6 +133,9 @@ class _Walk:
             self._whole = False
         elif not top.is_index:
             yield self._held(root, top)
+        elif ALL in self._points_at.platforms:
+            yield from self._present(top, _MAX_DEPTH)
+            self._whole &= all(map(self._store.has, needed(self._store, self._points_at).values()))
         elif self._points_at.platforms:
             for platform in self._points_at.platforms:
                 yield from self._chosen(top, Platform.parse(platform))
@@ -171,7 +178,7 @@ class _Walk:
             return None  # a name for something else must not hide all others
 
     def _held(self, descriptor: Descriptor, manifest: Manifest) -> _Held:
-        complete = all(self._store.has(blob) for blob in manifest.blobs)
+        complete = all(self._store.has(blob) or blob.is_foreign for blob in manifest.blobs)
         config = None
         if manifest.config and manifest.config.is_image_config and self._store.has(manifest.config):
             try:

@@ -29,6 +29,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import 
     read_content,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    ALL,
     Digest,
     Platform,
     Reference,
@@ -57,7 +58,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
-ALL = "all"  # platforms
 
 
 @dataclass

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove and prune: a store loses names, and content that no name leads to."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Descriptor,
+    ImageConfig,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ContentError,
+    InputError,
+    LockstepError,
+    ReferenceError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    KEPT,
+    part_size,
+    remove_unlocked,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    contents,
+    remove,
+    roots,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+    SetName,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    Reach,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Plan,
+    Pool,
+)
+
+# Stands for * while a pattern is read as the name it would be.
+_ANY = "zz0any0zz"
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True)
+class RemoveContent(Action):
+    """Remove content that nothing leads to."""
+
+    digest: Digest
+    size: int
+    store: ImageStore = field(repr=False)
+
+    def summary(self) -> dict[str, t.Any]:
+        return {"action": "remove_content", "digest": str(self.digest), "size": self.size}
+
+    def apply(self, pool: Pool) -> None:
+        remove(self.store, self.digest)
+
+
+@dataclass(frozen=True)
+class RemoveStaged(Action):
+    """Remove what was left in the staging area, unless somebody is writing it by now."""
+
+    path: str
+    size: int
+
+    def summary(self) -> dict[str, t.Any]:
+        return {"action": "remove_staged", "path": self.path, "size": self.size}
+
+    def apply(self, pool: Pool) -> None:
+        remove_unlocked(self.path)
+
+
+def plan_remove(
+    store: ImageStore, patterns: t.Sequence[str], *, prune: bool, keep_newest: int
+) -> Plan:
+    """Drop the names that fit, then content that only they led to; inside an exclusive ``hold``."""
+    if keep_newest < 0:
+        raise InputError("keep_newest must not be less than 0")
+    names = store.names()
+    wanted = [_pattern(text) for text in patterns]
+    fitting = [name for name in sorted(names) if any(fits(name, names[name]) for fits in wanted)]
+    dropped = _but_the_newest(store, names, fitting, keep_newest)
+    garbage: list[RemoveContent] = []
+    if prune and dropped:
+        # What lay about before is for store_prune.
+        only = {names[name].target.digest for name in dropped}
+        left = [one for one in _named(store, dropped) if one]
+        reached = Reach.of(store, [names[name].target for name in dropped]).sizes
+        garbage = _garbage(store, Reach.of(store, left), reached.keys() | only)
+    return Plan(
+        names=tuple(SetName(name, None, names[name], store) for name in dropped),
+        garbage=tuple(garbage),
+        before={name: str(names[name].target.digest) for name in dropped},
+        after={},
+        facts={
+            "removed": [
+                {"name": name, "digest": str(names[name].target.digest)} for name in dropped
+            ],
+            "kept": [name for name in fitting if name not in dropped],
+            "bytes_freed": sum(action.size for action in garbage),
+        },
+        prepare=store.prepare,
+    )
+
+
+def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
+    """Remove content that no entry leads to, and what dead writers left; inside an exclusive ``hold``."""
+    oldest = time.time() - older_than
+    old = {digest for digest, there in contents(store).items() if there.st_mtime <= oldest}
+    garbage = _garbage(store, Reach.of(store, roots(store)), old)
+    staged = [
+        RemoveStaged(path, part_size(path))
+        for path in (sorted(store.stale((), older_than or KEPT)) if staging else ())
+    ]
+    return Plan(
+        garbage=(*garbage, *staged),
+        before={"blobs": len(garbage), "staged": len(staged)},
+        after={"blobs": 0, "staged": 0},
+        facts={
+            "removed": [{"digest": str(one.digest), "size": one.size} for one in garbage],
+            "staged": [os.path.basename(one.path) for one in staged],
+            "bytes_freed": sum(one.size for one in garbage) + sum(one.size for one in staged),
+        },
+        # "prepare" would remove what is to be counted.
+        prepare=functools.partial(store.prepare, stale=False),
+    )
+
+
+def seconds(text: str) -> float:
+    """A duration such as ``90s``, ``12h``, ``7d`` or ``2w``; a number alone is seconds."""
+    match = re.fullmatch("([0-9]{1,9})([smhdw]?)", text.strip())
+    if not match:
+        raise InputError(f"older_than: {text!r} is no duration such as 12h or 7d")
+    return float(match.group(1)) * _UNITS[match.group(2)]
+
+
+def _garbage(
+    store: ImageStore, reach: Reach, candidates: t.Container[Digest]
+) -> list[RemoveContent]:
+    """Blobs that nothing reaches, of some."""
+    return [
+        RemoveContent(digest, there.st_size, store)
+        for digest, there in sorted(contents(store).items(), key=lambda pair: pair[0])
+        if digest in candidates and digest not in reach.sizes
+    ]
+
+
+def _named(store: ImageStore, dropped: t.Sequence[str]) -> list[Descriptor]:
+    """What is left when some names are gone, entries without a name too."""
+    gone = set(dropped)
+    names = store.names()
+    left = [names[name].target for name in names if name not in gone]
+    every = roots(store)
+    targets = {names[name].target.digest for name in names}
+    return left + [one for one in every if one.digest not in targets]
+
+
+def _but_the_newest(
+    store: ImageStore, names: t.Mapping[str, Name], fitting: t.Sequence[str], keep: int
+) -> list[str]:
+    """Names without, for each repository, the ones whose images were made last."""
+    if not keep:
+        return list(fitting)
+    repositories: dict[str, list[tuple[str, str]]] = {}
+    for name in fitting:
+        repository = name.partition("@")[0].rpartition(":")[0] or name
+        repositories.setdefault(repository, []).append((_created(store, names[name]), name))
+    kept = {name for aged in repositories.values() for _age, name in sorted(aged)[-keep:]}
+    return [name for name in fitting if name not in kept]
+
+
+def _created(store: ImageStore, held: Name) -> str:
+    """When an image was made, by its configuration; "" if it does not tell."""
+    reach = Reach.of(store, [held.target])
+    for digest in reach.images:
+        config = reach.images[digest].config
+        try:
+            if config and config.is_image_config and store.has(config):
+                value = ImageConfig.parse(store.read(config.digest), str(config.digest)).value
+                return value.get("created") or ""
+        except (ContentError, LockstepError):
+            continue
+    return ""
+
+
+Fits = t.Callable[[str, Name], bool]
+
+
+def _pattern(text: str) -> Fits:
+    """Whether a name fits: ``*`` is any part of one path component, or of the tag."""
+    if _ANY in text.lower():
+        raise InputError(f"{text}: is not a pattern")
+    try:
+        reference = Reference.parse(text.replace("*", _ANY))
+    except ReferenceError as exc:
+        raise InputError(f"{text}: is neither a reference nor a pattern of one: {exc}") from exc
+    if reference.tag is None:
+        digest = reference.digest
+
+        def is_pinned(name: str, held: Name) -> bool:
+            return held.target.digest == digest and bool(repository.match(name))
+
+        repository = re.compile(_regex(reference.name) + "[:@]")
+        return is_pinned
+    expression = re.compile(_regex(store_name(reference)))
+
+    def is_tagged(name: str, held: Name) -> bool:
+        return reference.digest in (None, held.target.digest) and bool(expression.fullmatch(name))
+
+    return is_tagged
+
+
+def _regex(name: str) -> str:
+    return re.escape(name).replace(_ANY, "[^/:@]*")

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Store info: a store as a whole, in the manner of ``docker info`` and ``docker system df``."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ImageConfig,
+    Manifest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    LockstepError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    contents,
+    disk,
+    has_overlay,
+    roots,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.info import (
+    chain_ids,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    Reach,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+)
+
+
+def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
+    """The facts about a store. The plan never has an action."""
+    reach = Reach.of(store, roots(store))
+    sizes = {digest: there.st_size for digest, there in contents(store).items()}
+    users: dict[Digest, int] = {}
+    for image in reach.images.values():
+        for digest in {blob.digest for blob in image.blobs}:
+            users[digest] = users.get(digest, 0) + 1
+    facts: dict[str, t.Any] = {
+        "store": store.path,
+        "fingerprint": store.fingerprint(),
+        "file_system": disk(store),
+        "overlay": has_overlay(),
+        "names": len(store.names()),
+        "images": len(reach.images),
+        "blobs": len(sizes),
+        "bytes": sum(sizes.values()),
+        "shared": sum(size for digest, size in sizes.items() if users.get(digest, 0) > 1),
+        "reclaimable": sum(size for digest, size in sizes.items() if digest not in reach.sizes),
+        "staged": store.staging(),
+    }
+    if layers:
+        facts["layers"] = _layers(store, reach)
+    return Plan(before={}, after={}, facts=facts)
+
+
+def _layers(store: ImageStore, reach: Reach) -> list[dict[str, t.Any]]:
+    """Each layer once for each chain it ends, sorted by that, as Docker keeps them."""
+    found: dict[tuple[str, str], dict[str, t.Any]] = {}
+    for digest, image in reach.images.items():
+        diff_ids = _diff_ids(store, image)
+        known = len(diff_ids) == len(image.layers)
+        chains = chain_ids(diff_ids) if known else []
+        for n, layer in enumerate(image.layers):
+            chain = str(chains[n]) if known else ""
+            entry = found.setdefault(
+                (chain, str(layer.digest)),
+                {
+                    "chain_id": chain or None,
+                    "diff_id": str(diff_ids[n]) if known else None,
+                    "digest": str(layer.digest),
+                    "size": layer.size,
+                    "present": store.has(layer),
+                    "images": [],
+                },
+            )
+            entry["images"].append(str(digest))
+    for entry in found.values():
+        entry["images"] = sorted(set(entry["images"]))
+    return [found[key] for key in sorted(found)]
+
+
+def _diff_ids(store: ImageStore, image: Manifest) -> t.Sequence[Digest]:
+    config = image.config
+    if not config or not config.is_image_config or not store.has(config):
+        return ()
+    try:
+        return ImageConfig.parse(store.read(config.digest), str(config.digest)).diff_ids
+    except LockstepError:
+        return ()

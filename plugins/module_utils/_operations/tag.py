@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tag: content of a store gets more names."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+    SetName,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Plan,
+)
+
+OVERWRITE, KEEP = "overwrite", "keep"
+
+
+def plan_tag(
+    store: ImageStore, source: Reference, targets: t.Sequence[Reference], *, existing: str
+) -> Plan:
+    """Let each target be a name of what the source is; with ``keep`` one that is something else stays."""
+    for target in targets:
+        if target.digest:
+            raise InputError(f"{target}: a new name has a tag, not a digest")
+    names = store.names()
+    held = find(source, names)
+    if held is None:
+        raise NotInStoreError(f"{store.path} does not hold {source}", "Pull it first.")
+    moves, entries = [], []
+    for name in dict.fromkeys(map(store_name, targets)):
+        before = names.get(name)
+        is_kept = before not in (None, held) and existing == KEEP
+        if before != held and not is_kept:
+            moves.append(SetName(name, held, before, store))
+        entries.append(
+            {
+                "name": name,
+                "digest": str((before if is_kept and before else held).target.digest),
+                "status": "kept" if is_kept else "up_to_date" if before == held else "tagged",
+            }
+        )
+    return Plan(
+        names=tuple(moves),
+        before={move.name: _digest(move.expected) for move in moves if move.expected},
+        after={move.name: _digest(move.target) for move in moves},
+        facts={"images": entries},
+        prepare=store.prepare,
+    )
+
+
+def find(reference: Reference, names: t.Mapping[str, Name]) -> Name | None:
+    """What a reference means here: its name, or for a digest alone any name of that content in the repository."""
+    held = names.get(store_name(reference))
+    if held and reference.digest in (None, held.target.digest):
+        return held
+    if reference.tag is None:
+        for name in sorted(names):
+            if name.startswith(f"{reference.name}:"):
+                held = names[name]
+                if held.target.digest == reference.digest:
+                    return held
+    return None
+
+
+def _digest(held: Name) -> str:
+    return str(held.target.digest)

@@ -1,0 +1,37 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import functools
+
+# Documented in image_remove.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    open_store,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import plan_remove
+
+
+def build(params, store):
+    return plan_remove(
+        store, params["name"], prune=params["prune"], keep_newest=params["keep_newest"]
+    )
+
+
+def main():
+    run_plan(
+        build,
+        open_target=functools.partial(open_store, exclusive=True),
+        argument_spec=dict(
+            name=dict(type="list", elements="str", required=True),
+            prune=dict(type="bool", default=True),
+            keep_newest=dict(type="int", default=0),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

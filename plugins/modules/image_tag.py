@@ -1,0 +1,39 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in image_tag.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    open_store,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._operations.tag import plan_tag
+
+
+def build(params, store):
+    return plan_tag(
+        store,
+        Reference.parse(params["name"]),
+        [Reference.parse(text) for text in params["repository"]],
+        existing=params["existing"],
+    )
+
+
+def main():
+    run_plan(
+        build,
+        open_target=open_store,
+        argument_spec=dict(
+            name=dict(type="str", required=True),
+            repository=dict(type="list", elements="str", required=True),
+            existing=dict(type="str", choices=["overwrite", "keep"], default="overwrite"),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in store_info.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    open_store,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.store_info import (
+    plan_store_info,
+)
+
+
+def build(params, store):
+    return plan_store_info(store, layers=params["layers"])
+
+
+def main():
+    run_plan(
+        build,
+        open_target=open_store,
+        argument_spec=dict(
+            layers=dict(type="bool", default=False),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

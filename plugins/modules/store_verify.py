@@ -1,0 +1,44 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import functools
+import os
+
+# Documented in store_verify.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    open_store,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
+from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import plan_verify
+
+
+def build(params, store):
+    workers = os.cpu_count() or 1 if params["parallel"] is None else params["parallel"]
+    return plan_verify(
+        store,
+        mode=params["mode"],
+        workers=workers,
+        sources=open_registries(params, workers) if params["repair"] else None,
+    )
+
+
+def main():
+    run_plan(
+        build,
+        open_target=functools.partial(open_store, kind=DoubtedStore),
+        argument_spec=dict(
+            mode=dict(type="str", choices=["quick", "full"], default="quick"),
+            repair=dict(type="bool", default=False),
+            parallel=dict(type="int"),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
