@@ -114,14 +114,12 @@ class DoubtedStore(ImageStore):
         super().write(descriptor, chunks)
         self.doubted.discard(descriptor.digest)
 
-    @contextlib.contextmanager
-    def receive(self, descriptor: Descriptor) -> t.Iterator[Part | None]:
+    def receive(self, descriptor: Descriptor) -> t.ContextManager[Part | None]:
         if descriptor.digest in self.doubted:
             # Its bytes are worth nothing, and a file of the right size would be taken for it.
             remove_file(self.blob_path(descriptor.digest))
-        with super().receive(descriptor) as part:
-            yield part
-        self.doubted.discard(descriptor.digest)
+            self.doubted.discard(descriptor.digest)
+        return super().receive(descriptor)
 
 
 def disk(store: ImageStore) -> dict[str, t.Any]:
