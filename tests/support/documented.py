@@ -31,17 +31,22 @@ class _Stop(Exception):
 
 def argument_spec(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
     """The argument spec with which a module makes its ``AnsibleModule``."""
+    return told_options(module_options(module, monkeypatch)["argument_spec"])
+
+
+def module_options(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
+    """All with which a module makes its ``AnsibleModule``."""
     seen: dict[str, t.Any] = {}
 
     def made(**options: t.Any) -> t.NoReturn:
-        seen.update(options["argument_spec"])
+        seen.update(options)
         raise _Stop
 
     with monkeypatch.context() as patch:
         patch.setattr(runner, "AnsibleModule", made)
         with contextlib.suppress(_Stop):
             importlib.import_module(f"{_HOME}modules.{module}").main()
-    return told_options(seen)
+    return seen
 
 
 def documented_options(module: str) -> dict[str, t.Any]:

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.tests.support.documented import module_options
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 USERS = [page for page in PAGES if "contributing" not in page.parts]
+OURS = "lockstep.images."
+# What AnsibleModule does not pass on to who checks the options.
+_NOT_RULES = ("argument_spec", "supports_check_mode")
 
 
 def named(page: Path) -> str:
@@ -40,6 +45,36 @@ def test_every_link_leads_to_a_page_and_a_heading(page):
 def test_every_yaml_block_of_a_page_for_users_is_yaml(page):
     for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
         assert yaml.safe_load(block)
+
+
+def tasks(value):
+    """The tasks in a YAML block, those of blocks as well."""
+    for task in value if isinstance(value, list) else []:
+        for name in ("block", "rescue", "always"):
+            yield from tasks(task.get(name))
+        yield task
+
+
+def called():
+    """Every task on the pages for users that is a module of ours: page, module, parameters."""
+    modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+    for page in USERS:
+        for block in re.findall(
+            r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S
+        ):
+            for task in tasks(yaml.safe_load(block)):
+                for module in sorted(f"{OURS}{name}" for name in modules):
+                    if module in task:
+                        name = f"{named(page)}: {task['name']}"
+                        yield pytest.param(module[len(OURS) :], task[module] or {}, id=name)
+
+
+@pytest.mark.parametrize("module, params", list(called()))
+def test_a_module_takes_the_options_that_a_page_gives_it(module, params, monkeypatch):
+    made = module_options(module, monkeypatch)
+    rules = {name: rule for name, rule in made.items() if name not in _NOT_RULES}
+    checked = ArgumentSpecValidator(made["argument_spec"], **rules).validate(params)
+    assert not checked.error_messages
 
 
 def test_the_table_of_errors_has_every_kind_once():
