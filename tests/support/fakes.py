@@ -249,6 +249,8 @@ class FakeSink:
 class FakePart:
     """A ``Part`` in memory; ``resumed`` bytes of ``data`` are there already."""
 
+    in_order = False
+
     def __init__(self, sink: FakeSink, descriptor: Descriptor, data: bytes = b"") -> None:
         self.size = descriptor.size
         self.resumed = len(data)
