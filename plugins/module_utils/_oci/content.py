@@ -81,11 +81,11 @@ class Descriptor:
         digest = _digests([value.get("digest")], where)[0]
         platform = _platform(value.get("platform"), where)
         data = _data(value.get("data"), digest, size, where)
-        urls = value.get("urls") or ()
-        if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) for url in urls):
-            raise ManifestError(f"{where}: urls are not a list of strings")
-        annotations = _annotations(value, where)
-        return cls(media_type, digest, size, platform, annotations, data, tuple(urls))
+        # Of no use but for a foreign layer, so that wrong ones harm nobody.
+        given = value.get("urls")
+        listed = given if isinstance(given, list) else ()
+        urls = tuple(url for url in listed if isinstance(url, str))
+        return cls(media_type, digest, size, platform, _annotations(value, where), data, urls)
 
     @property
     def is_index(self) -> bool:

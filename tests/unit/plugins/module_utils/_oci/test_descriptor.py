@@ -151,11 +151,37 @@ def test_any_other_data_is_an_error(data, size):
     assert "data" in refused(document(data=data, size=size))
 
 
-def test_urls_are_never_looked_at():
-    """M017."""
-    value = document(urls=["https://elsewhere.example/layer", 7, None])
-    found = Descriptor.from_json(value, WHERE)
+URL = "https://elsewhere.example/layer"
+
+
+@pytest.mark.parametrize(
+    ("urls", "kept"),
+    [([URL, 7, None], (URL,)), (None, ()), (URL, ()), ({URL: 1}, ()), (7, ()), ([], ())],
+    ids=str,
+)
+def test_urls_that_are_none_harm_nobody(urls, kept):
+    """M017: only who asks for foreign layers looks at them."""
+    found = Descriptor.from_json(document(urls=urls), WHERE)
+    assert found.urls == kept
     assert "elsewhere" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "foreign"),
+    [
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", True),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", True),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar", True),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", True),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", True),
+        ("Application/vnd.OCI.image.layer.nondistributable.v1.tar+zstd; x=y", True),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", False),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", False),
+        ("application/foreign.diff", False),
+    ],
+)
+def test_a_foreign_layer_is_known_by_its_media_type(media_type, foreign):
+    assert Descriptor.from_json(document(mediaType=media_type), WHERE).is_foreign is foreign
 
 
 def test_a_non_distributable_layer_is_a_descriptor_like_any_other():
