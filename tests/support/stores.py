@@ -26,7 +26,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 
-from .layout import bad_blobs, blob_path, names, read_manifest
+from .layout import MANIFESTS, bad_blobs, blob_path, names, read_manifest
+from .storage import FOREIGN
 
 AMD64, ARM64 = "linux/amd64", "linux/arm64"
 
@@ -35,20 +36,20 @@ def plan(
     store: ImageStore,
     sources: t.Any,
     *references: str,
-    platforms: Sequence[str] = (AMD64,),
+    platforms: Sequence[str] | None = (AMD64,),
     policy: str = "always",
     workers: int = 1,
-    all_tags: bool = False,
+    **more: t.Any,
 ) -> Plan:
-    """The plan of a pull; inside ``store.hold()`` it can be applied."""
+    """The plan of a pull, None for all platforms; inside ``store.hold()`` it can be applied."""
     return plan_pull(
         [Reference.parse(reference) for reference in references],
-        platforms=[Platform.parse(platform) for platform in platforms],
+        platforms=None if platforms is None else [Platform.parse(one) for one in platforms],
         policy=policy,
         sources=sources,
         store=store,
         workers=workers,
-        all_tags=all_tags,
+        **more,
     )
 
 
@@ -132,15 +133,22 @@ def assert_valid_store(store: Path) -> None:
 def needed(
     store: Path, entry: dict[str, t.Any], platforms: Sequence[str]
 ) -> Iterator[tuple[str, int]]:
-    """Digest and size of all that an entry needs: of an index, the images for these platforms."""
+    """Digest and size of all that an entry needs: of an index, the images for these platforms.
+
+    Foreign layers need not be there.
+    """
     yield entry["digest"], entry["size"]
+    if entry["mediaType"] not in MANIFESTS:
+        return
     manifest = read_manifest(store, entry["digest"])
     if "manifests" not in manifest:
         for part in (manifest["config"], *manifest["layers"]):
-            yield part["digest"], part["size"]
+            if not any(word in part["mediaType"] for word in FOREIGN):
+                yield part["digest"], part["size"]
         return
     for child in manifest["manifests"]:
-        if "platform" not in child or _spelled(child["platform"]) in platforms:
+        wanted = "platform" not in child or _spelled(child["platform"]) in platforms
+        if wanted or "all" in platforms:
             yield from needed(store, child, platforms)
 
 

@@ -26,6 +26,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     CREATED,
     demo_image,
     image,
+    index,
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, fingerprint
@@ -278,6 +279,69 @@ def test_a_sparse_index_is_complete_with_what_was_asked_for(path, sources):
     entry = one(store, APP)
     assert (entry["platform"], entry["platforms"], entry["complete"]) == (ARM64, [ARM64], True)
     assert not blob_path(path, MEMBER.digest).exists()
+
+
+PROVED = "registry.example/proved:1"
+PROVED_FAMILY = demo_image("proved", "1", layers=1, size=50, attestations=True)
+PROOF = next(one for one in PROVED_FAMILY.images if one.platform["os"] == "unknown")
+
+
+def test_a_name_with_all_platforms_is_complete_and_its_attestations_are_no_images(path, sources):
+    sources.publish(PROVED, PROVED_FAMILY)
+    store = ImageStore(str(path))
+    pull(store, sources, PROVED, platforms=None)
+    told = [
+        (entry["platform"], entry["platforms"], entry["complete"])
+        for entry in info(store)["images"]
+    ]
+    assert told == [(AMD64, ["all"], True), (ARM64, ["all"], True)]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        PROVED_FAMILY.for_platform(ARM64).digest,
+        PROVED_FAMILY.for_platform(ARM64).layers[0].digest,
+        PROOF.digest,
+        PROOF.layers[0].digest,
+    ],
+    ids=["image", "layer", "attestation", "layer of an attestation"],
+)
+def test_of_a_name_with_all_platforms_everything_has_to_be_there(path, sources, lost):
+    sources.publish(PROVED, PROVED_FAMILY)
+    store = ImageStore(str(path))
+    pull(store, sources, PROVED, platforms=None)
+    blob_path(path, lost).unlink()
+    assert not any(entry["complete"] for entry in info(store)["images"])
+
+
+@pytest.mark.parametrize("lost", ["of another type", "of a nested index"])
+def test_all_platforms_are_more_than_images(path, sources, lost):
+    extra = {"mediaType": "text/plain", **blob(b"extra", "text/plain").as_json()}
+    inner = index([MEMBER])
+    whole = index([inner], manifests=[inner.descriptor(), extra])
+    sources.publish("registry.example/mixed:1", whole)
+    sources["registry.example/mixed"].content[extra["digest"]] = b"extra"
+    store = ImageStore(str(path))
+    pull(store, sources, "registry.example/mixed:1", platforms=None)
+    assert one(store, "registry.example/mixed:1")["complete"]
+    blob_path(path, extra["digest"] if lost == "of another type" else MEMBER.digest).unlink()
+    assert not one(store, "registry.example/mixed:1")["complete"]
+
+
+@pytest.mark.parametrize("platforms", [(AMD64,), None], ids=["a platform", "all"])
+def test_a_foreign_layer_need_not_be_here(path, sources, platforms):
+    windows = layer(
+        {"win": b"w"}, media_type="application/vnd.oci.image.layer.nondistributable.v1.tar"
+    )
+    member = image([windows, BASE])
+    sources.publish("registry.example/win:1", index([member]))
+    store = ImageStore(str(path))
+    pull(store, sources, "registry.example/win:1", platforms=platforms)
+    assert not blob_path(path, windows.digest).exists()
+    assert one(store, "registry.example/win:1")["complete"]
+    blob_path(path, BASE.digest).unlink()
+    assert not one(store, "registry.example/win:1")["complete"]
 
 
 # -- stores of other tools
