@@ -19,6 +19,8 @@ from .playbook import PlayResult
 from .services_process import Service, missing_programs
 
 PULL = "lockstep.images.image_pull"
+PUSH = "lockstep.images.image_push"
+COPY = "lockstep.images.image_copy"
 INFO = "lockstep.images.image_info"
 LOGIN = "lockstep.images.registry_login"
 SEEN = "lockstep.images.registry_info"
