@@ -35,73 +35,89 @@ from .measure import Daemon, Usage, metered
 from .peers import TIMEOUT
 
 MODULE = "image_pull"
-PULL = f"lockstep.images.{MODULE}"
 PEER = "community.docker"
 PEER_PULL = f"{PEER}.docker_image_pull"
 PEER_PARTS = ("community/docker/", "community/library_inventory_filtering_v1/")
 
 
-@dataclass
-class Task:
-    """One task of `image_pull` for all images, run by `ansible-playbook` on this machine.
+class Play:
+    """Runs a module as the one task of `ansible-playbook` on this machine.
 
     Its memory is that of the module's process, not that of `ansible-playbook`.
     """
 
-    directory: Path
-    label: str = "image_pull, the task"
-    result: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        self.directory.mkdir(parents=True)
-        self.target = self.directory / "store"
-        self._play = PlayRunner(self.directory, private_environment(self.directory, _collections()))
-        self._python: MeasuredPython = measured_python(self.directory / "python")
-        host = local_host(
-            self.directory, ansible_python_interpreter=os.fspath(self._python.interpreter)
-        )
+    def __init__(self, directory: Path, module: str) -> None:
+        directory.mkdir(parents=True)
+        self.directory, self.module = directory, module
+        self.result: dict[str, Any] = {}
+        self._play = PlayRunner(directory, private_environment(directory, _collections()))
+        self._python: MeasuredPython = measured_python(directory / "python")
+        interpreter = os.fspath(self._python.interpreter)
+        host = local_host(directory, ansible_python_interpreter=interpreter)
         self._inventory = self._play.inventory({"one": host})
+
+    def run(self, **options: Any) -> Usage:
+        """Run it with these options, and keep its result."""
+        play = one_task(f"lockstep.images.{self.module}", **options)
+        with metered(self.directory) as meter:
+            done = self._play(play, self._inventory, timeout=TIMEOUT, launcher=meter.launcher)
+        self.result = done.ok().one(f"lockstep.images.{self.module}")
+        return replace(meter.usage, peak=self._python.peaks(self.module)[-1])
+
+
+class Alone:
+    """Runs a module by itself, without Ansible around it."""
+
+    def __init__(self, directory: Path, module: str) -> None:
+        directory.mkdir(parents=True)
+        self.directory, self.module = directory, module
+        self.result: dict[str, Any] = {}
+
+    def run(self, **options: Any) -> Usage:
+        """Run it with these options, and keep its result."""
+        with metered(self.directory) as meter:
+            started = modules.start(self.module, launcher=meter.launcher, **options)
+            outcome = modules.finish(started, timeout=TIMEOUT)
+        if outcome.failed:
+            raise ServiceError(f"{self.module}: {outcome.result}")
+        self.result = outcome.result
+        return meter.usage
+
+
+class Task(Play):
+    """One task of `image_pull` for all images."""
+
+    label = "image_pull, the task"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, MODULE)
+        self.target = directory / "store"
 
     def pull(self, images: Sequence[Published]) -> Usage:
         """Pull all in one task."""
-        play = one_task(PULL, name=[image.name for image in images], store=os.fspath(self.target))
-        with metered(self.directory) as meter:
-            done = self._play(play, self._inventory, timeout=TIMEOUT, launcher=meter.launcher)
-        self.result = done.ok().one(PULL)
-        return replace(meter.usage, peak=self._python.peaks(MODULE)[-1])
+        return self.run(name=[image.name for image in images], store=os.fspath(self.target))
 
     def clear(self) -> None:
         """Remove the store."""
         shutil.rmtree(self.target, ignore_errors=True)
 
 
-@dataclass
-class Module:
-    """The module `image_pull` by itself, without Ansible around it."""
+class Module(Alone):
+    """The module `image_pull` by itself."""
 
-    directory: Path
-    label: str = "image_pull, the module alone"
-    result: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        self.directory.mkdir(parents=True)
-        self.target = self.directory / "store"
+    def __init__(self, directory: Path, label: str = "image_pull, the module alone") -> None:
+        super().__init__(directory, MODULE)
+        self.label = label
+        self.target = directory / "store"
 
     def pull(self, images: Sequence[Published]) -> Usage:
         """Pull all with one run of the module."""
-        with metered(self.directory) as meter:
-            outcome = modules.finish(self.start(images, meter.launcher), timeout=TIMEOUT)
-        if outcome.failed:
-            raise ServiceError(f"{MODULE}: {outcome.result}")
-        self.result = outcome.result
-        return meter.usage
+        return self.run(name=[image.name for image in images], store=os.fspath(self.target))
 
-    def start(
-        self, images: Sequence[Published], launcher: Sequence[str] = ()
-    ) -> subprocess.Popen[str]:
+    def start(self, images: Sequence[Published]) -> subprocess.Popen[str]:
         """Start the module."""
         names = [image.name for image in images]
-        return modules.start(MODULE, launcher=launcher, name=names, store=os.fspath(self.target))
+        return modules.start(MODULE, name=names, store=os.fspath(self.target))
 
     def clear(self) -> None:
         """Remove the store."""

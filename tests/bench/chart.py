@@ -24,9 +24,10 @@ PANELS = {
     "throttled": "One large layer, each connection slow (docker, podman and ctr also unpack it)",
     "small": "100 small images that are not there",
     "converged": "100 small images that are there, by tag",
+    "copy": "100 tags from one registry to another",
 }
 # Rows that end in one of these are left out; what the title says of all rows, no label says again.
-_LEFT_OUT = ("sha256sum", "by digest")
+_LEFT_OUT = ("sha256sum", "by digest", "again")
 _SAID = ", by tag"
 
 _LICENCE = """\
@@ -69,7 +70,7 @@ def draw(tables: Sequence[Table]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
             f' height="{height}" role="img" aria-labelledby="title description">',
             _LICENCE,
-            '<title id="title">Wall seconds of image_pull and of other tools</title>',
+            '<title id="title">Wall seconds of this collection and of other tools</title>',
             f'<desc id="description">{escape(_description(shown))}</desc>',
             f"<style>\n{_STYLE}</style>",
             f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',
@@ -106,7 +107,7 @@ def _panel(title: str, rows: Sequence[Row], top: int) -> list[str]:
 
 
 def _kind(row: Row) -> str:
-    if row.label.startswith("image_pull"):
+    if row.label.startswith(("image_pull", "image_copy")):
         return "ours"
     return "limit" if row.label.startswith("limit") else "theirs"
 

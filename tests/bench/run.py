@@ -13,6 +13,8 @@
     converged    100 small images that are there, by tag and by digest
     killed       a pull that is killed at half, and run again: what is fetched again
     names        stores with 10, 1,000 and 10,000 names
+    copy         100 tags from one registry to another, and once more
+    verify       all content of a store is hashed
 
 Without names, all of them. They compare with what is installed of skopeo, docker, podman and ctr.
 With --write, docs/benchmarks.md and its chart are written anew. Numbers are for people; no test

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import statistics
 import time
@@ -20,8 +21,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     REF_NAME,
     render_index,
 )
-from ansible_collections.lockstep.images.tests.support import layout
+from ansible_collections.lockstep.images.tests.support import layout, modules
 from ansible_collections.lockstep.images.tests.support.nginx import nginx
+from ansible_collections.lockstep.images.tests.support.services import docker_registry
 from ansible_collections.lockstep.images.tests.support.services_process import (
     Service,
     ServiceError,
@@ -29,9 +31,10 @@ from ansible_collections.lockstep.images.tests.support.services_process import (
 )
 
 from . import peers
-from .by_ansible import DockerLoop, Module, Task
+from .by_ansible import Alone, DockerLoop, Module, Task
 from .content import MB, LargeImage, Published, large_image, publish, publish_small
-from .measure import Traffic, Usage, Watch
+from .copying import LAYER_SIZE, copiers, counts, publish_tags
+from .measure import Traffic, Usage, Watch, metered
 from .peers import Command, LayoutTool, Tool
 from .tables import Cell, Row, Table, usage_cells, with_ratios
 
@@ -41,6 +44,8 @@ SINGLE_SIZE = 500 * MB
 RATE = 20 * MB
 SMALL_IMAGES = 100
 NAMES = (10, 1_000, 10_000)
+TAGS = 100
+COPIED_AGAIN = ", again"
 
 
 @dataclass(frozen=True)
@@ -345,6 +350,60 @@ def _add_names(store: Path, count: int) -> None:
     path.write_bytes(render_index(index))
 
 
+def copy(lab: Lab) -> Table:
+    """Many tags from one registry to another, and once more."""
+    source = publish_tags(lab.registry, TAGS)
+    tools = copiers(lab.directory)
+    usages: dict[tuple[str, str], list[Usage]] = {}
+    counted: dict[tuple[str, str], Mapping[str, Cell]] = {}
+    for number in range(lab.runs):
+        for place, tool in enumerate(tools):
+            # A registry of its own: nothing is there, and nobody remembers it.
+            with docker_registry(lab.directory / f"target-{number}-{place}") as target:
+                watches = [Watch(source.registry), Watch(target)]
+                for when in ("", COPIED_AGAIN):
+                    for watch in watches:
+                        watch.begin()
+                    usages.setdefault((tool.label, when), []).append(tool.copy(source, target))
+                    counted[tool.label, when] = counts([watch.traffic() for watch in watches])
+                source.check(target, tool.repository)
+    rows = []
+    for when in ("", COPIED_AGAIN):
+        part = [
+            Row(tool.label + when, {**usage_cells(usages[key]), **counted[key]})
+            for tool in tools
+            for key in [(tool.label, when)]
+        ]
+        rows += with_ratios(part)
+    text = f"""\
+{TAGS} tags of one repository, each an index of two platforms with three layers of {LAYER_SIZE // 1000} KB, of which
+two are the same in all tags, from one `docker-registry` to another that is empty, and then again, when all is there.
+The requests are those in the logs of both registries. The ratio of a second run is to the first of these."""
+    return Table("copy", "Many tags from one registry to another", text, rows, lab.runs)
+
+
+def verify(lab: Lab) -> Table:
+    """All content of a store is read and hashed."""
+    image = lab.large()
+    pulled = Module(lab.directory / "pulled")
+    pulled.pull([image])
+    checks = [Alone(lab.directory / "module", "store_verify")]
+    hashing = f"find blobs -type f -print0 | xargs -0 -P{os.cpu_count()} -n1 sha256sum"
+    usages: dict[str, list[Usage]] = {"store_verify, the module alone": [], "find, sha256sum": []}
+    for _number in range(lab.runs):
+        for check in checks:
+            usage = check.run(store=os.fspath(pulled.target), mode="full")
+            usages["store_verify, the module alone"].append(usage)
+        with metered(lab.directory, client_does_the_work=False) as meter:
+            run([*meter.launcher, "sh", "-ec", hashing], cwd=pulled.target)
+        usages["find, sha256sum"].append(meter.usage)
+    rows = with_ratios([Row(label, usage_cells(several)) for label, several in usages.items()])
+    text = f"""\
+The image of the first scenario ({image.size / MB:.0f} MB) in a store, of which every byte is read and hashed, by
+`store_verify` with `mode: full`, and by `{hashing}`. The files are in the page cache."""
+    return Table("verify", "All content of a store is hashed", text, rows, lab.runs)
+
+
 def _stated(tool: Tool) -> Cell:
     """The bytes that our module says it has fetched."""
     if isinstance(tool, (Task, Module)):
@@ -357,5 +416,7 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 
 SCENARIOS: Mapping[str, Callable[[Lab], Table]] = {
-    one.__name__: one for one in (cold, throttled, update, small, converged, killed, names)
+    one.__name__: one
+    for one in (cold, throttled, update, small, converged, killed, names, copy)
+    + ((verify,) if modules.path_of("store_verify").exists() else ())
 }

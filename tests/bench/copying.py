@@ -1,0 +1,148 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What copies the tags of a repository from one registry to another: this collection, and skopeo."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Protocol, Union
+
+from ansible_collections.lockstep.images.tests.support import layout
+from ansible_collections.lockstep.images.tests.support.images import demo_image, upload
+from ansible_collections.lockstep.images.tests.support.services_process import (
+    Service,
+    ServiceError,
+    missing_programs,
+    program,
+    run,
+)
+
+from .by_ansible import Alone, Play
+from .measure import Traffic, Usage, metered
+from .peers import TIMEOUT
+from .tables import Cell
+
+MODULE = "image_copy"
+REPOSITORY = "bench/many"
+LAYER_SIZE = 100_000
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A repository with many tags in a registry: the digest of each."""
+
+    registry: Service
+    digests: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The repository, as a client asks for it."""
+        return f"{self.registry.address}/{REPOSITORY}"
+
+    def check(self, target: Service, repository: str) -> None:
+        """All of it has to be there, under its digests."""
+        for tag, digest in self.digests.items():
+            found = layout.served(target.url, repository, tag).digest
+            if found != digest:
+                raise ServiceError(f"{target.address}/{repository}:{tag} is {found}, not {digest}")
+
+
+def publish_tags(registry: Service, count: int) -> Tagged:
+    """Push so many versions of an image; of the three layers of each platform, they share two."""
+    digests = {}
+    for number in range(count):
+        image = demo_image("many", str(number), size=LAYER_SIZE)
+        upload(registry.url, REPOSITORY, image, f"1.{number}")
+        digests[f"1.{number}"] = image.digest
+    return Tagged(registry, digests)
+
+
+class Copier(Protocol):
+    """Something that copies all tags of a repository."""
+
+    label: str
+    repository: str  # where they end
+
+    def copy(self, source: Tagged, target: Service) -> Usage:
+        """Copy all of them; a failure is an exception."""
+
+
+class Ours:
+    """One run of `image_copy`."""
+
+    repository = REPOSITORY
+
+    def __init__(self, label: str, runner: Union[Play, Alone]) -> None:
+        self.label, self._runner = label, runner
+
+    def copy(self, source: Tagged, target: Service) -> Usage:
+        """Copy all tags in one task."""
+        return self._runner.run(name=[source.name], all_tags=True, destination=target.address)
+
+
+class Skopeo:
+    """One or many processes of skopeo."""
+
+    def __init__(
+        self,
+        label: str,
+        directory: Path,
+        repository: str,
+        commands: Callable[[Tagged, Service], list[list[str]]],
+    ) -> None:
+        self.label, self.repository = label, repository
+        self._directory, self._commands = directory, commands
+
+    def copy(self, source: Tagged, target: Service) -> Usage:
+        """Copy all tags, one process after the other."""
+        commands = self._commands(source, target)
+        script = "\n".join(shlex.join(command) for command in commands)
+        with metered(self._directory) as meter:
+            run([*meter.launcher, "sh", "-ec", script], timeout=TIMEOUT)
+        return meter.usage
+
+
+def copiers(directory: Path) -> list[Copier]:
+    """Ours, and skopeo in two ways where it is installed."""
+    ours: list[Copier] = [
+        Ours("image_copy, the task", Play(directory / "task", MODULE)),
+        Ours("image_copy, the module alone", Alone(directory / "module", MODULE)),
+    ]
+    if missing_programs("skopeo"):
+        return ours
+    return [
+        *ours,
+        Skopeo("skopeo sync --all", directory, REPOSITORY.rpartition("/")[2], _sync),
+        Skopeo("skopeo copy --all, in a shell loop", directory, REPOSITORY, _copies),
+    ]
+
+
+_PLAIN = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+
+
+def _sync(source: Tagged, target: Service) -> list[list[str]]:
+    sync = [program("skopeo"), "sync", "--all", *_PLAIN, "--src", "docker", "--dest", "docker"]
+    return [[*sync, source.name, target.address]]
+
+
+def _copies(source: Tagged, target: Service) -> list[list[str]]:
+    copy = [program("skopeo"), "copy", "--quiet", "--all", *_PLAIN]
+    place = f"docker://{target.address}/{REPOSITORY}"
+    return [[*copy, f"docker://{source.name}:{tag}", f"{place}:{tag}"] for tag in source.digests]
+
+
+def counts(traffic: Sequence[Traffic]) -> dict[str, Cell]:
+    """What was asked for, in all the registries together."""
+    asked = [one for part in traffic for one in part.requests]
+    manifests = [one for one in asked if one.method == "GET" and "/manifests/" in one.path]
+    blobs = [one for one in asked if "/blobs/" in one.path]
+    return {
+        "requests": len(asked),
+        "manifest_gets": len(manifests),
+        "blob_requests": len(blobs),
+    }
