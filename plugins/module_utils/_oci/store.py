@@ -96,7 +96,7 @@ class ImageStore:
         """Move names, all or for ConflictError none: ``name``, ``expected``, and ``target``, None to drop it."""
         with self._index_lock():
             index = self._read_index()
-            names = _Names(index["manifests"], self._index_path)
+            names, dropped = _Names(index["manifests"], self._index_path), set()
             for move in moves:
                 current = names.get(move.name)
                 if current not in (move.expected, move.target):
@@ -105,14 +105,15 @@ class ImageStore:
                         f"{move.name} was moved to {there} by somebody else meanwhile"
                     )
                 if move.target is None:
-                    entries = index["manifests"]
-                    index["manifests"] = [one for one in entries if _name_of(one) != move.name]
+                    dropped.add(move.name)
                     continue
                 annotations = {REF_NAME: move.name}
                 if move.target.platforms:
                     annotations[PLATFORMS] = ",".join(sorted(move.target.platforms))
                 entry = dict(move.target.target.as_json(), annotations=annotations)
                 index["manifests"].append(entry)
+            entries = index["manifests"]
+            index["manifests"] = [entry for entry in entries if name_of(entry) not in dropped]
             write_file(self._index_path, self._staging, render_index(index))
 
     def entries(self) -> list[dict[str, t.Any]]:
@@ -339,16 +340,11 @@ class _Names(t.Mapping[str, Name]):
 
     def __init__(self, entries: t.Sequence[dict[str, t.Any]], path: str) -> None:
         # Of one name the last entry counts.
-        self._entries = {_name_of(entry): entry for entry in entries if _name_of(entry)}
+        self._entries = {name_of(entry): entry for entry in entries if name_of(entry)}
         self._path = path
 
     def __getitem__(self, name: str) -> Name:
-        try:
-            target = Descriptor.from_json(self._entries[name], f"{self._path}: {name}")
-        except ManifestError as exc:
-            raise CorruptStoreError(str(exc), path=self._path) from exc
-        asked = target.annotations.get(PLATFORMS, "")
-        return Name(target, tuple(filter(None, asked.split(","))))
+        return points_at(self._entries[name], f"{self._path}: {name}")
 
     def __iter__(self) -> t.Iterator[str]:
         return iter(self._entries)
@@ -357,10 +353,20 @@ class _Names(t.Mapping[str, Name]):
         return len(self._entries)
 
 
+def points_at(entry: dict[str, t.Any], where: str) -> Name:
+    """What an entry of the index points at; or CorruptStoreError."""
+    try:
+        target = Descriptor.from_json(entry, where)
+    except ManifestError as exc:
+        raise CorruptStoreError(str(exc), path=where.partition(": ")[0]) from exc
+    asked = target.annotations.get(PLATFORMS, "")
+    return Name(target, tuple(filter(None, asked.split(","))))
+
+
 def render_index(index: dict[str, t.Any]) -> bytes:
     """The canonical bytes: sorted, of one name the last entry."""
     entries = {
-        (_name_of(entry) or "", "" if _name_of(entry) else _canonical(entry)): entry
+        (name_of(entry) or "", "" if name_of(entry) else _canonical(entry)): entry
         for entry in index["manifests"]
     }
     return _canonical(dict(index, manifests=[entries[key] for key in sorted(entries)])).encode(
@@ -376,7 +382,8 @@ def _empty_index() -> dict[str, t.Any]:
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
 
 
-def _name_of(entry: dict[str, t.Any]) -> str:
+def name_of(entry: dict[str, t.Any]) -> str:
+    """The name of an entry of the index, "" for none."""
     annotations = entry.get("annotations")
     name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
     return name if isinstance(name, str) else ""

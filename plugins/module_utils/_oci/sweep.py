@@ -13,9 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Descriptor,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    CorruptStoreError,
     DigestError,
-    ManifestError,
     NotFoundError,
     StoreAccessError,
 )
@@ -30,9 +28,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
+    Name,
+    name_of,
+    points_at,
 )
 
 _ALGORITHMS = ("sha256", "sha512")
+OTHER_BYTES = "has other bytes than its digest says"
 # What belongs to a store, beside the blobs themselves; lost+found is that of a file system of its own.
 _OWN = {
     "": {"oci-layout", "index.json", "blobs", ".staging", "lost+found"},
@@ -41,15 +43,13 @@ _OWN = {
 }
 
 
-def roots(store: ImageStore) -> list[Descriptor]:
+def roots(store: ImageStore, without: t.Container[str] = ()) -> list[Name]:
     """What every entry of the index points at, also those without a name; or CorruptStoreError."""
-    try:
-        return [
-            Descriptor.from_json(entry, f"{store.path}/index.json: manifests[{n}]")
-            for n, entry in enumerate(store.entries())
-        ]
-    except ManifestError as exc:
-        raise CorruptStoreError(str(exc), path=store.path) from exc
+    return [
+        points_at(entry, f"{store.path}/index.json: manifests[{n}]")
+        for n, entry in enumerate(store.entries())
+        if name_of(entry) not in without
+    ]
 
 
 def contents(store: ImageStore) -> dict[Digest, os.stat_result]:
@@ -92,7 +92,7 @@ def fault(store: ImageStore, digest: Digest) -> str:
         return ""
     except StoreAccessError as exc:
         return "" if isinstance(exc.__cause__, FileNotFoundError) else f"cannot be read: {exc}"
-    return "" if hasher.hexdigest() == digest.encoded else "has other bytes than its digest says"
+    return "" if hasher.hexdigest() == digest.encoded else OTHER_BYTES
 
 
 class DoubtedStore(ImageStore):

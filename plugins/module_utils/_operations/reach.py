@@ -12,7 +12,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ContentError,
+    CorruptStoreError,
+    DigestMismatchError,
     NoPlatformError,
+    NotFoundError,
+    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     ALL,
@@ -30,35 +34,63 @@ _MAX_DEPTH = 8
 
 @dataclass
 class Reach:
-    """Everything behind some descriptors: all that is named, whether it is here or not."""
+    """Everything behind some names: all that is wanted of it, whether it is here or not.
+
+    ``spoilt`` are manifests that are here and cannot be read, and why: what is behind them is not known.
+    """
 
     sizes: dict[Digest, int] = field(default_factory=dict)
     images: dict[Digest, Manifest] = field(default_factory=dict)
+    spoilt: dict[Digest, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, store: ImageStore, roots: t.Iterable[Descriptor]) -> Reach:
-        """Follow manifests as far as the store has them, each once."""
-        reach = cls()
-        todo = list(roots)
+    def of(cls, store: ImageStore, names: t.Iterable[Name]) -> Reach:
+        """Follow manifests as far as the store has them, each once for the same platforms."""
+        reach, todo = cls(), list(names)
+        followed: set[tuple[Digest, tuple[str, ...]]] = set()
         while todo:
-            descriptor = todo.pop()
-            if descriptor.digest in reach.sizes:
+            name = todo.pop()
+            descriptor = name.target
+            key = (descriptor.digest, name.platforms)
+            if key in followed:
                 continue
+            followed.add(key)
             reach.sizes[descriptor.digest] = descriptor.size
-            manifest = manifest_of(store, descriptor)
+            manifest = reach._manifest(store, descriptor)
             if manifest is None:
                 continue
-            todo += manifest.children
+            children = wanted_children(manifest, name.platforms, lambda _child: True)
+            todo += [Name(child, name.platforms) for child in children]
             reach.sizes.update((blob.digest, blob.size) for blob in manifest.blobs)
             if not manifest.is_index:
                 reach.images[descriptor.digest] = manifest
         return reach
 
+    def require_sound(self, path: str) -> None:
+        """Or CorruptStoreError: nothing is garbage while it is not known what is not."""
+        for digest, reason in self.spoilt.items():
+            raise CorruptStoreError(
+                f"{path}: the manifest {digest} {reason}, so what it needs is not known",
+                "Have it fetched again with lockstep.images.store_verify, or remove its names.",
+                path=path,
+            )
 
-def needed(store: ImageStore, points_at: Name) -> dict[Digest, Descriptor]:
+    def _manifest(self, store: ImageStore, descriptor: Descriptor) -> Manifest | None:
+        try:
+            return manifest_of(store, descriptor)
+        except DigestMismatchError:
+            self.spoilt[descriptor.digest] = "has other bytes than its digest says"
+        except StoreAccessError as exc:
+            self.spoilt[descriptor.digest] = f"cannot be read: {exc}"
+        return None
+
+
+def needed(
+    store: ImageStore, points_at: Name, is_here: t.Callable[[Descriptor], bool] | None = None
+) -> dict[Digest, Descriptor]:
     """All that a name needs to be whole, as far as what is here tells; foreign layers are nobody's need."""
     found: dict[Digest, Descriptor] = {}
-    _add(store, points_at.target, points_at.platforms, found, 0)
+    _add(store, points_at.target, points_at.platforms, is_here or store.has, found, 0)
     return found
 
 
@@ -66,29 +98,33 @@ def _add(
     store: ImageStore,
     descriptor: Descriptor,
     platforms: t.Sequence[str],
+    is_here: t.Callable[[Descriptor], bool],
     found: dict[Digest, Descriptor],
     depth: int,
 ) -> None:
     found[descriptor.digest] = descriptor
-    manifest = manifest_of(store, descriptor)
+    try:
+        manifest = manifest_of(store, descriptor)
+    except DigestMismatchError:
+        return
     if manifest is None or depth > _MAX_DEPTH:
         return
     found.update((blob.digest, blob) for blob in manifest.blobs if not blob.is_foreign)
-    for child in wanted_children(store, manifest, platforms):
+    for child in wanted_children(manifest, platforms, is_here):
         if child.digest not in found:
-            _add(store, child, platforms, found, depth + 1)
+            _add(store, child, platforms, is_here, found, depth + 1)
 
 
 def wanted_children(
-    store: ImageStore, index: Manifest, platforms: t.Sequence[str]
+    index: Manifest, platforms: t.Sequence[str], is_here: t.Callable[[Descriptor], bool]
 ) -> list[Descriptor]:
     """The entries of an index that are needed: those asked for, or, if another tool wrote it, those that are here."""
     if ALL in platforms:
         return list(index.children)
     if not platforms:
-        return [child for child in index.children if store.has(child)]
+        return [child for child in index.children if is_here(child)]
     found = []
-    for platform in platforms:
+    for platform in platforms if index.is_index else ():
         try:
             found.append(choose(Platform.parse(platform), index.children, ""))
         except NoPlatformError:
@@ -97,9 +133,17 @@ def wanted_children(
 
 
 def manifest_of(store: ImageStore, descriptor: Descriptor) -> Manifest | None:
-    """A manifest that is here; what is none leads nowhere: whatever else may be named is kept as it is."""
+    """A manifest that is here; what is none leads nowhere: whatever else may be named is kept as it is.
+
+    Or DigestMismatchError, StoreAccessError.
+    """
+    if not (descriptor.is_index or descriptor.is_manifest):
+        return None
     try:
-        known = descriptor.is_index or descriptor.is_manifest
-        return store.manifest(descriptor.digest, descriptor.media_type) if known else None
+        raw = store.read(descriptor.digest)
+    except NotFoundError:
+        return None
+    try:
+        return Manifest.parse(raw, descriptor.media_type, f"{store.path}: {descriptor.digest}")
     except ContentError:
         return None

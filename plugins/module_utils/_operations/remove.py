@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -11,11 +12,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
     ImageConfig,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ContentError,
     InputError,
     LockstepError,
     ReferenceError,
@@ -93,15 +92,21 @@ def plan_remove(
         raise InputError("keep_newest must not be less than 0")
     names = store.names()
     wanted = [_pattern(text) for text in patterns]
-    fitting = [name for name in sorted(names) if any(fits(name, names[name]) for fits in wanted)]
+    # Also by what another tool calls it, as "latest".
+    literally = set(patterns)
+    fitting = [
+        name
+        for name in sorted(names)
+        if name in literally or any(fits(name, names[name]) for fits in wanted)
+    ]
     dropped = _but_the_newest(store, names, fitting, keep_newest)
+    kept = set(fitting).difference(dropped)
     garbage: list[RemoveContent] = []
     if prune and dropped:
         # What lay about before is for store_prune.
-        only = {names[name].target.digest for name in dropped}
-        left = [one for one in _named(store, dropped) if one]
-        reached = Reach.of(store, [names[name].target for name in dropped]).sizes
-        garbage = _garbage(store, Reach.of(store, left), reached.keys() | only)
+        left = Reach.of(store, roots(store, set(dropped)))
+        left.require_sound(store.path)
+        garbage = _garbage(store, left, Reach.of(store, map(names.__getitem__, dropped)).sizes)
     return Plan(
         names=tuple(SetName(name, None, names[name], store) for name in dropped),
         garbage=tuple(garbage),
@@ -111,7 +116,7 @@ def plan_remove(
             "removed": [
                 {"name": name, "digest": str(names[name].target.digest)} for name in dropped
             ],
-            "kept": [name for name in fitting if name not in dropped],
+            "kept": sorted(kept),
             "bytes_freed": sum(action.size for action in garbage),
         },
         prepare=store.prepare,
@@ -120,9 +125,12 @@ def plan_remove(
 
 def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
     """Remove content that no entry leads to, and what dead writers left; inside an exclusive ``hold``."""
-    oldest = time.time() - older_than
+    # A clock may be wrong: without an age, time says nothing.
+    oldest = time.time() - older_than if older_than else float("inf")
     old = {digest for digest, there in contents(store).items() if there.st_mtime <= oldest}
-    garbage = _garbage(store, Reach.of(store, roots(store)), old)
+    reach = Reach.of(store, roots(store))
+    reach.require_sound(store.path)
+    garbage = _garbage(store, reach, old)
     staged = [
         RemoveStaged(path, part_size(path))
         for path in (sorted(store.stale((), older_than or KEPT)) if staging else ())
@@ -160,16 +168,6 @@ def _garbage(
     ]
 
 
-def _named(store: ImageStore, dropped: t.Sequence[str]) -> list[Descriptor]:
-    """What is left when some names are gone, entries without a name too."""
-    gone = set(dropped)
-    names = store.names()
-    left = [names[name].target for name in names if name not in gone]
-    every = roots(store)
-    targets = {names[name].target.digest for name in names}
-    return left + [one for one in every if one.digest not in targets]
-
-
 def _but_the_newest(
     store: ImageStore, names: t.Mapping[str, Name], fitting: t.Sequence[str], keep: int
 ) -> list[str]:
@@ -178,24 +176,24 @@ def _but_the_newest(
         return list(fitting)
     repositories: dict[str, list[tuple[str, str]]] = {}
     for name in fitting:
-        repository = name.partition("@")[0].rpartition(":")[0] or name
+        path, slash, last = name.partition("@")[0].rpartition("/")
+        repository = path + slash + last.partition(":")[0]
         repositories.setdefault(repository, []).append((_created(store, names[name]), name))
     kept = {name for aged in repositories.values() for _age, name in sorted(aged)[-keep:]}
     return [name for name in fitting if name not in kept]
 
 
 def _created(store: ImageStore, held: Name) -> str:
-    """When an image was made, by its configuration; "" if it does not tell."""
-    reach = Reach.of(store, [held.target])
-    for digest in reach.images:
-        config = reach.images[digest].config
-        try:
+    """When the youngest image was made, by its configuration; "" if none tells."""
+    found = [""]
+    for image in Reach.of(store, [held]).images.values():
+        config = image.config
+        with contextlib.suppress(LockstepError):
             if config and config.is_image_config and store.has(config):
                 value = ImageConfig.parse(store.read(config.digest), str(config.digest)).value
-                return value.get("created") or ""
-        except (ContentError, LockstepError):
-            continue
-    return ""
+                # RFC 3339: a fraction of a second would come before the Z.
+                found.append((value.get("created") or "").rstrip("Z"))
+    return max(found)
 
 
 Fits = t.Callable[[str, Name], bool]

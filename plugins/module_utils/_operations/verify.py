@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ContentSource,
+    Descriptor,
+    Manifest,
     Sources,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
@@ -23,6 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     Name,
+    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
     DoubtedStore,
@@ -30,6 +35,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import 
     fault,
     foreign,
     roots,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+    Content,
+    StoreContent,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import (
     plan_pull,
@@ -69,10 +78,15 @@ def plan_verify(
     """What is wrong; with ``sources`` the actions that bring it again from where the names come from."""
     names = store.names()
     there = contents(store)
+    store.doubted = {digest for digest, one in there.items() if not stat.S_ISREG(one.st_mode)}
     reach = Reach.of(store, roots(store))
     corrupt = _corrupt(store, there, reach, mode, workers)
     store.doubted = set(corrupt)
-    needs = {name: needed(store, held) for name, held in names.items()}
+
+    def is_here(descriptor: Descriptor) -> bool:
+        return descriptor.digest in there
+
+    needs = {name: needed(store, held, is_here) for name, held in names.items()}
     missing: dict[Digest, _Fault] = {}
     for name, descriptors in needs.items():
         for digest, descriptor in descriptors.items():
@@ -82,11 +96,16 @@ def plan_verify(
                 fresh = _Fault(digest, "is missing", descriptor.size)
                 missing.setdefault(digest, fresh).names.append(name)
     ill = {name for one in (*corrupt.values(), *missing.values()) for name in one.names}
-    plan = _repair(store, {name: names[name] for name in sorted(ill)}, sources, workers)
+    plan = _repair(store, {name: names[name] for name in sorted(ill)}, sources, workers, is_here)
     strangers = foreign(store)
     warning = f"{store.path}: {len(strangers)} files do not belong to the store"
     faults = [*corrupt.values(), *missing.values()]
-    unsolved = faults if sources is None else [one for one in corrupt.values() if not one.names]
+    brought = {action.descriptor.digest for action in t.cast("tuple[Content, ...]", plan.content)}
+    unsolved = [
+        one
+        for one in faults
+        if one.digest not in brought and plan.failures.keys().isdisjoint(one.names)
+    ]
     return replace(
         plan,
         facts={
@@ -98,7 +117,7 @@ def plan_verify(
             "blobs": len(there),
             "bytes": sum(one.st_size for one in there.values()),
         },
-        problem=_problem(store, unsolved, sources is not None),
+        problem=_problem(store, unsolved),
         warnings=lambda: [*plan.warnings(), *([warning] if strangers else [])],
     )
 
@@ -119,6 +138,8 @@ def _corrupt(
         elif state.st_size != promised:
             reason = f"has {state.st_size} bytes instead of {promised}"
             found[digest] = _Fault(digest, reason, promised)
+        elif digest in reach.spoilt:
+            found[digest] = _Fault(digest, reach.spoilt[digest], promised)
         else:
             sound.append(digest)
     if mode == FULL:
@@ -130,37 +151,42 @@ def _corrupt(
 
 
 def _repair(
-    store: DoubtedStore, names: t.Mapping[str, Name], sources: Sources | None, workers: int
+    store: DoubtedStore,
+    names: t.Mapping[str, Name],
+    sources: Sources | None,
+    workers: int,
+    is_here: t.Callable[[Descriptor], bool],
 ) -> Plan:
     """What brings the content of names again, each from its own repository and by the digest it has."""
     if sources is None or not names:
         return Plan(before={}, after={})
     failures: dict[str, LockstepError] = {}
-    groups: dict[tuple[str, ...], list[Reference]] = {}
+    groups: dict[tuple[str, ...], dict[str, Reference]] = {}
+    content: list[Content] = []
     for name, held in names.items():
         try:
-            reference = replace(Reference.parse(name), digest=held.target.digest)
-        except ReferenceError:
-            failures[name] = CorruptStoreError(
-                f"{name}: tells no registry to fetch it from", "Remove the name, or pull it again."
-            )
+            reference = replace(_reference(name), digest=held.target.digest)
+            found = [reference]
+            if held.target.is_index and not held.platforms:
+                repository = sources.repository(reference)
+                found = _images(store, held, reference, repository, is_here, content)
+        except LockstepError as exc:
+            failures[name] = exc
             continue
-        groups.setdefault(held.platforms, []).append(reference)
-    plans = [
-        plan_pull(
-            references,
-            platforms=platforms_of(platforms),
+        groups.setdefault(held.platforms, {}).update({str(one): one for one in found})
+    for platforms, references in groups.items():
+        plan = plan_pull(
+            list(references.values()),
+            platforms=platforms_of(platforms) if platforms else [],
             policy="always",
             sources=sources,
             store=store,
             workers=workers,
         )
-        for platforms, references in groups.items()
-    ]
-    for plan in plans:
+        content += t.cast("tuple[Content, ...]", plan.content)
         failures.update(plan.failures)
     return Plan(
-        content=tuple(action for plan in plans for action in plan.content),
+        content=_each_once(content),
         before={},
         after={},
         failures=failures,
@@ -171,19 +197,60 @@ def _repair(
     )
 
 
+def _reference(name: str) -> Reference:
+    with contextlib.suppress(ReferenceError):
+        reference = Reference.parse(name)
+        if store_name(reference) == name:
+            return reference
+    hint = "Remove the name, or pull the image under the name it has in a registry."
+    raise CorruptStoreError(f"{name}: tells no registry to fetch it from", hint)
+
+
+def _images(
+    store: DoubtedStore,
+    held: Name,
+    reference: Reference,
+    source: ContentSource,
+    is_here: t.Callable[[Descriptor], bool],
+    content: list[Content],
+) -> list[Reference]:
+    """The images of an index that are here: which were left out on purpose, other tools do not write."""
+    found, todo, seen = [], [held.target], set()
+    while todo:
+        descriptor = todo.pop()
+        if descriptor.is_manifest:
+            found.append(replace(reference, tag=None, digest=descriptor.digest))
+        elif descriptor.is_index and descriptor.digest not in seen:
+            seen.add(descriptor.digest)
+            index: Manifest | None = store.manifest(descriptor.digest, descriptor.media_type)
+            if index is None:
+                _there, index = source.read_manifest(descriptor.digest)
+                content.append(StoreContent(descriptor, index.raw, store, (str(reference),)))
+            todo += [child for child in index.children if is_here(child)]
+    return found
+
+
+def _each_once(content: t.Iterable[Content]) -> tuple[Content, ...]:
+    """What several plans bring is brought once, for all that wait for it."""
+    found: dict[Digest, Content] = {}
+    for action in content:
+        digest = action.descriptor.digest
+        first = found.get(digest)
+        found[digest] = replace(first, names=first.names + action.names) if first else action
+    return tuple(found.values())
+
+
 def _listed(faults: t.Mapping[Digest, _Fault], store: DoubtedStore) -> list[dict[str, t.Any]]:
     return [faults[digest].as_result(store) for digest in sorted(faults)]
 
 
-def _problem(
-    store: DoubtedStore, faults: t.Sequence[_Fault], is_repaired: bool
-) -> LockstepError | None:
+def _problem(store: DoubtedStore, faults: t.Sequence[_Fault]) -> LockstepError | None:
     if not faults:
         return None
     first, more = faults[0], len(faults) - 1
     rest = f", and {more} more" if more else ""
     text = f"{store.path}: {first.digest} {first.reason}{rest}"
     hint = "Set repair to fetch again what names need."
-    if is_repaired:
+    if not any(one.names for one in faults):
         hint = "No name needs it: remove it with lockstep.images.store_prune."
     return CorruptStoreError(text, hint, path=store.path)
