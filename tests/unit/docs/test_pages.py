@@ -87,6 +87,12 @@ def test_the_table_of_errors_has_every_kind_once():
     assert sorted(re.findall(r"^\| `([a-z-]+)` \|", page, re.M)) == sorted(kinds)
 
 
+def test_every_kind_of_error_has_a_meaning_and_something_to_do():
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = [re.split(r" \| ", row.strip("| ")) for row in re.findall(r"^\| `.*$", page, re.M)]
+    assert [row for row in rows if len(row) != 3 or not all(map(str.strip, row))] == []
+
+
 def test_the_readme_begins_with_two_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     first = re.search(r"^```shell\n(.*?)^```$", readme, re.M | re.S)
