@@ -34,6 +34,8 @@ class Fault:
     - ``redirect``: the Location (text, or a function of the request target); status 307
     - ``raw``: these bytes instead of an answer, then the connection is closed
     - ``close_before``: the connection is closed without an answer
+    - ``cut_request_at``: it is closed after so many bytes of the request's body, or at its end;
+      those that came are taken
 
     Changes to the true answer:
 
@@ -71,6 +73,7 @@ class Fault:
     redirect: str | Callable[[str], str] | None = None
     raw: bytes | None = None
     close_before: bool = False
+    cut_request_at: int | None = None
 
     set_headers: Mapping[str, HeaderValue] = field(default_factory=dict)
     drop_headers: Sequence[str] = ()

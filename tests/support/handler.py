@@ -167,6 +167,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.stopping.wait(fault.delay)
             if fault.ignore_range:
                 call.headers = {k: v for k, v in call.headers.items() if k != "range"}
+            if fault.cut_request_at is not None:
+                registry.log.begin(entry)
+                call.pieces = _cut(call.pieces, fault.cut_request_at)
         if fault is None or not fault.replaces_request:
             answer = denied or self._carry_out(registry, call, fault)
         for _dummy in call.pieces:
@@ -227,6 +230,17 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline(LINE_LIMIT)
         while self.rfile.readline(LINE_LIMIT) not in (b"\r\n", b"\n", b""):
             pass
+
+
+def _cut(pieces: Iterator[bytes], left: int) -> Iterator[bytes]:
+    """So many bytes of a body, and then the end of the connection."""
+    for piece in pieces:
+        if left:
+            yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            break
+    raise ConnectionError("the fault ends the connection")
 
 
 def _length(text: str, base: int) -> int:

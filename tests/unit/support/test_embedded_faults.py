@@ -272,6 +272,17 @@ def test_a_request_can_be_carried_out_although_its_answer_is_lost(registry):
         assert (registry.blob("demo/app", blob) is not None) == process
 
 
+@pytest.mark.parametrize(("at", "taken"), [(0, 0), (4, 4), (100, 10)])
+def test_a_request_can_be_cut_and_what_came_of_it_is_taken(registry, at, taken):
+    registry.faults.append(Fault(method="PATCH", cut_request_at=at))
+    session = call(registry.url, "POST", "/v2/demo/app/blobs/uploads/").headers["location"]
+    with pytest.raises((http.client.HTTPException, OSError)):
+        call(registry.url, "PATCH", session, DATA)
+    said = call(registry.url, "GET", session).headers["range"]
+    assert said == f"0-{max(0, taken - 1)}"
+    assert [one.status for one in registry.requests] == [202, 0, 204]
+
+
 def test_a_connection_closed_after_the_answer_unannounced(registry):
     registry.faults.append(Fault(close_after=True))
     connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=20)
