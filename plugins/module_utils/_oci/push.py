@@ -24,6 +24,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ProtocolError,
     PushRefusedError,
     TooLargeError,
+    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -87,13 +88,18 @@ class RemoteSink:
             self.uploads.add(self.repository.registry.name, self.repository.name, [digest])
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        raw, attempt = b"".join(verified(chunks, descriptor)), 0
         if descriptor.is_manifest or descriptor.is_index:
-            raw = b"".join(verified(chunks, descriptor))
             return self.put_manifest(Manifest.parse(raw, descriptor.media_type, str(self)))
         with self.receive(descriptor) as upload:
+            while upload and upload.missing():
+                try:
+                    upload.write(upload.reach, raw[upload.reach :])
+                except TruncatedError:
+                    attempt += 1
+                    if not self.pause(attempt):
+                        raise
             if upload:
-                for chunk in chunks:
-                    upload.write(upload.reach, chunk)
                 upload.finish()
 
     @contextlib.contextmanager

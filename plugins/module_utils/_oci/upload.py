@@ -92,6 +92,9 @@ class Destination(t.Protocol):
     def note(self, digest: Digest) -> None:
         """A blob is there."""
 
+    def pause(self, attempt: int) -> bool:
+        """Wait before the next try; False when that is too many."""
+
     def check_digest(self, response: Response, digest: Digest, subject: str) -> None:
         """Or an error, if the registry calls it otherwise."""
 
@@ -158,9 +161,16 @@ class Upload:
 
     def finish(self) -> None:
         """No error means: the registry has it."""
-        if not self._is_done:  # an empty one: the last bytes of any other end it
+        attempt = 0
+        while not self._is_done:  # an empty one: the last bytes of any other end it
             self._verify()
-            self._send(b"", True)
+            attempt += 1
+            try:
+                self._send(b"", True)
+            except TruncatedError:
+                if not self._sink.pause(attempt):
+                    raise
+                self._resume()
         self._sink.note(self._descriptor.digest)
 
     def close(self) -> None:
