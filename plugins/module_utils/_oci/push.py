@@ -56,6 +56,7 @@ class RemoteSink:
         self.uploads = uploads
         self.chunk_size = chunk_size
         self._lock = threading.Lock()
+        self._listing = threading.Lock()
         self._known: dict[Digest, bool] = {}
         self._may_mount = True
         self.mount_from(())
@@ -134,7 +135,8 @@ class RemoteSink:
         response.close()
         self.note(Digest.of(manifest.raw))
         if manifest.subject and not handled:
-            self._add_referrer(manifest)
+            with self._listing:  # or one is lost of two that are added at the same time
+                self._add_referrer(manifest)
 
     def request(
         self,
