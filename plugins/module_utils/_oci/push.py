@@ -46,6 +46,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
 )
 
 _MAX_SCOPES = 20
+_HINT = "The login needs the right to push to this repository."
 
 
 class RemoteSink:
@@ -69,6 +70,7 @@ class RemoteSink:
         own = scope(self.repository.name, "pull", "push")
         others = sorted(set(repositories) - {self.repository.name})[:_MAX_SCOPES]
         scopes = [own, *(scope(name, "pull") for name in others)]
+        self._mounts = len(others)
         self.repository.registry.authorizer.want(self.repository.name, scopes)
 
     def has(self, descriptor: Descriptor) -> bool:
@@ -148,9 +150,19 @@ class RemoteSink:
     ) -> Response:
         """Send a request; ``path`` is behind the repository, or a whole URL."""
         whole = path if "://" in path else f"{self.repository.name}/{path}"
-        return self.repository.registry.request(
-            method, whole, self.repository.name, headers, retries, body
-        )
+        mounts = self._mounts
+        try:
+            return self.repository.registry.request(
+                method, whole, self.repository.name, headers, retries, body
+            )
+        except AuthenticationError as exc:
+            if mounts:  # who asks for too much may get no token at all
+                self._may_mount = False
+                self.mount_from(())
+                return self.request(method, path, headers, retries, body)
+            if exc.hint or method in ("GET", "HEAD"):
+                raise
+            raise AuthenticationError(str(exc), _HINT, **exc.details) from exc
 
     def start(self) -> tuple[str, Response]:
         """Begin an upload: where it goes on; or an error."""
@@ -196,8 +208,7 @@ class RemoteSink:
         try:
             self.repository.registry.fail(response, subject)
         except (AuthenticationError, DeniedError) as exc:
-            hint = "The login needs the right to push to this repository."
-            raise type(exc)(str(exc), hint, **exc.details) from exc
+            raise type(exc)(str(exc), _HINT, **exc.details) from exc
 
     def pause(self, attempt: int) -> bool:
         """Wait before the next try."""
