@@ -175,7 +175,7 @@ class RemoteSink:
     def location(self, response: Response, before: str = "") -> str:
         """Where an upload goes on, ``before`` if that is not said; or ProtocolError for another host."""
         base = self.repository.registry.authorizer.base_url
-        found = response.locations
+        found = [one for one in response.locations if one.strip()]
         if not found and before:
             return before
         try:
