@@ -1,0 +1,320 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A repository as a sink: what it has, manifests that it takes, and lists of what refers to them."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
+from ansible_collections.lockstep.images.tests.support.fakes import blob
+from ansible_collections.lockstep.images.tests.support.faults import Fault
+from ansible_collections.lockstep.images.tests.support.images import (
+    image,
+    index,
+    layer,
+    push,
+)
+from ansible_collections.lockstep.images.tests.support.pulling import IMAGE, LOGIN, USERS, serving
+from ansible_collections.lockstep.images.tests.support.pushing import Sender, steps
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+
+DATA = b"0123456789" * 100
+OTHER = {"Docker-Content-Digest": f"sha256:{'0' * 64}"}
+
+
+@pytest.fixture(name="registry")
+def fixture_registry():
+    with serving() as registry:
+        yield registry
+    assert registry.errors == []
+
+
+@pytest.fixture(name="sink")
+def fixture_sink(tmp_path, registry):
+    return Sender(tmp_path, registry).sink
+
+
+def manifest_of(item):
+    return Manifest.parse(item.raw, item.media_type, "a test")
+
+
+def descriptor_of(item):
+    return Descriptor(item.media_type, Digest.parse(item.digest), len(item.raw))
+
+
+# -- what is there
+
+
+def test_what_is_there_is_asked_once(registry, sink):
+    layers = blob(IMAGE.layers[0].blob)
+    assert [sink.has(layers), sink.has(layers), sink.has(descriptor_of(IMAGE))] == [True] * 3
+    assert [sink.has(blob(DATA)), sink.has(blob(DATA))] == [False] * 2
+    assert steps(registry) == ["HEAD blob", "HEAD manifest", "HEAD blob"]
+
+
+def test_a_blob_of_another_size_is_not_the_one(sink):
+    wrong = replace(blob(IMAGE.layers[0].blob), size=5)
+    assert not sink.has(wrong)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+def test_what_a_registry_does_not_show_is_missing(registry, sink, status):
+    """Artifactory says 403 for what is not there."""
+    registry.faults.append(Fault(method="HEAD", status=status))
+    assert not sink.has(blob(IMAGE.layers[0].blob))
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, "rate-limited"), (503, "registry-error")])
+def test_a_registry_that_stays_busy_does_not_lack_all(registry, sink, status, kind):
+    registry.faults.append(Fault(method="HEAD", status=status, times=None))
+    with pytest.raises(Exception, match="demo/app@sha256") as caught:
+        sink.has(blob(DATA))
+    assert caught.value.kind == kind
+
+
+def test_content_in_the_descriptor_is_sent_as_it_is(registry, sink):
+    descriptor = blob(DATA)
+    registry.faults.append(Fault(method="PUT", cut_request_at=10))
+    sink.write(descriptor, [DATA[:300], DATA[300:]])
+    assert registry.blob("demo/app", str(descriptor.digest)) == DATA
+    assert sink.has(descriptor)
+    assert steps(registry).count("HEAD blob") == 1  # after the break
+
+
+def test_an_empty_blob_is_written(registry, sink):
+    sink.write(blob(b""), [])
+    assert registry.blob("demo/app", str(blob(b"").digest)) == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(DATA[:-1] + b"x", "digest-mismatch"), (DATA[:-1], "truncated")]
+)
+def test_wrong_bytes_are_not_written(registry, sink, data, kind):
+    with pytest.raises(Exception, match="sha256") as caught:
+        sink.write(blob(DATA), [data])
+    assert caught.value.kind == kind
+    assert steps(registry) == []
+
+
+def test_a_manifest_is_content_too(registry, sink):
+    other = image(IMAGE.layers, annotations={"a": "b"}, config={})
+    sink.write(descriptor_of(other), [other.raw])
+    assert registry.manifest("demo/app", other.digest) == other.raw
+
+
+# -- manifests
+
+KINDS = {
+    "OCI": IMAGE,
+    "OCI-without-its-type": image(IMAGE.layers, mediaType=None),
+    "Docker": image(IMAGE.layers, docker=True),
+    "Docker-list": index([image(IMAGE.layers, docker=True)], docker=True),
+    "OCI-index": index([IMAGE]),
+}
+
+
+@pytest.mark.parametrize("item", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("identifier", ["", "stable"])
+def test_a_manifest_is_sent_byte_by_byte_with_its_type(registry, sink, item, identifier):
+    push(registry, "demo/app", item)
+    registry.remove("demo/app", item.digest)
+    sink.put_manifest(manifest_of(item), identifier)
+    held = registry.storage.manifest("demo/app", identifier or item.digest)
+    assert (held.raw, held.media_type, held.digest) == (item.raw, item.media_type, item.digest)
+    assert ("stable" in registry.storage.tags("demo/app")) == bool(identifier)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_manifest_may_be_answered_with_any_of(registry, sink, status):
+    registry.faults.append(Fault(method="PUT", process=True, status=status))
+    sink.put_manifest(manifest_of(IMAGE), "stable")
+    assert registry.storage.tags("demo/app") == ["1.0", "stable"]
+
+
+def test_r086_a_manifest_that_is_called_otherwise_is_an_error(registry, sink):
+    registry.faults.append(Fault(method="PUT", set_headers=OTHER))
+    with pytest.raises(Exception, match="another digest") as caught:
+        sink.put_manifest(manifest_of(IMAGE), "stable")
+    assert caught.value.kind == "registry-protocol"
+
+
+@pytest.mark.parametrize("told", ["", "nonsense", f"sha512:{'0' * 128}"])
+def test_a_digest_that_says_nothing_is_no_error(registry, sink, told):
+    registry.faults.append(Fault(method="PUT", set_headers={"Docker-Content-Digest": told}))
+    sink.put_manifest(manifest_of(IMAGE), "stable")
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"close_before": True}, {"cut_request_at": 5}])
+@pytest.mark.parametrize("process", [True, False])
+def test_r047_a_manifest_is_sent_again(registry, sink, fault, process):
+    fault = {**fault, "process": process and "cut_request_at" not in fault}
+    registry.faults.append(Fault(method="PUT", times=2, **fault))
+    sink.put_manifest(manifest_of(IMAGE), "stable")
+    assert steps(registry) == ["PUT tag"] * 3
+    assert registry.manifest("demo/app", "stable") == IMAGE.raw
+
+
+REFUSED = {
+    "R089-too-large": (413, "too-large", f"{len(IMAGE.raw)} bytes"),
+    "no-pushes": (405, "push-refused", "does not take pushes"),
+    "denied": (403, "denied", "access is denied (CODE: why)"),
+    "immutable": (400, "registry-error", "status 400 (CODE: why)"),
+    "conflict": (409, "registry-error", "status 409 (CODE: why)"),
+    "gone": (404, "not-found", "not found (CODE: why)"),
+    "busy": (503, "registry-error", "status 503"),
+    "limited": (429, "rate-limited", "too many requests"),
+}
+
+
+@pytest.mark.parametrize(("status", "kind", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_says_what_and_why(registry, sink, status, kind, says):
+    words = {"errors": [{"code": "CODE", "message": "why"}]}
+    registry.faults.append(Fault(method="PUT", status=status, times=None, body=words))
+    with pytest.raises(Exception, match="demo/app:stable") as caught:
+        sink.put_manifest(manifest_of(IMAGE), "stable")
+    assert caught.value.kind == kind
+    assert says in str(caught.value)
+    assert registry.storage.tags("demo/app") == ["1.0"]
+
+
+def test_r088_a_registry_that_lacks_a_blob_names_it(tmp_path):
+    with Registry() as registry:
+        sink = Sender(tmp_path, registry).sink
+        with pytest.raises(Exception, match="MANIFEST_BLOB_UNKNOWN") as caught:
+            sink.put_manifest(manifest_of(IMAGE), "1")
+        assert IMAGE.config_digest in str(caught.value)
+
+
+def test_who_may_not_push_gets_a_hint(tmp_path):
+    permissions = {"robot": {"*": "pull"}}
+    with serving(auth="bearer", users=USERS, permissions=permissions) as registry:
+        sink = Sender(tmp_path, registry, login=LOGIN).sink
+        with pytest.raises(Exception, match="refused") as caught:
+            sink.put_manifest(manifest_of(IMAGE), "stable")
+        assert "right to push" in caught.value.hint
+
+
+# -- what refers to manifests
+
+SIGNATURE = image(
+    [layer({"signature": b"x"})],
+    subject={"mediaType": IMAGE.media_type, "digest": IMAGE.digest, "size": len(IMAGE.raw)},
+    artifactType="application/vnd.example.signature",
+    annotations={"by": "somebody"},
+)
+SECOND = image(
+    [layer({"signature": b"y"})],
+    subject={"mediaType": IMAGE.media_type, "digest": IMAGE.digest, "size": len(IMAGE.raw)},
+)
+STAND_IN = IMAGE.digest.replace(":", "-")
+
+
+@pytest.fixture(name="old")
+def fixture_old():
+    """A registry that keeps no lists of referrers."""
+    with serving(referrers=False) as registry:
+        for item in (SIGNATURE, SECOND):
+            push(registry, "demo/app", item)
+        yield registry
+
+
+def test_a_registry_that_keeps_lists_needs_no_tag(registry, sink):
+    push(registry, "demo/app", SIGNATURE)
+    sink.put_manifest(manifest_of(SIGNATURE))
+    assert registry.storage.tags("demo/app") == ["1.0"]
+
+
+def test_where_no_list_is_kept_a_tag_stands_in(tmp_path, old):
+    sink = Sender(tmp_path, old).sink
+    for item in (SIGNATURE, SECOND, SIGNATURE):
+        sink.put_manifest(manifest_of(item))
+    listed = json.loads(old.manifest("demo/app", STAND_IN))
+    assert listed["mediaType"] == OCI_INDEX
+    assert old.storage.manifest("demo/app", STAND_IN).media_type == OCI_INDEX
+    assert listed["manifests"] == [
+        {
+            "mediaType": SIGNATURE.media_type,
+            "digest": SIGNATURE.digest,
+            "size": len(SIGNATURE.raw),
+            "artifactType": "application/vnd.example.signature",
+            "annotations": {"by": "somebody"},
+        },
+        {
+            "mediaType": SECOND.media_type,
+            "digest": SECOND.digest,
+            "size": len(SECOND.raw),
+            "artifactType": "application/vnd.oci.image.config.v1+json",
+        },
+    ]
+
+
+def test_what_is_listed_already_changes_nothing(tmp_path, old):
+    Sender(tmp_path, old).sink.put_manifest(manifest_of(SIGNATURE))
+    before = old.manifest("demo/app", STAND_IN)
+    old.clear()
+    Sender(tmp_path, old).sink.put_manifest(manifest_of(SIGNATURE))
+    assert old.manifest("demo/app", STAND_IN) == before
+    assert steps(old) == ["PUT manifest", "GET tag"]
+
+
+def test_the_list_has_what_others_put_into_it(tmp_path, old):
+    theirs = index([SECOND], annotations={"kept": "yes"})
+    old.add("demo/app", theirs.raw, theirs.media_type, STAND_IN)
+    Sender(tmp_path, old).sink.put_manifest(manifest_of(SIGNATURE))
+    listed = json.loads(old.manifest("demo/app", STAND_IN))
+    assert [one["digest"] for one in listed["manifests"]] == [SECOND.digest, SIGNATURE.digest]
+    assert listed["annotations"] == {"kept": "yes"}
+
+
+def test_signatures_sent_at_the_same_time_are_all_listed(tmp_path, old):
+    sink = Sender(tmp_path, old).sink
+    items = [
+        image(SIGNATURE.layers, subject=SIGNATURE.view["subject"], annotations={"n": str(n)})
+        for n in range(12)
+    ]
+    for item in items:
+        push(old, "demo/app", item)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda item: sink.put_manifest(manifest_of(item)), items))
+    listed = json.loads(old.manifest("demo/app", STAND_IN))["manifests"]
+    assert {one["digest"] for one in listed} == {item.digest for item in items}
+
+
+# -- scopes
+
+
+def test_the_right_to_push_is_asked_for_at_once(tmp_path):
+    with serving(auth="bearer", users=USERS) as registry:
+        sender = Sender(tmp_path, registry, login=LOGIN)
+        sender.send(DATA)
+        assert [one.scopes for one in registry.token_requests] == [
+            ("repository:demo/app:pull,push",)
+        ]
+
+
+def test_no_more_than_a_few_repositories_are_mounted_from(tmp_path):
+    with serving(auth="bearer", users=USERS) as registry:
+        sender = Sender(tmp_path, registry, login=LOGIN)
+        sender.sink.mount_from([f"demo/{n:03}" for n in range(50)] + ["demo/app"])
+        sender.send(DATA)
+        (asked,) = registry.token_requests
+        assert len(asked.scopes) == 21
+        assert asked.scopes[:2] == ("repository:demo/app:pull,push", "repository:demo/000:pull")
+
+
+def test_one_repository_is_one_sink(tmp_path, registry):
+    sender = Sender(tmp_path, registry)
+    assert sender.sink_of("demo/app") is sender.sink
+    assert sender.sink_of("demo/web") is not sender.sink
+    assert Sinks(sender.puller.sources, 0).stats()["bytes_sent"] == 0
