@@ -28,7 +28,8 @@ def names(store: Path) -> dict[str, dict[str, Any]]:
     """The descriptor of every name in a store; none for a store that does not exist."""
     path = store / "index.json"
     entries = json.loads(path.read_bytes())["manifests"] if path.exists() else []
-    return {entry["annotations"][REF_NAME]: entry for entry in entries}
+    named = ((entry.get("annotations", {}).get(REF_NAME), entry) for entry in entries)
+    return {name: entry for name, entry in named if name}
 
 
 def fingerprint(store: Path) -> str:

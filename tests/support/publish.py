@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode, urljoin
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class Item(Protocol):
 
     def manifests(self) -> Iterator[tuple[str, str, bytes]]:
         """Digest, media type and bytes of every manifest, children first."""
+
+    def descriptor(self) -> dict[str, Any]:
+        """Its entry in an index."""
 
 
 def push(registry: Registry, repository: str, item: Item, *tags: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import typing as t
@@ -26,7 +27,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 
-from .layout import MANIFESTS, bad_blobs, blob_path, names, read_manifest
+from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
+from .publish import Item
 from .storage import FOREIGN
 
 AMD64, ARM64 = "linux/amd64", "linux/arm64"
@@ -155,3 +157,57 @@ def needed(
 def _spelled(platform: dict[str, str]) -> str:
     parts = (platform.get(part) for part in ("os", "architecture", "variant"))
     return "/".join(part for part in parts if part)
+
+
+def carry_out(store: ImageStore, build: t.Callable[[ImageStore], Plan], **hold: t.Any) -> Plan:
+    """Plan on a store and apply it all, as a module does."""
+    with store.hold(**hold):
+        made = build(store)
+        for _action in made.apply():
+            pass
+    return made
+
+
+def stop_after(
+    store: ImageStore, build: t.Callable[[ImageStore], Plan], number: int, **hold: t.Any
+) -> list[dict[str, t.Any]]:
+    """Plan, apply so many actions and stop; what they were."""
+    with store.hold(**hold):
+        applying = build(store).apply()
+        done = [action.summary() for action in itertools.islice(applying, number)]
+        t.cast("t.Generator[t.Any, None, None]", applying).close()
+    return done
+
+
+def rewrite(path: Path, change: t.Callable[[list[dict[str, t.Any]]], None]) -> None:
+    """Change the entries of index.json as another tool would."""
+    document = json.loads((path / "index.json").read_bytes())
+    change(document["manifests"])
+    (path / "index.json").write_text(json.dumps(document, indent=2))
+
+
+def put(path: Path, item: Item, name: str | None = None, **more: t.Any) -> None:
+    """Put all of an image or index into a store, with an entry, as another tool does it."""
+    contents = [*item.blobs(), *((digest, raw) for digest, _type, raw in item.manifests())]
+    for digest, raw in contents:
+        place = blob_path(path, digest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(raw)
+    if not (path / "index.json").exists():
+        (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+        (path / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    entry = {**item.descriptor(), **more}
+    if name:
+        entry["annotations"] = {REF_NAME: name}
+    rewrite(path, lambda entries: entries.append(entry))
+
+
+def blobs(path: Path) -> set[str]:
+    """The digest of every blob in a store."""
+    return {f"{place.parent.name}:{place.name}" for place in path.glob("blobs/sha*/*")}
+
+
+def digests(*items: Item) -> set[str]:
+    """The digest of all that images or indexes are made of."""
+    found = {digest for item in items for digest, _raw in item.blobs()}
+    return found | {digest for item in items for digest, _type, _raw in item.manifests()}

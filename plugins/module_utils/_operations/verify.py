@@ -117,7 +117,7 @@ def plan_verify(
             "blobs": len(there),
             "bytes": sum(one.st_size for one in there.values()),
         },
-        problem=_problem(store, unsolved),
+        problem=_problem(store, unsolved, reach),
         warnings=lambda: [*plan.warnings(), *([warning] if strangers else [])],
     )
 
@@ -244,7 +244,7 @@ def _listed(faults: t.Mapping[Digest, _Fault], store: DoubtedStore) -> list[dict
     return [faults[digest].as_result(store) for digest in sorted(faults)]
 
 
-def _problem(store: DoubtedStore, faults: t.Sequence[_Fault]) -> LockstepError | None:
+def _problem(store: DoubtedStore, faults: t.Sequence[_Fault], reach: Reach) -> LockstepError | None:
     if not faults:
         return None
     first, more = faults[0], len(faults) - 1
@@ -252,5 +252,6 @@ def _problem(store: DoubtedStore, faults: t.Sequence[_Fault]) -> LockstepError |
     text = f"{store.path}: {first.digest} {first.reason}{rest}"
     hint = "Set repair to fetch again what names need."
     if not any(one.names for one in faults):
-        hint = "No name needs it: remove it with lockstep.images.store_prune."
+        how = "the file" if first.digest in reach.sizes else "it with lockstep.images.store_prune"
+        hint = f"No name needs it: remove {how}."
     return CorruptStoreError(text, hint, path=store.path)
