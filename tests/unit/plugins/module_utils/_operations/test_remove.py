@@ -1,0 +1,518 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove: names that fit, and then what only they led to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import datetime, timedelta
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci import store as stores
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
+    CorruptStoreError,
+    InputError,
+    LockedError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+    plan_prune,
+    plan_remove,
+)
+from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
+from ansible_collections.lockstep.images.tests.support.images import (
+    demo_image,
+    image,
+    index,
+    layer,
+)
+from ansible_collections.lockstep.images.tests.support.layout import blob_path, names, tree
+from ansible_collections.lockstep.images.tests.support.stores import (
+    AMD64,
+    ARM64,
+    assert_valid_store,
+    blobs,
+    carry_out,
+    digests,
+    plan,
+    pull,
+    put,
+    rewrite,
+    stop_after,
+    whole_tree,
+)
+
+APP, NEXT = "docker.io/library/app:1", "docker.io/library/app:2"
+TOOL, PINNED = "registry.example:5000/tool:1", "registry.example:5000/pinned"
+FAMILY = demo_image("app", "1", layers=2, size=300)
+SECOND = demo_image("app", "2", layers=2, size=300)
+TOOL_IMAGE = image([layer({"tool": b"t" * 500})])
+PIN = f"{PINNED}@{TOOL_IMAGE.digest}"
+ALL_NAMES = [APP, NEXT, PIN, TOOL]
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture(name="sources")
+def fixture_sources():
+    sources = FakeSources()
+    sources.publish(APP, FAMILY)
+    sources.publish(NEXT, SECOND)
+    sources.publish(TOOL, TOOL_IMAGE)
+    sources[PINNED].publish(TOOL_IMAGE)
+    return sources
+
+
+def fill(path, sources, names_of_it=tuple(ALL_NAMES)):
+    store = ImageStore(str(path), lock_timeout=0)
+    pull(store, sources, *names_of_it, platforms=[AMD64, ARM64])
+    return store
+
+
+@pytest.fixture(name="store")
+def fixture_store(path, sources):
+    return fill(path, sources)
+
+
+def removing(*patterns, prune=True, keep_newest=0):
+    return lambda store: plan_remove(store, patterns, prune=prune, keep_newest=keep_newest)
+
+
+def remove(store, *patterns, **how):
+    """Remove, and return the result as a module would."""
+    made = carry_out(store, removing(*patterns, **how), exclusive=True)
+    if made.failure:
+        raise made.failure
+    return made.result()
+
+
+def checked(store, *patterns, **how):
+    with store.hold(exclusive=True):
+        return removing(*patterns, **how)(store).result()
+
+
+def gone(result):
+    return [entry["name"] for entry in result["removed"]]
+
+
+# -- the five properties
+
+
+def test_planning_writes_nothing(path, store):
+    before = whole_tree(path)
+    assert checked(store, "app:1", "app:2")["changed"]
+    assert whole_tree(path) == before
+
+
+def test_applied_and_planned_again_a_plan_is_empty(path, store):
+    assert gone(remove(store, "app:1")) == [APP]
+    before = whole_tree(path)
+    again = remove(store, "app:1")
+    assert (again["changed"], again["removed"], again["bytes_freed"]) == (False, [], 0)
+    assert again["diff"] == {"before": {}, "after": {}}
+    assert whole_tree(path) == before
+
+
+def test_stopped_after_any_action_the_store_is_valid_and_prune_does_the_rest(tmp_path, sources):
+    """Names go first; what is left then is garbage, of which the names know no more."""
+    patterns = ["app:*", TOOL]
+    undisturbed = fill(tmp_path / "undisturbed", sources)
+    wanted = remove(undisturbed, *patterns)["actions"]
+    assert len(wanted) > 10
+    kinds = [action["action"] for action in wanted]
+    assert kinds == sorted(kinds)
+    for number in range(len(wanted) + 1):
+        path = tmp_path / str(number)
+        store = fill(path, sources)
+        assert stop_after(store, removing(*patterns), number, exclusive=True) == wanted[:number]
+        assert_valid_store(path)
+        rest = remove(store, *patterns)["actions"]
+        assert all(action in wanted for action in rest)
+        carry_out(store, lambda held: plan_prune(held, older_than=0, staging=True), exclusive=True)
+        assert tree(path) == tree(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("keep_newest", [0, 1])
+@pytest.mark.parametrize("prune", [True, False])
+def test_check_mode_tells_what_the_real_run_tells(store, prune, keep_newest):
+    how = {"prune": prune, "keep_newest": keep_newest}
+    told = checked(store, "app:*", TOOL, **how)
+    assert told == remove(store, "app:*", TOOL, **how)
+    assert told["changed"]
+
+
+def test_bytes_freed_are_those_that_go(path, store):
+    before = sum(len(raw) for name, raw in tree(path).items() if name.startswith("blobs/"))
+    freed = remove(store, "app:*")["bytes_freed"]
+    after = sum(len(raw) for name, raw in tree(path).items() if name.startswith("blobs/"))
+    assert freed == before - after > 0
+
+
+def test_order_leaves_no_trace(tmp_path, sources):
+    found = []
+    for number, order in enumerate(itertools.permutations([APP, NEXT, TOOL])):
+        path = tmp_path / str(number)
+        store = fill(path, sources)
+        for name in order:
+            remove(store, name)
+        found.append(tree(path))
+    once = fill(tmp_path / "once", sources)
+    remove(once, APP, NEXT, TOOL)
+    only = fill(tmp_path / "only", sources, [PIN])
+    assert all(one == tree(tmp_path / "once") == tree(tmp_path / "only") for one in found)
+    assert once.fingerprint() == only.fingerprint()
+
+
+# -- what fits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("app:1", [APP]),
+        ("docker.io/app:1", [APP]),
+        ("app:*", [APP, NEXT]),
+        ("*:1", [APP]),
+        ("a*p:1", [APP]),
+        ("app*:1", [APP]),
+        ("library/*:*", [APP, NEXT]),
+        ("docker.io/*/*:*", [APP, NEXT]),
+        ("registry.example:5000/*:*", [TOOL]),
+        ("registry.example:5000/t*l:1", [TOOL]),
+        ("*.example:5000/tool:1", [TOOL]),
+        ("*/*:*", [APP, NEXT]),
+        ("app", []),  # is latest
+        ("app:none", []),
+        (f"app@{FAMILY.digest}", [APP]),
+        (f"app:1@{FAMILY.digest}", [APP]),
+        (f"app:*@{FAMILY.digest}", [APP]),
+        (f"app:1@{SECOND.digest}", []),
+        (f"app@{TOOL_IMAGE.digest}", []),
+        (PIN, [PIN]),
+        (f"registry.example:5000/*@{TOOL_IMAGE.digest}", [PIN, TOOL]),
+        (f"registry.example:5000/pin@{TOOL_IMAGE.digest}", []),
+        ("registry.example:5000/pinned:*", []),
+    ],
+)
+def test_a_pattern_fits_parts_of_one_component(path, store, pattern, found):
+    assert gone(remove(store, pattern)) == found
+    assert set(names(path)) == {*ALL_NAMES} - {*found}
+    assert_valid_store(path)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "a b",
+        "APP:*",
+        "app:**:",
+        "app:-*",
+        "-/app",
+        "zz0any0zz",
+        "ZZ0ANY0ZZ",
+        "app@sha256:*",
+        "a..b",
+    ],
+)
+def test_what_is_neither_a_name_nor_a_pattern_is_refused(path, store, pattern):
+    before = whole_tree(path)
+    with pytest.raises(InputError):
+        remove(store, APP, pattern)
+    assert whole_tree(path) == before
+
+
+@pytest.mark.parametrize("name", ["latest", "1.0", "app"])
+def test_what_another_tool_calls_a_name_is_removed_by_it(path, name):
+    """skopeo and buildah name an image as the user likes."""
+    put(path, TOOL_IMAGE, name)
+    store = ImageStore(str(path))
+    assert gone(remove(store, name)) == [name]
+    assert not remove(store, name)["changed"]
+    assert blobs(path) == set()
+
+
+def test_what_fits_twice_is_removed_once(store):
+    assert gone(remove(store, "app:*", "app:1", APP, "none:1")) == [APP, NEXT]
+
+
+def test_a_missing_store_has_nothing_to_remove_and_is_not_made(path):
+    assert not remove(ImageStore(str(path)), "app:*")["changed"]
+    assert not path.exists()
+
+
+# -- the newest
+
+
+def dated(when, text):
+    config = {"created": when} if when is not None else {"created": None}
+    return image([layer({"file": text.encode()})], config=config)
+
+
+def test_the_newest_of_each_repository_are_left(path, sources):
+    start = datetime(2026, 1, 1)
+    tags = {}
+    for number, tag in enumerate(["c", "a", "d", "b"]):
+        for repository in ("registry.example/x", "registry.example/y"):
+            when = (start + timedelta(days=number)).isoformat() + "Z"
+            tags[f"{repository}:{tag}"] = dated(when, f"{repository}{tag}")
+    for name, item in tags.items():
+        sources.publish(name, item)
+    store = fill(path, sources, tags)
+    result = remove(store, "registry.example/*:*", keep_newest=2)
+    left = [f"registry.example/{one}" for one in ("x:b", "x:d", "y:b", "y:d")]
+    assert result["kept"] == left == sorted(names(path))
+    assert len(gone(result)) == 4
+    assert not remove(store, "registry.example/*:*", keep_newest=2)["changed"]
+    assert_valid_store(path)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.5Z"),
+        ("2026-01-02T03:04:05.4Z", "2026-01-02T03:04:05.55Z"),
+        (None, "0001-01-01T00:00:00Z"),
+        ("", "1970-01-01T00:00:00Z"),
+    ],
+)
+def test_an_image_that_does_not_tell_is_the_oldest(path, sources, older, newer):
+    names_of = {
+        "registry.example/x:z": dated(older, "z"),
+        "registry.example/x:a": dated(newer, "a"),
+    }
+    for name, item in names_of.items():
+        sources.publish(name, item)
+    store = fill(path, sources, names_of)
+    assert gone(remove(store, "registry.example/x:*", keep_newest=1)) == ["registry.example/x:z"]
+
+
+def test_of_images_of_the_same_age_the_last_names_are_left(store):
+    assert gone(remove(store, "app:*", keep_newest=1)) == [APP]
+
+
+def test_names_by_digest_count_for_their_repository(path, sources):
+    pair = [dated("2026-01-01T00:00:00Z", "x"), dated("2026-01-02T00:00:00Z", "y")]
+    for name in ("one", "two"):
+        for item in pair:
+            sources[f"registry.example:5000/{name}"].publish(item)
+    pins = [
+        f"registry.example:5000/{name}@{item.digest}" for name in ("one", "two") for item in pair
+    ]
+    store = fill(path, sources, pins)
+    patterns = [f"registry.example:5000/*@{item.digest}" for item in pair]
+    assert gone(remove(store, *patterns, keep_newest=1)) == [pins[0], pins[2]]
+
+
+def test_an_index_is_as_old_as_its_youngest_image_and_attestations_have_no_age(path):
+    def family(*days, text):
+        members = [dated(f"2026-01-0{day}T00:00:00Z", f"{text}{day}") for day in days]
+        return index([*members, dated(None, text)])
+
+    put(path, family(1, 3, text="x"), "registry.example/x:a")
+    put(path, family(2, text="y"), "registry.example/x:b")
+    store = ImageStore(str(path))
+    assert gone(remove(store, "registry.example/x:*", keep_newest=1)) == ["registry.example/x:b"]
+
+
+def test_an_image_whose_configuration_is_gone_is_the_oldest(path, store):
+    for member in SECOND.images:
+        blob_path(path, member.config_digest).unlink()
+    assert gone(remove(store, "app:*", keep_newest=1)) == [NEXT]
+
+
+def test_more_than_there_are_leaves_all(store):
+    result = remove(store, "app:*", keep_newest=9)
+    assert (result["changed"], result["kept"]) == (False, [APP, NEXT])
+
+
+def test_less_than_none_is_an_error(store):
+    with pytest.raises(InputError, match="keep_newest"):
+        remove(store, APP, keep_newest=-1)
+
+
+# -- content
+
+
+def test_what_others_share_stays(path, store):
+    shared = digests(FAMILY) & digests(SECOND)
+    assert shared
+    remove(store, APP)
+    assert blobs(path) == digests(SECOND, TOOL_IMAGE)
+    remove(store, TOOL)
+    assert blobs(path) == digests(SECOND, TOOL_IMAGE)
+    remove(store, PIN, NEXT)
+    assert blobs(path) == set()
+
+
+def test_without_prune_content_stays(path, store):
+    result = remove(store, "app:*", prune=False)
+    assert (result["bytes_freed"], {one["action"] for one in result["actions"]}) == (
+        0,
+        {"drop_name"},
+    )
+    assert digests(FAMILY, SECOND) <= blobs(path)
+
+
+def test_what_lay_about_before_stays(path, store):
+    other = demo_image("other", "1", size=100)
+    put(path, other)
+    rewrite(path, lambda entries: entries.pop())
+    remove(store, *ALL_NAMES)
+    assert blobs(path) == digests(other)
+
+
+def test_an_entry_without_a_name_keeps_its_content(path, store):
+    """S025: also when a name of the same content goes."""
+    put(path, FAMILY)
+    lonely = demo_image("lonely", "1", size=100)
+    put(path, lonely)
+    remove(store, *ALL_NAMES)
+    assert blobs(path) == digests(FAMILY, lonely)
+    document = json.loads((path / "index.json").read_bytes())
+    assert {entry["digest"] for entry in document["manifests"]} == {FAMILY.digest, lonely.digest}
+
+
+def test_both_entries_of_a_name_go(path):
+    """S022"""
+    put(path, TOOL_IMAGE, APP)
+    put(path, FAMILY, APP)
+    remove(ImageStore(str(path)), APP)
+    assert json.loads((path / "index.json").read_bytes())["manifests"] == []
+
+
+def test_platforms_that_only_the_removed_name_asked_for_go(tmp_path, sources):
+    """S027: stores with the same names, digests and platforms hold the same."""
+    other = "registry.example/copy:1"
+    sources.publish(other, FAMILY)
+    store = ImageStore(str(tmp_path / "both"))
+    pull(store, sources, APP, platforms=[AMD64])
+    pull(store, sources, other, platforms=[ARM64])
+    remove(store, other)
+    pull(ImageStore(str(tmp_path / "one")), sources, APP, platforms=[AMD64])
+    assert tree(tmp_path / "both") == tree(tmp_path / "one")
+
+
+@pytest.mark.parametrize("how", ["gone", "flipped", "cut"])
+def test_a_damaged_image_is_removed(path, store, how):
+    """S017, S023"""
+    place = blob_path(path, FAMILY.digest)
+    raw = place.read_bytes()
+    place.unlink() if how == "gone" else place.write_bytes(raw[:-1] + b"x" * (how == "flipped"))
+    remove(store, APP)
+    assert digests(SECOND, TOOL_IMAGE) <= blobs(path)
+    assert not place.exists()
+
+
+def test_nothing_goes_while_it_is_not_known_what_is_left_needs(path, store):
+    """A spoilt manifest does not tell which layers it shares."""
+    place = blob_path(path, SECOND.for_platform(AMD64).digest)
+    place.write_bytes(place.read_bytes()[:-1] + b"x")
+    before = whole_tree(path)
+    with pytest.raises(CorruptStoreError, match="other bytes") as caught:
+        remove(store, APP)
+    assert "store_verify" in caught.value.hint
+    assert whole_tree(path) == before
+    assert remove(store, APP, prune=False)["changed"]
+
+
+# -- others at work
+
+
+def test_it_waits_for_a_pull_and_gives_up(path, store, sources):
+    """S009"""
+    other = ImageStore(str(path))
+    with other.hold(), pytest.raises(LockedError), store.hold(exclusive=True):
+        pass
+    assert_valid_store(path)
+
+
+def test_a_pull_waits_for_it(path, store, sources):
+    with store.hold(exclusive=True), pytest.raises(LockedError):
+        pull(ImageStore(str(path), lock_timeout=0), sources, APP)
+
+
+def test_a_name_that_moves_meanwhile_is_a_conflict_and_no_content_goes(path, store, monkeypatch):
+    """S028: another tool, which knows no lock, points the name at something else."""
+    with store.hold(exclusive=True):
+        made = removing(APP, NEXT)(store)
+
+        def point(entries):
+            for entry in entries:
+                if entry["annotations"][stores.REF_NAME] == APP:
+                    entry.update(TOOL_IMAGE.descriptor())
+
+        rewrite(path, point)
+        done = list(made.apply())
+    assert [action.name for action in done] == [NEXT]
+    assert isinstance(made.failure, ConflictError)
+    assert names(path)[APP]["digest"] == TOOL_IMAGE.digest
+    assert digests(FAMILY, SECOND) <= blobs(path)
+    result = made.result(done)
+    assert (gone(result), result["diff"]["before"]) == (
+        [NEXT],
+        {APP: FAMILY.digest, NEXT: SECOND.digest},
+    )
+
+
+def test_a_store_without_a_lock_file_is_locked_when_it_is_changed(path):
+    put(path, FAMILY, APP)
+    store = ImageStore(str(path), lock_timeout=0)
+    with store.hold(exclusive=True):
+        for _action in removing(APP)(store).apply():
+            with pytest.raises(LockedError), ImageStore(str(path), lock_timeout=0).hold():
+                pass
+    assert blobs(path) == set()
+
+
+def test_a_store_without_a_lock_file_that_is_changed_before_that_is_a_conflict(path):
+    put(path, FAMILY, APP)
+    store = ImageStore(str(path), lock_timeout=0)
+    with store.hold(exclusive=True):
+        made = removing(APP)(store)
+        put(path, SECOND, NEXT)
+        with pytest.raises(ConflictError, match="changed by somebody else"):
+            list(made.apply())
+    assert set(names(path)) == {APP, NEXT}
+    assert blobs(path) == digests(FAMILY, SECOND)
+
+
+# -- many
+
+
+def test_ten_thousand_names_are_removed_with_as_many_looks_at_them(path, monkeypatch):
+    """S030: operations are counted, not time."""
+    put(path, TOOL_IMAGE, "registry.example/many:0")
+    many = 10_000
+
+    def multiply(entries):
+        for number in range(1, many):
+            name = f"registry.example/many:{number}"
+            entries.append({**entries[0], "annotations": {stores.REF_NAME: name}})
+
+    rewrite(path, multiply)
+    looks = []
+    real = stores.name_of
+    monkeypatch.setattr(stores, "name_of", lambda entry: looks.append(1) or real(entry))
+    store = ImageStore(str(path))
+    result = remove(store, "registry.example/many:*")
+    assert len(gone(result)) == many
+    assert len(looks) < 40 * many
+    assert blobs(path) == set()
+
+
+def test_pulling_what_was_removed_brings_it_again(path, store, sources):
+    before = tree(path)
+    remove(store, "app:*")
+    with store.hold():
+        made = plan(store, sources, APP, NEXT, platforms=[AMD64, ARM64])
+        list(made.apply())
+    assert tree(path) == before
