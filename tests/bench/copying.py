@@ -136,13 +136,13 @@ def _copies(source: Tagged, target: Service) -> list[list[str]]:
     return [[*copy, f"docker://{source.name}:{tag}", f"{place}:{tag}"] for tag in source.digests]
 
 
-def counts(traffic: Sequence[Traffic]) -> dict[str, Cell]:
+def asked(traffic: Sequence[Traffic]) -> dict[str, Cell]:
     """What was asked for, in all the registries together."""
-    asked = [one for part in traffic for one in part.requests]
-    manifests = [one for one in asked if one.method == "GET" and "/manifests/" in one.path]
-    blobs = [one for one in asked if "/blobs/" in one.path]
+    every = [one for part in traffic for one in part.requests]
+    manifests = [one for one in every if one.method == "GET" and "/manifests/" in one.path]
+    blobs = [one for one in every if "/blobs/" in one.path]
     return {
-        "requests": len(asked),
+        "requests": len(every),
         "manifest_gets": len(manifests),
         "blob_requests": len(blobs),
     }

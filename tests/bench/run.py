@@ -38,8 +38,9 @@ if __name__ == "__main__":
 
 try:
     from ansible_collections.lockstep.images.tests.bench import peers, report
+    from ansible_collections.lockstep.images.tests.bench.lab import Lab
     from ansible_collections.lockstep.images.tests.bench.machine import machine, versions
-    from ansible_collections.lockstep.images.tests.bench.scenarios import SCENARIOS, Lab
+    from ansible_collections.lockstep.images.tests.bench.scenarios import SCENARIOS
     from ansible_collections.lockstep.images.tests.bench.tables import Table
     from ansible_collections.lockstep.images.tests.support.services import docker_registry
     from ansible_collections.lockstep.images.tests.support.services_process import (

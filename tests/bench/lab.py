@@ -1,0 +1,90 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where it is measured, and how tools are compared."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from ansible_collections.lockstep.images.tests.support.services_process import Service, run
+
+from . import peers
+from .by_ansible import Module, Task
+from .content import MB, LargeImage, Published, large_image, publish
+from .measure import Usage
+from .peers import Tool
+from .tables import Cell, Row, usage_cells, with_ratios
+
+REPOSITORY = "bench/large"
+LAYER_SIZES = [300 * MB, 200 * MB, 150 * MB, 120 * MB, 80 * MB, 50 * MB]
+SINGLE_SIZE = 500 * MB
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where it is measured: `directory` is for one scenario alone, `cache` stays."""
+
+    directory: Path
+    cache: Path
+    registry: Service
+    runs: int
+
+    def large(self, version: str = "1") -> Published:
+        """The image of six layers; of another version, only the last layer is another."""
+        seeds = [f"layer-{number}" for number in range(len(LAYER_SIZES))]
+        seeds[-1] += f"-{version}"
+        return self._publish(version, large_image(self.cache, list(zip(seeds, LAYER_SIZES))))
+
+    def single(self) -> Published:
+        """The image of one large layer."""
+        return self._publish("single", large_image(self.cache, [("single", SINGLE_SIZE)]))
+
+    def _publish(self, tag: str, image: LargeImage) -> Published:
+        published = publish(self.registry, REPOSITORY, tag, image)
+        for url in published.layer_urls:  # what is read first is not slower than what is next
+            run(["curl", "-sSf", "-o", "/dev/null", url])
+        return published
+
+    @contextlib.contextmanager
+    def tools(self) -> Iterator[list[Tool]]:
+        """Ours, and all that are installed."""
+        ours: list[Tool] = [Task(self.directory / "task"), Module(self.directory / "module")]
+        with peers.installed(self.directory) as others:
+            yield [*ours, *others]
+
+
+def compare(
+    tools: Sequence[Tool], runs: int, pull: Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]
+) -> list[Row]:
+    """The medians of `pull` with each of the tools, which take turns.
+
+    The numbers that `pull` counts beside are those of the last run.
+    """
+    usages: dict[str, list[Usage]] = {tool.label: [] for tool in tools}
+    counted: dict[str, Mapping[str, Cell]] = {}
+    for _number in range(runs):
+        for tool in tools:
+            usage, counted[tool.label] = pull(tool)
+            usages[tool.label].append(usage)
+    rows = [
+        Row(label, {**usage_cells(several), **counted[label]}) for label, several in usages.items()
+    ]
+    return with_ratios(rows)
+
+
+def anew(images: Sequence[Published]) -> Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]:
+    """A pull that finds nothing there, and leaves nothing."""
+
+    def pull(tool: Tool) -> tuple[Usage, Mapping[str, Cell]]:
+        tool.clear()
+        usage = tool.pull(images)
+        tool.clear()
+        return usage, {}
+
+    return pull
