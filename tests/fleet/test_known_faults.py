@@ -4,18 +4,26 @@
 
 """What other tools for the same work were seen to do wrong, and where it is shown not to happen here.
 
-| fault | shown by |
-|---|---|
-| a push says "changed" each time | `test_push_and_copy_that_find_all_there_change_nothing` here |
-| so does a tag | `test_a_name_that_an_image_has_already_is_no_change` here |
-| check mode says something else than the real run does | all that runs four times; `test_check_mode_of_a_push_tells_what_it_does` here |
-| a password is in the list of processes, in `actions` or in a result | `test_a_password_is_in_no_process_list_and_no_result` here |
-| a tag with a digest is pulled each time | `test_a_tag_with_a_digest_is_asked_for_once` here |
-| a login wipes other logins | `test_a_login_keeps_what_is_in_the_file_and_closes_it` here, `test_many_logins_at_once_are_all_kept`, `test_logging_in_and_out_leaves_the_order_of_the_file`, `test_logging_out_takes_one_host_out` |
-| a file with logins stays readable for all | the first of these, `test_a_file_is_written_for_its_owner_alone`, `test_a_new_file_and_its_directory_are_for_their_owner_alone` |
-| a login fails at an identity token | the first of these, `test_tokens_are_told_apart`, `test_an_identity_token_is_kept_under_the_user_token` |
-| of two writers, one loses the other's name | `test_writers_at_the_same_time_keep_all_names` here, `test_four_pulls_at_once_lose_nothing`, `test_a_name_that_another_process_moves_meanwhile_is_a_conflict` |
-| a second pull adds the name once more | `test_a_name_has_one_entry_however_often_it_is_pulled` here, `test_the_index_is_canonical` |
+- a push says "changed" each time: `test_push_and_copy_that_find_all_there_change_nothing` here
+- so does a tag: `test_a_name_that_an_image_has_already_is_no_change` here
+- check mode says something else than the real run does: all that runs four times;
+  `test_check_mode_of_a_push_tells_what_it_does` here
+- a password is in the list of processes, in `actions` or in a result:
+  `test_a_password_is_in_no_process_list_and_no_result` here
+- a tag with a digest is pulled each time: `test_a_tag_with_a_digest_is_asked_for_once` here
+- a login wipes other logins: `test_a_login_keeps_what_is_in_the_file_and_closes_it` here,
+  `test_many_logins_at_once_are_all_kept`, `test_logging_in_and_out_leaves_the_order_of_the_file`,
+  `test_logging_out_takes_one_host_out`
+- a file with logins stays readable for all: the first of these,
+  `test_a_file_is_written_for_its_owner_alone`,
+  `test_a_new_file_and_its_directory_are_for_their_owner_alone`
+- a login fails at an identity token: the first of these, `test_tokens_are_told_apart`,
+  `test_an_identity_token_is_kept_under_the_user_token`
+- of two writers, one loses the other's name: `test_writers_at_the_same_time_keep_all_names` here,
+  `test_four_pulls_at_once_lose_nothing`,
+  `test_a_name_that_another_process_moves_meanwhile_is_a_conflict`
+- a second pull adds the name once more: `test_a_name_has_one_entry_however_often_it_is_pulled`
+  here, `test_the_index_is_canonical`
 """
 
 from __future__ import annotations
