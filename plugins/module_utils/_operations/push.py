@@ -33,7 +33,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 
 
 def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:
-    """Where an image goes to: itself, or each of ``repositories``, under its own tag where they name none."""
+    """Where an image goes to: itself, or each of ``repositories``, under its own tag or digest where they name none."""
     if not repositories:
         return [replace(source, digest=None) if source.tag else source]
     found = []
@@ -41,8 +41,9 @@ def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Referen
         target = Reference.parse(text)
         if target.digest:
             raise InputError(f"{text}: an image is pushed to a tag, not to a digest")
-        has_tag = text.endswith(f":{target.tag}")
-        found.append(target if has_tag or not source.tag else target.with_tag(source.tag))
+        if not text.endswith(f":{target.tag}"):
+            target = replace(target, tag=source.tag, digest=None if source.tag else source.digest)
+        found.append(target)
     return found
 
 
