@@ -115,3 +115,43 @@ def bodies(registry: Registry) -> list[int]:
 def open_uploads(registry: Registry) -> int:
     """How many uploads were begun and neither ended nor cancelled."""
     return len(registry._distribution.uploads._open)
+
+
+def held(registry: Registry) -> dict[str, Any]:
+    """All that a registry holds: tags and the bytes of manifests by repository, and who has which blob."""
+    storage = registry.storage
+    with storage.lock:
+        return {
+            "tags": {name: dict(tags) for name, tags in storage._tags.items()},
+            "manifests": {name: dict(found) for name, found in storage._manifests.items()},
+            "blobs": {name: set(found) for name, found in storage._links.items()},
+        }
+
+
+def half_images(registry: Registry) -> list[str]:
+    """The tags that lead to something which is not there."""
+    storage, found = registry.storage, []
+    for repository in storage.repositories():
+        for tag in storage.tags(repository) or ():
+            waiting = [tag]
+            while waiting:
+                manifest = storage.manifest(repository, waiting.pop())
+                if manifest is None or set(storage.missing(repository, manifest.raw)):
+                    found.append(f"{repository}:{tag}")
+                    break
+                waiting += [
+                    one["digest"]
+                    for one in manifest.view.get("manifests", ())
+                    if storage.manifest(repository, one["digest"])
+                ]
+    return found
+
+
+def summaries(actions: Any) -> list[dict[str, Any]]:
+    """What actions say they do."""
+    return [action.summary() for action in actions]
+
+
+def facts(result: dict[str, Any]) -> dict[str, Any]:
+    """All of a result but what it has cost."""
+    return {key: value for key, value in result.items() if key != "stats"}
