@@ -72,6 +72,8 @@ class Destination:
                 break
         name = "/".join(filter(None, [self.registry, self.prefix, path]))
         target = Reference.parse(f"{name}:{reference.tag or 'latest'}")
+        if not path or target.registry != self.registry:  # a registry alone is an image of another
+            raise InputError(f"{reference}: rewrite leaves nothing of its repository")
         if reference.tag:
             return target
         return Reference(target.registry, target.repository, None, reference.digest)
