@@ -1,0 +1,520 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copy: five properties, where images go to, which tags are meant, and who is told what."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import Credentials
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Platform,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copy import (
+    Destination,
+    Tags,
+    plan_copy,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
+from ansible_collections.lockstep.images.tests.support.faults import Fault
+from ansible_collections.lockstep.images.tests.support.images import (
+    demo_image,
+    image,
+    index,
+    layer,
+    push,
+)
+from ansible_collections.lockstep.images.tests.support.pulling import Puller
+from ansible_collections.lockstep.images.tests.support.pushing import (
+    facts,
+    half_images,
+    held,
+    steps,
+    summaries,
+)
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.stores import AMD64, ARM64, statuses
+
+READER, WRITER = Credentials("reader", "read:the/docs"), Credentials("writer", "write=the/docs")
+
+
+def made(text, created=None, platform=AMD64):
+    """An image that was made at that time, an empty text for one that does not say so."""
+    config = {} if created is None else {"created": created}
+    return image([layer({"file": text.encode() * 300})], platform, config)
+
+
+APP = demo_image("app", "1", layers=2, size=2500, attestations=True)
+NEXT = demo_image("app", "2", layers=2, size=2500, attestations=True)
+TOOL = made("tool")
+NAMES = ("demo/app:1", "demo/app:2", "demo/tool:1")
+CONTENT = dict(zip(NAMES, (APP, NEXT, TOOL)))
+
+
+@pytest.fixture(name="source", params=[None, "basic", "bearer"], ids=str)
+def fixture_source(request):
+    users = {READER.username: READER.password}
+    with Registry(auth=request.param, users=users) as registry:
+        for name, item in CONTENT.items():
+            push(registry, *name.split(":")[:1], item, name.split(":")[1])
+        yield registry
+    assert registry.errors == []
+    assert not {"PUT", "PATCH", "DELETE"} & set(registry.requests_by_method())
+
+
+@pytest.fixture(name="target")
+def fixture_target():
+    with Registry(auth="bearer", users={WRITER.username: WRITER.password}) as registry:
+        yield registry
+    assert registry.errors == []
+    assert half_images(registry) == []
+
+
+@pytest.fixture(name="copier")
+def fixture_copier(tmp_path, source, target):
+    return Copier(tmp_path, source, target)
+
+
+class Copier:
+    """Copies from one registry to another, each time as a task of its own."""
+
+    def __init__(self, directory, source, target, **options):
+        self.directory, self.source, self.target, self.options = directory, source, target, options
+
+    def plan(self, *names, to="", rewrite=(), tags=(False, None, None), workers=3, **options):
+        logins = {self.source.address: READER, self.target.address: WRITER}
+        puller = Puller(self.directory, self.source, self.target, logins=logins, **self.options)
+        if options.get("platform"):
+            options["platform"] = Platform.parse(options["platform"])
+        return plan_copy(
+            [Reference.parse(f"{self.source.address}/{name}") for name in names],
+            Destination.parse(f"{self.target.address}{to}", rewrite),
+            Tags.of(*tags),
+            puller.sources,
+            sinks=Sinks(puller.sources, options.pop("chunk_size", 0)),
+            workers=workers,
+            **options,
+        )
+
+    def copy(self, *names, **options):
+        plan = self.plan(*names, **options)
+        done = list(plan.apply())
+        if plan.failure:
+            raise plan.failure
+        return plan.result(done)
+
+
+def asked(registry):
+    """What was asked of a registry, but for tokens and challenges."""
+    return [
+        f"{one.method} {one.path[4:]}"
+        for one in registry.requests
+        if one.path != "/token" and one.status != 401
+    ]
+
+
+# -- the five properties
+
+STATES = {"nothing": [], "one": ["demo/tool:1"], "other": ["demo/app:2"], "all": [*NAMES]}
+every_state = pytest.mark.parametrize("there", STATES.values(), ids=STATES)
+
+
+def put(registry, names):
+    for name in names:
+        push(registry, *name.split(":")[:1], CONTENT[name], name.split(":")[1])
+
+
+@every_state
+def test_planning_sends_nothing_and_reads_no_blob(copier, source, target, there):
+    put(target, there)
+    before = held(target)
+    plan = copier.plan(*NAMES)
+    assert plan.changed == (there != STATES["all"])
+    assert held(target) == before
+    verbs = {one.partition(" ")[0] for one in asked(source) + asked(target)}
+    assert verbs <= {"HEAD", "GET"}
+    assert "GET blob" not in steps(source) + steps(target)
+
+
+@every_state
+def test_a_second_run_sends_one_head_on_either_side_for_each_tag(copier, source, target, there):
+    put(target, there)
+    copier.copy(*NAMES)
+    for registry in (source, target):
+        registry.clear()
+    again = copier.plan(*NAMES)
+    assert (again.changed, summaries(again.actions)) == (False, [])
+    assert set(statuses(again.result())) == {"up_to_date"}
+    wanted = sorted(f"HEAD {name.replace(':', '/manifests/')}" for name in NAMES)
+    assert sorted(asked(source)) == sorted(asked(target)) == wanted
+
+
+def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_path):
+    number, total = 0, 1
+    with Registry() as source:
+        put(source, NAMES)
+        while number <= total:
+            with Registry() as target:
+                copier = Copier(tmp_path, source, target)
+                plan = copier.plan("demo/app:1", "demo/tool:1")
+                total = len(plan.actions)
+                with Pool(1) as pool:
+                    for action in plan.actions[:number]:
+                        action.apply(pool)
+                assert half_images(target) == []
+                rest = copier.plan("demo/app:1", "demo/tool:1")
+                assert summaries(rest.actions) == summaries(plan.actions[number:])
+                list(rest.apply())
+                assert not copier.plan("demo/app:1", "demo/tool:1").changed
+            number += 1
+    assert total > 8
+
+
+@every_state
+def test_what_is_told_before_is_what_is_told_after(copier, target, there):
+    put(target, there)
+    plan = copier.plan(*NAMES)
+    told = facts(plan.result())
+    done = list(plan.apply())
+    assert facts(plan.result()) == told
+    assert sorted(map(str, summaries(done))) == sorted(map(str, told["actions"]))
+
+
+def test_order_does_not_matter(tmp_path):
+    found = []
+    with Registry() as source:
+        put(source, NAMES)
+        for names in (NAMES, NAMES[::-1]):
+            with Registry() as target:
+                Copier(tmp_path, source, target).copy(*names)
+                found.append(held(target))
+        assert found[0] == found[1] == held(source)
+
+
+# -- what is copied
+
+
+@pytest.mark.parametrize("chunk_size", [0, 1000])
+def test_a_copy_is_the_same_byte_by_byte(copier, source, target, chunk_size):
+    copier.copy(*NAMES, chunk_size=chunk_size)
+    assert held(target) == held(source)
+    for digest, content in [*APP.blobs(), *NEXT.blobs()]:
+        assert target.blob("demo/app", digest) == content
+
+
+KINDS = {
+    "docker-list": index([image([], docker=True), image([], ARM64, docker=True)], docker=True),
+    "nested": index([APP, index([TOOL])]),
+    "empty-index": index([]),
+    "artifact": image([layer({"x": b"y"})], artifactType="application/vnd.example"),
+    "docker": image([layer({"x": b"y"})], docker=True),
+    "without-its-type": image([layer({"x": b"y"})], mediaType=None),
+}
+
+
+@pytest.mark.parametrize("item", KINDS.values(), ids=KINDS)
+def test_every_kind_of_image_arrives_as_it_is(copier, source, target, item):
+    push(source, "kind", item, "1")
+    copier.copy("kind:1")
+    assert held(target)["manifests"]["kind"] == held(source)["manifests"]["kind"]
+    assert held(target)["blobs"].get("kind") == held(source)["blobs"].get("kind")
+    assert target.manifest("kind", "1") == item.raw
+
+
+def test_what_the_target_has_is_not_read(copier, source, target):
+    push(target, "demo/app", APP, "1")
+    copier.copy("demo/app:2")
+    read = {one.path.rpartition("/")[2] for one in source.requests if "/blobs/" in one.path}
+    assert read == {digest for digest, _content in NEXT.blobs()} - {
+        digest for digest, _content in APP.blobs()
+    }
+
+
+def test_what_two_tags_share_is_read_once(copier, source):
+    copier.copy("demo/app:1", "demo/app:2")
+    read = [one.path for one in source.requests if "/blobs/" in one.path and one.status == 200]
+    assert len(read) == len(set(read))
+
+
+def test_the_image_for_one_platform_is_copied_under_the_tag(copier, target):
+    result = copier.copy("demo/app:1", platform=ARM64)
+    child = APP.for_platform(ARM64)
+    assert target.manifest("demo/app", "1") == child.raw
+    assert result["images"][0]["digest"] == child.digest
+    assert set(held(target)["manifests"]["demo/app"]) == {child.digest}
+    assert not copier.plan("demo/app:1", platform=ARM64).changed
+
+
+def test_by_digest_there_is_no_tag(copier, target):
+    copier.copy(f"demo/tool@{TOOL.digest}")
+    assert target.storage.tags("demo/tool") == []
+    assert target.manifest("demo/tool", TOOL.digest) == TOOL.raw
+    assert not copier.plan(f"demo/tool@{TOOL.digest}").changed
+
+
+def test_with_tag_and_digest_the_tag_gets_that_digest(copier, source, target):
+    source.tag("demo/app", "1", NEXT.digest)
+    copier.copy(f"demo/app:1@{APP.digest}")
+    assert target.manifest("demo/app", "1") == APP.raw
+
+
+def test_a_blob_that_breaks_off_at_the_source_goes_on_at_both_sides(copier, source, target):
+    blob = TOOL.layers[0]
+    source.faults.append(Fault(path=f"/blobs/{blob.digest}", truncate_at=20))
+    copier.copy("demo/tool:1")
+    assert target.blob("demo/tool", blob.digest) == blob.blob
+
+
+def test_wrong_bytes_of_the_source_do_not_arrive(copier, source, target):
+    source.faults.append(Fault(path=f"/blobs/{TOOL.layers[0].digest}", corrupt=3, times=None))
+    plan = copier.plan(*NAMES)
+    list(plan.apply())
+    assert plan.failure.kind == "digest-mismatch"
+    assert list(plan.failures) == [f"{target.address}/demo/tool:1"]
+    assert sorted(held(target)["tags"]) == ["demo/app"]
+
+
+def test_a_name_that_fails_does_not_keep_others(copier, target):
+    target.faults.append(Fault(method="POST", path="/demo/tool/", status=403, times=None))
+    plan = copier.plan(*NAMES, "demo/none:1")
+    list(plan.apply())
+    names = [f"{target.address}/demo/{name}" for name in ("none:1", "tool:1")]
+    assert sorted(plan.failures) == names
+    assert [plan.failures[name].kind for name in names] == ["not-found", "denied"]
+    assert target.storage.tags("demo/app") == ["1", "2"]
+
+
+def test_what_refers_to_an_image_goes_with_it(copier, source, target):
+    subject = {"mediaType": APP.media_type, "digest": APP.digest, "size": len(APP.raw)}
+    signature = image([layer({"s": b"x"})], subject=subject)
+    push(source, "demo/app", signature)
+    push(source, "demo/app", TOOL, f"{APP.digest.replace(':', '-')}.sig")
+    copier.copy("demo/app:1", referrers=True)
+    assert target.manifest("demo/app", signature.digest) == signature.raw
+    assert len(target.storage.tags("demo/app")) == 2
+    assert not copier.plan("demo/app:1", referrers=True).changed
+
+
+# -- within one registry
+
+
+@pytest.fixture(name="one")
+def fixture_one():
+    """A registry that is source and target."""
+    with Registry(auth="bearer", users={WRITER.username: WRITER.password}) as registry:
+        put(registry, NAMES)
+        yield registry
+
+
+def test_within_a_registry_blobs_are_mounted(tmp_path, one):
+    result = Copier(tmp_path, one, one).copy("demo/app:1", to="/mirror")
+    assert held(one)["blobs"]["mirror/demo/app"] == {digest for digest, _raw in APP.blobs()}
+    assert result["stats"]["bytes_sent"] == 0
+    assert result["stats"]["blobs_mounted"] == len(dict(APP.blobs()))
+    assert "GET blob" not in steps(one)
+    mounting = [token.scopes for token in one.token_requests][-1]
+    assert mounting == (
+        "repository:mirror/demo/app:pull,push",
+        "repository:demo/app:pull",
+    )
+
+
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES, [f"demo/tool@{TOOL.digest}"]])
+def test_nothing_is_copied_to_itself(tmp_path, one, names):
+    with pytest.raises(InputError, match="to itself"):
+        Copier(tmp_path, one, one).plan(*names)
+
+
+# -- where it goes to
+
+DESTINATIONS = [
+    ("a.example/x/y:1", "b.example", [], "b.example/x/y:1"),
+    ("a.example/x/y:1", "b.example:5000/", [], "b.example:5000/x/y:1"),
+    ("a.example/x/y:1", "b.example/m/n", [], "b.example/m/n/x/y:1"),
+    ("debian", "b.example/m", [], "b.example/m/library/debian:latest"),
+    ("debian:12", "b.example", [("^library/", "")], "b.example/debian:12"),
+    ("a.example/x/y:1", "b.example", [("z", "q"), ("x", "w"), ("y", "v")], "b.example/w/y:1"),
+    ("a.example/x/y:1", "b.example/m", [("^([^/]+)/(.*)$", r"\2/\1")], "b.example/m/y/x:1"),
+    ("a.example/x/x:1", "b.example", [("x", "w")], "b.example/w/x:1"),
+    (f"a.example/x@{APP.digest}", "b.example", [], f"b.example/x@{APP.digest}"),
+    (f"a.example/x:1@{APP.digest}", "b.example", [], "b.example/x:1"),
+    ("a.example/x:1", "docker.io/me", [], "docker.io/me/x:1"),
+    ("a.example/x:1", "localhost/m", [], "localhost/m/x:1"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "rewrites", "target"), DESTINATIONS)
+def test_a_repository_keeps_its_path_behind_the_prefix(name, text, rewrites, target):
+    rules = [{"match": match, "replace": replace} for match, replace in rewrites]
+    assert str(Destination.parse(text, rules).of(Reference.parse(name))) == target
+
+
+WRONG = [
+    ("b.example", ("(", ""), "no regular expression"),
+    ("b.example", ("x", r"\1"), "is no replacement"),
+    ("b.example", ("x", r"\g<"), "is no replacement"),
+    ("b.example", ("x/y", "UPPER CASE"), "UPPER CASE"),
+    ("b.example", ("x/y", ""), "leaves nothing"),
+    ("b.example/m", ("x/y", ""), "leaves nothing"),
+    ("localhost", ("x/y", ""), "leaves nothing"),
+    ("b.example/UPPER", ("x", "x"), "UPPER"),
+    ("", ("x", "x"), "registry"),
+    ("b.example//m", ("x", "x"), "b.example//m"),
+    ("b.example/m:1", ("x", "x"), "m:1"),
+]
+
+
+@pytest.mark.parametrize(("text", "rule", "says"), WRONG)
+def test_a_destination_that_makes_no_name_is_an_error(text, rule, says):
+    with pytest.raises(InputError, match=says):
+        Destination.parse(text, [dict(zip(("match", "replace"), rule))]).of(
+            Reference.parse("a.example/x/y:1")
+        )
+
+
+def test_two_images_for_one_name_are_refused(copier, target):
+    with pytest.raises(InputError, match="is to be both"):
+        copier.plan("demo/app:1", "demo/tool:1", rewrite=[{"match": ".*", "replace": "x"}])
+    assert target.requests == []
+
+
+def test_a_prefix_and_a_rewrite_are_where_it_arrives(copier, target):
+    copier.copy(*NAMES, to="/mirror", rewrite=[{"match": "^demo/", "replace": ""}])
+    assert sorted(held(target)["tags"]) == ["mirror/app", "mirror/tool"]
+
+
+# -- which tags
+
+
+@pytest.fixture(name="many")
+def fixture_many(source):
+    """A repository with images of several ages; some are as old as each other, some do not say."""
+    for tag, item in {
+        "v1": made("1", "2024-01-01T00:00:00Z"),
+        "v2": made("2", "2025-01-01T00:00:00Z"),
+        "v3": index([made("3", "2026-01-01T00:00:00Z"), made("3b", "2020-01-01T00:00:00Z")]),
+        "same": made("s", "2025-01-01T00:00:00Z"),
+        "silent": made("n", ""),
+        "strange": made("t", 5),
+        "artifact": KINDS["artifact"],
+        "empty": index([]),
+    }.items():
+        push(source, "demo/many", item, tag)
+    return source
+
+
+def newest(copier, *tags, **options):
+    plan = copier.plan("demo/many", "demo/tool", tags=tags, **options)
+    assert plan.failure is None
+    return sorted(entry["name"].partition("/demo/")[2] for entry in plan.facts["images"])
+
+
+ALL = ["many:artifact", "many:empty", "many:same", "many:silent", "many:strange"]
+SELECTIONS = {
+    "all": ((True, None, None), [*ALL, "many:v1", "many:v2", "many:v3", "tool:1"]),
+    "matching": ((False, "^v[12]$", None), ["many:v1", "many:v2"]),
+    "matching-in-the-middle": ((True, "1", None), ["many:v1", "tool:1"]),
+    "matching-nothing": ((False, "^$", None), []),
+    "newest": ((False, "^(?!strange)", 1), ["many:artifact", "tool:1"]),
+    "newest-of-matching": ((False, "^v", 2), ["many:v2", "many:v3"]),
+    "more-than-there-are": ((False, "^v", 20), ["many:v1", "many:v2", "many:v3"]),
+}
+
+
+@pytest.mark.parametrize(("tags", "wanted"), SELECTIONS.values(), ids=SELECTIONS)
+def test_tags_are_chosen(copier, many, tags, wanted):
+    assert newest(copier, *tags) == wanted
+
+
+def test_of_images_of_one_age_the_same_are_taken_each_time(copier, many):
+    found = {tuple(newest(copier, False, "^(same|v2|v1)$", 1, workers=n)) for n in (1, 2, 5)}
+    assert len(found) == 1
+
+
+def test_an_image_whose_age_makes_no_sense_fails_alone(copier, many, target):
+    plan = copier.plan("demo/many", tags=(False, "^(strange|v1)$", 1))
+    list(plan.apply())
+    assert {name.rpartition(":")[2] for name in plan.failures} == {"strange"}
+    assert target.storage.tags("demo/many") == ["v1"]
+
+
+def test_all_tags_are_copied_and_the_second_time_none(copier, many, target):
+    copier.copy("demo/many", tags=(True, None, None))
+    assert target.storage.tags("demo/many") == many.storage.tags("demo/many")
+    assert not copier.plan("demo/many", tags=(True, None, None)).changed
+
+
+def test_a_repository_that_is_not_there_fails_alone(copier, target):
+    plan = copier.plan("demo/none", "demo/tool", tags=(True, None, None))
+    list(plan.apply())
+    assert [plan.failures[name].kind for name in plan.failures] == ["not-found"]
+    assert target.storage.tags("demo/tool") == ["1"]
+
+
+@pytest.mark.parametrize("name", ["demo/app:1", f"demo/app@{APP.digest}"])
+def test_for_tags_a_repository_is_named(copier, name):
+    with pytest.raises(InputError, match="neither tag nor digest"):
+        copier.plan(name, tags=(True, None, None))
+
+
+@pytest.mark.parametrize(
+    ("tags", "says"), [((0, "(", None), "tags_matching"), ((0, "x", 0), "newest")]
+)
+def test_wrong_options_are_told(tags, says):
+    with pytest.raises(InputError, match=says):
+        Tags.of(*tags)
+
+
+# -- who is told what
+
+
+def test_each_side_is_asked_for_what_is_done_there(copier, source, target):
+    copier.copy("demo/app:1", "demo/tool:1")
+    assert {one.scopes for one in source.token_requests} <= {
+        ("repository:demo/app:pull",),
+        ("repository:demo/tool:pull",),
+    }
+    assert {one.scopes[0] for one in target.token_requests} == {
+        "repository:demo/app:pull,push",
+        "repository:demo/tool:pull,push",
+    }
+    extra = {scope for one in target.token_requests for scope in one.scopes[1:]}
+    assert extra <= {"repository:demo/app:pull", "repository:demo/tool:pull"}
+
+
+def test_credentials_go_to_their_host_alone(copier, source, target):
+    copier.copy(*NAMES)
+    pairs = {
+        who: base64.b64encode(f"{who.username}:{who.password}".encode()).decode()
+        for who in (READER, WRITER)
+    }
+    issued = {registry: set(registry.access._tokens) for registry in (source, target)}
+    for registry, other, stranger in ((source, target, WRITER), (target, source, READER)):
+        for request in registry.requests:
+            sent = request.headers.get("authorization", "").partition(" ")[2]
+            assert sent != pairs[stranger]
+            assert sent not in issued[other]
+
+
+def test_a_mirror_of_the_source_may_serve_it_but_gets_no_push(tmp_path, source, target):
+    with Registry() as mirror:
+        put(mirror, NAMES)
+        settings = [{"registry": source.address, "mirrors": [{"url": mirror.url}]}]
+        Copier(tmp_path, source, target, settings=settings).copy(*NAMES)
+        assert set(mirror.requests_by_method()) <= {"GET", "HEAD"}
+        assert "GET blob" in steps(mirror)
+        assert held(target) == held(source)
+
+
+def test_a_mirror_of_the_target_is_not_asked(tmp_path, source, target):
+    with Registry() as mirror:
+        put(mirror, NAMES)
+        settings = [{"registry": target.address, "mirrors": [{"url": mirror.url}]}]
+        Copier(tmp_path, source, target, settings=settings).copy(*NAMES)
+        assert mirror.requests == []
+        assert held(target) == held(source)
