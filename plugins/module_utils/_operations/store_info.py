@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import typing as t
+from stat import S_ISREG
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ImageConfig,
@@ -38,7 +39,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
     """The facts about a store. The plan never has an action."""
     reach = Reach.of(store, roots(store))
-    sizes = {digest: there.st_size for digest, there in contents(store).items()}
+    there = contents(store)
+    sizes = {digest: one.st_size for digest, one in there.items()}
     users: dict[Digest, int] = {}
     for image in reach.images.values():
         for digest in {blob.digest for blob in image.blobs}:
@@ -57,11 +59,14 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
         "staged": store.staging(),
     }
     if layers:
-        facts["layers"] = _layers(store, reach)
+        files = {digest: size for digest, size in sizes.items() if S_ISREG(there[digest].st_mode)}
+        facts["layers"] = _layers(store, reach, files)
     return Plan(before={}, after={}, facts=facts)
 
 
-def _layers(store: ImageStore, reach: Reach) -> list[dict[str, t.Any]]:
+def _layers(
+    store: ImageStore, reach: Reach, files: t.Mapping[Digest, int]
+) -> list[dict[str, t.Any]]:
     """Each layer once for each chain it ends, sorted by that, as Docker keeps them."""
     found: dict[tuple[str, str], dict[str, t.Any]] = {}
     for digest, image in reach.images.items():
@@ -77,7 +82,7 @@ def _layers(store: ImageStore, reach: Reach) -> list[dict[str, t.Any]]:
                     "diff_id": str(diff_ids[n]) if known else None,
                     "digest": str(layer.digest),
                     "size": layer.size,
-                    "present": store.has(layer),
+                    "present": files.get(layer.digest) == layer.size,
                     "images": [],
                 },
             )
@@ -89,7 +94,7 @@ def _layers(store: ImageStore, reach: Reach) -> list[dict[str, t.Any]]:
 
 def _diff_ids(store: ImageStore, image: Manifest) -> t.Sequence[Digest]:
     config = image.config
-    if not config or not config.is_image_config or not store.has(config):
+    if not config or not config.is_image_config:
         return ()
     try:
         return ImageConfig.parse(store.read(config.digest), str(config.digest)).diff_ids
