@@ -51,8 +51,11 @@ class Destination:
     def parse(cls, text: str, rewrites: t.Sequence[t.Mapping[str, str]] = ()) -> Destination:
         """Read ``host[:port][/prefix]``; or InputError."""
         host, _slash, prefix = text.rstrip("/").partition("/")
+        registry = parse_registry(host)
+        if Reference.parse(f"{registry}/name").registry != registry:
+            raise InputError(f"{text}: {registry} has no dot and no port, so it names no registry")
         return cls(
-            parse_registry(host),
+            registry,
             prefix,
             tuple((_pattern("rewrite", one["match"]), one["replace"]) for one in rewrites),
         )
@@ -70,10 +73,10 @@ class Destination:
             if count:
                 path = changed
                 break
+        if not path:  # a registry alone would be an image of another
+            raise InputError(f"{reference}: rewrite leaves nothing of its repository")
         name = "/".join(filter(None, [self.registry, self.prefix, path]))
         target = Reference.parse(f"{name}:{reference.tag or 'latest'}")
-        if not path or target.registry != self.registry:  # a registry alone is an image of another
-            raise InputError(f"{reference}: rewrite leaves nothing of its repository")
         if reference.tag:
             return target
         return Reference(target.registry, target.repository, None, reference.digest)
