@@ -201,14 +201,15 @@ class Upload:
                 self._complete(stream.answer())
             return
         self._buffer += chunk
+        # What comes at once may be more than a request may have.
+        while len(self._buffer) >= self._limit + is_last:
+            self._patch(bytes(self._buffer[: self._limit]))
+            self._sent += self._limit
+            del self._buffer[: self._limit]
         if is_last:
             self._complete(self._put(bytes(self._buffer)))
-        elif len(self._buffer) >= self._limit:
-            self._patch(bytes(self._buffer))
-        else:
-            return
-        self._sent += len(self._buffer)
-        self._buffer.clear()
+            self._sent += len(self._buffer)
+            self._buffer.clear()
 
     def _put(self, body: t.Any) -> Response:
         """The last request, with all that is left of the blob."""
