@@ -10,6 +10,7 @@ import random
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
+from ansible_collections.lockstep.images.tests.support import fakes
 from ansible_collections.lockstep.images.tests.support.fakes import Cut, blob
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import image, layer, push
@@ -68,6 +69,18 @@ def test_a_blob_arrives_in_as_many_requests_as_it_takes(tmp_path, registry, data
     assert sender.sinks.stats()["bytes_sent"] == len(data)
     assert sender.clock.slept == []
     assert open_uploads(registry) == 0
+
+
+@pytest.mark.parametrize("piece", [1000, 399_999, 400_000, 400_001, 1_200_000], ids=str)
+@pytest.mark.parametrize("size", [1_200_000, 1_000_001, 400_001, 400_000])
+def test_no_request_is_larger_than_a_chunk_however_the_bytes_come(
+    tmp_path, registry, monkeypatch, piece, size
+):
+    monkeypatch.setattr(fakes, "CHUNK", piece)
+    sender = Sender(tmp_path, registry, CHUNK)
+    assert sender.arrived(sender.send(LARGE[:size]))
+    whole, rest = divmod(size, CHUNK)
+    assert bodies(registry) == [CHUNK] * whole + [rest] * bool(rest)
 
 
 def test_chunks_say_where_they_belong(tmp_path, registry):
