@@ -377,6 +377,31 @@ def test_a_busy_registry_is_asked_again(tmp_path, registry, status, data, chunk_
     assert registry.applied(fault) == 2
 
 
+@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+def test_an_upload_that_a_registry_has_forgotten_begins_anew(tmp_path, registry, data, chunk_size):
+    gone = Fault(method="PUT|GET|DELETE", path=SESSION, status=404, times=3)
+    registry.faults.append(gone)
+    sender = Sender(tmp_path, registry, chunk_size)
+    assert sender.arrived(sender.send(data))
+    assert steps(registry).count("POST uploads") == 2
+
+
+@whole
+@pytest.mark.parametrize("status", [401, 404, 416])
+def test_a_registry_that_never_ends_an_upload_is_not_asked_for_ever(
+    tmp_path, registry, status, data, chunk_size
+):
+    challenge = {"WWW-Authenticate": 'Basic realm="x"'}
+    fault = Fault(method="PUT", path=UPLOADS, status=status, times=None, headers=challenge)
+    registry.faults.append(fault)
+    assert Sender(tmp_path, registry, chunk_size).fails(data).kind in (
+        "truncated",
+        "authentication-failed",
+    )
+    assert registry.applied(fault) <= 3
+    assert open_uploads(registry) == 0
+
+
 @whole
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_registry_that_stays_busy_is_asked_as_often_as_retries_say(
