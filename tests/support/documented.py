@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import typing as t
 from pathlib import Path
 
@@ -72,12 +73,16 @@ def told_options(options: dict[str, t.Any]) -> dict[str, t.Any]:
     return {name: _told(option) for name, option in options.items()}
 
 
-def documented_values(module: str, returned: str) -> dict[str, t.Any]:
-    """The part of RETURN that is for ``success`` or for ``failure``."""
-    values = _document(module, "RETURN")
-    return {
-        name: value for name, value in values.items() if returned in value["returned"].split(" or ")
-    }
+def documented_values(
+    module: str, returned: str, there: t.Container[str] | None = None
+) -> dict[str, t.Any]:
+    """The part of RETURN that is for ``success`` or for ``failure``; what has a condition, if it is ``there``."""
+    values = {}
+    for name, value in _document(module, "RETURN").items():
+        when, condition = re.fullmatch("(.*?)((?: and |, ).*)?", value["returned"]).groups()
+        if returned in when.split(" or ") and (not condition or there is None or name in there):
+            values[name] = value
+    return values
 
 
 def assert_as_documented(module: str, result: dict[str, t.Any], returned: str = "success") -> None:
@@ -85,7 +90,7 @@ def assert_as_documented(module: str, result: dict[str, t.Any], returned: str = 
     ignored = _ALWAYS | ({"msg", "failed", "exception"} if returned == "failure" else set())
     _compare(
         {name: value for name, value in result.items() if name not in ignored},
-        {"type": "dict", "contains": documented_values(module, returned)},
+        {"type": "dict", "contains": documented_values(module, returned, result)},
         module,
     )
 
