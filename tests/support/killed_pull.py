@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pull again and again, and ``kill -9`` each pull at its next system call until one survives.
+"""Pull or remove again and again, and ``kill -9`` each at its next system call until one survives.
 
 ::
 
@@ -29,12 +29,14 @@ if __name__ == "__main__":
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import plan_remove
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
-from ansible_collections.lockstep.images.tests.support.stores import pull
+from ansible_collections.lockstep.images.tests.support.stores import carry_out, pull
 
 APP, TOOL = "registry.example/app:1", "registry.example/tool:1"
 SCENARIOS = ("first", "moved")
+REMOVED = "removed"
 # Everything in files.py that reaches the disk, and what lies between.
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "chmod", "rename", "mkdir")
 CALLS += ("unlink", "close")
@@ -50,7 +52,7 @@ def sources_of(version: str) -> FakeSources:
 
 def prepare(scenario: str, path: Path) -> None:
     """What is there before: nothing, or an older version and what another killed pull left."""
-    if scenario == "moved":
+    if scenario != "first":
         pull(ImageStore(str(path)), sources_of("0"), APP, TOOL)
         (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
 
@@ -58,6 +60,14 @@ def prepare(scenario: str, path: Path) -> None:
 def run(path: Path) -> dict[str, t.Any]:
     """The pull that is killed, and the one that comes after."""
     return pull(ImageStore(str(path), lock_timeout=20), sources_of("1"), APP, TOOL)
+
+
+def remove(path: Path) -> dict[str, t.Any]:
+    """The removal that is killed, and the one that comes after."""
+    store = ImageStore(str(path), lock_timeout=20)
+    return carry_out(
+        store, lambda held: plan_remove(held, [APP], prune=True, keep_newest=0), exclusive=True
+    ).result()
 
 
 def die_at(number: int, report: int) -> None:
@@ -81,13 +91,13 @@ def die_at(number: int, report: int) -> None:
     fcntl.flock = deadly("flock", fcntl.flock)
 
 
-def killed_at(number: int, path: Path) -> str | None:
-    """Pull in a child that dies at its call ``number``: which one, None if the pull ended before."""
+def killed_at(number: int, path: Path, work: t.Callable[[Path], object]) -> str | None:
+    """Work in a child that dies at its call ``number``: which one, None if it ended before."""
     reader, report = os.pipe()
     child = os.fork()
     if child == 0:
         die_at(number, report)
-        run(path)
+        work(path)
         os._exit(0)
     os.close(report)
     _child, status = os.waitpid(child, 0)
@@ -96,7 +106,7 @@ def killed_at(number: int, path: Path) -> str | None:
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return name
     if status:
-        raise RuntimeError(f"the pull that should die at call {number} failed")
+        raise RuntimeError(f"the process that should die at call {number} failed")
     return None
 
 
@@ -104,11 +114,12 @@ def main(scenario: str, directory: str) -> None:
     """Kill at every call, in a fresh copy of the same beginning each time."""
     before, calls = Path(directory, "before"), []
     prepare(scenario, before)
+    work = remove if scenario == REMOVED else run
     for number in itertools.count(1):
         path = Path(directory, str(number))
         if before.exists():
             shutil.copytree(before, path)
-        last = killed_at(number, path)
+        last = killed_at(number, path, work)
         if last is None:
             break
         calls.append(last)

@@ -16,12 +16,16 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+    plan_prune,
+)
 from ansible_collections.lockstep.images.tests.support import killed_pull, modules
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
 from ansible_collections.lockstep.images.tests.support.layout import names, tree
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 from ansible_collections.lockstep.images.tests.support.stores import (
     assert_valid_store,
+    carry_out,
     leftovers,
     statuses,
 )
@@ -40,10 +44,19 @@ def fixture_directory():
 @pytest.fixture(name="deaths", params=killed_pull.SCENARIOS, scope="module")
 def fixture_deaths(request, directory):
     """The stores that killed pulls left behind, each with the call that was the last."""
-    directory = directory / request.param
+    stores = killed(request.param, directory)
+    undisturbed = directory / request.param / "undisturbed"
+    killed_pull.prepare(request.param, undisturbed)
+    killed_pull.run(undisturbed)
+    return request.param, stores, undisturbed
+
+
+def killed(scenario, directory):
+    """A store for every call that was the last."""
+    directory = directory / scenario
     directory.mkdir()
     done = subprocess.run(
-        [sys.executable, killed_pull.__file__, request.param, str(directory)],
+        [sys.executable, killed_pull.__file__, scenario, str(directory)],
         check=True,
         capture_output=True,
         text=True,
@@ -51,11 +64,7 @@ def fixture_deaths(request, directory):
         env={**os.environ, "PYTHONPATH": modules.PYTHONPATH},
     )
     calls = json.loads(done.stdout)
-    undisturbed = directory / "undisturbed"
-    killed_pull.prepare(request.param, undisturbed)
-    killed_pull.run(undisturbed)
-    stores = {f"{n} {call}": directory / str(n) for n, call in enumerate(calls, start=1)}
-    return request.param, stores, undisturbed
+    return {f"{n} {call}": directory / str(n) for n, call in enumerate(calls, start=1)}
 
 
 def test_a_pull_was_killed_at_every_kind_of_call(deaths):
@@ -84,6 +93,25 @@ def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
         if done["changed"]:
             assert leftovers(path) == [], death
         assert statuses(killed_pull.run(path)) == ["up_to_date"] * len(done["images"]), death
+
+
+def test_whatever_a_killed_removal_leaves_is_a_valid_store_that_prune_completes(directory):
+    """S005: a name without its content is never there, content without a name is garbage."""
+    stores = killed(killed_pull.REMOVED, directory)
+    assert {"rename", "unlink", "flock", "fsync"} <= {name.split()[1] for name in stores}
+    undisturbed = directory / killed_pull.REMOVED / "undisturbed"
+    killed_pull.prepare(killed_pull.REMOVED, undisturbed)
+    before = names(undisturbed)
+    killed_pull.remove(undisturbed)
+    assert list(names(undisturbed)) == [killed_pull.TOOL]
+    for death, path in stores.items():
+        assert_valid_store(path)
+        assert names(path) in (before, names(undisturbed)), death
+        killed_pull.remove(path)
+        store = ImageStore(str(path))
+        carry_out(store, lambda held: plan_prune(held, older_than=0, staging=True), exclusive=True)
+        assert tree(path) == tree(undisturbed), death
+        assert leftovers(path) == [], death
 
 
 # -- many at once, each a process of its own
