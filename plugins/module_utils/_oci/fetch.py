@@ -116,6 +116,7 @@ class _Fetch:
         self._bug: BaseException | None = None
         self._answers = 2 if part.resumed else 0  # that the bytes came from
         self._attempt = 0  # in a row that brought nothing
+        self._least = descriptor.size  # that was ever missing, in bytes
         self._small_steps = 0
         self._rate = 0.0  # bytes a second of one connection
         self._is_over = False
@@ -143,6 +144,7 @@ class _Fetch:
 
     def _gather(self) -> None:
         gaps = self._part.missing()
+        self._least = _length(gaps)
         while gaps:
             try:
                 piece = self._take()
@@ -155,17 +157,21 @@ class _Fetch:
                 # Nobody can go on from the middle, so what is there is of no use.
                 self._begin_anew()
             except TruncatedError:
-                if self._pool.stopped or not self._may_go_on(gaps):
+                if self._pool.stopped or not self._may_go_on():
                     raise
             gaps = self._part.missing()
 
-    def _may_go_on(self, gaps: list[Span]) -> bool:
-        """After a break; ``gaps`` are those before it."""
+    def _may_go_on(self) -> bool:
+        """After a break."""
         step = 0
         if self._is_whole:
             self._begin_anew()
         else:
-            step = _length(gaps) - _length(self._part.missing())
+            # More than ever: an upload may lose what it had.
+            left = _length(self._part.missing())
+            if not left:
+                return True
+            step, self._least = max(0, self._least - left), min(self._least, left)
         if step >= _LARGE_STEP:  # no reason to wait
             self._attempt = self._small_steps = 0
             return self._source.pause(0)
