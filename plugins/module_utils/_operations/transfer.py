@@ -18,6 +18,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     LockstepError,
     NotFoundError,
     NotInStoreError,
+    RegistryError,
+    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -60,6 +62,14 @@ class PushBlob(FetchBlob):
 
     def summary(self) -> dict[str, t.Any]:
         return dict(self.descriptor.as_result(), action="push_blob", destination=str(self.sink))
+
+    def apply(self, pool: Pool) -> None:
+        try:
+            super().apply(pool)
+        except TruncatedError as exc:
+            if isinstance(exc.__cause__, RegistryError):  # what the registry said in the end
+                raise exc.__cause__ from None
+            raise
 
 
 @dataclass(frozen=True)
