@@ -70,15 +70,19 @@ class StoreSource:
         end: int | None = None,
         patient: bool = True,
     ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
+        self.require(descriptor)
+        stop = descriptor.size if end is None else end
+        return (first, stop), _up_to(
+            read_chunks(self._store.blob_path(descriptor.digest), first), stop - first
+        )
+
+    def require(self, descriptor: Descriptor) -> None:
+        """Or NotInStoreError, if a blob is not there."""
         if not self._store.has(descriptor):
             raise NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {descriptor.digest} of it",
                 _HINT,
             )
-        stop = descriptor.size if end is None else end
-        return (first, stop), _up_to(
-            read_chunks(self._store.blob_path(descriptor.digest), first), stop - first
-        )
 
     def has_ranges(self) -> bool:
         return False

@@ -70,7 +70,7 @@ def plan_push(
             sink = sinks.of(target)
             source = replace(reference, digest=held.target.digest)
             content = StoreSource(store, names, reference, sink.pause)
-            transfers.append(Transfer(source, target, content, sink))
+            transfers.append(Transfer(source, target, content, sink, content.require))
 
     def holders() -> None:
         for name, held in names.items():

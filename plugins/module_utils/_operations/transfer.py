@@ -99,12 +99,13 @@ class PublishImage(Action):
 
 @dataclass(frozen=True)
 class Transfer:
-    """One image on its way; ``others`` are references in the store that may lead to mountable blobs."""
+    """One image on its way; ``require`` raises when it is known that a blob cannot be had."""
 
     source: Reference
     target: Reference
     content: ContentSource = field(repr=False)
     sink: RemoteSink = field(repr=False)
+    require: t.Callable[[Descriptor], None] = field(default=lambda _blob: None, repr=False)
 
     @property
     def name(self) -> str:
@@ -218,12 +219,16 @@ def plan_transfers(
         )
     blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
     in_parallel(lambda pair: pair[0].has(pair[1]), blobs, workers)
-    for one in wanted:
-        one.content = [
-            PushBlob(blob, one.transfer.content, one.transfer.sink)
-            for blob in one.blobs
-            if not one.transfer.sink.has(blob)
-        ]
+
+    def fill(one: _Wanted) -> _Wanted:
+        transfer = one.transfer
+        lacking = [blob for blob in one.blobs if not transfer.sink.has(blob)]
+        for blob in lacking:
+            transfer.require(blob)
+        one.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
+        return one
+
+    wanted = each(fill, wanted, lambda one: one.name, workers, failures)
     if any(one.content for one in wanted):
         holders()
         sinks.prepare_mounts(wanted)
