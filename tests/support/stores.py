@@ -99,7 +99,9 @@ def remove_stale(
     now: float = 1e9,
 ) -> None:
     """Clean up a staging directory as the next pull does it."""
-    for path in files.stale_files(str(staging), wanted, lambda digest: digest in done, now - files.KEPT):
+    for path in files.stale_files(
+        str(staging), wanted, lambda digest: digest in done, now - files.KEPT
+    ):
         files.remove_unlocked(path)
 
 
