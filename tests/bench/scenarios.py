@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     REF_NAME,
     render_index,
 )
-from ansible_collections.lockstep.images.tests.support import layout, modules
+from ansible_collections.lockstep.images.tests.support import layout
 from ansible_collections.lockstep.images.tests.support.nginx import nginx
 from ansible_collections.lockstep.images.tests.support.services import docker_registry
 from ansible_collections.lockstep.images.tests.support.services_process import (
@@ -349,6 +349,5 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 SCENARIOS: Mapping[str, Callable[[Lab], Table]] = {
     one.__name__: one
-    for one in (cold, throttled, update, small, converged, killed, names, copy)
-    + ((verify,) if modules.path_of("store_verify").exists() else ())
+    for one in (cold, throttled, update, small, converged, killed, names, copy, verify)
 }

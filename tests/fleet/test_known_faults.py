@@ -99,7 +99,6 @@ def test_push_and_copy_that_find_all_there_change_nothing(
         assert [one["images"][0]["digest"] for one in runs] == [small_images["v1"]] * 4
 
 
-@pytest.mark.skipif(not modules.path_of("image_tag").exists(), reason="there is no image_tag yet")
 def test_a_name_that_an_image_has_already_is_no_change(
     store: str, registry_plain: Registry, small_images: dict[str, str]
 ) -> None:
