@@ -11,13 +11,14 @@ there is always something that has just become garbage and is about to be needed
 from __future__ import annotations
 
 import itertools
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.lockstep.images.tests.support import images, layout, modules
-from ansible_collections.lockstep.images.tests.support.fleet import Registry
+from ansible_collections.lockstep.images.tests.support.fleet import DEMO, Registry, need_programs
 
 ROUNDS = 8
 VERSIONS = ("1", "2")
@@ -38,18 +39,20 @@ def test_whatever_is_pruned_meanwhile_every_pulled_image_is_whole(
     for app, version in itertools.product(("one", "two"), VERSIONS):
         repository = f"lockstep/pruned-{app}"
         # The layers of both are the same, but for the last one of each version.
-        item = images.demo_image("pruned", f"{version}", size=300_000)
+        item = images.demo_image("pruned", version, size=300_000)
         if app == "two":
             item = images.demo_image("pruned", f"{version}-{app}", size=300_000)
         images.upload(registry_plain.service.url, repository, item, version)
         names[app, version] = f"{registry_plain.address}/{repository}:{version}"
+    # A pull has to last for something to happen meanwhile.
+    slowly = {"platform": ["linux/amd64"], "requests_per_second": 6}
     ended = threading.Event()
 
     def pull(app: str) -> None:
         for number in range(ROUNDS):
             name = names[app, VERSIONS[number % 2]]
             other = names[app, VERSIONS[(number + 1) % 2]]
-            succeed("image_pull", name=[name], platform=["linux/amd64"], **common)
+            succeed("image_pull", name=[name], **slowly, **common)
             assert succeed("store_verify", mode="full", **common)["ok"]
             succeed("image_remove", name=[other], prune=number % 3 == 0, **common)
 
@@ -77,3 +80,34 @@ def test_whatever_is_pruned_meanwhile_every_pulled_image_is_whole(
     alone = {**common, "store": str(directory / "alone")}
     succeed("image_pull", name=left, platform=["linux/amd64"], **alone)
     assert layout.tree(directory / "store") == layout.tree(directory / "alone")
+
+
+def test_a_store_that_skopeo_wrote_is_tagged_verified_and_pruned(
+    registry_plain: Registry, directory: Path, small_images: dict[str, str]
+) -> None:
+    """It has no lock file and calls an image as the user likes."""
+    need_programs("skopeo")
+    store = directory / "store"
+    for tag, name in (("v1", "latest"), ("v2", "registry.example/demo:2")):
+        source = f"docker://{registry_plain.address}/{DEMO}:{tag}"
+        subprocess.run(
+            ["skopeo", "copy", "--src-tls-verify=false", source, f"oci:{store}:{name}"],
+            check=True,
+            capture_output=True,
+        )
+    common = {"store": str(store), **registry_plain.options()}
+    verified = succeed("store_verify", mode="full", **common)
+    assert (verified["ok"], verified["foreign"]) == (True, [])
+    assert succeed("store_info", **common)["reclaimable"] == 0
+    assert not succeed("store_prune", **common)["changed"]
+    repository = ["registry.example/demo:3"]
+    assert succeed("image_tag", name="registry.example/demo:2", repository=repository, **common)[
+        "changed"
+    ]
+    removed = succeed("image_remove", name=["latest", "registry.example/demo:2"], **common)
+    assert [entry["name"] for entry in removed["removed"]] == ["latest", "registry.example/demo:2"]
+    assert list(layout.names(store)) == repository
+    verified = succeed("store_verify", mode="full", **common)
+    assert (verified["ok"], succeed("store_info", **common)["reclaimable"]) == (True, 0)
+    assert succeed("image_remove", name=["registry.example/*:*"], **common)["bytes_freed"] > 0
+    assert list(store.glob("blobs/*/*")) == []
