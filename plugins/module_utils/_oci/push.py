@@ -218,7 +218,12 @@ class RemoteSink:
         """Whether it is there now."""
         is_manifest = descriptor.is_manifest or descriptor.is_index
         kind, accept = ("manifests", {"Accept": ACCEPT}) if is_manifest else ("blobs", None)
-        response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
+        try:
+            response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
+        except AuthenticationError:
+            if is_manifest:
+                raise
+            return False  # public ECR tells nobody what blobs it has (distribution#4383)
         response.close()
         if response.status in BUSY:
             self.repository.registry.fail(response, f"{self}@{descriptor.digest}")

@@ -75,6 +75,14 @@ def test_what_a_registry_does_not_show_is_missing(registry, sink, status):
     assert not sink.has(blob(IMAGE.layers[0].blob))
 
 
+def test_who_is_not_told_of_blobs_takes_them_for_missing(registry, sink):
+    """Public ECR answers 401 to the HEAD of any blob."""
+    layers = blob(IMAGE.layers[0].blob)
+    registry.faults.append(Fault(method="HEAD", status=401, path=str(layers.digest), times=None))
+    assert not sink.has(layers)
+    assert sink.has(descriptor_of(IMAGE))
+
+
 @pytest.mark.parametrize(("status", "kind"), [(429, "rate-limited"), (503, "registry-error")])
 def test_a_registry_that_stays_busy_does_not_lack_all(registry, sink, status, kind):
     registry.faults.append(Fault(method="HEAD", status=status, times=None))
