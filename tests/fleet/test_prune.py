@@ -46,6 +46,8 @@ def test_whatever_is_pruned_meanwhile_every_pulled_image_is_whole(
         names[app, version] = f"{registry_plain.address}/{repository}:{version}"
     # A pull has to last for something to happen meanwhile.
     slowly = {"platform": ["linux/amd64"], "requests_per_second": 6}
+    # A pull that begins before there is a lock may be refused.
+    succeed("image_pull", name=[names["one", "1"]], **slowly, **common)
     ended = threading.Event()
 
     def pull(app: str) -> None:

@@ -81,6 +81,7 @@ class ImageStore:
         self._held = contextlib.ExitStack()
         self._locked = False
         self._is_exclusive, self._seen = False, ""
+        self._trusted: set[Descriptor] = set()  # that was here while nothing was locked
         self._counting = threading.Lock()
         self.resumed = 0  # bytes that earlier runs had brought, and that were of use
         self._index_path = os.path.join(self.path, "index.json")
@@ -133,7 +134,10 @@ class ImageStore:
                 return False
         if not stat.S_ISREG(there.st_mode):
             raise StoreAccessError(f"{path}: is not a regular file", path=path)
-        return there.st_size == descriptor.size
+        is_here = there.st_size == descriptor.size
+        if is_here and not self._locked:
+            self._trusted.add(descriptor)
+        return is_here
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
         path, staging = self._place(descriptor.digest)
@@ -201,6 +205,7 @@ class ImageStore:
         with contextlib.ExitStack() as self._held:
             self._locked = os.path.exists(self._lock_path)
             self._is_exclusive = exclusive
+            self._trusted.clear()
             self._seen = self.fingerprint() if exclusive and not self._locked else ""
             if self._locked:
                 self._held.enter_context(
@@ -225,6 +230,9 @@ class ImageStore:
             self._locked = True
             if self._is_exclusive and self._seen != self.fingerprint():
                 raise ConflictError(f"{self.path} was changed by somebody else meanwhile")
+            if not all(map(self.has, self._trusted)):
+                hint = "Run again: it is fetched then."
+                raise ConflictError(f"{self.path}: content was removed by somebody else", hint)
         for path in self.stale(wanted) if stale else ():
             remove_unlocked(path)
 

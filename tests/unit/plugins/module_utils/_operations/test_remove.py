@@ -485,6 +485,24 @@ def test_a_store_without_a_lock_file_that_is_changed_before_that_is_a_conflict(p
     assert blobs(path) == digests(FAMILY, SECOND)
 
 
+def test_a_pull_that_began_before_there_was_a_lock_trusts_nothing_that_went_meanwhile(
+    path, sources
+):
+    """S009: it decided on what another pull had brought, and somebody else removed."""
+    copy = "registry.example/copy:1"
+    sources.publish(copy, FAMILY)
+    late = ImageStore(str(path))
+    with late.hold():
+        pull(ImageStore(str(path)), sources, APP, platforms=[AMD64, ARM64])
+        made = plan(late, sources, copy, platforms=[AMD64, ARM64])
+        remove(ImageStore(str(path)), APP)
+        with pytest.raises(ConflictError, match="removed by somebody else"):
+            list(made.apply())
+    assert names(path) == {}
+    pull(ImageStore(str(path)), sources, copy, platforms=[AMD64, ARM64])
+    assert_valid_store(path)
+
+
 # -- many
 
 
