@@ -278,13 +278,6 @@ def test_what_cannot_be_read_is_corrupt_and_is_repaired(path, store, sources, mo
     assert (made.failure, asked(sources)) == (None, {lost})
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_manifest_without_permission_is_corrupt(path, store):
-    blob_path(path, MEMBER.digest).chmod(0)
-    _made, result = verify(store)
-    assert "cannot be read" in result["corrupt"][0]["reason"]
-
-
 def test_all_is_found_at_once_largest_first_and_told_in_order(path, store):
     for lost, how in zip(PARTS.values(), ("flipped", "cut", "gone", "fifo", "gone", "other")):
         damage(path, lost, how)
