@@ -32,6 +32,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.push import (
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     Registries,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
+    referrers_tag,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     store_name,
 )
@@ -328,13 +331,23 @@ class _Reader:
 
 def _referring(wanted: _Wanted) -> list[Transfer]:
     transfer, target = wanted.transfer, wanted.transfer.target
+    lists = {referrers_tag(digest) for digest in wanted.digests}
+    found: dict[Reference, None] = {}
+    for one in referrers_of(transfer.source, transfer.content, wanted.digests):
+        listed = transfer.content.read_manifest(one.tag)[1] if one.tag in lists else None
+        if listed and listed.is_index:
+            # Not the list goes along but what it lists: there may be another one, of others.
+            children = (replace(one, tag=None, digest=child.digest) for child in listed.children)
+            found.update(dict.fromkeys(children))
+        else:
+            found[one] = None
     return [
         replace(
             transfer,
             source=one,
             target=Reference(target.registry, target.repository, one.tag, one.digest),
         )
-        for one in referrers_of(transfer.source, transfer.content, wanted.digests)
+        for one in found
     ]
 
 
