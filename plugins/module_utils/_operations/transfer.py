@@ -205,7 +205,7 @@ def plan_transfers(
     """Bring images to where they go; ``holders`` tells the uploads where missing blobs may be mounted from."""
 
     def want(transfer: Transfer) -> _Wanted:
-        return _Reader(transfer, platform, force).want()
+        return _Reader(transfer, platform, force, referrers).want()
 
     def name_of(transfer: Transfer) -> str:
         return transfer.name
@@ -215,7 +215,7 @@ def plan_transfers(
         wanted += follow(
             wanted,
             _referring,
-            lambda one: _Reader(one, None, force).want(),
+            lambda one: _Reader(one, None, force, referrers).want(),
             name_of,
             workers,
             failures,
@@ -259,10 +259,13 @@ def plan_transfers(
 class _Reader:
     """Finds what one image needs where it goes to."""
 
-    def __init__(self, transfer: Transfer, platform: Platform | None, force: bool) -> None:
+    def __init__(
+        self, transfer: Transfer, platform: Platform | None, force: bool, whole: bool
+    ) -> None:
         self._transfer = transfer
         self._platform = platform
         self._force = force
+        self._whole = whole  # what refers to its children counts, too
         self._read: dict[Digest, Manifest] = {}
 
     def want(self) -> _Wanted:
@@ -271,7 +274,8 @@ class _Reader:
         pinned = transfer.source.digest
         if before and not pinned:
             pinned = transfer.content.resolve(str(transfer.source.tag))
-        if pinned and pinned == before and not self._force and not self._platform:
+        is_asked = self._force or self._platform or self._whole
+        if pinned and pinned == before and not is_asked:
             return _Wanted(transfer.name, transfer, before, Descriptor("", pinned, 0))
         # Where nothing is to be compared, one request tells what a tag is and gives it.
         root, manifest = transfer.content.read_manifest(pinned or str(transfer.source.tag))
