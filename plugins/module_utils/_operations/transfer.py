@@ -220,21 +220,7 @@ def plan_transfers(
             workers,
             failures,
         )
-    blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
-    in_parallel(lambda pair: pair[0].has(pair[1]), blobs, workers)
-
-    def fill(one: _Wanted) -> _Wanted:
-        transfer = one.transfer
-        lacking = [blob for blob in one.blobs if not transfer.sink.has(blob)]
-        for blob in lacking:
-            transfer.require(blob)
-        one.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
-        return one
-
-    wanted = each(fill, wanted, lambda one: one.name, workers, failures)
-    if any(one.content for one in wanted):
-        holders()
-        sinks.prepare_mounts(wanted)
+    wanted = _fill(wanted, sinks, holders, workers, failures)
     changing = [one for one in wanted if one.manifests]
     content = merged(wanted)
     to_send = sum(action.descriptor.size for action in content)
@@ -254,6 +240,32 @@ def plan_transfers(
         stats=lambda: {"bytes_to_send": to_send, **sinks.stats()},
         warnings=lambda: [*warnings(), *(text for one in wanted for text in one.warnings)],
     )
+
+
+def _fill(
+    wanted: t.Sequence[_Wanted],
+    sinks: Sinks,
+    holders: t.Callable[[], None],
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[_Wanted]:
+    """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
+    blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
+    in_parallel(lambda pair: pair[0].has(pair[1]), blobs, workers)
+
+    def fill(one: _Wanted) -> _Wanted:
+        transfer = one.transfer
+        lacking = [blob for blob in one.blobs if not transfer.sink.has(blob)]
+        for blob in lacking:
+            transfer.require(blob)
+        one.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
+        return one
+
+    filled = each(fill, wanted, lambda one: one.name, workers, failures)
+    if any(one.content for one in filled):
+        holders()
+        sinks.prepare_mounts(filled)
+    return filled
 
 
 class _Reader:
