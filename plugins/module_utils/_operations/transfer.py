@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -251,7 +252,13 @@ def _fill(
 ) -> list[_Wanted]:
     """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
     blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
-    in_parallel(lambda pair: pair[0].has(pair[1]), blobs, workers)
+
+    def look(pair: tuple[RemoteSink, Descriptor]) -> None:
+        # Who fails here fails again below, and then for itself.
+        with contextlib.suppress(LockstepError):
+            pair[0].has(pair[1])
+
+    in_parallel(look, blobs, workers)
 
     def fill(one: _Wanted) -> _Wanted:
         transfer = one.transfer

@@ -289,6 +289,14 @@ def test_a_name_that_fails_does_not_keep_others(copier, target):
     assert target.storage.tags("demo/app") == ["1", "2"]
 
 
+def test_a_repository_that_does_not_tell_what_it_has_fails_alone(copier, target):
+    target.faults.append(Fault(method="HEAD", path="/demo/tool/blobs/", status=503, times=None))
+    plan = copier.plan(*NAMES)
+    list(plan.apply())
+    assert list(plan.failures) == [f"{target.address}/demo/tool:1"]
+    assert target.storage.tags("demo/app") == ["1", "2"]
+
+
 def test_what_refers_to_an_image_goes_with_it(copier, source, target):
     subject = {"mediaType": APP.media_type, "digest": APP.digest, "size": len(APP.raw)}
     signature = image([layer({"s": b"x"})], subject=subject)
