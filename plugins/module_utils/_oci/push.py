@@ -107,22 +107,21 @@ class RemoteSink:
 
     @contextlib.contextmanager
     def receive(self, descriptor: Descriptor) -> t.Iterator[Upload | None]:
-        location = ""
-        holder = self.uploads.holder(
-            self.repository.registry.name, descriptor.digest, self.repository.name
-        )
-        if holder and self._may_mount:
-            location = self._mount(descriptor.digest, holder)
-            if not location:
-                self.note(descriptor.digest)
-                self.uploads.count(mounted=1)
-                yield None
-                return
-        upload = Upload(self, descriptor, location)
-        try:
-            yield upload
-        finally:
-            upload.close()
+        registry, digest = self.repository.registry.name, descriptor.digest
+        with self.uploads.turn(registry, digest):
+            holder, location = self.uploads.holder(registry, digest, self.repository.name), ""
+            if holder and self._may_mount:
+                location = self._mount(digest, holder)
+                if not location:
+                    self.note(digest)
+                    self.uploads.count(mounted=1)
+                    yield None
+                    return
+            upload = Upload(self, descriptor, location)
+            try:
+                yield upload
+            finally:
+                upload.close()
 
     def put_manifest(self, manifest: Manifest, identifier: str = "") -> None:
         """Send a manifest, by its digest or as a tag; or an error that says why not."""

@@ -40,6 +40,7 @@ class Uploads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders: dict[tuple[str, Digest], set[str]] = {}
+        self._turns: dict[tuple[str, Digest], threading.Lock] = {}
         self.sent = self.mounted = 0
 
     def add(self, registry: str, repository: str, digests: t.Iterable[Digest]) -> None:
@@ -52,6 +53,11 @@ class Uploads:
         """Another repository of the registry that has a blob, "" for none."""
         with self._lock:
             return min(self._holders.get((registry, digest), set()) - {but}, default="")
+
+    def turn(self, registry: str, digest: Digest) -> threading.Lock:
+        """To be held while a blob is sent: who comes second, for another repository, can have it mounted."""
+        with self._lock:
+            return self._turns.setdefault((registry, digest), threading.Lock())
 
     def count(self, sent: int = 0, mounted: int = 0) -> None:
         """Note what was done."""

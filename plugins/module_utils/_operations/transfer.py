@@ -71,8 +71,9 @@ class PushBlob(FetchBlob):
         try:
             super().apply(pool)
         except TruncatedError as exc:
-            if isinstance(exc.__cause__, RegistryError):  # what the registry said in the end
-                raise exc.__cause__ from None
+            cause = exc.__cause__
+            if isinstance(cause, RegistryError):  # what the registry said in the end
+                raise cause from None  # pylint: disable=raising-non-exception
             raise
 
 
