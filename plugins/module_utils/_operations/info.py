@@ -31,9 +31,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    find_name,
     needed,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
@@ -74,7 +74,8 @@ class _Named:
 
 def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Plan:
     """The facts about some names, or about all for None. The plan never has an action."""
-    named = {name: _Walk(store, points_at).named(name) for name, points_at in store.names().items()}
+    names = store.names()
+    named = {name: _Walk(store, points_at).named(name) for name, points_at in names.items()}
     view = _View(named.values())
     missing = []
     if references is None:
@@ -82,7 +83,7 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Pl
     else:
         chosen = []
         for reference in references:
-            found = _find(reference, named)
+            found = find_name(reference, names)
             if found is None:
                 missing.append(str(reference))
             elif found not in chosen:
@@ -98,19 +99,6 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Pl
             "staged": store.staging(),
         },
     )
-
-
-def _find(reference: Reference, named: t.Mapping[str, _Named]) -> str | None:
-    """The name a reference means here: itself, or for a digest alone any name of that content in the repository."""
-    exact = named.get(store_name(reference))
-    if exact and reference.digest in (None, exact.points_at.target.digest):
-        return exact.name
-    if reference.tag is None:
-        for name in sorted(named):
-            same_repository = name.rpartition(":")[0] == reference.name
-            if same_repository and named[name].points_at.target.digest == reference.digest:
-                return name
-    return None
 
 
 class _Walk:

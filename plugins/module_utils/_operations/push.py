@@ -17,10 +17,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.stored import (
     StoreSource,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    Reach,
+    find_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
     Sinks,
@@ -59,8 +62,8 @@ def plan_push(
     failures: dict[str, LockstepError] = {}
     transfers = []
     for reference in references:
-        held = names.get(store_name(reference))
-        if held is None or reference.digest not in (None, held.target.digest):
+        there = find_name(reference, names)
+        if there is None:
             failures[str(reference)] = NotInStoreError(
                 f"{store.path} does not hold {reference}",
                 "Pull it first, or give it this name with image_tag.",
@@ -68,7 +71,7 @@ def plan_push(
             continue
         for target in targets_of(reference, repositories):
             sink = sinks.of(target)
-            source = replace(reference, digest=held.target.digest)
+            source = replace(reference, digest=names[there].target.digest)
             content = StoreSource(store, names, reference, sink.pause)
             transfers.append(Transfer(source, target, content, sink, content.require))
 
@@ -76,11 +79,6 @@ def plan_push(
         for name, held in names.items():
             with contextlib.suppress(LockstepError):
                 near = Reference.parse(name)
-                reached = [store.manifest(held.target.digest, held.target.media_type)]
-                for one in reached:
-                    children = one.children if one else ()
-                    reached += [store.manifest(child.digest) for child in children]
-                digests = [blob.digest for one in reached if one for blob in one.blobs]
-                sinks.uploads.add(near.registry, near.repository, digests)
+                sinks.uploads.add(near.registry, near.repository, Reach.of(store, [held]).sizes)
 
     return plan_transfers(transfers, failures, sinks=sinks, holders=holders, **options)

@@ -22,11 +22,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
     ALL,
     Digest,
     Platform,
+    Reference,
     choose,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
+    store_name,
 )
 
 _MAX_DEPTH = 8
@@ -83,6 +85,17 @@ class Reach:
         except StoreAccessError as exc:
             self.spoilt[descriptor.digest] = f"cannot be read: {exc}"
         return None
+
+
+def find_name(reference: Reference, names: t.Mapping[str, Name]) -> str | None:
+    """The name a reference means here: itself, or for a digest alone any name of that content in the repository."""
+    name, digest = store_name(reference), reference.digest
+    if name in names and digest in (None, names[name].target.digest):
+        return name
+    near = sorted(one for one in names if one.startswith(f"{reference.name}:"))
+    return next(
+        (one for one in near if not reference.tag and names[one].target.digest == digest), None
+    )
 
 
 def needed(

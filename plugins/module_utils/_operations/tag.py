@@ -20,6 +20,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     SetName,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    find_name,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
 )
@@ -35,9 +38,10 @@ def plan_tag(
         if target.digest:
             raise InputError(f"{target}: a new name has a tag, not a digest")
     names = store.names()
-    held = find(source, names)
-    if held is None:
+    there = find_name(source, names)
+    if there is None:
         raise NotInStoreError(f"{store.path} does not hold {source}", "Pull it first.")
+    held = names[there]
     moves, entries = [], []
     for name in dict.fromkeys(map(store_name, targets)):
         before = names.get(name)
@@ -58,20 +62,6 @@ def plan_tag(
         facts={"images": entries},
         prepare=store.prepare,
     )
-
-
-def find(reference: Reference, names: t.Mapping[str, Name]) -> Name | None:
-    """What a reference means here: its name, or for a digest alone any name of that content in the repository."""
-    held = names.get(store_name(reference))
-    if held and reference.digest in (None, held.target.digest):
-        return held
-    if reference.tag is None:
-        for name in sorted(names):
-            if name.startswith(f"{reference.name}:"):
-                held = names[name]
-                if held.target.digest == reference.digest:
-                    return held
-    return None
 
 
 def _digest(held: Name) -> str:
