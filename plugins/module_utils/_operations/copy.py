@@ -11,6 +11,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     ContentSource,
     ImageConfig,
     Sources,
+    age_key,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     InputError,
@@ -138,17 +139,17 @@ def _newest(
     """Of each repository the images that were made last, by their configuration; what says nothing is the oldest."""
 
     def age(reference: Reference) -> tuple[str, Reference]:
-        return created(sources.repository(reference), reference), reference
+        return _age(sources.repository(reference), reference), reference
 
     aged = sorted(each(age, references, str, workers, failures), reverse=True)
     kept: dict[str, list[Reference]] = {}
-    for _created, reference in aged:
+    for _made, reference in aged:
         kept.setdefault(reference.name, []).append(reference)
     return [reference for found in kept.values() for reference in found[:count]]
 
 
-def created(source: ContentSource, reference: Reference) -> str:
-    """When an image was made (RFC 3339), "" if it does not say so; of an index the first image counts."""
+def _age(source: ContentSource, reference: Reference) -> str:
+    """When an image was made, "" if it does not say so; of an index the first image counts."""
     manifest = source.read_manifest(reference.digest or str(reference.tag))[1]
     for _level in range(_MAX_DEPTH):
         children = [one for one in manifest.children if one.is_index or one.is_manifest]
@@ -158,7 +159,7 @@ def created(source: ContentSource, reference: Reference) -> str:
     if not manifest.config or not manifest.config.is_image_config:
         return ""
     raw = read_content(manifest.config, source)
-    return ImageConfig.parse(raw, f"{reference}: its configuration").value.get("created") or ""
+    return age_key(ImageConfig.parse(raw, f"{reference}: its configuration"))
 
 
 def _pattern(option: str, text: str) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ImageConfig,
+    age_key,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     InputError,
@@ -190,9 +191,8 @@ def _created(store: ImageStore, held: Name) -> str:
         config = image.config
         with contextlib.suppress(LockstepError):
             if config and config.is_image_config and store.has(config):
-                value = ImageConfig.parse(store.read(config.digest), str(config.digest)).value
-                # RFC 3339: a fraction of a second would come before the Z.
-                found.append((value.get("created") or "").rstrip("Z"))
+                raw = store.read(config.digest)
+                found.append(age_key(ImageConfig.parse(raw, str(config.digest))))
     return max(found)
 
 
