@@ -86,7 +86,10 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import shared_options
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    REQUIRED_BY,
+    shared_options,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import ImageConfig, walk
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_content
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
@@ -141,8 +144,7 @@ class LookupModule(LookupBase):
 def _checked(given):
     """All options as a module gets them; set_options would take any text for a bool, and leave what is in registries."""
     given.pop("wantlist", None)  # of ``with_lockstep.images.digest``
-    needs = {"password": ["username"], "client_key": ["client_cert"]}
-    result = ArgumentSpecValidator(argument_spec(), required_by=needs).validate(given)
+    result = ArgumentSpecValidator(argument_spec(), required_by=REQUIRED_BY).validate(given)
     if result.error_messages:
         texts = [
             f"unsupported options: {error.msg}"

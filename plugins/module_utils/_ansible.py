@@ -25,6 +25,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 
 Parameters = t.Mapping[str, t.Any]
 
+REQUIRED_BY = {"password": ["username"], "client_key": ["client_cert"]}
+
 # Of one registry or mirror.
 _REGISTRY: dict[str, t.Any] = {
     "username": {"type": "str"},
@@ -104,7 +106,7 @@ def run_plan(
     module = AnsibleModule(
         argument_spec=dict(argument_spec, **shared_options()),
         supports_check_mode=True,
-        required_by={"password": ["username"], "client_key": ["client_cert"]},
+        required_by=REQUIRED_BY,
         **module_options,
     )
     done: list[t.Any] | None = None
