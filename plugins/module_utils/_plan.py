@@ -161,8 +161,8 @@ class Action:
 class Plan:
     """Actions, and the ``facts`` they lead to.
 
-    ``content`` is done at the same time, each of ``names`` when all that it waits for is there, ``garbage`` in the
-    end, if nothing has failed.
+    ``content`` is done at the same time, each of ``names`` when all that it waits for is there, ``last`` in the
+    end, if nothing has failed, kind by kind; just before it ``settle`` is called.
 
     ``failures`` are errors by name: at first of what could not be planned, after ``apply`` all. What fails for
     all, as a full disk, ends the plan, and is the failure of all names that are not done.
@@ -170,7 +170,7 @@ class Plan:
 
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()
-    garbage: tuple[Action, ...] = ()
+    last: tuple[Action, ...] = ()
     before: t.Any = None
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
@@ -178,13 +178,14 @@ class Plan:
     problem: LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
     prepare: t.Callable[[], object] = tuple  # does nothing
+    settle: t.Callable[[], object] = tuple
     stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """All, in order."""
-        return self.content + self.names + self.garbage
+        return self.content + self.names + self.last
 
     @property
     def changed(self) -> bool:
@@ -208,24 +209,25 @@ class Plan:
             todo = len(self.content)
             while todo and not fatal:
                 todo -= 1
-                fatal = yield from self._settle(*ended.get(), left)
+                fatal = yield from self._note(*ended.get(), left)
                 if ended.empty():
                     # At once what came while the last ones were written: an index is written whole.
                     yield from self._set(waiting, left, pool)
         with Pool(self.workers) as pool:
             if fatal:
                 while not ended.empty():
-                    yield from self._settle(*ended.get(), left)
+                    yield from self._note(*ended.get(), left)
                 yield from self._set(waiting, left, pool)
                 unfinished = [*waiting, *(name for name in left if left[name])]
                 self.failures.update(
                     {name: fatal for name in unfinished if name not in self.failures}
                 )
-            for action in self.garbage if not self.failures else ():
-                action.apply(pool)
-                yield action
+            if self.last and not self.failures:
+                self.settle()
+                for _kind, group in itertools.groupby(self.last, type):
+                    yield from _all_of(tuple(group), pool)
 
-    def _settle(
+    def _note(
         self, action: Action, future: Future[None], left: collections.Counter[str]
     ) -> t.Generator[Action, None, LockstepError | None]:
         """Note how an action has ended; an error that is one for all."""
@@ -294,3 +296,11 @@ class Plan:
         more = f"; and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
         text = f"{len(self.failures)} of {total} images failed: {told}{more}"
         return type(errors[0])(text, errors[0].hint, **errors[0].details)
+
+
+def _all_of(actions: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:
+    """Do actions of one kind; the first error ends it."""
+    for action, error in zip(actions, actions[0].apply_all(actions, pool)):
+        if error is not None:
+            raise error
+        yield action

@@ -11,12 +11,16 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import platforms_of
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    FETCHING,
+    fetching,
+)
 
 
 def build(params, store):
@@ -26,16 +30,10 @@ def build(params, store):
         policy=params["pull"],
         sources=open_registries(params, params["parallel"]),
         store=store,
-        workers=params["parallel"],
         all_tags=params["all_tags"],
-        pieces=Pieces(
-            params["chunk_size"],
-            params["parallel"]
-            if params["connections_per_blob"] is None
-            else params["connections_per_blob"],
-        ),
         referrers=params["referrers"],
-        foreign=params["foreign_layers"] == "fetch",
+        lock=Lock.parse(params["lock"]) if params["lock"] else None,
+        **fetching(params),
     )
 
 
@@ -43,16 +41,15 @@ def main():
     run_plan(
         build,
         open_target=open_store,
+        mutually_exclusive=[("lock", "all_tags"), ("lock", "referrers")],
         argument_spec=dict(
+            FETCHING,
             name=dict(type="list", elements="str", required=True),
+            lock=dict(type="dict"),
             platform=dict(type="list", elements="str"),
             all_tags=dict(type="bool", default=False),
             referrers=dict(type="bool", default=False),
-            foreign_layers=dict(type="str", choices=["skip", "fetch"], default="skip"),
             pull=dict(type="str", choices=["always", "missing", "never"], default="always"),
-            parallel=dict(type="int", default=6),
-            chunk_size=dict(type="bytes", default="16M"),
-            connections_per_blob=dict(type="int"),
         ),
     )
 

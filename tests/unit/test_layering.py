@@ -96,6 +96,7 @@ def is_standard(module: str) -> bool:
 FROM_ELSEWHERE = {
     UTILS / "_oci" / "transport.py": {"requests", "urllib3"},
     UTILS / "_oci" / "hosts.py": {"tomllib", "tomli"},
+    UTILS / "_oci" / "yamlfile.py": {"yaml"},
 }
 
 
@@ -188,8 +189,8 @@ def test_functions_are_at_most_60_lines_long(path):
 @every_util
 def test_files_are_of_a_size(path):
     """400 lines, but for the files that are large so that hosts are sent less: each has a compression of its own."""
-    merged = {"auth.py", "content.py", "files.py", "hosts.py", "registry.py", "transport.py"}
-    limit = 650 if path.name in merged else 400
+    merged = {"auth", "content", "files", "hosts", "registry", "store", "transport"}
+    limit = 650 if path.stem in merged else 400
     assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
 
 

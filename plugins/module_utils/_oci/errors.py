@@ -37,6 +37,10 @@ class PlatformError(InputError):
     kind = "invalid-platform"
 
 
+class LockError(InputError):
+    kind = "invalid-lock"
+
+
 class AuthFileError(InputError):
     kind = "invalid-auth-file"
 

@@ -56,6 +56,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 
 REF_NAME = "org.opencontainers.image.ref.name"
 PLATFORMS = "io.lockstep.platforms"
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _MAX_INDEX = 256 * 1024 * 1024
 
 
@@ -108,11 +109,7 @@ class ImageStore:
                 if move.target is None:
                     dropped.add(move.name)
                     continue
-                annotations = {REF_NAME: move.name}
-                if move.target.platforms:
-                    annotations[PLATFORMS] = ",".join(sorted(move.target.platforms))
-                entry = dict(move.target.target.as_json(), annotations=annotations)
-                index["manifests"].append(entry)
+                index["manifests"].append(_entry(move.name, move.target))
             entries = index["manifests"]
             index["manifests"] = [entry for entry in entries if name_of(entry) not in dropped]
             write_file(self._index_path, self._staging, render_index(index))
@@ -120,6 +117,34 @@ class ImageStore:
     def entries(self) -> list[dict[str, t.Any]]:
         """The descriptors of the index, of those without a name too, as they are written."""
         return self._read_index()["manifests"]
+
+    def is_exactly(self, names: t.Mapping[str, Name]) -> bool:
+        """Whether the files hold, once there, these names as this collection writes them and nothing else."""
+        wanted = {self._layout_path: (_LAYOUT, _LAYOUT)}
+        wanted[self._index_path] = (render_names(names), render_names({}))
+        for path, (data, made) in wanted.items():
+            try:
+                there = read_file(path, _MAX_INDEX)
+            except FileNotFoundError:
+                there = made
+            if there != data:
+                return False
+        return True
+
+    def make_exactly(self, names: t.Mapping[str, Name]) -> None:
+        """Have these names alone, in the files as ``is_exactly`` wants them."""
+        with self._index_lock():
+            write_file(self._layout_path, self._staging, _LAYOUT)
+            write_file(self._index_path, self._staging, render_names(names))
+
+    def become_exclusive(self, names: t.Mapping[str, Name]) -> None:
+        """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, unless it has these names then."""
+        self._held.close()
+        self._held.enter_context(locked(self._lock_path, True, self._timeout))
+        if dict(self.names()) != dict(names):
+            raise ConflictError(
+                f"{self.path}: names were changed by somebody else meanwhile", "Run again."
+            )
 
     def fingerprint(self) -> str:
         """Digest of the canonical index."""
@@ -220,7 +245,7 @@ class ImageStore:
             make_directory(os.path.join(self.path, "blobs", "sha256"))
             empty = render_index(_empty_index())
             for path, data in (
-                (self._layout_path, b'{"imageLayoutVersion":"1.0.0"}'),
+                (self._layout_path, _LAYOUT),
                 (self._index_path, empty),
             ):
                 if not os.path.lexists(path):
@@ -380,6 +405,19 @@ def render_index(index: dict[str, t.Any]) -> bytes:
     return _canonical(dict(index, manifests=[entries[key] for key in sorted(entries)])).encode(
         "ascii"
     )
+
+
+def render_names(names: t.Mapping[str, Name]) -> bytes:
+    """The canonical bytes of an index of these names."""
+    entries = [_entry(name, points_to) for name, points_to in names.items()]
+    return render_index(dict(_empty_index(), manifests=entries))
+
+
+def _entry(name: str, points_to: Name) -> dict[str, t.Any]:
+    annotations = {REF_NAME: name}
+    if points_to.platforms:
+        annotations[PLATFORMS] = ",".join(sorted(points_to.platforms))
+    return dict(points_to.target.as_json(), annotations=annotations)
 
 
 def _canonical(value: t.Any) -> str:

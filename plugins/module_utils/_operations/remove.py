@@ -18,7 +18,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     InputError,
     LockstepError,
-    ReferenceError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     KEPT,
@@ -27,12 +26,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
-    Reference,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
     contents,
@@ -41,6 +38,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     SetName,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
+    pattern_of,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
     Reach,
@@ -51,8 +51,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Pool,
 )
 
-# Stands for * while a pattern is read as the name it would be.
-_ANY = "zz0any0zz"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -92,13 +90,13 @@ def plan_remove(
     if keep_newest < 0:
         raise InputError("keep_newest must not be less than 0")
     names = store.names()
-    wanted = [_pattern(text) for text in patterns]
+    wanted = [pattern_of(text) for text in patterns]
     # Also by what another tool calls it, as "latest".
     literally = set(patterns)
     fitting = [
         name
         for name in sorted(names)
-        if name in literally or any(fits(name, names[name]) for fits in wanted)
+        if name in literally or any(fits(name, names[name].target.digest) for fits in wanted)
     ]
     dropped = _but_the_newest(store, names, fitting, keep_newest)
     kept = set(fitting).difference(dropped)
@@ -110,7 +108,7 @@ def plan_remove(
         garbage = _garbage(store, left, Reach.of(store, map(names.__getitem__, dropped)).sizes)
     return Plan(
         names=tuple(SetName(name, None, names[name], store) for name in dropped),
-        garbage=tuple(garbage),
+        last=tuple(garbage),
         before={name: str(names[name].target.digest) for name in dropped},
         after={},
         facts={
@@ -137,7 +135,7 @@ def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
         for path in (sorted(store.stale((), older_than or KEPT)) if staging else ())
     ]
     return Plan(
-        garbage=(*garbage, *staged),
+        last=(*garbage, *staged),
         before={"blobs": len(garbage), "staged": len(staged)},
         after={"blobs": 0, "staged": 0},
         facts={
@@ -194,34 +192,3 @@ def _created(store: ImageStore, held: Name) -> str:
                 raw = store.read(config.digest)
                 found.append(age_key(ImageConfig.parse(raw, str(config.digest))))
     return max(found)
-
-
-Fits = t.Callable[[str, Name], bool]
-
-
-def _pattern(text: str) -> Fits:
-    """Whether a name fits: ``*`` is any part of one path component, or of the tag."""
-    if _ANY in text.lower():
-        raise InputError(f"{text}: is not a pattern")
-    try:
-        reference = Reference.parse(text.replace("*", _ANY))
-    except ReferenceError as exc:
-        raise InputError(f"{text}: is neither a reference nor a pattern of one: {exc}") from exc
-    if reference.tag is None:
-        digest = reference.digest
-
-        def is_pinned(name: str, held: Name) -> bool:
-            return held.target.digest == digest and bool(repository.match(name))
-
-        repository = re.compile(_regex(reference.name) + "[:@]")
-        return is_pinned
-    expression = re.compile(_regex(store_name(reference)))
-
-    def is_tagged(name: str, held: Name) -> bool:
-        return reference.digest in (None, held.target.digest) and bool(expression.fullmatch(name))
-
-    return is_tagged
-
-
-def _regex(name: str) -> str:
-    return re.escape(name).replace(_ANY, "[^/:@]*")

@@ -41,11 +41,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
     StoreContent,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import (
-    plan_pull,
+    plan_of,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
     Reach,
     needed,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    Reading,
+    Request,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
@@ -161,7 +165,7 @@ def _repair(
     if sources is None or not names:
         return Plan(before={}, after={})
     failures: dict[str, LockstepError] = {}
-    groups: dict[tuple[str, ...], dict[str, Reference]] = {}
+    requests: dict[str, Request] = {}
     content: list[Content] = []
     for name, held in names.items():
         try:
@@ -173,27 +177,13 @@ def _repair(
         except LockstepError as exc:
             failures[name] = exc
             continue
-        groups.setdefault(held.platforms, {}).update({str(one): one for one in found})
-    for platforms, references in groups.items():
-        plan = plan_pull(
-            list(references.values()),
-            platforms=platforms_of(platforms) if platforms else [],
-            policy="always",
-            sources=sources,
-            store=store,
-            workers=workers,
-        )
-        content += t.cast("tuple[Content, ...]", plan.content)
-        failures.update(plan.failures)
-    return Plan(
-        content=_each_once(content),
-        before={},
-        after={},
-        failures=failures,
-        workers=workers,
-        prepare=store.prepare,
-        stats=sources.stats,
-        warnings=lambda: sources.warnings,
+        platforms = platforms_of(held.platforms) if held.platforms else []
+        requests.update({str(one): Request(one, platforms) for one in found})
+    wanted = Reading(store, sources).want_all(list(requests.values()), workers, failures)
+    plan = plan_of(wanted, failures, store, sources, workers)
+    content += t.cast("tuple[Content, ...]", plan.content)
+    return replace(
+        plan, content=_each_once(content), names=(), before={}, after={}, prepare=store.prepare
     )
 
 

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lock: names are asked for once, and a file keeps what they stood for."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Closure,
+    ContentSource,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    Sources,
+    walk,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    LockError,
+    LockstepError,
+    NoPlatformError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    read_content,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    FILE_MODE,
+    access,
+    make_directory,
+    read_file,
+    remove_file,
+    write_file,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.imagelists import (
+    references_in,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+    Lock,
+    LockedImage,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
+    MAX_LOCK,
+    images_of_images_lock,
+    is_images_lock,
+    listed_manifests,
+    manifests_of,
+    read_document,
+    read_manifests,
+    render_images_lock,
+    render_lock,
+    with_places,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    ALL,
+    Digest,
+    Platform,
+    Reference,
+    platforms_of,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.locked import (
+    platforms_found,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
+    pattern_of,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Plan,
+    Pool,
+    each,
+)
+
+NONE, EVERYTHING = "none", "all"
+EMBED = "embed"
+LOCKSTEP, IMGPKG = "lockstep", "imgpkg"
+_RENDER = {LOCKSTEP: render_lock, IMGPKG: render_images_lock}
+
+
+@dataclass(frozen=True)
+class WriteFile(Action):
+    """Replace a file as a whole; it keeps the mode it has."""
+
+    path: str
+    data: bytes = field(repr=False)
+
+    def summary(self) -> dict[str, t.Any]:
+        return {"action": "write_file", "path": self.path, "size": len(self.data)}
+
+    def apply(self, pool: Pool) -> None:
+        mode, directory = FILE_MODE, os.path.dirname(self.path)
+        make_directory(directory)
+        with access(self.path):
+            if os.path.exists(self.path):
+                mode = stat.S_IMODE(os.stat(self.path).st_mode)
+        write_file(self.path, directory, self.data, mode)
+
+
+@dataclass(frozen=True)
+class WriteManifest(WriteFile):
+    """The same for a manifest that is carried along: they come first, all at once."""
+
+
+@dataclass(frozen=True)
+class RemoveManifest(Action):
+    """Remove one that is not carried along any more."""
+
+    path: str
+
+    def summary(self) -> dict[str, t.Any]:
+        return {"action": "remove_file", "path": self.path}
+
+    def apply(self, pool: Pool) -> None:
+        remove_file(self.path)
+
+
+@dataclass(frozen=True)
+class _Locked:
+    image: LockedImage
+    manifests: t.Mapping[Digest, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.image.name
+
+
+@dataclass
+class _Locking:
+    """How names are locked, beside what there is: which anew, for which platforms, and with what."""
+
+    sources: Sources
+    old: Lock
+    anew: t.Callable[[LockedImage], bool]
+    platforms: t.Sequence[str]
+    embed: bool
+    form: str
+
+    def __post_init__(self) -> None:
+        self.known = {one.name: one for one in self.old.images}
+        locked = {key for one in self.old.images for key in one.platforms}
+        self.default = sorted(locked)
+
+    def lock(self, reference: Reference) -> _Locked:
+        """One name; nothing is asked if all is known."""
+        name = store_name(reference)
+        source = self.sources.repository(reference)
+        old, digest = self.known.get(name), reference.digest
+        if digest is None and old and not self.anew(old):
+            digest = old.digest
+        digest = digest or source.resolve(str(reference.tag))
+        if old and old.digest != digest:
+            old = None
+        if self.form == IMGPKG:
+            return _Locked(LockedImage(name, digest, "", {}))
+        wanted = platforms_of(self.platforms or (sorted(old.platforms) if old else self.default))
+        keys = [ALL] if wanted is None else [str(one) for one in wanted]
+        if old and set(keys) != set(old.platforms):
+            old = None
+        if old and not self.embed:
+            return _Locked(old)
+        reader = _Reader(reference, source, self.old.manifests)
+        closure = reader.closure(digest, wanted, is_checked=bool(old))
+        found = platforms_found(keys, closure, closure.images)
+        image = LockedImage(name, digest, closure.manifests[-1][0].media_type, found)
+        carried = {one.digest: manifest.raw for one, manifest in closure.manifests}
+        return _Locked(old or image, carried if self.embed else {})
+
+
+class _Reader:
+    """Reads one image, as far as it is not carried along."""
+
+    def __init__(
+        self, reference: Reference, source: ContentSource, known: t.Mapping[Digest, bytes]
+    ) -> None:
+        self._reference = reference
+        self._source = source
+        self._known = known
+
+    def closure(
+        self, digest: Digest, platforms: t.Sequence[Platform] | None, is_checked: bool
+    ) -> Closure:
+        """All it is made of; or NoPlatformError."""
+        root, top = self._manifest(digest)
+
+        def read(descriptor: Descriptor) -> Manifest:
+            return top if descriptor is root else self._manifest(descriptor.digest)[1]
+
+        closure = walk(root, platforms, read, str(self._reference))
+        if not top.is_index and not is_checked:
+            self._require(platforms or (), top)
+        return closure
+
+    def _manifest(self, digest: Digest) -> tuple[Descriptor, Manifest]:
+        raw = self._known.get(digest)
+        if raw is None:
+            return self._source.read_manifest(digest)
+        manifest = Manifest.parse(raw, "", f"{self._reference}: {digest}")
+        return Descriptor(manifest.media_type, digest, len(raw)), manifest
+
+    def _require(self, platforms: t.Sequence[Platform], manifest: Manifest) -> None:
+        """An image that is in no index has one platform, and a lock tells no other."""
+        config = manifest.config
+        if config is None or not config.is_image_config:
+            return
+        raw = read_content(config, self._source)
+        there = ImageConfig.parse(raw, f"{self._reference}: config {config.digest}").platform
+        for platform in platforms:
+            if there and platform.rank(there) is None:
+                raise NoPlatformError(
+                    f"{self._reference}: is for {there}, not for {platform}",
+                    "Leave this platform out, or give the image a lock file of its own.",
+                    platforms=[str(there)],
+                )
+
+
+def plan_lock(
+    path: str,
+    *,
+    references: t.Sequence[Reference] | None,
+    files: t.Sequence[str],
+    update: t.Sequence[str],
+    platforms: t.Sequence[str],
+    embed: bool,
+    form: str,
+    sources: Sources,
+    workers: int,
+) -> Plan:
+    """Have a lock file of these names and of those in files, by default of the names it has."""
+    if embed and form == IMGPKG:
+        raise InputError(
+            "manifests=embed has no place beside an ImagesLock, so not with format=imgpkg"
+        )
+    there, old = _existing(path)
+    names = [*(references or ()), *(one for file in files for one in references_in(file))]
+    if references is None and not files:
+        if there is None:
+            raise InputError(
+                f"{path}: there is no lock file yet, and nothing says what to lock",
+                "Give name, or from.",
+            )
+        names = [Reference.parse(one.name) for one in old.images]
+    failures: dict[str, LockstepError] = {}
+    anew = _chosen(update, old)
+    locking = _Locking(sources, old, anew, platforms, embed, form)
+    locked = each(locking.lock, _each_once(names), store_name, workers, failures)
+    images = sorted((one.image for one in locked), key=lambda one: one.name)
+    carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
+    changes = _changes(old, images, failures)
+    return Plan(
+        last=tuple(_actions(path, there, _RENDER[form](images), carried)),
+        before={one["name"]: one["was"] for one in changes if one["was"]},
+        after={one["name"]: one["is"] for one in changes if one["is"]},
+        facts={
+            "path": path,
+            "images": [_as_result(image) for image in images],
+            "changes": [
+                {key: one[key] for key in one if key not in ("was", "is")} for one in changes
+            ],
+        },
+        failures=failures,
+        workers=workers,
+        stats=sources.stats,
+        warnings=lambda: sources.warnings,
+    )
+
+
+def _existing(path: str) -> tuple[bytes | None, Lock]:
+    """The bytes of the file and what it says, of either form; what is carried along, as far as it is good."""
+    document = read_document(path, path)
+    if document is None:
+        return None, Lock(())
+    raw = read_file(path, MAX_LOCK)
+    if not is_images_lock(document):
+        lock = Lock.parse(with_places(document, path))
+        good = read_manifests(path, skip_bad=True)
+        return raw, replace(
+            lock, manifests={digest: text.encode() for digest, text in good.items()}
+        )
+    images = []
+    for text, place in images_of_images_lock(document, path):
+        try:
+            reference = Reference.parse(text)
+        except LockstepError as exc:
+            raise LockError(f"{place}: {exc}") from exc
+        digest = t.cast(Digest, reference.digest)
+        images.append(LockedImage(store_name(reference), digest, "", {}, place))
+    return raw, Lock(tuple(images), path)
+
+
+def _chosen(update: t.Sequence[str], old: Lock) -> t.Callable[[LockedImage], bool]:
+    """Whether a name that is locked is to be asked for again."""
+    if list(update) in ([NONE], []):
+        return lambda _one: False
+    if EVERYTHING in update:
+        return lambda _one: True
+    chosen: set[str] = set()
+    for text in update:
+        fits = pattern_of(text)
+        found = {one.name for one in old.images if fits(one.name, one.digest)}
+        if not found:
+            raise InputError(f"update: {text} fits none of the names in {old.place}")
+        chosen |= found
+    return lambda one: one.name in chosen
+
+
+def _each_once(references: t.Iterable[Reference]) -> list[Reference]:
+    found: dict[str, Reference] = {}
+    for reference in references:
+        name = store_name(reference)
+        other = found.setdefault(name, reference)
+        if other != reference:
+            raise InputError(f"{name} is asked for twice, as {other} and as {reference}")
+    return list(found.values())
+
+
+def _actions(
+    path: str, there: bytes | None, data: bytes, carried: t.Mapping[Digest, bytes]
+) -> t.Iterator[Action]:
+    """The manifests come first, so that no lock file ever lacks one."""
+    directory = manifests_of(path)
+    good = {digest.encoded for digest in read_manifests(path, skip_bad=True)}
+    for digest in sorted(carried):
+        if digest.encoded not in good:
+            yield WriteManifest(os.path.join(directory, digest.encoded), carried[digest])
+    if data != there:
+        yield WriteFile(path, data)
+    wanted = {digest.encoded for digest in carried}
+    for name in listed_manifests(path):
+        if name not in wanted:
+            yield RemoveManifest(os.path.join(directory, name))
+
+
+def _changes(
+    old: Lock, images: t.Sequence[LockedImage], failures: t.Container[str]
+) -> list[dict[str, t.Any]]:
+    before = {one.name: one for one in old.images}
+    after = {one.name: one for one in images}
+    found = []
+    for name in sorted({*before, *after}):
+        was, now = before.get(name), after.get(name)
+        if was == now or name in failures:
+            continue
+        change = "moved" if was and now else "added" if now else "dropped"
+        if was and now and was.digest == now.digest:
+            change = "platforms"
+        found.append(
+            {
+                "name": name,
+                "change": change,
+                "before": str(was.digest) if was else None,
+                "after": str(now.digest) if now else None,
+                "size_before": was.size if was else None,
+                "size": now.size if now else None,
+                "was": _shown(was),
+                "is": _shown(now),
+            }
+        )
+    return found
+
+
+def _shown(image: LockedImage | None) -> str:
+    if image is None:
+        return ""
+    sizes = [f"{key}: {image.platforms[key].size} bytes" for key in sorted(image.platforms)]
+    return f"{image.digest} ({', '.join(sizes)})" if sizes else str(image.digest)
+
+
+def _as_result(image: LockedImage) -> dict[str, t.Any]:
+    return {
+        "name": image.name,
+        "digest": str(image.digest),
+        "media_type": image.media_type,
+        "platforms": {
+            key: {
+                "manifest": str(locked.manifest),
+                "config": str(locked.config) if locked.config else None,
+                "size": locked.size,
+            }
+            for key, locked in sorted(image.platforms.items())
+        },
+    }

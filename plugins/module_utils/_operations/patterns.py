@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Patterns that names of images fit."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    InputError,
+    ReferenceError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    store_name,
+)
+
+# Stands for * while a pattern is read as the name it would be.
+_ANY = "zz0any0zz"
+
+Fits = t.Callable[[str, Digest], bool]
+
+
+def pattern_of(text: str) -> Fits:
+    """Tells whether a name that points at a digest fits: ``*`` is any part of one path component, or of the tag."""
+    if _ANY in text.lower():
+        raise InputError(f"{text}: is not a pattern")
+    try:
+        reference = Reference.parse(text.replace("*", _ANY))
+    except ReferenceError as exc:
+        raise InputError(f"{text}: is neither a reference nor a pattern of one: {exc}") from exc
+    if reference.tag is None:
+        digest = reference.digest
+
+        def is_pinned(name: str, held: Digest) -> bool:
+            return held == digest and bool(repository.match(name))
+
+        repository = re.compile(_regex(reference.name) + "[:@]")
+        return is_pinned
+    expression = re.compile(_regex(store_name(reference)))
+
+    def is_tagged(name: str, held: Digest) -> bool:
+        return reference.digest in (None, held) and bool(expression.fullmatch(name))
+
+    return is_tagged
+
+
+def _regex(name: str) -> str:
+    return re.escape(name).replace(_ANY, "[^/:@]*")

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading: what an image needs in a store, and what the store lacks of it."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    MAX_MANIFEST,
+    Closure,
+    ContentSource,
+    Descriptor,
+    Image,
+    ImageConfig,
+    Manifest,
+    Sources,
+    walk,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    DependencyError,
+    DigestMismatchError,
+    InputError,
+    LockError,
+    LockstepError,
+    NotFoundError,
+    NotInStoreError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    Pieces,
+    read_content,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+    Lock,
+    LockedImage,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    ALL,
+    Digest,
+    Platform,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+    store_name,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+    Content,
+    FetchBlob,
+    StoreContent,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.locked import (
+    compare,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    each,
+)
+
+PIECES = Pieces()
+ALWAYS, NEVER = "always", "never"
+# The options of modules that fetch content.
+FETCHING: dict[str, t.Any] = {
+    "foreign_layers": {"type": "str", "choices": ["skip", "fetch"], "default": "skip"},
+    "parallel": {"type": "int", "default": 6},
+    "chunk_size": {"type": "bytes", "default": "16M"},
+    "connections_per_blob": {"type": "int"},
+}
+
+
+def fetching(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What these options mean to a plan."""
+    most = params["connections_per_blob"]
+    return {
+        "workers": params["parallel"],
+        "pieces": Pieces(params["chunk_size"], params["parallel"] if most is None else most),
+        "foreign": params["foreign_layers"] == "fetch",
+    }
+
+
+@dataclass(frozen=True)
+class Request:
+    """An image for each platform (None: all), and if ``exact`` for no others; ``locked`` is what it must be."""
+
+    reference: Reference
+    platforms: t.Sequence[Platform] | None
+    exact: bool = False
+    locked: LockedImage | None = None
+
+
+def request_of(
+    reference: Reference, platforms: t.Sequence[Platform] | None, lock: Lock | None
+) -> Request:
+    """What is asked for; with a lock just what that says, or LockError."""
+    if lock is None:
+        return Request(reference, platforms)
+    locked = lock.image(reference)
+    locked.require([ALL] if platforms is None else map(str, platforms))
+    return Request(locked.pin(reference), platforms, locked=locked)
+
+
+@dataclass
+class Wanted:
+    """What a request leads to, and what the store lacks of it."""
+
+    reference: Reference
+    name: str
+    before: Name | None
+    target: Name
+    images: tuple[Image, ...]
+    configs: dict[Digest, ImageConfig]
+    sizes: dict[Digest, int]
+    content: list[Content]
+    warnings: list[str]
+
+    @property
+    def status(self) -> str:
+        """What becomes of it."""
+        if self.before and self.before.target.digest != self.target.target.digest:
+            return "updated"
+        return "up_to_date" if self.before == self.target and not self.content else "downloaded"
+
+    @property
+    def shown_before(self) -> str:
+        """What there is, for a diff."""
+        lacking = self.before == self.target and self.content
+        return shown(self.before) + (", incomplete" if lacking else "")
+
+    @property
+    def digests(self) -> list[Digest]:
+        """Of what may be referred to."""
+        images = (image.descriptor.digest for image in self.images)
+        return list(dict.fromkeys([self.target.target.digest, *images]))
+
+    def config(self, image: Image) -> ImageConfig | None:
+        """The configuration of one of its images."""
+        return self.configs.get(image.manifest.config.digest) if image.manifest.config else None
+
+    def entry(self, image: Image) -> dict[str, t.Any]:
+        """What a playbook sees of it."""
+        config = self.config(image)
+        platform = image.descriptor.platform or (config.platform if config else None)
+        return {
+            "name": self.name,
+            "digest": str(self.target.target.digest),
+            "id": str(image.manifest.config.digest) if image.manifest.config else None,
+            "platform": str(platform) if platform else None,
+            "size": image.size,
+            "status": self.status,
+            "layers": [layer.as_result() for layer in image.manifest.layers],
+        }
+
+
+@dataclass
+class Reading:
+    """How the images of a task are read; ``carried`` are manifests that nobody needs to be asked for."""
+
+    store: ImageStore
+    sources: Sources
+    policy: str = ALWAYS
+    pieces: Pieces = PIECES
+    foreign: bool = False
+    carried: t.Mapping[Digest, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.names = self.store.names()
+
+    def want(self, request: Request) -> Wanted:
+        """What one request leads to."""
+        try:
+            return _Reader(request, self).want(self.names.get(store_name(request.reference)))
+        except LockstepError as exc:
+            if request.locked is None or isinstance(exc, (DependencyError, LockError)):
+                raise
+            text = f"{request.locked.place}: {exc}"
+            raise type(exc)(text, exc.hint, **exc.details) from exc
+
+    def want_all(
+        self, requests: t.Sequence[Request], workers: int, failures: dict[str, LockstepError]
+    ) -> list[Wanted]:
+        """What requests lead to, all at the same time."""
+        once = _each_once(requests)
+        return each(self.want, once, lambda one: store_name(one.reference), workers, failures)
+
+
+class _Reader:
+    """Reads one image."""
+
+    def __init__(self, request: Request, how: Reading) -> None:
+        self._request = request
+        self._reference = request.reference
+        self._store = how.store
+        self._policy = how.policy
+        self._source = None if how.policy == NEVER else how.sources.repository(request.reference)
+        self._pieces = how.pieces
+        self._elsewhere = how.sources.foreign if how.foreign else None
+        self._carried = how.carried
+        self._read: dict[Digest, Manifest] = {}
+
+    def want(self, before: Name | None) -> Wanted:
+        """All that is lacking, and what the name shall point at."""
+        platforms, locked = self._request.platforms, self._request.locked
+        root = self._root(before)
+        asked = [ALL] if platforms is None else [str(platform) for platform in platforms]
+        every = dict.fromkeys(asked)
+        if before and before.target.digest == root.digest and not self._request.exact:
+            # What an earlier task asked for stays: two tasks with a platform each must not undo one another.
+            every.update(dict.fromkeys(before.platforms))
+        every = {ALL: None} if ALL in every else every
+        closure = self._walk(root, every)
+        images = closure.images
+        if every.keys() != set(asked) and closure.manifests[-1][1].is_index:
+            images = self._walk(root, asked).images
+        if locked:
+            compare(locked, asked, root, closure, images)
+        foreign = [blob for blob in closure.blobs if blob.is_foreign]
+        content: list[Content] = [
+            StoreContent(descriptor, manifest.raw, self._store)
+            for descriptor, manifest in closure.manifests
+            if descriptor.digest in self._read or not self._store.has(descriptor)
+        ]
+        configs = self._configs(closure, content)
+        have = {action.descriptor.digest for action in content}
+        content += [
+            FetchBlob(blob, self._required(blob.digest), self._store, self._pieces)
+            for blob in closure.blobs
+            if blob not in foreign and blob.digest not in have and not self._store.has(blob)
+        ]
+        if self._elsewhere:
+            content += [
+                FetchBlob(blob, self._elsewhere(self._reference, blob), self._store, self._pieces)
+                for blob in foreign
+                if not self._store.has(blob)
+            ]
+        is_index = closure.manifests[-1][1].is_index
+        target = Name(root, tuple(sorted(every)) if is_index else ())
+        whole = [*(descriptor for descriptor, _manifest in closure.manifests), *closure.blobs]
+        sizes = {descriptor.digest: descriptor.size for descriptor in whole}
+        name = store_name(self._reference)
+        wanted = Wanted(self._reference, name, before, target, images, configs, sizes, content, [])
+        wanted.warnings = [
+            text
+            for image in images
+            for text in self._doubts(image, wanted.config(image), platforms or ())
+        ]
+        if foreign and not self._elsewhere:
+            wanted.warnings.append(
+                f"{name}: {len(foreign)} foreign layers are left out, foreign_layers=fetch gets them"
+            )
+        return wanted
+
+    def _walk(self, root: Descriptor, asked: t.Iterable[str]) -> Closure:
+        platforms = None if ALL in asked else [Platform.parse(text) for text in asked]
+        return walk(root, platforms, self._manifest, str(self._reference))
+
+    def _root(self, before: Name | None) -> Descriptor:
+        pinned = self._reference.digest
+        if pinned is None and before and self._policy != ALWAYS:
+            pinned = before.target.digest
+        digest = pinned or self._required("it").resolve(str(self._reference.tag))
+        locked = self._request.locked
+        known = before.target.media_type if before and before.target.digest == digest else ""
+        known = locked.media_type if locked else known
+        manifest = self._store.manifest(digest, known) or self._carry(digest, known)
+        if manifest:
+            return Descriptor(known or manifest.media_type, digest, len(manifest.raw))
+        source = self._required("it")
+        try:
+            descriptor, manifest = source.read_manifest(digest)
+        except NotFoundError:
+            if pinned is not None:
+                raise
+            # The tag has moved, and what it stood for is gone already.
+            descriptor, manifest = source.read_manifest(str(self._reference.tag))
+        self._read[descriptor.digest] = manifest
+        return descriptor
+
+    def _manifest(self, descriptor: Descriptor) -> Manifest:
+        digest = descriptor.digest
+        media_type = descriptor.media_type
+        manifest = self._read.get(digest) or self._store.manifest(digest, media_type)
+        manifest = manifest or self._carry(digest, media_type)
+        if manifest is None:
+            manifest = self._read[digest] = self._required(digest).read_manifest(digest)[1]
+        return manifest
+
+    def _carry(self, digest: Digest, media_type: str) -> Manifest | None:
+        raw = self._carried.get(digest)
+        if raw is None:
+            return None
+        manifest = Manifest.parse(raw, media_type, f"{self._reference}: {digest}")
+        self._read[digest] = manifest
+        return manifest
+
+    def _configs(self, closure: Closure, content: list[Content]) -> dict[Digest, ImageConfig]:
+        configs: dict[Digest, ImageConfig] = {}
+        for image in closure.images:
+            descriptor = image.manifest.config
+            if descriptor is None or descriptor.digest in configs or not descriptor.is_image_config:
+                continue
+            raw = self._local(descriptor)
+            if raw is None:
+                if descriptor.size > MAX_MANIFEST:
+                    raise InputError(
+                        f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
+                    )
+                raw = read_content(descriptor, self._required(descriptor.digest))
+                content.append(StoreContent(descriptor, raw, self._store))
+            configs[descriptor.digest] = ImageConfig.parse(
+                raw, f"{self._reference}: config {descriptor.digest}"
+            )
+        return configs
+
+    def _local(self, descriptor: Descriptor) -> bytes | None:
+        try:
+            return self._store.read(descriptor.digest) if self._store.has(descriptor) else None
+        except (NotFoundError, DigestMismatchError):
+            return None
+
+    def _doubts(
+        self, image: Image, config: ImageConfig | None, platforms: t.Sequence[Platform]
+    ) -> list[str]:
+        """It is what was asked for, so it is no error."""
+        there = config.platform if config else None
+        if there is None:
+            return []
+        promised = image.descriptor.platform
+        if promised and promised.rank(there) is None:
+            return [f"{self._reference}: the index calls it {promised}, its configuration {there}"]
+        wanted = [image.wanted] if image.wanted else platforms
+        unfit = [str(platform) for platform in wanted if platform.rank(there) is None]
+        return [f"{self._reference}: is for {there}, not for {', '.join(unfit)}"] if unfit else []
+
+    def _required(self, what: Digest | str) -> ContentSource:
+        if self._source is None:
+            of_it = f"{what} of it" if isinstance(what, Digest) else what
+            hint = "Pull it once without pull=never."
+            raise NotInStoreError(
+                f"{self._reference}: {self._store.path} does not hold {of_it}", hint
+            )
+        return self._source
+
+
+def _each_once(requests: t.Iterable[Request]) -> list[Request]:
+    found: dict[str, Request] = {}
+    for request in requests:
+        name = store_name(request.reference)
+        other = found.setdefault(name, request)
+        if other.reference != request.reference:
+            raise InputError(
+                f"{name} is asked for twice, as {other.reference} and as {request.reference}"
+            )
+    return list(found.values())
+
+
+def shown(name: Name | None) -> str:
+    """What a name points at, as a diff shows it."""
+    platforms = f" ({', '.join(name.platforms)})" if name and name.platforms else ""
+    return f"{name.target.digest}{platforms}" if name else ""

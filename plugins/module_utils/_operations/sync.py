@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sync: a store gets exactly what a lock says."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    Sources,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    LockstepError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+    Pieces,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+    Lock,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Digest,
+    Reference,
+    platforms_of,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
+    ImageStore,
+    Name,
+    render_names,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    DoubtedStore,
+    contents,
+    fault,
+    roots,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import (
+    plan_of,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
+    Reach,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    Reading,
+    Request,
+    Wanted,
+    request_of,
+    shown,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+    RemoveContent,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    Action,
+    Plan,
+    Pool,
+    in_parallel,
+)
+
+QUICK, FULL = "quick", "full"
+NOTHING = "none"
+
+
+@dataclass(frozen=True)
+class WriteIndex(Action):
+    """Have the names of a lock and no others, in the very bytes that all stores of it have."""
+
+    names_kept: t.Mapping[str, Name] = field(repr=False)
+    dropped: tuple[str, ...]
+    store: ImageStore = field(repr=False)
+
+    def summary(self) -> dict[str, t.Any]:
+        return {"action": "write_index", "dropped": list(self.dropped)}
+
+    def apply(self, pool: Pool) -> None:
+        self.store.make_exactly(self.names_kept)
+
+
+def plan_sync(
+    lock: Lock,
+    *,
+    store: DoubtedStore,
+    platforms: t.Sequence[str] | None,
+    exclusive: bool,
+    mode: str,
+    sources: Sources,
+    workers: int,
+    pieces: Pieces,
+    foreign: bool = False,
+) -> Plan:
+    """Bring what a lock names, for some of its platforms (None: all of them), and let go of all else.
+
+    Nothing is asked by tag. ``mode`` says how content that is here is checked: by its size, or all its bytes.
+    """
+    there = contents(store)
+    sizes = {digest: one.st_size for digest, one in there.items()}
+    reasons = _doubts(store, there, mode, workers)
+    store.doubted = set(reasons)
+    failures: dict[str, LockstepError] = {}
+    reading = Reading(store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests)
+    wanted = reading.want_all(_requests(lock, platforms), workers, failures)
+    plan = plan_of(wanted, failures, store, sources, workers)
+    before, after = reading.names, {want.name: want.target for want in wanted}
+    dropped = [name for name in sorted(before) if name not in after and name not in failures]
+    if not exclusive:
+        dropped = []
+    last: list[Action] = []
+    if exclusive and not _will_be_exact(store, plan, before, after):
+        last.append(WriteIndex(after, tuple(dropped), store))
+    garbage: list[RemoveContent] = []
+    if not failures:
+        garbage = _garbage(store, sizes, wanted, exclusive)
+    expected = {**before, **after}
+    differences = [
+        *(_difference(want, reasons, sizes) for want in wanted if want.status != "up_to_date"),
+        *(_row(one, NOTHING, shown(before[one]), "is not in the lock") for one in dropped),
+    ]
+    if not differences and not failures:
+        differences = _leftovers(bool(last), garbage)
+    return replace(
+        plan,
+        last=(*last, *garbage) if not failures else (),
+        before={**plan.before, **{name: shown(before[name]) for name in dropped}},
+        facts={
+            **plan.facts,
+            "dropped": [
+                {"name": name, "digest": str(before[name].target.digest)} for name in dropped
+            ],
+            "bytes_freed": sum(one.size for one in garbage),
+            "differences": sorted(differences, key=lambda one: one["name"]),
+            "fingerprint": str(Digest.of(render_names(after if exclusive else expected))),
+            "store": store.path,
+        },
+        settle=functools.partial(store.become_exclusive, expected),
+    )
+
+
+def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[Request]:
+    requests = []
+    for image in lock.images:
+        asked = platforms_of(sorted(image.platforms) if platforms is None else platforms)
+        request = request_of(Reference.parse(image.name), asked, lock)
+        requests.append(replace(request, exact=True))
+    return requests
+
+
+def _doubts(
+    store: ImageStore, there: t.Mapping[Digest, os.stat_result], mode: str, workers: int
+) -> dict[Digest, str]:
+    """What is wrong with content that is here."""
+    suspects = [
+        digest for digest, one in there.items() if mode == FULL or not stat.S_ISREG(one.st_mode)
+    ]
+    reasons = in_parallel(lambda digest: fault(store, digest), suspects, workers)
+    return {digest: reason for digest, reason in zip(suspects, reasons) if reason}
+
+
+def _will_be_exact(
+    store: ImageStore, plan: Plan, before: t.Mapping[str, Name], after: t.Mapping[str, Name]
+) -> bool:
+    """Whether setting the names makes the index what it shall be."""
+    if not plan.names:
+        return store.is_exactly(after)
+    # A new or moved name leaves the rest as it is, so that has to be right by now.
+    return set(before) <= set(after) and store.is_exactly(before)
+
+
+def _garbage(
+    store: ImageStore, there: t.Mapping[Digest, int], wanted: t.Sequence[Wanted], exclusive: bool
+) -> list[RemoveContent]:
+    """Content that nothing leads to any more: all there is, or what moved names have left."""
+    kept = {digest for want in wanted for digest in want.sizes}
+    found = set(there) - kept
+    if not exclusive:
+        moved = [want.before for want in wanted if want.before and want.before != want.target]
+        found &= set(Reach.of(store, moved).sizes)
+        if found:
+            others = Reach.of(store, roots(store, {want.name for want in wanted}))
+            others.require_sound(store.path)
+            found -= set(others.sizes)
+    return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
+
+
+def _difference(
+    want: Wanted, reasons: t.Mapping[Digest, str], sizes: t.Mapping[Digest, int]
+) -> dict[str, str]:
+    wanted = shown(want.target)
+    if want.before is None:
+        return _row(want.name, wanted, NOTHING, "is missing")
+    if want.before != want.target:
+        found = shown(want.before)
+        return _row(want.name, wanted, found, f"is {found} instead of {wanted}")
+    first, more = want.content[0].descriptor, len(want.content) - 1
+    there = sizes.get(first.digest)
+    lacks = "is missing" if there is None else f"has {there} bytes instead of {first.size}"
+    reason = f"{first.digest} {reasons.get(first.digest, lacks)}"
+    reason += f", and {more} more" if more else ""
+    return _row(want.name, wanted, f"{wanted}, incomplete", f"is incomplete: {reason}")
+
+
+def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[dict[str, str]]:
+    """What differs though every name is as it shall be."""
+    rows = []
+    if is_rewritten:
+        text = "has entries without a name, or another form than this collection writes"
+        rows.append(_row("index.json", "the names of the lock alone", "other entries", text))
+    if garbage:
+        found = f"{len(garbage)} of {sum(one.size for one in garbage)} bytes"
+        rows.append(_row("blobs", NOTHING, found, f"that no name needs: {found}"))
+    return rows
+
+
+def _row(name: str, wanted: str, found: str, text: str) -> dict[str, str]:
+    return {"name": name, "wanted": wanted, "found": found, "message": f"{name} {text}"}

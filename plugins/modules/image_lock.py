@@ -1,0 +1,54 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+
+# Documented in image_lock.yml, which does not travel.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    references,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
+    open_registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
+    plan_lock,
+)
+
+
+def build(params, _target):
+    return plan_lock(
+        os.path.realpath(params["path"]),
+        references=references(params),
+        files=params["from"] or (),
+        update=params["update"],
+        platforms=params["platform"] or (),
+        embed=params["manifests"] == "embed",
+        form=params["format"],
+        sources=open_registries(params, params["parallel"]),
+        workers=params["parallel"],
+    )
+
+
+def main():
+    run_plan(
+        build,
+        argument_spec={
+            "path": dict(type="path", required=True),
+            "name": dict(type="list", elements="str"),
+            "from": dict(type="list", elements="path"),
+            "platform": dict(type="list", elements="str"),
+            "update": dict(type="list", elements="str", default=["none"]),
+            "manifests": dict(type="str", choices=["embed", "omit"], default="omit"),
+            "format": dict(type="str", choices=["lockstep", "imgpkg"], default="lockstep"),
+            "parallel": dict(type="int", default=6),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
