@@ -22,6 +22,11 @@ options:
     type: list
     elements: path
     required: true
+  names:
+    description: Names of images, as the modules of this collection take them. One that is not locked is an error, and so is a digest beside it that is another one.
+    type: list
+    elements: str
+    default: []
 author:
   - lockstep.images contributors (@lockstep-images)
 seealso:
@@ -34,6 +39,10 @@ EXAMPLES = r"""
 - name: Have exactly what the lock file says
   lockstep.images.image_sync:
     lock: "{{ lookup('lockstep.images.lock', 'images.lock.yml') }}"
+
+- name: Have what it says, and fail if an image of this host is not locked
+  lockstep.images.image_sync:
+    lock: "{{ lookup('lockstep.images.lock', 'images.lock.yml', names=['docker.io/library/debian:12']) }}"
 
 - name: Tell the names in it
   ansible.builtin.debug:
@@ -65,17 +74,28 @@ import os
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import plain, told_as
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    parse_reference,
+    plain,
+    told_as,
+)
 
 
 class LookupModule(LookupBase):
     """The lookup of this file."""
 
     def run(self, terms, variables=None, **kwargs):
+        names = kwargs.pop("names", [])
         if kwargs:
             raise AnsibleLookupError(f"lock: unsupported options: {', '.join(sorted(kwargs))}")
-        return [self._read(str(plain(term)), variables) for term in self._flatten(terms)]
+        found = [self._read(str(plain(term)), variables) for term in self._flatten(terms)]
+        with told_as(AnsibleLookupError):
+            for lock in map(Lock.parse, found):
+                for reference in map(parse_reference, names):
+                    lock.image(reference).pin(reference)
+        return plain(found)
 
     def _read(self, term, variables):
         place = os.path.expanduser(term)

@@ -1,0 +1,44 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in sync_differences.yml.
+from ansible.errors import AnsibleFilterError
+
+
+def sync_differences(results, lost=()):
+    """Entries of host, name, wanted, found and message; see RETURN."""
+    if not isinstance(results, dict):
+        raise AnsibleFilterError(
+            "sync_differences: expects host names with results of lockstep.images.image_sync"
+        )
+    found = [entry for host, result in results.items() for entry in _of_host(host, result or {})]
+    return found + [_untold(host, "the play had ended for it") for host in lost]
+
+
+def _of_host(host, result):
+    """What one host told; nothing told is no proof."""
+    failures = result.get("failures") or ()
+    if "differences" not in result or (result.get("error") and not failures):
+        reason = result.get("msg") or result.get("skip_reason") or "nothing was asked of it"
+        return [_untold(host, str(reason).rstrip("."))]
+    failed = {one["name"]: one["msg"] for one in failures}
+    differing = [one for one in result["differences"] if one["name"] not in failed]
+    return [
+        *(dict(one, host=host, message=f"{host}: {one['message']}") for one in differing),
+        *(_untold(host, text, name) for name, text in failed.items()),
+    ]
+
+
+def _untold(host, reason, name="*"):
+    message = f"{host}: {reason}"
+    return {"host": host, "name": name, "wanted": "", "found": "unknown", "message": message}
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"sync_differences": sync_differences}
