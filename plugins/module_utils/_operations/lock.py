@@ -250,9 +250,11 @@ def plan_lock(
     locked = each(locking.lock, _each_once(names), store_name, workers, failures)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
-    changes = _changes(old, images, failures)
+    # All or nothing: a lock file without a name would have hosts let go of it.
+    changes = [] if failures else _changes(old, images)
+    actions = () if failures else _actions(path, there, _RENDER[form](images), carried)
     return Plan(
-        last=tuple(_actions(path, there, _RENDER[form](images), carried)),
+        last=tuple(actions),
         before={one["name"]: one["was"] for one in changes if one["was"]},
         after={one["name"]: one["is"] for one in changes if one["is"]},
         facts={
@@ -335,15 +337,13 @@ def _actions(
             yield RemoveManifest(os.path.join(directory, name))
 
 
-def _changes(
-    old: Lock, images: t.Sequence[LockedImage], failures: t.Container[str]
-) -> list[dict[str, t.Any]]:
+def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any]]:
     before = {one.name: one for one in old.images}
     after = {one.name: one for one in images}
     found = []
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)
-        if was == now or name in failures:
+        if was == now:
             continue
         change = "moved" if was and now else "added" if now else "dropped"
         if was and now and was.digest == now.digest:

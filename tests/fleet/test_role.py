@@ -1,0 +1,199 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role with a lock file, in plays as people write them: serial, free, by tags, with handlers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lockstep.images.tests.support import layout
+from ansible_collections.lockstep.images.tests.support.fleet import PULL, SYNC
+from ansible_collections.lockstep.images.tests.support.images import demo_image, push
+from ansible_collections.lockstep.images.tests.support.playbook import (
+    PlayResult,
+    PlayRunner,
+    local_host,
+)
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+
+HOSTS = ["one", "two", "three"]
+LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
+WEB, JOBS = "shop/web", "shop/jobs"
+
+
+class Site:
+    """Three hosts, a registry with two images, and a play of the role."""
+
+    def __init__(self, registry: Registry, directory: Path, play: PlayRunner) -> None:
+        self.registry = registry
+        self.directory = directory
+        self.play = play
+        for repository in (WEB, JOBS):
+            self.move(repository, "1")
+        self.names = [f"{registry.address}/{repository}:1" for repository in (JOBS, WEB)]
+        self.variables: dict[str, Any] = {
+            "store_lock_file": os.fspath(directory / "images.lock.yml"),
+            "store_images": self.names,
+            "store_platforms": ["linux/amd64"],
+            "store_plain_http": True,
+            "store_install_requests": False,
+        }
+
+    def move(self, repository: str, version: str) -> None:
+        """Have tag 1 of a repository point at this version."""
+        push(self.registry, repository, demo_image(repository[5:], version, size=400), "1")
+
+    def inventory(self, **more: dict[str, Any]) -> Path:
+        """The hosts."""
+        known = {
+            host: {
+                **local_host(self.directory / host),
+                "store_path": os.fspath(self.store(host)),
+                **more.get(host, {}),
+            }
+            for host in HOSTS
+        }
+        return self.play.inventory(known)
+
+    def store(self, host: str) -> Path:
+        """The store of one host."""
+        return self.directory / host / "store"
+
+    def fingerprints(self) -> set[str]:
+        """Those of all hosts."""
+        return {layout.fingerprint(self.store(host)) for host in HOSTS}
+
+    def run(self, playbook: str, **variables: Any) -> PlayResult:
+        """Run a playbook over all hosts."""
+        return self.play(playbook, self.inventory(), {**self.variables, **variables})
+
+
+@pytest.fixture(name="site")
+def fixture_site(directory: Path, play: PlayRunner) -> Iterator[Site]:
+    """Nothing is locked yet."""
+    with Registry() as registry:
+        yield Site(registry, directory, play)
+
+
+def written(**keywords: Any) -> str:
+    """A play of the role, with two handlers."""
+    handlers = [
+        {
+            "name": f"Restart {name}",
+            "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} restarts " + name},
+            "changed_when": True,
+        }
+        for name in ("web", "jobs", "all")
+    ]
+    play = {
+        "name": "Site",
+        "hosts": "all",
+        "gather_facts": False,
+        "roles": [{"role": "lockstep.images.store"}],
+        "handlers": handlers,
+        **keywords,
+    }
+    return json.dumps([play], indent=2)
+
+
+def restarted(run: PlayResult) -> dict[str, set[str]]:
+    """Handler to the hosts it ran on."""
+    found: dict[str, set[str]] = {}
+    for one in run.tasks:
+        if one.task.startswith("Restart "):
+            found.setdefault(one.task, set()).add(one.host)
+    return found
+
+
+def test_a_handler_runs_where_its_image_has_moved_and_nowhere_else(site: Site) -> None:
+    variables = {
+        "store_changed_handlers": [
+            {"handler": "Restart web", "images": [site.names[1]]},
+            {"handler": "Restart jobs", "images": [site.names[0]]},
+            {"handler": "Restart all"},
+        ]
+    }
+    site.run(LOCK).ok()
+    first = site.run(written(), **variables).ok()
+    every = set(HOSTS)
+    assert restarted(first) == {f"Restart {name}": every for name in ("web", "jobs", "all")}
+
+    site.move(WEB, "2")
+    assert site.run(written(), **variables).ok().changed == 0
+    site.run(LOCK, store_lock_update="all").ok()
+    second = site.run(written(), **variables).ok()
+    assert restarted(second) == {"Restart web": every, "Restart all": every}
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"serial": 2}, {"strategy": "free"}, {"serial": 1, "tags": ["x"]}]
+)
+def test_however_the_play_goes_over_the_hosts_they_end_alike(
+    site: Site, keywords: dict[str, Any]
+) -> None:
+    site.run(LOCK).ok()
+    runs = site.play.four_times(written(**keywords), site.inventory(), site.variables)
+    assert sorted(runs[1].of(SYNC)) == sorted(HOSTS)
+    assert len(site.fingerprints()) == 1
+
+
+def test_without_a_lock_file_the_role_pulls(site: Site) -> None:
+    del site.variables["store_lock_file"]
+    variables = {"store_changed_handlers": [{"handler": "Restart all"}]}
+    done = site.run(written(), **variables).ok()
+    assert sorted(done.of(PULL)) == sorted(HOSTS)
+    assert restarted(done) == {"Restart all": set(HOSTS)}
+
+
+def test_an_image_that_is_not_locked_is_refused_before_anything_is_done(site: Site) -> None:
+    site.run(LOCK).ok()
+    other = f"{site.registry.address}/shop/other:1"
+    done = site.run(PROVISION, store_images=[*site.names, other])
+    assert done.returncode != 0
+    assert f"{other} is not in it" in done.output
+    assert not site.store("one").exists()
+
+
+def test_other_names_stay_if_the_store_is_not_for_the_lock_alone(site: Site) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION).ok()
+    push(site.registry, "shop/extra", demo_image("extra", "1", size=400), "1")
+    extra = f"{site.registry.address}/shop/extra:1"
+    del site.variables["store_lock_file"]
+    site.run(written(), store_images=[extra]).ok()
+    site.variables["store_lock_file"] = os.fspath(site.directory / "images.lock.yml")
+    assert site.run(written(), store_exclusive=False).ok().changed == 0
+    assert site.run(written()).ok().changed == len(HOSTS)
+    assert set(layout.names(site.store("two"))) == set(site.names)
+
+
+def test_the_audit_names_hosts_that_tell_nothing(site: Site) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION).ok()
+    (site.store("two") / "index.json").write_text("{")
+    lost = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    done = site.play(AUDIT, site.inventory(three=lost), site.variables)
+    assert done.returncode != 0
+    message = next(one.result["msg"] for one in done.failures if "differ" in str(one.result))
+    assert message.startswith("2 of 3 hosts differ")
+    assert "two: " in message and "index.json" in message
+    assert "three: " in message and "refused" in message
+    assert "one: " not in message
+
+
+def test_a_lock_file_that_was_edited_is_an_error_with_its_line(site: Site) -> None:
+    site.run(LOCK).ok()
+    file = Path(site.variables["store_lock_file"])
+    file.write_text(file.read_text().replace("size: ", "size: 1", 1))
+    done = site.run(PROVISION)
+    assert done.returncode != 0
+    assert f"{file}, line 4: {site.names[0]}: size for linux/amd64 is 1" in done.output
+    # The other image is there, and the next run does the rest.
+    assert set(layout.names(site.store("one"))) == {site.names[1]}
