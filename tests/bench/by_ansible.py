@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support import modules
 from ansible_collections.lockstep.images.tests.support.playbook import (
     MeasuredPython,
@@ -34,7 +35,7 @@ from .content import Published
 from .measure import Daemon, Usage, metered
 from .peers import TIMEOUT
 
-MODULE = "image_pull"
+MODULE, SYNC = "image_pull", "image_sync"
 PEER = "community.docker"
 PEER_PULL = f"{PEER}.docker_image_pull"
 PEER_PARTS = ("community/docker/", "community/library_inventory_filtering_v1/")
@@ -122,6 +123,56 @@ class Module(Alone):
     def clear(self) -> None:
         """Remove the store."""
         shutil.rmtree(self.target, ignore_errors=True)
+
+
+class LockedTask(Play):
+    """One task of `image_sync`, which reads a lock file of all images."""
+
+    label = "image_sync, the task"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, SYNC)
+        self.target = directory / "store"
+
+    def pull(self, images: Sequence[Published]) -> Usage:
+        """Bring all in one task."""
+        path = lock_file(self.directory, images)
+        lock = f"{{{{ lookup('lockstep.images.lock', '{path}') }}}}"
+        return self.run(lock=lock, store=os.fspath(self.target))
+
+    def clear(self) -> None:
+        """Remove the store."""
+        shutil.rmtree(self.target, ignore_errors=True)
+
+
+class LockedModule(Alone):
+    """The module `image_sync` by itself."""
+
+    label = "image_sync, the module alone"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, SYNC)
+        self.target = directory / "store"
+
+    def pull(self, images: Sequence[Published]) -> Usage:
+        """Bring all with one run of the module."""
+        lock = read_lock(lock_file(self.directory, images))
+        return self.run(lock=lock, store=os.fspath(self.target))
+
+    def clear(self) -> None:
+        """Remove the store."""
+        shutil.rmtree(self.target, ignore_errors=True)
+
+
+def lock_file(directory: Path, images: Sequence[Published]) -> str:
+    """A lock file of these images, which is written once."""
+    path = directory / "images.lock.yml"
+    if not path.exists():
+        names = [image.name for image in images]
+        done = modules.run("image_lock", path=os.fspath(path), name=names)
+        if done.failed:
+            raise ServiceError(f"image_lock: {done.result}")
+    return os.fspath(path)
 
 
 @dataclass

@@ -27,7 +27,7 @@ PANELS = {
     "copy": "100 tags from one registry to another",
 }
 # Rows that end in one of these are left out; what the title says of all rows, no label says again.
-_LEFT_OUT = ("sha256sum", "by digest", "again")
+_LEFT_OUT = ("sha256sum", "by digest", "by lock file", "again")
 _SAID = ", by tag"
 
 _LICENCE = """\

@@ -10,7 +10,7 @@
     throttled    one large layer from a server that gives every connection only so much
     update       one layer of six has changed: what is fetched
     small        100 small images that are not there, in one task
-    converged    100 small images that are there, by tag and by digest
+    converged    100 small images that are there, by tag, by digest and by a lock file
     killed       a pull that is killed at half, and run again: what is fetched again
     names        stores with 10, 1,000 and 10,000 names
     copy         100 tags from one registry to another, and once more

@@ -29,7 +29,7 @@ from ansible_collections.lockstep.images.tests.support.services_process import (
 )
 
 from . import peers
-from .by_ansible import Alone, DockerLoop, Module, Task
+from .by_ansible import Alone, DockerLoop, LockedModule, LockedTask, Module, Task
 from .content import MB, Published, publish_small
 from .copying import LAYER_SIZE, asked, copiers, publish_tags
 from .lab import LAYER_SIZES, Lab, anew, compare
@@ -129,9 +129,15 @@ def converged(lab: Lab) -> Table:
     with _for_many(lab) as tools:
         for kind, asked in (("tag", images), ("digest", [image.pinned() for image in images])):
             rows += _converged(lab, tools, asked, kind)
+    locked: list[Tool] = [
+        LockedTask(lab.directory / "locked"),
+        LockedModule(lab.directory / "sync"),
+    ]
+    rows += _converged(lab, locked, images, "lock file")
     text = f"""\
 The {SMALL_IMAGES} images of the scenario before are there already. By tag, the registry has to be asked what
-the tag points at now; by digest nothing has to be asked. The requests are those in the registry's log."""
+the tag points at now; by digest nothing has to be asked, and by a lock file neither, which besides says what
+else must not be there. The requests are those in the registry's log."""
     return Table(
         "converged",
         "Many small images that are there",
@@ -151,7 +157,7 @@ def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: s
         watch.begin()
         usage = tool.pull(images)
         traffic = watch.traffic()
-        if isinstance(tool, (Task, Module)) and tool.result["changed"]:
+        if isinstance(tool, (Task, Module, LockedTask, LockedModule)) and tool.result["changed"]:
             raise ServiceError(f"{tool.label}: changed what was there: {tool.result['actions']}")
         return usage, {"head": traffic.count("HEAD"), "get": traffic.count("GET")}
 
