@@ -123,9 +123,13 @@ def test_how_it_runs_leaves_no_trace(site: Site, directory: Path, options: dict[
 
 @pytest.mark.parametrize("version", ["3.9", "3.13"])
 def test_the_python_of_the_host_leaves_no_trace(site: Site, directory: Path, version: str) -> None:
-    # Without the standard library of the Python that runs this.
-    path = os.pathsep.join([os.fspath(modules.ROOT.parents[2]), sysconfig.get_path("purelib")])
-    own = {"python": interpreter(version), "env": {"PYTHONPATH": path}}
+    python = interpreter(version)
+    packages = directory / "packages"
+    command = [python, "-m", "pip", "install", "-q", "--target", os.fspath(packages), "requests"]
+    subprocess.run(command, check=True)
+    # Of this Python only what is for all: ansible.module_utils.
+    path = [modules.ROOT.parents[2], packages, sysconfig.get_path("purelib")]
+    own = {"python": python, "env": {"PYTHONPATH": os.pathsep.join(map(os.fspath, path))}}
     sync(site.lock, directory / "store", **own)
     assert_same(directory / "store", site.model)
 
