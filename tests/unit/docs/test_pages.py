@@ -73,6 +73,12 @@ def called():
 def test_a_module_takes_the_options_that_a_page_gives_it(module, params, monkeypatch):
     made = module_options(module, monkeypatch)
     rules = {name: rule for name, rule in made.items() if name not in _NOT_RULES}
+    # A dictionary comes out of an expression, which nothing evaluates here.
+    made_of = {name: spec["type"] for name, spec in made["argument_spec"].items()}
+    params = {
+        name: {} if made_of.get(name) == "dict" and str(value).startswith("{{") else value
+        for name, value in params.items()
+    }
     checked = ArgumentSpecValidator(made["argument_spec"], **rules).validate(params)
     assert not checked.error_messages
 
