@@ -197,3 +197,10 @@ def test_a_lock_file_that_was_edited_is_an_error_with_its_line(site: Site) -> No
     assert f"{file}, line 4: {site.names[0]}: size for linux/amd64 is 1" in done.output
     # The other image is there, and the next run does the rest.
     assert set(layout.names(site.store("one"))) == {site.names[1]}
+
+
+def test_a_relative_path_is_where_the_command_was_started(site: Site) -> None:
+    done = site.run(LOCK, store_lock_file="images.lock.yml").ok()
+    path = Path(done.one("lockstep.images.image_lock")["path"])
+    assert path.exists()
+    assert site.play.directory in path.parents
