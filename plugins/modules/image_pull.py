@@ -32,7 +32,7 @@ def build(params, store):
         store=store,
         all_tags=params["all_tags"],
         referrers=params["referrers"],
-        lock=Lock.parse(params["lock"]) if params["lock"] else None,
+        lock=None if params["lock"] is None else Lock.parse(params["lock"]),
         **fetching(params),
     )
 
