@@ -18,6 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     walk,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ContentError,
     DependencyError,
     DigestMismatchError,
     InputError,
@@ -31,6 +32,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import 
     read_content,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+    AGAIN,
     Lock,
     LockedImage,
 )
@@ -234,7 +236,9 @@ class _Reader:
             ]
         is_index = closure.manifests[-1][1].is_index
         target = Name(root, tuple(sorted(every)) if is_index else ())
-        whole = [*(descriptor for descriptor, _manifest in closure.manifests), *closure.blobs]
+        skipped = () if self._elsewhere else foreign
+        whole = [descriptor for descriptor, _manifest in closure.manifests]
+        whole += [blob for blob in closure.blobs if blob not in skipped]
         sizes = {descriptor.digest: descriptor.size for descriptor in whole}
         name = store_name(self._reference)
         wanted = Wanted(self._reference, name, before, target, images, configs, sizes, content, [])
@@ -261,9 +265,16 @@ class _Reader:
         locked = self._request.locked
         known = before.target.media_type if before and before.target.digest == digest else ""
         known = locked.media_type if locked else known
-        manifest = self._store.manifest(digest, known) or self._carry(digest, known)
+        try:
+            manifest = self._store.manifest(digest, known) or self._carry(digest, known)
+        except ContentError as exc:
+            if locked is None:
+                raise
+            text = f"{locked.place}: {locked.name}: media_type is {known}, but {exc}"
+            raise LockError(text, AGAIN) from exc
         if manifest:
-            return Descriptor(known or manifest.media_type, digest, len(manifest.raw))
+            known = manifest.media_type if locked else known or manifest.media_type
+            return Descriptor(known, digest, len(manifest.raw))
         source = self._required("it")
         try:
             descriptor, manifest = source.read_manifest(digest)
