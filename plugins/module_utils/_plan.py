@@ -159,7 +159,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions, and the ``facts`` they lead to.
+    """Actions, and the ``facts`` they lead to; ``promises`` are facts if nothing fails.
 
     ``content`` is done at the same time, each of ``names`` when all that it waits for is there, ``last`` in the
     end, if nothing has failed, kind by kind; just before it ``settle`` is called.
@@ -174,6 +174,7 @@ class Plan:
     before: t.Any = None
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
+    promises: t.Mapping[str, t.Any] = field(default_factory=dict)
     failures: dict[str, LockstepError] = field(default_factory=dict)
     problem: LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
@@ -258,9 +259,9 @@ class Plan:
     def result(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
         """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all."""
         actions = self.actions if done is None else done
-        facts, after = self.facts, self.after
+        facts, after = dict(self.facts, **self.promises), self.after
         if self.failures:
-            facts = {key: self._without_failures(fact) for key, fact in facts.items()}
+            facts = {key: self._without_failures(fact) for key, fact in self.facts.items()}
             facts["failures"] = [
                 {"name": name, "msg": str(error), "error": error.as_result()}
                 for name, error in self.failures.items()

@@ -137,18 +137,20 @@ class ImageStore:
             write_file(self._layout_path, self._staging, _LAYOUT)
             write_file(self._index_path, self._staging, render_names(names))
 
-    def become_exclusive(self, names: t.Mapping[str, Name]) -> None:
-        """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, unless it has these names then."""
+    def become_exclusive(self, *names: t.Mapping[str, Name]) -> None:
+        """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, unless it has one of these then."""
         self._held.close()
         self._held.enter_context(locked(self._lock_path, True, self._timeout))
-        if dict(self.names()) != dict(names):
+        if dict(self.names()) not in map(dict, names):
             raise ConflictError(
                 f"{self.path}: names were changed by somebody else meanwhile", "Run again."
             )
 
-    def fingerprint(self) -> str:
-        """Digest of the canonical index."""
-        return str(Digest.of(render_index(self._read_index())))
+    def fingerprint(self, moved: t.Mapping[str, Name] | None = None) -> str:
+        """Digest of the canonical index, once these names are set."""
+        index = self._read_index()
+        index["manifests"] += [_entry(*pair) for pair in (moved or {}).items()]
+        return str(Digest.of(render_index(index)))
 
     def has(self, descriptor: Descriptor) -> bool:
         path = self.blob_path(descriptor.digest)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
+import shutil
 import stat
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    access,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
     Lock,
@@ -32,6 +36,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     render_names,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    OTHER_BYTES,
     DoubtedStore,
     contents,
     fault,
@@ -91,7 +96,7 @@ def plan_sync(
     pieces: Pieces,
     foreign: bool = False,
 ) -> Plan:
-    """Bring what a lock names, for some of its platforms (None: all of them), and let go of all else.
+    """Bring what a lock names, for some of its platforms (none: all of them), and let go of all else.
 
     Nothing is asked by tag. ``mode`` says how content that is here is checked: by its size, or all its bytes.
     """
@@ -104,44 +109,47 @@ def plan_sync(
     wanted = reading.want_all(_requests(lock, platforms), workers, failures)
     plan = plan_of(wanted, failures, store, sources, workers)
     before, after = reading.names, {want.name: want.target for want in wanted}
-    dropped = [name for name in sorted(before) if name not in after and name not in failures]
-    if not exclusive:
-        dropped = []
+    gone = sorted(set(before) - set(after) - set(failures)) if exclusive else []
+    dropped = {name: before[name] for name in gone}
     last: list[Action] = []
     if exclusive and not _will_be_exact(store, plan, before, after):
         last.append(WriteIndex(after, tuple(dropped), store))
-    garbage: list[RemoveContent] = []
-    if not failures:
-        garbage = _garbage(store, sizes, wanted, exclusive)
+    garbage = [] if failures else _garbage(store, sizes, wanted, exclusive)
     expected = {**before, **after}
-    differences = [
-        *(_difference(want, reasons, sizes) for want in wanted if want.status != "up_to_date"),
-        *(_row(one, NOTHING, shown(before[one]), "is not in the lock") for one in dropped),
-    ]
+
+    def prepare() -> None:
+        plan.prepare()
+        _clear(store, there, (digest for want in wanted for digest in want.sizes))
+
+    def settle() -> None:
+        # Who syncs to the same lock at the same time may have done it all.
+        store.become_exclusive(expected, after if exclusive else expected)
+        _clear(store, there, (one.digest for one in garbage))
+
+    differences = _differences(wanted, reasons, sizes, dropped)
     if not differences and not failures:
         differences = _leftovers(bool(last), garbage)
     return replace(
         plan,
         last=(*last, *garbage) if not failures else (),
-        before={**plan.before, **{name: shown(before[name]) for name in dropped}},
-        facts={
-            **plan.facts,
+        before={**plan.before, **{name: shown(dropped[name]) for name in dropped}},
+        facts={**plan.facts, "differences": differences, "store": store.path},
+        promises={
             "dropped": [
-                {"name": name, "digest": str(before[name].target.digest)} for name in dropped
+                {"name": one, "digest": str(dropped[one].target.digest)} for one in dropped
             ],
             "bytes_freed": sum(one.size for one in garbage),
-            "differences": sorted(differences, key=lambda one: one["name"]),
-            "fingerprint": str(Digest.of(render_names(after if exclusive else expected))),
-            "store": store.path,
+            "fingerprint": _fingerprint(after) if exclusive else store.fingerprint(after),
         },
-        settle=functools.partial(store.become_exclusive, expected),
+        prepare=prepare,
+        settle=settle,
     )
 
 
 def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[Request]:
     requests = []
     for image in lock.images:
-        asked = platforms_of(sorted(image.platforms) if platforms is None else platforms)
+        asked = platforms_of(platforms or sorted(image.platforms))
         request = request_of(Reference.parse(image.name), asked, lock)
         requests.append(replace(request, exact=True))
     return requests
@@ -178,10 +186,39 @@ def _garbage(
         moved = [want.before for want in wanted if want.before and want.before != want.target]
         found &= set(Reach.of(store, moved).sizes)
         if found:
-            others = Reach.of(store, roots(store, {want.name for want in wanted}))
+            # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
+            whole = ImageStore(store.path)
+            others = Reach.of(whole, roots(whole, {want.name for want in wanted}))
             others.require_sound(store.path)
             found -= set(others.sizes)
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
+
+
+def _fingerprint(names: t.Mapping[str, Name]) -> str:
+    """That of a store with these names alone."""
+    return str(Digest.of(render_names(names)))
+
+
+def _clear(
+    store: ImageStore, there: t.Mapping[Digest, os.stat_result], digests: t.Iterable[Digest]
+) -> None:
+    """Remove directories that lie where content belongs."""
+    for digest in digests:
+        path = store.blob_path(digest)
+        if digest in there and stat.S_ISDIR(there[digest].st_mode):
+            with access(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                shutil.rmtree(path)
+
+
+def _differences(
+    wanted: t.Sequence[Wanted],
+    reasons: t.Mapping[Digest, str],
+    sizes: t.Mapping[Digest, int],
+    dropped: t.Mapping[str, Name],
+) -> list[dict[str, str]]:
+    rows = [_difference(want, reasons, sizes) for want in wanted if want.status != "up_to_date"]
+    rows += [_row(one, NOTHING, shown(dropped[one]), "is not in the lock") for one in dropped]
+    return sorted(rows, key=lambda one: one["name"])
 
 
 def _difference(
@@ -196,6 +233,7 @@ def _difference(
     first, more = want.content[0].descriptor, len(want.content) - 1
     there = sizes.get(first.digest)
     lacks = "is missing" if there is None else f"has {there} bytes instead of {first.size}"
+    lacks = OTHER_BYTES if there == first.size else lacks
     reason = f"{first.digest} {reasons.get(first.digest, lacks)}"
     reason += f", and {more} more" if more else ""
     return _row(want.name, wanted, f"{wanted}, incomplete", f"is incomplete: {reason}")
