@@ -139,7 +139,7 @@ def plan_sync(
                 {"name": one, "digest": str(dropped[one].target.digest)} for one in dropped
             ],
             "bytes_freed": sum(one.size for one in garbage),
-            "fingerprint": _fingerprint(after) if exclusive else store.fingerprint(after),
+            "fingerprint": _fingerprint(store, wanted, exclusive),
         },
         prepare=prepare,
         settle=settle,
@@ -194,9 +194,12 @@ def _garbage(
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
 
 
-def _fingerprint(names: t.Mapping[str, Name]) -> str:
-    """That of a store with these names alone."""
-    return str(Digest.of(render_names(names)))
+def _fingerprint(store: ImageStore, wanted: t.Sequence[Wanted], exclusive: bool) -> str:
+    """That of the store once all is done."""
+    if exclusive:
+        return str(Digest.of(render_names({want.name: want.target for want in wanted})))
+    # What others wrote of names that do not move stays as it is.
+    return store.fingerprint({one.name: one.target for one in wanted if one.before != one.target})
 
 
 def _clear(
@@ -232,9 +235,12 @@ def _difference(
         return _row(want.name, wanted, found, f"is {found} instead of {wanted}")
     first, more = want.content[0].descriptor, len(want.content) - 1
     there = sizes.get(first.digest)
-    lacks = "is missing" if there is None else f"has {there} bytes instead of {first.size}"
-    lacks = OTHER_BYTES if there == first.size else lacks
-    reason = f"{first.digest} {reasons.get(first.digest, lacks)}"
+    reason = reasons.get(first.digest, OTHER_BYTES)
+    if there is None:
+        reason = "is missing"
+    elif reason == OTHER_BYTES and there != first.size:
+        reason = f"has {there} bytes instead of {first.size}"
+    reason = f"{first.digest} {reason}"
     reason += f", and {more} more" if more else ""
     return _row(want.name, wanted, f"{wanted}, incomplete", f"is incomplete: {reason}")
 

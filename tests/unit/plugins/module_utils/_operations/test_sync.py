@@ -6,25 +6,38 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
+    CorruptStoreError,
+    LockError,
+    NotFoundError,
     TruncatedError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+    plan_prune,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import (
     FULL,
     QUICK,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.fakes import Cut, FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
+    Layer,
     demo_image,
     image,
+    index,
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import (
     blob_path,
     fingerprint,
+    names,
     tree,
 )
 from ansible_collections.lockstep.images.tests.support.stores import (
@@ -32,20 +45,26 @@ from ansible_collections.lockstep.images.tests.support.stores import (
     ARM64,
     assert_valid_store,
     blobs,
+    carry_out,
     digests,
     leftovers,
     pull,
     put,
     rewrite,
     statuses,
+    stop_after,
+    umask,
     whole_tree,
 )
 from ansible_collections.lockstep.images.tests.support.syncing import (
     BOTH,
+    attempt,
     checked,
     lock_of,
+    lock_value,
     opened,
     sync,
+    syncing,
 )
 
 APP, TOOL = "registry.example/app:1", "other.example:5000/tool:1"
@@ -286,3 +305,546 @@ def test_whatever_a_store_had_it_ends_the_same(path, sources, lock, wanted, had)
         assert set(statuses(again)) == {"up_to_date"}
     assert asked(sources) == []
     assert whole_tree(path) == done
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077], ids=oct)
+def test_a_umask_leaves_no_trace(path, tmp_path, sources, lock, mask):
+    def modes(directory):
+        found = whole_tree(directory).items()
+        return {name: mode for name, (mode, _time, _data) in found if ".staging" not in name}
+
+    sync(tmp_path / "usual", lock, sources)
+    with umask(mask):
+        had_more_images(path, sources)
+        sync(path, lock, sources)
+    assert tree(path) == tree(tmp_path / "usual")
+    assert modes(path) == modes(tmp_path / "usual")
+
+
+@pytest.mark.parametrize("workers", [1, 6])
+@pytest.mark.parametrize("step", [1, -1])
+def test_neither_order_nor_threads_leave_a_trace(path, sources, lock, wanted, workers, step):
+    turned = type(lock)(lock.images[::step], lock.place, lock.manifests)
+    had_some_images(path, sources)
+    sync(path, turned, sources, workers=workers)
+    assert tree(path) == wanted
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_an_empty_lock_is_a_lock(path, sources, lock, exclusive):
+    sync(path, lock, sources)
+    before = tree(path)
+    none = type(lock)((), lock.place)
+    result = sync(path, none, sources, exclusive=exclusive)
+    assert [one["name"] for one in result["dropped"]] == (sorted(LOCKED) if exclusive else [])
+    if exclusive:
+        assert (names(path), blobs(path)) == ({}, set())
+    else:
+        assert (result["changed"], tree(path)) == (False, before)
+    assert result["fingerprint"] == fingerprint(path)
+
+
+def test_an_empty_lock_makes_no_store(path, sources, lock):
+    result = sync(path, type(lock)(()), sources)
+    assert not result["changed"]
+    assert not path.exists()
+    assert result["fingerprint"] == ImageStore(str(path)).fingerprint()
+
+
+# -- damage
+
+
+def replace_with(place, how):
+    raw = place.read_bytes()
+    place.unlink()
+    if how == "directory":
+        place.mkdir()
+    elif how == "full directory":
+        (place / "inner").mkdir(parents=True)
+        (place / "inner" / "file").write_bytes(raw)
+    elif how == "link":
+        place.symlink_to("/etc/hostname")
+    elif how == "link to the right bytes":
+        beside = place.parents[3] / f"beside-{place.name}"
+        beside.write_bytes(raw)
+        place.symlink_to(beside)
+    elif how == "fifo":
+        os.mkfifo(place)
+    elif how != "missing":
+        flipped = raw[:9] + bytes([raw[9] ^ 4]) + raw[10:]
+        data = {"flipped": flipped, "truncated": raw[:-1], "longer": raw + b"x", "empty": b""}
+        place.write_bytes(data[how])
+
+
+REASONS = {
+    "missing": "is missing",
+    "truncated": "bytes instead of",
+    "longer": "bytes instead of",
+    "empty": "has 0 bytes instead of",
+    "directory": "is not a regular file",
+    "full directory": "is not a regular file",
+    "link": "is not a regular file",
+    "link to the right bytes": "is not a regular file",
+    "fifo": "is not a regular file",
+    "flipped": "has other bytes than its digest says",
+}
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("lost", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("how", REASONS)
+def test_damaged_content_is_brought_again(path, sources, lock, wanted, lost, how, exclusive):
+    sync(path, lock, sources)
+    sources.forget()
+    replace_with(blob_path(path, lost), how)
+    before = whole_tree(path)
+    # What must be read anyway is known without looking at every byte.
+    read = ("index", "manifest", "config", "only manifest")
+    if how == "flipped" and lost not in [PARTS[one] for one in read]:
+        assert not checked(path, lock, sources, exclusive=exclusive)["changed"]
+    modes = [FULL] if how == "flipped" and lost == PARTS["layer"] else [QUICK, FULL]
+    for mode in modes:
+        expected = checked(path, lock, sources, mode=mode, exclusive=exclusive)
+        users = [TOOL, PIN] if lost == TOOL_IMAGE.digest else [APP]
+        assert [one["name"] for one in expected["differences"]] == sorted(users)
+        for one in expected["differences"]:
+            assert one["found"] == f"{one['wanted']}, incomplete"
+            assert one["message"].startswith(f"{one['name']} is incomplete: {lost} ")
+            assert REASONS[how] in one["message"]
+            assert one["message"].isprintable()
+        assert [one["digest"] for one in expected["actions"]] == [lost]
+    assert whole_tree(path) == before
+    sources.forget()
+    real = sync(path, lock, sources, mode=modes[0], exclusive=exclusive)
+    assert told(real) == told(expected)
+    assert set(asked(sources)) == {lost}
+    assert tree(path) == wanted
+    assert not blob_path(path, lost).is_symlink()
+    assert not checked(path, lock, sources, mode=FULL, exclusive=exclusive)["changed"]
+
+
+def test_a_bit_that_flips_in_garbage_is_nobodys_loss(path, sources, lock, wanted):
+    had_more_images(path, sources)
+    replace_with(blob_path(path, EXTRA_IMAGE.layers[0].digest), "flipped")
+    result = sync(path, lock, sources, mode=FULL)
+    assert {action["action"] for action in result["actions"]} == {"write_index", "remove_content"}
+    assert tree(path) == wanted
+
+
+def test_a_broken_entry_of_the_index_is_an_error_that_names_it(path, sources, lock):
+    had_all(path, sources)
+    rewrite(path, lambda entries: entries[0].update(digest="x"))
+    before = whole_tree(path)
+    with pytest.raises(CorruptStoreError, match="index.json"):
+        sync(path, lock, sources)
+    assert whole_tree(path) == before
+
+
+# -- stopped
+
+
+def had_much_to_do(path, sources):
+    """Some images, some blobs, a moved tag, names that go, and what nobody names."""
+    had_a_moved_tag(path, sources)
+    pull(ImageStore(str(path)), sources, EXTRA)
+    put(path, image([layer({"orphan": b"o" * 50})]))
+    blob_path(path, TOOL_IMAGE.layers[0].digest).unlink()
+
+
+@pytest.mark.parametrize("had", [had_nothing, had_much_to_do], ids=lambda one: one.__name__)
+def test_stopped_after_any_action_the_next_run_does_exactly_the_rest(
+    tmp_path, sources, lock, wanted, had
+):
+    had(tmp_path / "undisturbed", sources)
+    everything = sync(tmp_path / "undisturbed", lock, sources)["actions"]
+    assert len(everything) > 10
+    kinds = list(dict.fromkeys(action["action"] for action in everything))
+    assert kinds.index("set_name") > kinds.index("fetch_blob")
+    assert had is had_nothing or kinds[-2:] == ["write_index", "remove_content"]
+    for number in range(len(everything) + 1):
+        path = tmp_path / str(number)
+        had(path, sources)
+        before = names(path)
+        stop_after(opened(path), syncing(lock, sources), number)
+        if number < len(everything):
+            assert_valid_names(path, before)
+        rest = sync(path, lock, sources)
+        assert [one for one in rest["actions"] if one not in everything] == []
+        assert len(rest["actions"]) <= len(everything) - number
+        assert tree(path) == wanted
+        assert rest["fingerprint"] == fingerprint(path)
+
+
+def assert_valid_names(path, before):
+    """What was whole is whole; the tool had lost a layer before anybody began."""
+    lost = blob_path(path, TOOL_IMAGE.layers[0].digest)
+    if TOOL in before and not lost.exists():
+        lost.write_bytes(TOOL_IMAGE.layers[0].blob)
+        assert_valid_store(path)
+        lost.unlink()
+    else:
+        assert_valid_store(path)
+
+
+def test_killed_between_any_two_removals_the_rest_is_removed_next(tmp_path, sources, lock, wanted):
+    """What comes last is done all at once, so that a plan is cut by hand."""
+    had_much_to_do(tmp_path / "0", sources)
+    last = len(_last(tmp_path / "0", lock, sources))
+    assert last > 5
+    for number in range(last + 1):
+        path = tmp_path / str(number)
+        if number:
+            had_much_to_do(path, sources)
+        with opened(path).hold() as store:
+            plan = syncing(lock, sources)(store)
+            first = len(plan.actions) - len(plan.last)
+            applying = plan.apply()
+            for _number in range(first):
+                next(applying)
+            applying.close()
+            plan.settle()
+            with Pool(1) as pool:
+                for action in plan.last[:number]:
+                    action.apply(pool)
+        assert_valid_store(path)
+        rest = sync(path, lock, sources)
+        assert rest["actions"] == [action.summary() for action in plan.last[number:]]
+        assert tree(path) == wanted
+
+
+def _last(path, lock, sources):
+    with opened(path).hold() as store:
+        return syncing(lock, sources)(store).last
+
+
+# -- failures
+
+
+def lose_at_the_plan(sources):
+    for content in (sources[TOOL[:-2]].content,):
+        content.pop(TOOL_IMAGE.digest)
+
+
+def lose_on_the_way(sources):
+    for content in (sources[TOOL[:-2]].content,):
+        content.pop(TOOL_IMAGE.layers[0].digest)
+
+
+@pytest.mark.parametrize("workers", [1, 6])
+@pytest.mark.parametrize("lose", [lose_at_the_plan, lose_on_the_way], ids=lambda one: one.__name__)
+def test_an_image_that_fails_holds_back_no_other_and_nothing_is_let_go_of(
+    path, sources, lock, wanted, lose, workers
+):
+    """The content of the one that fails is of other repositories as well, which are not asked for it."""
+    only = Lock(tuple(one for one in lock.images if one.name != PIN), lock.place)
+    had_only_others(path, sources)
+    put(path, image([layer({"orphan": b"o" * 50})]))
+    before, kept = names(path), blobs(path)
+    whole = dict(sources[TOOL[:-2]].content)
+    lose(sources)
+    for _attempt in range(2):
+        plan = attempt(path, only, sources, workers=workers)
+        assert list(plan.failures) == [TOOL]
+        assert isinstance(plan.failure, NotFoundError)
+        assert set(names(path)) == {EXTRA, APP}
+        assert names(path)[EXTRA] == before[EXTRA]
+        assert kept <= blobs(path)
+        result = plan.result()
+        assert {"dropped", "bytes_freed", "fingerprint"} & result.keys() == set()
+        assert result["diff"]["after"].keys() == {EXTRA, APP}
+        assert {one["name"] for one in result["images"]} == {APP}
+    assert len(plan.failures) == 1
+    assert not plan.changed or lose is lose_on_the_way
+    assert_valid_store(path)
+
+    sources[TOOL[:-2]].content.update(whole)
+    sync(path, lock, sources)
+    assert tree(path) == wanted
+
+
+@pytest.mark.parametrize("name", [APP, TOOL, PIN])
+def test_a_digest_that_the_registry_does_not_have_any_more_is_told_with_its_place(
+    path, sources, lock, name
+):
+    sources[name.partition("@")[0].rpartition("/")[0] + "/" + _last_part(name)].content.clear()
+    plan = attempt(path, lock, sources)
+    (line,) = [one.place for one in lock.images if one.name == name]
+    assert line.startswith("images.lock.yml, line ")
+    assert list(plan.failures) == [name]
+    assert isinstance(plan.failure, NotFoundError)
+    assert str(plan.failures[name]).startswith(f"{line}: ")
+    assert str(next(one.digest for one in lock.images if one.name == name)) in str(plan.failure)
+    assert set(names(path)) == {*LOCKED} - {name}
+
+
+def _last_part(name):
+    return name.rpartition("/")[2].partition(":")[0].partition("@")[0]
+
+
+def test_a_locked_image_that_is_there_is_not_asked_for_when_the_registry_has_lost_it(
+    path, sources, lock, wanted
+):
+    had_more_images(path, sources)
+    for repository in sources.repositories.values():
+        repository.content.clear()
+        repository.tagged.clear()
+    sources.forget()
+    sync(path, lock, sources)
+    assert tree(path) == wanted
+    assert asked(sources) == []
+
+
+# -- nothing by tag, nothing twice
+
+
+def test_a_tag_that_moves_changes_nothing(path, sources, lock, wanted):
+    sources[APP[:-2]].tagged["1"] = OLD.digest
+    sources[TOOL[:-2]].tagged.clear()
+    sync(path, lock, sources)
+    assert tree(path) == wanted
+    assert {verb for verb, _what in sources.reads} == {"manifest", "blob"}
+    assert not sync(path, lock, sources)["changed"]
+
+
+def test_manifests_that_are_carried_along_are_not_asked_for(path, sources, wanted):
+    carried = lock_of_all(sources, embed=True)
+    assert len(carried.manifests) == 4
+    sources.forget()
+    expected = checked(path, carried, sources)
+    # A configuration is read to see what an image is for.
+    assert {verb for verb, _what in sources.reads} <= {"blob"}
+    assert told(sync(path, carried, sources)) == told(expected)
+    assert {verb for verb, _what in sources.reads} == {"blob"}
+    assert tree(path) == wanted
+    assert expected["fingerprint"] == fingerprint(path)
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "flipped"])
+def test_a_manifest_that_is_spoilt_comes_from_the_lock(path, sources, wanted, how):
+    carried = lock_of_all(sources, embed=True)
+    sync(path, carried, sources)
+    for lost in ("index", "manifest", "only manifest"):
+        replace_with(blob_path(path, PARTS[lost]), how)
+    sources.forget()
+    sync(path, carried, sources)
+    assert asked(sources) == []
+    assert tree(path) == wanted
+
+
+def test_bytes_that_are_no_manifest_are_not_carried_along(sources):
+    value = lock_value(sources, APP, embed=True)
+    value["manifests"][FAMILY.digest] += " "
+    with pytest.raises(LockError, match=f"{FAMILY.digest} is carried along with other bytes"):
+        Lock.parse(value)
+
+
+# -- beside others
+
+
+def share(path, sources):
+    """A store of several: one name that is locked and has moved, one that is not."""
+    sources[APP[:-2]].tagged["1"] = OLD.digest
+    pull(ImageStore(str(path)), sources, APP, EXTRA, platforms=BOTH)
+    sources[APP[:-2]].tagged["1"] = FAMILY.digest
+    orphan = image([layer({"orphan": b"o" * 50})])
+    put(path, orphan)
+    put(path, image([layer({"lost": b"l" * 50})]))
+    rewrite(path, lambda entries: entries.pop())
+    return digests(orphan, image([layer({"lost": b"l" * 50})]))
+
+
+def test_beside_others_only_what_moved_names_left_is_removed(path, sources, lock):
+    orphans = share(path, sources)
+    expected = checked(path, lock, sources, exclusive=False)
+    real = sync(path, lock, sources, exclusive=False)
+    assert told(real) == told(expected)
+    assert set(names(path)) == {*LOCKED, EXTRA}
+    assert blobs(path) == digests(FAMILY, TOOL_IMAGE, EXTRA_IMAGE) | orphans
+    assert real["dropped"] == []
+    removed = {a["digest"] for a in real["actions"] if a["action"] == "remove_content"}
+    assert removed == digests(OLD) - digests(FAMILY)
+    assert real["bytes_freed"] == sum(
+        one["size"] for one in real["actions"] if one["action"] == "remove_content"
+    )
+    assert real["fingerprint"] == fingerprint(path) == opened(path).fingerprint()
+    assert [one["name"] for one in real["differences"]] == sorted(LOCKED)
+    assert_valid_store(path)
+    before = whole_tree(path)
+    again = sync(path, lock, sources, exclusive=False)
+    assert (again["changed"], again["differences"], again["bytes_freed"]) == (False, [], 0)
+    assert again["fingerprint"] == real["fingerprint"]
+    assert whole_tree(path) == before
+
+
+def test_beside_others_what_they_wrote_in_the_index_stays(path, sources, lock):
+    had_foreign_annotations(path, sources)
+    put(path, EXTRA_IMAGE)
+    index_of = json.loads((path / "index.json").read_bytes())
+    (path / "index.json").write_text(json.dumps({**index_of, "x-y": 1}))
+    blob_path(path, PARTS["layer"]).unlink()
+    before = (path / "index.json").read_bytes()
+    result = sync(path, lock, sources, exclusive=False)
+    assert [one["action"] for one in result["actions"]] == ["fetch_blob"]
+    assert (path / "index.json").read_bytes() == before
+    assert result["fingerprint"] == opened(path).fingerprint()
+    assert digests(EXTRA_IMAGE) <= blobs(path)
+
+
+def test_what_a_moved_name_shares_with_another_is_kept(path, sources, lock):
+    """By layers, and by a manifest of an entry without a name."""
+    copy = f"{EXTRA[:-2]}:old"
+    sources.publish(copy, OLD)
+    share(path, sources)
+    pull(ImageStore(str(path)), sources, copy, platforms=[AMD64])
+    put(path, OLD.for_platform(ARM64))
+    rewrite(path, lambda entries: [one.pop("annotations", None) for one in entries[-1:]])
+    sync(path, lock, sources, exclusive=False)
+    assert digests(OLD) <= blobs(path)
+    assert_valid_store(path)
+
+
+@pytest.mark.parametrize("mode", [QUICK, FULL])
+def test_while_it_is_not_known_what_another_name_needs_nothing_is_removed(
+    path, sources, lock, mode
+):
+    copy = f"{EXTRA[:-2]}:old"
+    sources.publish(copy, OLD)
+    share(path, sources)
+    pull(ImageStore(str(path)), sources, copy, platforms=[AMD64])
+    replace_with(blob_path(path, OLD.for_platform(AMD64).digest), "flipped")
+    before = whole_tree(path)
+    with pytest.raises(CorruptStoreError, match="what it needs is not known"):
+        sync(path, lock, sources, mode=mode, exclusive=False)
+    assert whole_tree(path) == before
+
+
+# -- platforms
+
+
+def test_platforms_may_be_fewer_than_are_locked(path, tmp_path, sources):
+    lock = lock_of(sources, APP)
+    sync(path, lock, sources)
+    both = fingerprint(path)
+    result = sync(path, lock, sources, platforms=[ARM64])
+    assert blobs(path) == {FAMILY.digest} | digests(FAMILY.for_platform(ARM64))
+    assert names(path)[APP]["annotations"]["io.lockstep.platforms"] == ARM64
+    assert result["bytes_freed"] > 0
+    assert result["fingerprint"] == fingerprint(path) != both
+    assert [one["platform"] for one in result["images"]] == [ARM64]
+    sync(tmp_path / "fresh", lock, sources, platforms=[ARM64])
+    assert tree(tmp_path / "fresh") == tree(path)
+    assert sync(path, lock, sources, platforms=[])["fingerprint"] == both
+    assert not sync(path, lock, sources, platforms=[ARM64, AMD64, ARM64])["changed"]
+
+
+def test_all_that_an_index_lists_may_be_locked(path, tmp_path, sources):
+    everything = demo_image("proven", "1", layers=1, size=300, attestations=True)
+    sources.publish("registry.example/proven:1", everything)
+    lock = lock_of(sources, "registry.example/proven:1", platforms=["all"])
+    sync(path, lock, sources)
+    assert blobs(path) == digests(everything)
+    assert not sync(path, lock, sources, platforms=["all"])["changed"]
+    with pytest.raises(LockError, match="is not locked for linux/amd64, only for all"):
+        sync(path, lock, sources, platforms=[AMD64])
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "named"),
+    [(["linux/s390x"], "linux/s390x"), ([AMD64, "linux/s390x"], "linux/s390x"), (["all"], "all")],
+    ids=str,
+)
+def test_a_platform_that_is_not_locked_is_an_error_before_anything_is_done(
+    path, sources, lock, asked_for, named
+):
+    had_more_images(path, sources)
+    before = whole_tree(path)
+    sources.forget()
+    with pytest.raises(LockError) as error:
+        sync(path, lock, sources, platforms=asked_for)
+    assert f"is not locked for {named}, only for" in str(error.value)
+    assert str(error.value).startswith("images.lock.yml, line ")
+    assert (whole_tree(path), asked(sources)) == (before, [])
+
+
+# -- edited by hand
+
+OTHER = f"sha256:{'d' * 64}"
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+EDITS = {
+    "manifest": (lambda entry: entry["platforms"][AMD64].update(manifest=OTHER), "manifest for"),
+    "config": (lambda entry: entry["platforms"][AMD64].update(config=OTHER), "config for"),
+    "no config": (lambda entry: entry["platforms"][AMD64].update(config=None), "config for"),
+    "size": (lambda entry: entry["platforms"][AMD64].update(size=1), "size for"),
+    "an index": (
+        lambda entry: entry.update(media_type="application/vnd.oci.image.index.v1+json"),
+        "media_type",
+    ),
+    "docker": (lambda entry: entry.update(media_type=DOCKER), "media_type"),
+    "other type": (lambda entry: entry.update(media_type="text/plain"), "media_type"),
+    "schema 1": (
+        lambda entry: entry.update(
+            media_type="application/vnd.docker.distribution.manifest.v1+json"
+        ),
+        "media_type",
+    ),
+    "digest": (lambda entry: entry.update(digest=EXTRA_IMAGE.digest), "manifest for"),
+}
+
+
+@pytest.mark.parametrize("embed", [False, True])
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_lock_that_was_changed_by_hand_is_told_with_its_place(
+    path, sources, edit, is_there, embed
+):
+    """On hosts that have the image as on those that have not."""
+    sources[TOOL[:-2]].publish(EXTRA_IMAGE)
+    value = lock_value(sources, APP, TOOL, EXTRA, platforms=[AMD64], embed=embed)
+    if is_there:
+        had_all(path, sources)
+        pull(ImageStore(str(path)), sources, EXTRA)
+    change, word = EDITS[edit]
+    (entry,) = [one for one in value["images"] if one["name"] == TOOL]
+    change(entry)
+    before = names(path)
+    plan = attempt(path, Lock.parse(value), sources)
+    error = plan.failures[TOOL]
+    assert (list(plan.failures), type(error)) == ([TOOL], LockError)
+    assert str(error).startswith(f"images.lock.yml, line {entry['line']}: {TOOL}: {word}")
+    assert "image_lock" in error.hint
+    assert names(path).get(TOOL) == before.get(TOOL)
+    assert APP in names(path)
+
+
+@pytest.mark.parametrize("part", ["manifest", "config", "size"])
+def test_each_platform_of_an_index_is_compared(path, sources, part):
+    value = lock_value(sources, APP)
+    value["images"][0]["platforms"][ARM64][part] = 1 if part == "size" else OTHER
+    lock = Lock.parse(value)
+    assert not attempt(path, lock, sources, platforms=[AMD64]).failures
+    failure = attempt(path, lock, sources).failure
+    assert isinstance(failure, LockError)
+    assert f"{part} for {ARM64} is " in str(failure)
+
+
+# -- foreign layers
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_foreign_layers_are_there_on_all_hosts_or_on_none(path, tmp_path, sources, foreign):
+    far = layer(
+        {"far": b"f" * 300},
+        media_type="application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    )
+    item = image([layer({"near": b"n" * 300}), far])
+    sources.publish(TOOL, item)
+    sources.foreign = lambda reference, _blob: sources.repository(reference)
+    lock = lock_of(sources, TOOL, platforms=[AMD64])
+    sync(path, lock, sources, foreign=not foreign)
+    result = sync(path, lock, sources, foreign=foreign)
+    assert result["changed"]
+    assert blobs(path) == digests(item) - (set() if foreign else {far.digest})
+    fresh = sync(tmp_path / "fresh", lock, sources, foreign=foreign)
+    assert fresh["stats"]["bytes_reused"] == 0
+    assert tree(path) == tree(tmp_path / "fresh")
+    assert not sync(path, lock, sources, foreign=foreign)["changed"]
