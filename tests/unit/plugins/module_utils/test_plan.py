@@ -11,6 +11,7 @@ import time
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ConflictError,
     DependencyError,
     NoSpaceError,
     NotFoundError,
@@ -251,6 +252,137 @@ def test_stats_and_warnings_are_asked_when_the_work_is_over(source, sink):
     list(plan.apply())
     assert plan.result()["stats"] == {"reads": 1}
     assert plan.warnings() == ["blob"]
+
+
+class Last(Action):
+    """A step of the end, of one kind."""
+
+    def __init__(self, log, name, error=None):
+        self.log, self.name, self.error = log, name, error
+
+    def summary(self):
+        return {"action": self.name}
+
+    def apply(self, pool):
+        if self.error:
+            raise self.error
+        self.log.append(self.name)
+
+
+class Later(Last):
+    """Another kind."""
+
+
+def test_what_comes_last_comes_kind_by_kind_after_it_is_settled(source, sink):
+    """Of one kind all at once, and the next when all of it is done."""
+    log = []
+    plan = plan_of(
+        source,
+        sink,
+        settle=lambda: log.append(f"settle after {len(sink.names)} names"),
+        last=(Last(log, "a"), Last(log, "b"), Later(log, "c"), Later(log, "d")),
+        workers=3,
+    )
+    done = list(plan.apply())
+    assert [action.summary()["action"] for action in done[-4:]] == ["a", "b", "c", "d"]
+    assert log[0] == "settle after 2 names"
+    assert [sorted(log[1:3]), sorted(log[3:])] == [["a", "b"], ["c", "d"]]
+
+
+def test_nothing_is_settled_for_a_plan_that_has_nothing_last(source, sink):
+    plan = plan_of(source, sink, settle=lambda: pytest.fail("nothing comes last"))
+    assert len(list(plan.apply())) == 4
+
+
+def test_what_comes_last_may_be_all_there_is():
+    log = []
+    plan = Plan(
+        last=(Last(log, "a"),),
+        prepare=lambda: log.append("prepare"),
+        settle=lambda: log.append("settle"),
+    )
+    assert plan.changed
+    assert len(list(plan.apply())) == 1
+    assert log == ["prepare", "settle", "a"]
+
+
+def planned_failure(source, sink):
+    return {"failures": {"c:1": NotFoundError("c:1: not found")}}
+
+
+def content_that_fails(source, sink):
+    source.content.clear()
+    return {}
+
+
+def a_name_that_moved(source, sink):
+    sink.names = {"b:1": Name(LAYER)}
+    return {}
+
+
+def a_full_disk(source, sink):
+    source.script("blob", LAYER.digest, NoSpaceError("full"))
+    return {}
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [planned_failure, content_that_fails, a_name_that_moved, a_full_disk],
+    ids=lambda one: one.__name__,
+)
+def test_after_any_failure_nothing_is_settled_and_nothing_comes_last(source, sink, fail):
+    log = []
+    more = fail(source, sink)
+    plan = plan_of(
+        source,
+        sink,
+        settle=lambda: log.append("settle"),
+        last=(Last(log, "a"),),
+        facts={"kept": 1},
+        promises={"freed": 2},
+        before={},
+        after={},
+        **more,
+    )
+    done = list(plan.apply())
+    assert log == []
+    assert plan.failures
+    result = plan.result(done)
+    assert result["kept"] == 1
+    assert "freed" not in result
+    assert {"action": "a"} not in result["actions"]
+
+
+def test_what_is_promised_is_told_before_and_after_when_nothing_fails(source, sink):
+    plan = plan_of(source, sink, facts={"kept": 1}, promises={"freed": 2})
+    before = plan.result()
+    assert (before["kept"], before["freed"]) == (1, 2)
+    list(plan.apply())
+    assert plan.result() == before
+
+
+@pytest.mark.parametrize("error", [ConflictError("moved"), ZeroDivisionError()], ids=str)
+def test_what_cannot_be_settled_ends_the_plan_when_all_else_is_done(source, sink, error):
+    def settle():
+        raise error
+
+    log, done = [], []
+    plan = plan_of(source, sink, settle=settle, last=(Last(log, "a"),))
+    with pytest.raises(type(error)):
+        for action in plan.apply():
+            done.append(action)
+    assert (log, len(done), len(sink.names)) == ([], 4, 2)
+
+
+def test_of_what_comes_last_the_first_error_ends_it_and_no_other_kind_begins():
+    log, done = [], []
+    steps = (Last(log, "a"), Last(log, "b", NotFoundError("x")), Last(log, "c"), Later(log, "d"))
+    plan = Plan(last=steps)
+    with pytest.raises(NotFoundError):
+        for action in plan.apply():
+            done.append(action)
+    assert done == [steps[0]]
+    assert sorted(log) == ["a", "c"]
 
 
 # -- in_parallel

@@ -5,19 +5,26 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
+import threading
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     CorruptStoreError,
+    LockedError,
     LockError,
+    LockstepError,
     NotFoundError,
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore, Name
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_prune,
 )
@@ -28,10 +35,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.sync i
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.fakes import Cut, FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
-    Layer,
     demo_image,
     image,
-    index,
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import (
@@ -51,6 +56,7 @@ from ansible_collections.lockstep.images.tests.support.stores import (
     pull,
     put,
     rewrite,
+    set_name,
     statuses,
     stop_after,
     umask,
@@ -435,7 +441,7 @@ def test_a_broken_entry_of_the_index_is_an_error_that_names_it(path, sources, lo
     had_all(path, sources)
     rewrite(path, lambda entries: entries[0].update(digest="x"))
     before = whole_tree(path)
-    with pytest.raises(CorruptStoreError, match="index.json"):
+    with pytest.raises(CorruptStoreError, match=r"index\.json"):
         sync(path, lock, sources)
     assert whole_tree(path) == before
 
@@ -848,3 +854,297 @@ def test_foreign_layers_are_there_on_all_hosts_or_on_none(path, tmp_path, source
     assert fresh["stats"]["bytes_reused"] == 0
     assert tree(path) == tree(tmp_path / "fresh")
     assert not sync(path, lock, sources, foreign=foreign)["changed"]
+
+
+# -- what is told of differences
+
+BOTH_SHOWN = f"{FAMILY.digest} ({AMD64}, {ARM64})"
+ONE_LAYER, OTHER_LAYER = MEMBER.layers[0].digest, MEMBER.layers[1].digest
+
+
+def row(name, wanted, found, text):
+    return {"name": name, "wanted": wanted, "found": found, "message": f"{name} {text}"}
+
+
+def lost_two_layers(path, sources):
+    had_all(path, sources)
+    for lost in (ONE_LAYER, OTHER_LAYER):
+        blob_path(path, lost).unlink()
+
+
+def had_a_short_layer(path, sources):
+    had_all(path, sources)
+    blob_path(path, ONE_LAYER).write_bytes(b"short")
+
+
+def had_one_orphan(path, sources):
+    had_all(path, sources)
+    blob_path(path, OTHER).write_bytes(b"orphan")
+
+
+def test_each_difference_is_told_by_name(path, sources, lock, wanted):
+    tool, missing = TOOL_IMAGE.digest, "is missing"
+    new = [
+        row(TOOL, tool, "none", missing),
+        row(APP, BOTH_SHOWN, "none", missing),
+        row(PIN, tool, "none", missing),
+    ]
+    old = f"{OLD.digest} ({AMD64}, {ARM64})"
+    one = f"{FAMILY.digest} ({ARM64})"
+    layers = sorted([ONE_LAYER, OTHER_LAYER])
+    size = len(MEMBER.layers[0].blob)
+    half = f"{BOTH_SHOWN}, incomplete"
+    index_text = "has entries without a name, or another form than this collection writes"
+    form = row("index.json", "the names of the lock alone", "other entries", index_text)
+    extra = EXTRA_IMAGE.digest
+    gone = [
+        row(EXTRA, "none", extra, "is not in the lock"),
+        row(f"{EXTRA[:-2]}@{extra}", "none", extra, "is not in the lock"),
+    ]
+    table = [
+        (had_nothing, new),
+        (had_some_images, new[1:]),
+        (had_a_moved_tag, [row(APP, BOTH_SHOWN, old, f"is {old} instead of {BOTH_SHOWN}")]),
+        (
+            had_one_platform,
+            [new[0], row(APP, BOTH_SHOWN, one, f"is {one} instead of {BOTH_SHOWN}"), new[2]],
+        ),
+        (
+            lost_two_layers,
+            [row(APP, BOTH_SHOWN, half, "is incomplete: {} is missing, and 1 more")],
+        ),
+        (
+            had_a_short_layer,
+            [
+                row(
+                    APP,
+                    BOTH_SHOWN,
+                    half,
+                    f"is incomplete: {ONE_LAYER} has 5 bytes instead of {size}",
+                )
+            ],
+        ),
+        (had_more_images, gone),
+        (had_foreign_annotations, [form]),
+        (had_other_formatting, [form]),
+        (
+            had_one_orphan,
+            [row("blobs", "none", "1 of 6 bytes", "that no name needs: 1 of 6 bytes")],
+        ),
+    ]
+    for number, (had, rows) in enumerate(table):
+        store = path / str(number)
+        had(store, sources)
+        found = checked(store, lock, sources)["differences"]
+        expected = [
+            [{**one, "message": one["message"].format(lost)} for one in rows] for lost in layers
+        ]
+        assert found in expected, had.__name__
+        assert sync(store, lock, sources)["differences"] == found
+        assert tree(store) == wanted
+
+
+def test_a_name_and_its_content_are_told_apart_from_what_nobody_names(path, sources, lock):
+    had_entries_without_a_name(path, sources)
+    told_of = checked(path, lock, sources)["differences"]
+    assert [one["name"] for one in told_of] == ["index.json", "blobs"]
+
+
+# -- together with others
+
+
+def at_once(*functions):
+    """Each in a thread of its own, all from the same moment; what they return or raise."""
+    start = threading.Barrier(len(functions))
+
+    def run(function):
+        start.wait(20)
+        try:
+            return function()
+        except LockstepError as exc:
+            return exc
+
+    with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
+        return list(pool.map(run, functions))
+
+
+def planned_together(path, *builds):
+    """Each carried out by a task of its own, none of which begins before all have planned."""
+    planned = threading.Barrier(len(builds))
+
+    def task(build):
+        with opened(path, 20).hold() as store:
+            plan = build(store)
+            planned.wait(20)
+            assert len(list(plan.apply())) == len(plan.actions)
+        return plan.result()
+
+    return at_once(*(lambda build=build: task(build) for build in builds))
+
+
+@pytest.mark.parametrize(
+    "had", [had_nothing, had_much_to_do, had_only_others], ids=lambda one: one.__name__
+)
+def test_two_syncs_to_one_lock_both_succeed(path, sources, lock, wanted, had):
+    had(path, sources)
+    one, other = planned_together(path, *[syncing(lock, sources, workers=3)] * 2)
+    assert told(one) == told(other)
+    assert one["fingerprint"] == fingerprint(path)
+    assert tree(path) == wanted
+    assert_valid_store(path)
+    assert leftovers(path) == []
+
+
+def test_two_syncs_that_begin_at_the_same_time_both_succeed(path, sources, lock, wanted):
+    had_much_to_do(path, sources)
+    results = at_once(*[lambda: sync(path, lock, sources, workers=3)] * 4)
+    assert [result["fingerprint"] for result in results] == [fingerprint(path)] * 4
+    assert tree(path) == wanted
+
+
+def test_of_syncs_to_two_locks_the_one_whose_names_were_moved_fails(path, sources, lock, wanted):
+    had_much_to_do(path, sources)
+    other = lock_of(sources, EXTRA, TOOL, platforms=[AMD64])
+    done, refused = planned_together(path, syncing(lock, sources), syncing(other, sources))
+    assert isinstance(refused, ConflictError)
+    assert done["fingerprint"] == fingerprint(path)
+    assert tree(path) == wanted
+    assert sync(path, other, sources)["fingerprint"] == fingerprint(path)
+    assert set(names(path)) == {EXTRA, TOOL}
+    assert_valid_store(path)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_what_a_pull_counts_on_is_not_removed_under_it(path, sources, lock, exclusive):
+    """It finds content there that the sync takes for garbage, and names it."""
+    copy = f"{EXTRA[:-2]}:old"
+    sources.publish(copy, OLD)
+    had_a_moved_tag(path, sources)
+    puller = ImageStore(str(path), 20)
+    with opened(path, 20).hold() as store:
+        plan = syncing(lock, sources, exclusive=exclusive)(store)
+        assert [one for one in plan.last if str(one.digest) == OLD.digest]
+        pull(puller, sources, copy, platforms=BOTH)
+        with pytest.raises(ConflictError, match="names were changed by somebody else"):
+            list(plan.apply())
+    assert digests(OLD, FAMILY) <= blobs(path)
+    assert set(names(path)) == {*LOCKED, copy}
+    assert_valid_store(path)
+    result = sync(path, lock, sources, exclusive=exclusive)
+    assert result["changed"] is exclusive
+    assert (copy in names(path)) is not exclusive
+    assert result["fingerprint"] == fingerprint(path)
+    assert_valid_store(path)
+
+
+def test_nothing_is_removed_while_a_pull_has_the_store(path, sources, lock, wanted):
+    had_much_to_do(path, sources)
+    with ImageStore(str(path)).hold():
+        with opened(path, 0).hold() as store, pytest.raises(LockedError):
+            list(syncing(lock, sources)(store).apply())
+        assert {*LOCKED, EXTRA} == set(names(path))
+        assert digests(OLD, EXTRA_IMAGE) <= blobs(path)
+    assert_valid_store(path)
+    sync(path, lock, sources)
+    assert tree(path) == wanted
+
+
+def test_a_sync_waits_for_a_pull_that_ends(path, sources, lock, wanted):
+    had_much_to_do(path, sources)
+    ended = []
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with ImageStore(str(path)).hold(), opened(path, 20).hold() as store:
+            plan = syncing(lock, sources)(store)
+            done = pool.submit(lambda: ended.extend(plan.apply()))
+        # Whether it waits by now or not: the pull is over.
+        done.result(20)
+    assert tuple(ended[-len(plan.last) :]) == plan.last
+    assert tree(path) == wanted
+
+
+class Interrupted(DoubtedStore):
+    """A store in which something happens while nobody holds it: between the plan's hold and its own."""
+
+    def __init__(self, path, happens):
+        super().__init__(path, 20)
+        self.happens = happens
+
+    def become_exclusive(self, *names_of_it):
+        self._held.close()
+        self.happens()
+        super().become_exclusive(*names_of_it)
+
+
+def test_a_prune_that_comes_between_takes_nothing_that_is_needed(path, sources, lock, wanted):
+    had_much_to_do(path, sources)
+
+    def prune():
+        store = ImageStore(str(path), 20)
+        carry_out(store, lambda held: plan_prune(held, older_than=0, staging=True), exclusive=True)
+        assert_valid_store(path)
+
+    carry_out(Interrupted(str(path), prune), syncing(lock, sources))
+    assert tree(path) == wanted
+
+
+def move(path, name, item):
+    """Somebody points a name at an image that is there."""
+    store = ImageStore(str(path))
+    with store.hold():
+        there = store.names()
+        target = Descriptor(item.media_type, Digest.parse(item.digest), len(item.raw))
+        set_name(store, name, Name(target), there.get(name))
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("name", [APP, EXTRA, "docker.io/library/new:1"])
+def test_a_name_that_moves_before_the_end_is_a_conflict_and_the_next_run_heals_it(
+    path, sources, lock, wanted, name, exclusive
+):
+    had_much_to_do(path, sources)
+    count = len(blobs(path))
+
+    def moving():
+        move(path, name, OLD)
+
+    store = Interrupted(str(path), moving)
+    with pytest.raises(ConflictError) as error:
+        carry_out(store, syncing(lock, sources, exclusive=exclusive))
+    assert str(error.value) == f"{path}: names were changed by somebody else meanwhile"
+    assert error.value.hint == "Run again."
+    assert len(blobs(path)) >= count
+    assert name in names(path)
+    assert_valid_store(path)
+    sync(path, lock, sources)
+    assert tree(path) == wanted
+
+
+def test_a_locked_name_that_moves_while_content_comes_fails_alone(path, sources, lock, wanted):
+    had_much_to_do(path, sources)
+    with opened(path).hold() as store:
+        plan = syncing(lock, sources)(store)
+        move(path, APP, TOOL_IMAGE)
+        list(plan.apply())
+    assert list(plan.failures) == [APP]
+    assert isinstance(plan.failure, ConflictError)
+    assert EXTRA in names(path)
+    assert digests(OLD) <= blobs(path)
+    assert_valid_store(path)
+    sync(path, lock, sources)
+    assert tree(path) == wanted
+
+
+def test_a_store_that_had_no_lock_file_is_protected_from_the_first_change_on(
+    path, sources, lock, wanted
+):
+    """As skopeo leaves it: nobody could be kept out while it was looked at."""
+    had_what_skopeo_writes(path, sources)
+    put(path, EXTRA_IMAGE, EXTRA)
+    with opened(path).hold() as store:
+        plan = syncing(lock, sources)(store)
+        pull(ImageStore(str(path)), sources, f"{EXTRA[:-2]}@{EXTRA_IMAGE.digest}")
+        with pytest.raises(ConflictError):
+            list(plan.apply())
+    assert_valid_store(path)
+    sync(path, lock, sources)
+    assert tree(path) == wanted
