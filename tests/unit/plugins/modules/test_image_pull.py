@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support.documented import (
     argument_spec,
     assert_as_documented,
@@ -196,3 +197,162 @@ def test_a_converged_pull_by_digest_needs_no_requests(params):
     assert (outcome.failed, outcome.result["changed"]) == (False, False)
     assert outcome.result["stats"]["requests"] == {}
     assert list(names(Path(params["store"]))) == params["name"]
+
+
+# -- with a lock
+
+FIRST, SECOND = demo_image("app", "1", size=500), demo_image("app", "2", size=500)
+
+
+def lock_of(params, directory, platforms=BOTH, **more):
+    """What the lookup gives for a lock file of the names."""
+    path = directory / "images.lock.yml"
+    given = {key: params[key] for key in ("name", "username", "password", "retries")}
+    given.update(path=str(path), platform=platforms, **more)
+    assert run("image_lock", **given).result.get("changed")
+    return read_lock(str(path), "images.lock.yml")
+
+
+@pytest.fixture(name="lock")
+def fixture_lock(params, tmp_path):
+    return lock_of(params, tmp_path)
+
+
+def move_tag(registry):
+    push(registry, "demo/app", SECOND, "1")
+
+
+@pytest.mark.parametrize("pull", ["always", "missing"])
+def test_a_lock_decides_what_a_tag_stands_for(registry, params, lock, pull):
+    move_tag(registry)
+    asked = len(registry.requests)
+    outcomes = four_times("image_pull", lock=lock, pull=pull, **params)
+    assert [one.result["changed"] for one in outcomes] == [True, True, False, False]
+    for outcome in outcomes:
+        assert_as_documented("image_pull", outcome.result)
+        assert_no_secret(outcome)
+        assert {one["digest"] for one in outcome.result["images"]} == {FIRST.digest}
+    paths = [request.path for request in registry.requests[asked:]]
+    assert not [one for one in paths if "/manifests/" in one and "sha256:" not in one]
+    assert names(Path(params["store"]))[params["name"][0]]["digest"] == FIRST.digest
+    assert_valid_store(Path(params["store"]))
+
+
+def test_a_lock_moves_a_name_back_and_asks_nothing_when_all_is_there(registry, params, lock):
+    run("image_pull", **params)
+    move_tag(registry)
+    assert statuses(run("image_pull", **params).result) == ["updated"] * 2
+    back = run("image_pull", lock=lock, missing=("requests",), **params)
+    assert statuses(back.result) == ["updated"] * 2
+    assert names(Path(params["store"]))[params["name"][0]]["digest"] == FIRST.digest
+    again = run("image_pull", lock=lock, pull="never", missing=("requests",), **params)
+    assert (again.failed, again.result["changed"]) == (False, False)
+
+
+def test_other_names_in_the_store_stay(registry, params, lock):
+    push(registry, "demo/other", SECOND, "1")
+    other = params["name"][0].replace("app:1", "other:1")
+    run("image_pull", **{**params, "name": [other]})
+    run("image_pull", lock=lock, **params)
+    assert set(names(Path(params["store"]))) == {other, params["name"][0]}
+
+
+def test_a_name_may_carry_the_digest_that_is_locked(params, lock):
+    pinned = f"{params['name'][0]}@{FIRST.digest}"
+    assert run("image_pull", lock=lock, **{**params, "name": [pinned]}).result["changed"]
+    assert list(names(Path(params["store"]))) == params["name"]
+    assert run("image_pull", lock=lock, **params).result["changed"] is False
+
+
+def test_platforms_that_are_there_stay(params, lock):
+    one = {**params, "platform": BOTH[:1]}
+    run("image_pull", lock=lock, **one)
+    other = run("image_pull", lock=lock, **{**params, "platform": BOTH[1:]})
+    assert statuses(other.result) == ["downloaded"]
+    entry = names(Path(params["store"]))[params["name"][0]]
+    assert entry["annotations"]["io.lockstep.platforms"] == ",".join(BOTH)
+    for given in (one, params):
+        assert run("image_pull", lock=lock, **given).result["changed"] is False
+    assert_valid_store(Path(params["store"]))
+
+
+def test_platforms_that_are_there_and_not_locked_stay_too(params, tmp_path):
+    lock = lock_of(params, tmp_path, platforms=BOTH[:1])
+    run("image_pull", **{**params, "platform": ["all"]})
+    result = run("image_pull", lock=lock, **{**params, "platform": BOTH[:1]}).result
+    assert (result["changed"], len(result["images"])) == (False, 1)
+    entry = names(Path(params["store"]))[params["name"][0]]
+    assert entry["annotations"]["io.lockstep.platforms"] == "all"
+
+
+def test_manifests_that_are_carried_along_with_a_lock_are_not_asked_for(registry, params, tmp_path):
+    lock = lock_of(params, tmp_path, manifests="embed")
+    assert len(lock["manifests"]) == 3
+    asked = len(registry.requests)
+    assert run("image_pull", lock=lock, **params).result["changed"]
+    assert not [one.path for one in registry.requests[asked:] if "/manifests/" in one.path]
+    assert_valid_store(Path(params["store"]))
+
+
+def test_a_lock_that_was_read_without_the_lookup_is_a_lock(params, lock):
+    raw = {key: value for key, value in lock.items() if key != "file"}
+    raw["images"] = [{key: one[key] for key in one if key != "line"} for one in lock["images"]]
+    assert run("image_pull", lock=raw, **params).result["changed"]
+
+
+def edited(lock, **fields):
+    return {**lock, "images": [{**lock["images"][0], **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        pytest.param(
+            lambda params, _lock: {"name": [params["name"][0].replace("app:1", "app:2")]},
+            "is not in it",
+            id="name",
+        ),
+        pytest.param(
+            lambda params, _lock: {"name": [f"{params['name'][0]}@{SECOND.digest}"]},
+            f"is locked to {FIRST.digest}, and asked for as",
+            id="digest",
+        ),
+        pytest.param(
+            lambda _params, _lock: {"platform": ["linux/s390x"]},
+            "is not locked for linux/s390x, only for linux/amd64, linux/arm64",
+            id="platform",
+        ),
+        pytest.param(
+            lambda _params, _lock: {"platform": ["all"]}, "is not locked for all", id="all"
+        ),
+        pytest.param(lambda _params, _lock: {"lock": {}}, "is no lock file", id="empty"),
+        pytest.param(
+            lambda _params, lock: {"lock": edited(lock, media_type="text/plain")},
+            "media_type is text/plain, but",
+            id="edited",
+        ),
+    ],
+)
+def test_what_a_lock_does_not_say_is_refused_with_its_place(params, tmp_path, lock, change, word):
+    outcome = run("image_pull", **{**params, "lock": lock, **change(params, lock)})
+    assert_proper_failure(outcome, "invalid-lock")
+    assert word in outcome.result["msg"]
+    assert outcome.result["msg"].startswith("lock: " if word == "is no lock file" else lock["file"])
+    assert outcome.result["changed"] is False
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_digest_that_the_registry_has_lost_is_told_with_its_place(registry, params, lock):
+    registry.remove("demo/app", FIRST.digest)
+    outcome = run("image_pull", lock=lock, **params)
+    assert_proper_failure(outcome, "not-found")
+    assert_as_documented("image_pull", outcome.result, "failure")
+    assert outcome.result["msg"].startswith("images.lock.yml, line 4: ")
+
+
+@pytest.mark.parametrize("other", ["all_tags", "referrers"])
+def test_a_lock_names_no_more_than_it_says(params, lock, other):
+    outcome = run("image_pull", lock=lock, **{**params, other: True})
+    assert outcome.failed
+    assert "lock" in outcome.result["msg"]
+    assert other in outcome.result["msg"]
