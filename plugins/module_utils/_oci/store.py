@@ -137,11 +137,11 @@ class ImageStore:
             write_file(self._layout_path, self._staging, _LAYOUT)
             write_file(self._index_path, self._staging, render_names(names))
 
-    def become_exclusive(self, *names: t.Mapping[str, Name]) -> None:
-        """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, unless it has one of these then."""
+    def become_exclusive(self, is_as_planned: t.Callable[[], bool]) -> None:
+        """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, if it is not as planned then."""
         self._held.close()
         self._held.enter_context(locked(self._lock_path, True, self._timeout))
-        if dict(self.names()) not in map(dict, names):
+        if not is_as_planned():
             raise ConflictError(
                 f"{self.path}: names were changed by somebody else meanwhile", "Run again."
             )

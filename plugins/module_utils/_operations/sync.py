@@ -115,20 +115,20 @@ def plan_sync(
     if exclusive and not _will_be_exact(store, plan, before, after):
         last.append(WriteIndex(after, tuple(dropped), store))
     garbage = [] if failures else _garbage(store, sizes, wanted, exclusive)
-    expected = {**before, **after}
+    # Who syncs to the same lock at the same time may have done it all.
+    accepted = [{**before, **after}, after] if exclusive else []
 
     def prepare() -> None:
         plan.prepare()
         _clear(store, there, (digest for want in wanted for digest in want.sizes))
 
     def settle() -> None:
-        # Who syncs to the same lock at the same time may have done it all.
-        store.become_exclusive(expected, after if exclusive else expected)
+        store.become_exclusive(lambda: _is_as_planned(store, accepted, garbage))
         _clear(store, there, (one.digest for one in garbage))
 
     differences = _differences(wanted, reasons, sizes, dropped)
-    if not differences and not failures:
-        differences = _leftovers(bool(last), garbage)
+    if not failures:
+        differences = differences or _leftovers(bool(last), garbage)
     return replace(
         plan,
         last=(*last, *garbage) if not failures else (),
@@ -185,13 +185,28 @@ def _garbage(
     if not exclusive:
         moved = [want.before for want in wanted if want.before and want.before != want.target]
         found &= set(Reach.of(store, moved).sizes)
-        if found:
-            # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
-            whole = ImageStore(store.path)
-            others = Reach.of(whole, roots(whole, {want.name for want in wanted}))
-            others.require_sound(store.path)
-            found -= set(others.sizes)
+        found -= _needed(store, {want.name for want in wanted}) if found else set()
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
+
+
+def _is_as_planned(
+    store: ImageStore,
+    accepted: t.Sequence[t.Mapping[str, Name]],
+    garbage: t.Sequence[RemoveContent],
+) -> bool:
+    """Whether the names are as accepted, or in a store of several at least need no garbage."""
+    if accepted:
+        return dict(store.names()) in accepted
+    return not _needed(store, ()).intersection(one.digest for one in garbage)
+
+
+def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
+    """All that entries of the index lead to, but those of some names; or CorruptStoreError."""
+    # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
+    whole = ImageStore(store.path)
+    reach = Reach.of(whole, roots(whole, without))
+    reach.require_sound(store.path)
+    return set(reach.sizes)
 
 
 def _fingerprint(store: ImageStore, wanted: t.Sequence[Wanted], exclusive: bool) -> str:

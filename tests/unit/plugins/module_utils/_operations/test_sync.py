@@ -1069,10 +1069,10 @@ class Interrupted(DoubtedStore):
         super().__init__(path, 20)
         self.happens = happens
 
-    def become_exclusive(self, *names_of_it):
+    def become_exclusive(self, is_as_planned):
         self._held.close()
         self.happens()
-        super().become_exclusive(*names_of_it)
+        super().become_exclusive(is_as_planned)
 
 
 def test_a_prune_that_comes_between_takes_nothing_that_is_needed(path, sources, lock, wanted):
@@ -1117,6 +1117,23 @@ def test_a_name_that_moves_before_the_end_is_a_conflict_and_the_next_run_heals_i
     assert_valid_store(path)
     sync(path, lock, sources)
     assert tree(path) == wanted
+
+
+def test_beside_others_their_own_names_are_no_conflict(path, sources, lock):
+    share(path, sources)
+    mine, other = f"{EXTRA[:-2]}:mine", lock_of(sources, EXTRA, platforms=[AMD64])
+    sources.publish(mine, EXTRA_IMAGE)
+
+    def others():
+        pull(ImageStore(str(path), 20), sources, mine)
+        sync(path, other, sources, exclusive=False)
+
+    store = Interrupted(str(path), others)
+    plan = carry_out(store, syncing(lock, sources, exclusive=False))
+    assert [one for one in plan.last if str(one.digest) == OLD.digest]
+    assert not blobs(path) & (digests(OLD) - digests(FAMILY))
+    assert set(names(path)) == {*LOCKED, EXTRA, mine}
+    assert_valid_store(path)
 
 
 def test_a_locked_name_that_moves_while_content_comes_fails_alone(path, sources, lock, wanted):
