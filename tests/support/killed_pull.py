@@ -14,6 +14,7 @@ of the calls that were the last ones. A write is torn: half of its bytes reach t
 from __future__ import annotations
 
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[5]))
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
 )
@@ -33,10 +35,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.remove
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.stores import carry_out, pull
+from ansible_collections.lockstep.images.tests.support.syncing import lock_of, sync
 
 APP, TOOL = "registry.example/app:1", "registry.example/tool:1"
 SCENARIOS = ("first", "moved")
-REMOVED = "removed"
+REMOVED, SYNCED = "removed", "synced"
 # Everything in files.py that reaches the disk, and what lies between.
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "chmod", "rename", "mkdir")
 CALLS += ("unlink", "close")
@@ -52,6 +55,7 @@ def sources_of(version: str) -> FakeSources:
 
 def prepare(scenario: str, path: Path) -> None:
     """What is there before: nothing, or an older version and what another killed pull left."""
+    locked()
     if scenario != "first":
         pull(ImageStore(str(path)), sources_of("0"), APP, TOOL)
         (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
@@ -68,6 +72,17 @@ def remove(path: Path) -> dict[str, t.Any]:
     return carry_out(
         store, lambda held: plan_remove(held, [APP], prune=True, keep_newest=0), exclusive=True
     ).result()
+
+
+@functools.cache
+def locked() -> Lock:
+    """What the sync is for: the newer version, and not the other image."""
+    return lock_of(sources_of("1"), APP)
+
+
+def synced(path: Path) -> dict[str, t.Any]:
+    """The sync that is killed, and the one that comes after."""
+    return sync(path, locked(), sources_of("1"))
 
 
 def die_at(number: int, report: int) -> None:
@@ -114,7 +129,7 @@ def main(scenario: str, directory: str) -> None:
     """Kill at every call, in a fresh copy of the same beginning each time."""
     before, calls = Path(directory, "before"), []
     prepare(scenario, before)
-    work = remove if scenario == REMOVED else run
+    work = {REMOVED: remove, SYNCED: synced}.get(scenario, run)
     for number in itertools.count(1):
         path = Path(directory, str(number))
         if before.exists():

@@ -114,6 +114,26 @@ def test_whatever_a_killed_removal_leaves_is_a_valid_store_that_prune_completes(
         assert leftovers(path) == [], death
 
 
+def test_whatever_a_killed_sync_leaves_is_a_valid_store_that_the_next_one_completes(directory):
+    """S005: names go to what is whole, and go away before their content does."""
+    stores = killed(killed_pull.SYNCED, directory)
+    undisturbed = directory / killed_pull.SYNCED / "undisturbed"
+    killed_pull.prepare(killed_pull.SYNCED, undisturbed)
+    before = names(undisturbed)
+    killed_pull.synced(undisturbed)
+    after = names(undisturbed)
+    assert (list(before), list(after)) == ([killed_pull.APP, killed_pull.TOOL], [killed_pull.APP])
+    moved = {**before, **after}
+    states = [names(path) for path in stores.values()]
+    assert [one for one in states if one not in (before, moved, after)] == []
+    assert all(one in states for one in (before, moved, after))
+    for death, path in stores.items():
+        assert_valid_store(path)
+        killed_pull.synced(path)
+        assert tree(path) == tree(undisturbed), death
+        assert not killed_pull.synced(path)["changed"], death
+
+
 # -- many at once, each a process of its own
 
 
