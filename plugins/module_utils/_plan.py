@@ -300,8 +300,12 @@ class Plan:
 
 
 def _all_of(actions: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:
-    """Do actions of one kind; the first error ends it."""
+    """Do actions of one kind, and raise the first error when it is told what is done."""
+    errors = []
     for action, error in zip(actions, actions[0].apply_all(actions, pool)):
-        if error is not None:
-            raise error
-        yield action
+        if error is None:
+            yield action
+        else:
+            errors.append(error)
+    if errors:
+        raise errors[0]

@@ -25,7 +25,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan, Pool
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
 from .publish import Item
@@ -175,10 +175,21 @@ def stop_after(
 ) -> list[dict[str, t.Any]]:
     """Plan, apply so many actions and stop; what they were."""
     with store.hold(**hold):
-        applying = build(store).apply()
-        done = [action.summary() for action in itertools.islice(applying, number)]
+        plan = build(store)
+        first = min(number, len(plan.actions) - len(plan.last))
+        applying = plan.apply()
+        done = list(itertools.islice(applying, first))
         t.cast("t.Generator[t.Any, None, None]", applying).close()
-    return done
+        # What comes last is done all at once, so that it is cut by hand.
+        if number > first:
+            if not first:
+                plan.prepare()
+            plan.settle()
+        with Pool(1) as pool:
+            for action in plan.last[: number - first]:
+                action.apply(pool)
+                done.append(action)
+    return [action.summary() for action in done]
 
 
 def rewrite(path: Path, change: t.Callable[[list[dict[str, t.Any]]], None]) -> None:

@@ -374,15 +374,16 @@ def test_what_cannot_be_settled_ends_the_plan_when_all_else_is_done(source, sink
     assert (log, len(done), len(sink.names)) == ([], 4, 2)
 
 
-def test_of_what_comes_last_the_first_error_ends_it_and_no_other_kind_begins():
+def test_of_what_comes_last_an_error_is_raised_when_all_of_its_kind_that_is_done_is_told():
+    """A task that fails has to know whether it changed anything; no other kind begins."""
     log, done = [], []
-    steps = (Last(log, "a"), Last(log, "b", NotFoundError("x")), Last(log, "c"), Later(log, "d"))
-    plan = Plan(last=steps)
-    with pytest.raises(NotFoundError):
-        for action in plan.apply():
+    failing = [Last(log, name, NotFoundError(name)) for name in ("a", "c")]
+    steps = (failing[0], Last(log, "b"), failing[1], Last(log, "d"), Later(log, "e"))
+    with pytest.raises(NotFoundError, match="a"):
+        for action in Plan(last=steps).apply():
             done.append(action)
-    assert done == [steps[0]]
-    assert sorted(log) == ["a", "c"]
+    assert done == [steps[1], steps[3]]
+    assert log == ["b", "d"]
 
 
 # -- in_parallel
