@@ -13,6 +13,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 
 # Pairs that merge keys may bring into a file: of a handful of lines they make billions else.
 _MAX_MERGED = 100_000
+# Python refuses to print numbers that are much larger, and nobody means one.
+_MAX_BITS = 64
+_WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+_Base: t.Any = object  # for mypy, which does not see the loader it is mixed into
 
 
 class Located(dict):
@@ -32,46 +37,78 @@ def load_documents(raw: bytes, place: str, aliases: bool = True) -> list[t.Any]:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{place}{line}: {printable(str(exc.problem or exc.context))}") from exc
-    except yaml.YAMLError as exc:
-        raise InputError(f"{place}: is no YAML: {printable(str(exc))}") from exc
-    except (RecursionError, UnicodeDecodeError, ValueError) as exc:
-        raise InputError(f"{place}: is no YAML that can be read: {printable(str(exc))}") from exc
+        problem = ": ".join(filter(None, (exc.context, exc.problem)))
+        raise InputError(f"{place}{line}: {printable(problem)}") from exc
+    except yaml.reader.ReaderError as exc:
+        before = raw[: exc.position].decode("latin-1")
+        if exc.encoding == "unicode":  # it was decoded, so that characters were counted
+            before = raw.decode("utf-8", "replace")[: exc.position]
+        line = f", line {before.count(chr(10)) + 1}"
+        raise InputError(f"{place}{line}: is no YAML: {printable(exc.reason)}") from exc
+    except RecursionError as exc:
+        raise InputError(f"{place}: is nested too deeply") from exc
+
+
+class _Strict(_Base):
+    """What the safe loader needs to refuse what makes two readers see two files, and files that explode."""
+
+    def construct_object(self, node: t.Any, deep: bool = False) -> t.Any:
+        """Construct one, or say where a value is that its type does not allow."""
+        try:
+            found = super().construct_object(node, deep)
+        except _WRONG:
+            self.fail(f"the value is no {node.tag.rpartition(':')[2]}", node)
+        if isinstance(found, int) and found.bit_length() > _MAX_BITS:
+            self.fail("the number is too large", node)
+        return found
+
+    def flatten_mapping(self, node: t.Any) -> None:
+        """Merge, within reason, and refuse a key that is there twice."""
+        if id(node) in self.flat:  # so it has what it overrides beside its own keys
+            return
+        self.flat[id(node)] = node
+        seen = set()
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for one in value.value if value.id == "sequence" else [value]:
+                    self._count(one)
+            elif key.id == "scalar":
+                if key.value in seen:
+                    self.fail(f"the key {key.value} is there twice", key)
+                seen.add(key.value)
+        super().flatten_mapping(node)
+
+    def _count(self, node: t.Any) -> None:
+        if node.id == "mapping":
+            self.flatten_mapping(node)
+            self.merged += len(node.value)
+            if self.merged > _MAX_MERGED:
+                self.fail("merge keys make it too large", node)
 
 
 def _loader(yaml: t.Any, aliases: bool) -> t.Any:
-    def fail(problem: str, node: t.Any) -> t.NoReturn:
-        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-
-    class Loader(yaml.SafeLoader):
-        """The safe loader that refuses what makes two readers see two files."""
-
-        merged = 0
+    class Loader(_Strict, yaml.SafeLoader):
+        def __init__(self, stream: t.Any) -> None:
+            super().__init__(stream)
+            self.merged = 0
+            self.flat: dict[int, t.Any] = {}  # whole nodes, or another one could get the same id
 
         def compose_node(self, parent: t.Any, index: t.Any) -> t.Any:
-            """Compose one, unless it is an alias that is not wanted."""
             if not aliases and self.check_event(yaml.AliasEvent):
-                fail("aliases have no place here", self.peek_event())
+                self.fail("aliases have no place here", self.peek_event())
             return super().compose_node(parent, index)
 
-        def flatten_mapping(self, node: t.Any) -> None:
-            """Merge, within reason, and refuse a key that is there twice."""
-            seen = set()
-            for key, _value in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                    if key.value in seen:
-                        fail(f"the key {key.value} is there twice", key)
-                    seen.add(key.value)
-            super().flatten_mapping(node)
-            self.merged += len(node.value)
-            if self.merged > _MAX_MERGED:
-                fail("merge keys make it too large", node)
+        def fail(self, problem: str, node: t.Any) -> t.NoReturn:
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
-    def construct(loader: t.Any, node: t.Any) -> t.Iterator[Located]:
-        found = Located()
-        found.line = node.start_mark.line + 1
-        yield found
-        found.update(loader.construct_mapping(node))
-
-    Loader.add_constructor("tag:yaml.org,2002:map", construct)
+    Loader.add_constructor("tag:yaml.org,2002:map", _located)
+    # A bare =, which definitions of custom resources have among their operators.
+    Loader.add_constructor("tag:yaml.org,2002:value", Loader.construct_yaml_str)
     return Loader
+
+
+def _located(loader: t.Any, node: t.Any) -> t.Iterator[Located]:
+    found = Located()
+    found.line = node.start_mark.line + 1
+    yield found
+    found.update(loader.construct_mapping(node))
