@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
 VERSION = 1
 _FIELDS = ("name", "digest", "media_type", "platforms")
 _PLATFORM_FIELDS = ("manifest", "config", "size")
+# Without what its text would need quotes for.
+_MEDIA_TYPE = re.compile("[A-Za-z0-9][A-Za-z0-9.+_-]*/[A-Za-z0-9][A-Za-z0-9.+_-]*")
 AGAIN = "Lock again with lockstep.images.image_lock."
 
 
@@ -109,14 +112,16 @@ class Lock:
         if not isinstance(value, dict) or "images" not in value:
             raise LockError(f"{place}: is no lock file: it has no images")
         version = value.get("lockfile_version")
-        if isinstance(version, bool) or version != VERSION:
+        if type(version) is not int or version != VERSION:  # True and 1.0 are equal to 1
             raise LockError(
                 f"{place}: lockfile_version is {printable(repr(version))}, this release reads {VERSION}",
                 f"{AGAIN[:-1]}, or install the release of the collection that wrote it.",
             )
         entries, manifests = value["images"], value.get("manifests") or {}
-        if not isinstance(entries, list) or not isinstance(manifests, dict):
+        if not isinstance(entries, list):
             raise LockError(f"{place}: images is not a list")
+        if not isinstance(manifests, dict):
+            raise LockError(f"{place}: manifests is not a mapping of digests to texts")
         _check(value, (), ("lockfile_version", "images", "file", "manifests"), place)
         found: dict[str, LockedImage] = {}
         for number, entry in enumerate(entries):
@@ -156,7 +161,7 @@ def _image(entry: t.Any, place: str, number: int) -> LockedImage:
         raise LockError(f"{where}: name: {exc}") from exc
     if store_name(reference) != name:
         raise LockError(f"{where}: name is not in full, which would be {store_name(reference)}")
-    if not isinstance(media_type, str) or "/" not in media_type:
+    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
         raise LockError(f"{where}: media_type is not a media type")
     if not isinstance(platforms, dict) or not platforms:
         raise LockError(f"{where}: platforms is not a mapping of platforms to what they have")
@@ -208,7 +213,7 @@ def _manifests(value: dict[t.Any, t.Any], place: str) -> dict[Digest, bytes]:
     found = {}
     for key, text in value.items():
         digest = _digest(key, f"{place}: manifests")
-        raw = text.encode("utf-8") if isinstance(text, str) else b""
+        raw = text.encode("utf-8", "replace") if isinstance(text, str) else b""
         if not digest.matches(raw):
             raise LockError(f"{place}: manifests: {digest} is carried along with other bytes")
         found[digest] = raw

@@ -49,7 +49,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
         )
     value = with_places(document, place)
     manifests = read_manifests(path)
-    if isinstance(value, dict) and manifests:
+    if manifests:
         value["manifests"] = {str(digest): text for digest, text in manifests.items()}
     lock = Lock.parse(value)
     for image in lock.images if manifests else ():
@@ -59,13 +59,13 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
                     f"{image.place}: {image.name}: {manifests_of(path)} lacks its manifest {digest}",
                     AGAIN,
                 )
-    return t.cast("dict[str, t.Any]", value)
+    return value
 
 
-def with_places(document: t.Any, place: str) -> t.Any:
+def with_places(document: t.Any, place: str) -> dict[str, t.Any]:
     """The same with what ``Lock.parse`` makes places of, which has no place in a file."""
     if not isinstance(document, dict):
-        return document
+        raise LockError(f"{place}: is no lock file: it has no images")
     for added in ("file", "manifests"):
         if added in document:
             raise LockError(f"{place}: has the unknown key {added}")
@@ -87,6 +87,8 @@ def read_document(path: str, place: str) -> t.Any:
         raise LockError(str(exc), exc.hint) from exc
     if len(documents) != 1:
         raise LockError(f"{place}: holds {len(documents)} documents, not one")
+    if documents[0] is None:
+        raise LockError(f"{place}: is no lock file: it is empty")
     return documents[0]
 
 
@@ -132,7 +134,7 @@ def render_lock(images: t.Iterable[LockedImage]) -> bytes:
     lines = ["---", f"lockfile_version: {VERSION}", "images:" if entries else "images: []"]
     for one in entries:
         lines += [
-            f"  - name: {one.name}",
+            f"  - name: {_text(one.name)}",
             f"    digest: {one.digest}",
             f"    media_type: {one.media_type}",
             "    platforms:",
@@ -156,9 +158,10 @@ def render_images_lock(images: t.Iterable[LockedImage]) -> bytes:
         reference = Reference.parse(one.name)
         pinned = f"{reference.name}@{one.digest}"
         if reference.tag:
-            lines += ["- annotations:", f"    {_KBLD_ID}: {one.name}", f"  image: {pinned}"]
+            lines += ["- annotations:", f"    {_KBLD_ID}: {_text(one.name)}"]
+            lines.append(f"  image: {_text(pinned)}")
         else:
-            lines.append(f"- image: {pinned}")
+            lines.append(f"- image: {_text(pinned)}")
     return "".join(f"{line}\n" for line in [*lines, "kind: ImagesLock"]).encode("utf-8")
 
 
@@ -168,10 +171,10 @@ def is_images_lock(document: t.Any) -> bool:
 
 
 def images_of_images_lock(document: t.Any, place: str) -> list[tuple[str, str]]:
-    """The references of an ImagesLock, with digests, and the place of each; or InputError."""
+    """The references of an ImagesLock, with digests, and the place of each; or LockError."""
     entries = document.get("images")
     if not isinstance(entries, list):
-        raise InputError(f"{place}: images is not a list")
+        raise LockError(f"{place}: images is not a list")
     found = []
     for number, entry in enumerate(entries):
         at = (
@@ -181,7 +184,7 @@ def images_of_images_lock(document: t.Any, place: str) -> list[tuple[str, str]]:
         )
         image = entry.get("image") if isinstance(entry, dict) else None
         if not isinstance(image, str) or "@" not in image:
-            raise InputError(f"{at}: image is not a reference with a digest")
+            raise LockError(f"{at}: image is not a reference with a digest")
         notes = entry.get("annotations")
         name = notes.get(_KBLD_ID) if isinstance(notes, dict) else None
         repository, _at, digest = image.partition("@")
@@ -205,6 +208,11 @@ def _with_line(entry: t.Any, place: str) -> t.Any:
     if "line" in entry:
         raise LockError(f"{place}, line {entry.line}: has the unknown key line")
     return dict(entry, line=entry.line)
+
+
+def _text(name: str) -> str:
+    """A text of YAML, for which an IPv6 address needs quotes."""
+    return f'"{name}"' if name.startswith("[") else name
 
 
 def _key(platform: str) -> str:
