@@ -15,9 +15,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
     access,
     read_file,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+    Lock,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
     images_of_images_lock,
     is_images_lock,
+    with_places,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Reference,
@@ -31,6 +35,8 @@ _MAX_SIZE = 64 * 1024 * 1024
 _YAML = (".yml", ".yaml", ".json")
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
+_FILL_IN = "Give the file that `docker compose config`, or the tool that fills them in, prints."
+
 Found = tuple[str, str]  # what is written, and where
 
 
@@ -39,7 +45,7 @@ def references_in(path: str) -> list[Reference]:
     found: dict[Reference, None] = {}
     for file in _files(path):
         try:
-            raw = read_file(file, _MAX_SIZE)
+            raw = read_file(os.path.realpath(file), _MAX_SIZE)
         except FileNotFoundError:
             raise InputError(f"{file}: is not there") from None
         read = _in_yaml if file.lower().endswith(_YAML) else _in_text
@@ -53,7 +59,7 @@ def _files(path: str) -> list[str]:
         return [path]
     found = []
     with access(path):
-        for directory, _directories, names in os.walk(path):
+        for directory, _directories, names in os.walk(path, onerror=_refuse):
             found += [
                 os.path.join(directory, name) for name in names if name.lower().endswith(_YAML)
             ]
@@ -62,16 +68,21 @@ def _files(path: str) -> list[str]:
     return sorted(found)
 
 
+def _refuse(error: OSError) -> t.NoReturn:
+    """A directory that cannot be listed must not look like one without images."""
+    raise error
+
+
 def _reference(text: str, place: str) -> Reference:
     if "$" in text or "{{" in text:
         raise InputError(
             f"{place}: {printable(text)} has variables in it",
-            "Give the file that `docker compose config`, or the tool that fills them in, prints.",
+            _FILL_IN,
         )
     try:
         return Reference.parse(text)
     except ReferenceError as exc:
-        raise InputError(f"{place}: {exc}") from exc
+        raise InputError(f"{place}: {exc}", exc.hint) from exc
 
 
 def _in_text(raw: bytes, file: str) -> t.Iterator[Found]:
@@ -86,13 +97,19 @@ def _in_text(raw: bytes, file: str) -> t.Iterator[Found]:
 
 
 def _in_yaml(raw: bytes, file: str) -> t.Iterator[Found]:
-    for document in load_documents(raw, file):
+    # A lock file has no aliases, which could make what its errors show endless.
+    try:
+        documents = load_documents(raw, file, aliases=b"lockfile_version" not in raw)
+    except InputError as exc:
+        raise InputError(str(exc), _FILL_IN if b"{{" in raw else "") from exc
+    for document in documents:
         if isinstance(document, list):
             yield from _strings(document, file)
         elif is_images_lock(document):
             yield from images_of_images_lock(document, file)
         elif isinstance(document, dict) and "lockfile_version" in document:
-            yield from _named(document.get("images"), "name", file)
+            for image in Lock.parse(with_places(document, file)).images:
+                yield image.name, image.place
         elif isinstance(document, dict) and isinstance(document.get("services"), dict):
             yield from _named(document["services"].values(), "image", file)
         else:
@@ -101,15 +118,20 @@ def _in_yaml(raw: bytes, file: str) -> t.Iterator[Found]:
 
 def _strings(entries: list[t.Any], file: str) -> t.Iterator[Found]:
     for number, text in enumerate(entries):
+        place = f"{file}: [{number}]"
         if not isinstance(text, str):
-            raise InputError(f"{file}: entry {number} of the list is not a reference")
-        yield text, file
+            raise InputError(f"{place}: is not a reference")
+        yield text, place
 
 
-def _named(entries: t.Any, key: str, file: str) -> t.Iterator[Found]:
-    for entry in entries if entries is not None else ():
-        if isinstance(entry, Located) and key in entry:
-            yield str(entry[key]), f"{file}, line {entry.line}"
+def _named(entries: t.Iterable[t.Any], key: str, file: str) -> t.Iterator[Found]:
+    for entry in entries:
+        text = entry.get(key) if isinstance(entry, Located) else None
+        if text is not None:
+            place = f"{file}, line {entry.line}"
+            if not isinstance(text, str):  # 1.10 would be 1.1
+                raise InputError(f"{place}: {key} is not a text")
+            yield text, place
 
 
 def _in_manifest(document: t.Any, file: str) -> t.Iterator[Found]:
