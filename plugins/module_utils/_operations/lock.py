@@ -275,7 +275,7 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
     """The bytes of the file and what it says, of either form; what is carried along, as far as it is good."""
     document = read_document(path, path)
     if document is None:
-        return None, Lock(())
+        return None, Lock((), path)
     raw = read_file(path, MAX_LOCK)
     if not is_images_lock(document):
         lock = Lock.parse(with_places(document, path))
@@ -283,15 +283,17 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
         return raw, replace(
             lock, manifests={digest: text.encode() for digest, text in good.items()}
         )
-    images = []
+    images: dict[str, LockedImage] = {}
     for text, place in images_of_images_lock(document, path):
         try:
             reference = Reference.parse(text)
         except LockstepError as exc:
             raise LockError(f"{place}: {exc}") from exc
         digest = t.cast(Digest, reference.digest)
-        images.append(LockedImage(store_name(reference), digest, "", {}, place))
-    return raw, Lock(tuple(images), path)
+        one = LockedImage(store_name(reference), digest, "", {}, place)
+        if images.setdefault(one.name, one) != one:
+            raise LockError(f"{place}: {one.name} is listed with two digests")
+    return raw, Lock(tuple(images.values()), path)
 
 
 def _chosen(update: t.Sequence[str], old: Lock) -> t.Callable[[LockedImage], bool]:

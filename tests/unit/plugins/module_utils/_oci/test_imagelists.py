@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
@@ -21,6 +17,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.imagelists im
     references_in,
 )
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells
+from ansible_collections.lockstep.images.tests.support.users import (
+    ordinary_user,
+    public_directory,
+)
 
 ONE = f"sha256:{'a' * 64}"
 LOCK = f"""\
@@ -435,36 +435,10 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path, name):
     assert str(error_of(path)) == f"{path}: is not there"
 
 
-@contextlib.contextmanager
-def ordinary_user():
-    """Root is refused nothing; so be somebody else for a while."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
-@pytest.fixture(name="public")
-def fixture_public():
-    """A directory that everybody can reach, and that belongs to the ordinary user."""
-    path = Path(tempfile.mkdtemp())
-    if os.geteuid() == 0:
-        os.chown(path, 65534, 65534)
-    yield path
-    for root, directories, _files in os.walk(path):
-        for name in directories:
-            os.chmod(os.path.join(root, name), 0o755)
-    shutil.rmtree(path)
-
-
 @pytest.mark.parametrize("denied", ["a.yml", "b"])
-def test_what_may_not_be_read_is_an_error_that_names_it(public, denied):
+def test_what_may_not_be_read_is_an_error_that_names_it(denied):
     """Also a directory: its images must not be missing in silence."""
-    with ordinary_user():
+    with public_directory() as public, ordinary_user():
         (public / "b").mkdir()
         for name in ("a.yml", "b/b.yml"):
             (public / name).write_text("containers: [{image: r.example/a}]\n")
