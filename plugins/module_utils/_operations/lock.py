@@ -258,7 +258,7 @@ def plan_lock(
         before={one["name"]: one["was"] for one in changes if one["was"]},
         after={one["name"]: one["is"] for one in changes if one["is"]},
         facts={
-            "path": path,
+            "file": path,
             "images": [_as_result(image) for image in images],
             "changes": [
                 {key: one[key] for key in one if key not in ("was", "is")} for one in changes
