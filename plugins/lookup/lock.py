@@ -101,7 +101,7 @@ class LookupModule(LookupBase):
         place = os.path.expanduser(term)
         found = self.find_file_in_search_path(variables, "files", place, ignore_missing=True)
         with told_as(AnsibleLookupError):
-            value = read_lock(found or os.path.abspath(place), term)
+            value = read_lock(os.path.realpath(found or place), term)
         if value is None:
             raise AnsibleLookupError(f"{term}: there is no such lock file")
         return value
