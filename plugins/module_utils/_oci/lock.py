@@ -92,7 +92,7 @@ class LockedImage:
                 of_it = "" if key == "media_type" else f" for {platform}"
                 raise LockError(
                     f"{self.place}: {self.name}: {key}{of_it} is {said}, but {self.digest} has {there}",
-                    f"It was changed by hand. {AGAIN}",
+                    f"It was changed by hand. {AGAIN[:-1]}, with its name in update.",
                 )
 
 

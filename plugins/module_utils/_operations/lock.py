@@ -135,7 +135,8 @@ class _Locking:
 
     sources: Sources
     old: Lock
-    anew: t.Callable[[LockedImage], bool]
+    everything: bool
+    chosen: t.Container[str]
     platforms: t.Sequence[str]
     embed: bool
     form: str
@@ -150,10 +151,11 @@ class _Locking:
         name = store_name(reference)
         source = self.sources.repository(reference)
         old, digest = self.known.get(name), reference.digest
-        if digest is None and old and not self.anew(old):
+        if digest is None and old and not self.everything and name not in self.chosen:
             digest = old.digest
         digest = digest or source.resolve(str(reference.tag))
-        if old and old.digest != digest:
+        # What is asked for by its name is read as a whole, so that it may have been changed by hand.
+        if old and (old.digest != digest or name in self.chosen):
             old = None
         if self.form == IMGPKG:
             return _Locked(LockedImage(name, digest, "", {}))
@@ -168,7 +170,7 @@ class _Locking:
         found = platforms_found(keys, closure, closure.images)
         image = LockedImage(name, digest, closure.manifests[-1][0].media_type, found)
         carried = {one.digest: manifest.raw for one, manifest in closure.manifests}
-        return _Locked(old or image, carried if self.embed else {})
+        return _Locked(image, carried if self.embed else {})
 
 
 class _Reader:
@@ -245,8 +247,8 @@ def plan_lock(
             )
         names = [Reference.parse(one.name) for one in old.images]
     failures: dict[str, LockstepError] = {}
-    anew = _chosen(update, old)
-    locking = _Locking(sources, old, anew, platforms, embed, form)
+    chosen = _chosen(update, old)
+    locking = _Locking(sources, old, EVERYTHING in update, chosen, platforms, embed, form)
     locked = each(locking.lock, _each_once(names), store_name, workers, failures)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
@@ -296,20 +298,18 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
     return raw, Lock(tuple(images.values()), path)
 
 
-def _chosen(update: t.Sequence[str], old: Lock) -> t.Callable[[LockedImage], bool]:
-    """Whether a name that is locked is to be asked for again."""
-    if list(update) in ([NONE], []):
-        return lambda _one: False
-    if EVERYTHING in update:
-        return lambda _one: True
+def _chosen(update: t.Sequence[str], old: Lock) -> set[str]:
+    """The names that patterns choose; or InputError for one that fits none."""
     chosen: set[str] = set()
+    if list(update) == [NONE] or EVERYTHING in update:
+        return chosen
     for text in update:
         fits = pattern_of(text)
         found = {one.name for one in old.images if fits(one.name, one.digest)}
         if not found:
             raise InputError(f"update: {text} fits none of the names in {old.place}")
         chosen |= found
-    return lambda one: one.name in chosen
+    return chosen
 
 
 def _each_once(references: t.Iterable[Reference]) -> list[Reference]:

@@ -454,6 +454,34 @@ def test_what_is_to_be_updated_in_a_file_that_is_not_there_is_an_error(path, sou
     assert changes(lock(path, sources, APP, update=["all"], platforms=[AMD64])) == {APP: "added"}
 
 
+EDITS = {
+    "size": ("size: ", "size: 1"),
+    "media type": (FAMILY.media_type, ALONE.media_type),
+    "manifest": (FAMILY.for_platform(AMD64).digest, ALONE.digest),
+    "config": (FAMILY.for_platform(AMD64).config_digest, "null"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("embed", [False, True], ids=["omit", "embed"])
+def test_what_was_changed_by_hand_is_set_right_by_asking_for_the_name(
+    path, sources, old, new, embed
+):
+    lock(path, sources, APP, platforms=[AMD64], embed=embed)
+    right = path.read_bytes()
+    path.write_bytes(right.replace(old.encode(), new.encode(), 1))
+    assert path.read_bytes() != right
+    result = lock(path, sources, embed=embed, update=[APP])
+    assert changes(result) == {APP: "platforms"}
+    assert path.read_bytes() == right
+
+
+def test_with_all_nothing_but_its_tag_is_asked_of_a_name_that_has_not_moved(path, sources, moved):
+    result = lock(path, sources, update=["all"])
+    assert [verb for verb, _what in result["reads"]].count("resolve") == 3
+    assert ("manifest", ALONE.digest) not in result["reads"]
+
+
 # -- names
 
 
