@@ -23,7 +23,9 @@ options:
     elements: path
     required: true
   names:
-    description: Names of images, as the modules of this collection take them. One that is not locked is an error, and so is a digest beside it that is another one.
+    description:
+      - Names of images, as the modules of this collection take them. One that is not locked is an error, and so is a digest beside it that is
+        another one.
     type: list
     elements: str
     default: []

@@ -201,6 +201,6 @@ def test_a_lock_file_that_was_edited_is_an_error_with_its_line(site: Site) -> No
 
 def test_a_relative_path_is_where_the_command_was_started(site: Site) -> None:
     done = site.run(LOCK, store_lock_file="images.lock.yml").ok()
-    path = Path(done.one("lockstep.images.image_lock")["path"])
+    path = Path(done.one("lockstep.images.image_lock")["file"])
     assert path.exists()
     assert site.play.directory in path.parents

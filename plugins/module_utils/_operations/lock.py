@@ -40,6 +40,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.imagelists im
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
     Lock,
     LockedImage,
+    platforms_found,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
     MAX_LOCK,
@@ -62,9 +63,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     store_name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.locked import (
-    platforms_found,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
     pattern_of,
@@ -246,6 +244,11 @@ def plan_lock(
                 "Give name, or from.",
             )
         names = [Reference.parse(one.name) for one in old.images]
+    elif not names and references is None:
+        raise InputError(
+            "from: these files name no image, and an empty lock would have hosts let go of all",
+            "Give name as an empty list to lock nothing.",
+        )
     failures: dict[str, LockstepError] = {}
     chosen = _chosen(update, old)
     locking = _Locking(sources, old, EVERYTHING in update, chosen, platforms, embed, form)
@@ -254,11 +257,12 @@ def plan_lock(
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
     # All or nothing: a lock file without a name would have hosts let go of it.
     changes = [] if failures else _changes(old, images)
+    kept = {one.name: _shown(locking.known.get(one.name)) for one in images if failures}
     actions = () if failures else _actions(path, there, _RENDER[form](images), carried)
     return Plan(
         last=tuple(actions),
-        before={one["name"]: one["was"] for one in changes if one["was"]},
-        after={one["name"]: one["is"] for one in changes if one["is"]},
+        before={**kept, **{one["name"]: one["was"] for one in changes if one["was"]}},
+        after={**kept, **{one["name"]: one["is"] for one in changes if one["is"]}},
         facts={
             "file": path,
             "images": [_as_result(image) for image in images],

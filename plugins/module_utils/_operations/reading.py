@@ -35,6 +35,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
     AGAIN,
     Lock,
     LockedImage,
+    compare,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     ALL,
@@ -51,9 +52,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
     Content,
     FetchBlob,
     StoreContent,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.locked import (
-    compare,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     each,

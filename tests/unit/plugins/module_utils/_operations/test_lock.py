@@ -77,9 +77,13 @@ def plan(path, sources, *names, **options):
         options["files"] = [str(file) for file in options["files"]]
     return plan_lock(
         str(path),
-        references=[Reference.parse(name) for name in names] or None,
         sources=sources,
-        **{"form": "lockstep", **settings, **options},
+        **{
+            "references": [Reference.parse(name) for name in names] or None,
+            "form": "lockstep",
+            **settings,
+            **options,
+        },
     )
 
 
@@ -542,10 +546,12 @@ def test_without_names_and_a_file_there_is_nothing_to_lock(path, sources):
     assert "name" in caught.value.hint
 
 
-def test_no_names_make_an_empty_file(path, sources, tmp_path):
+def test_no_names_make_an_empty_file_only_if_that_is_said(path, sources, tmp_path):
     (tmp_path / "names.txt").write_text("# none yet\n")
     lock(path, sources, APP, platforms=[AMD64])
-    assert changes(lock(path, sources, files=[tmp_path / "names.txt"])) == {APP: "dropped"}
+    with pytest.raises(InputError, match="name no image"):
+        plan(path, sources, files=[tmp_path / "names.txt"])
+    assert changes(lock(path, sources, references=[])) == {APP: "dropped"}
     assert path.read_text() == "---\nlockfile_version: 1\nimages: []\n"
     assert lock(path, sources)["images"] == []
 
@@ -595,14 +601,15 @@ def test_names_that_fail_all_fail_and_the_kind_is_that_of_the_first(path, source
     assert made.failure.kind == "denied"
 
 
-def test_a_name_that_is_locked_and_fails_stays_out_of_the_changes(path, sources, moved):
+def test_a_name_that_fails_leaves_no_change_to_the_others(path, sources, moved):
     sources["registry.example/app"].script("resolve", "1", DeniedError("app is denied"))
     before = path.read_bytes()
     made = plan(path, sources, update=["all"])
     list(made.apply())
     assert path.read_bytes() == before
-    assert changes(made.result()) == {WEB: "moved"}
-    assert APP not in made.result()["diff"]["before"]
+    result = made.result()
+    assert changes(result) == {}
+    assert result["diff"]["before"] == result["diff"]["after"]
 
 
 # -- manifests
