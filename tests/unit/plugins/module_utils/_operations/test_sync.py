@@ -445,6 +445,17 @@ def test_a_broken_entry_of_the_index_is_an_error_that_names_it(path, sources, lo
     assert whole_tree(path) == before
 
 
+def test_files_of_others_that_are_no_content_stay_and_are_no_difference(
+    path, sources, lock, wanted
+):
+    sync(path, lock, sources)
+    others = {".DS_Store": b"x", "blobs/sha256/oci-put-blob1": b"y", "blobs/other": b"z"}
+    for name, data in others.items():
+        (path / name).write_bytes(data)
+    assert not sync(path, lock, sources, mode=FULL)["changed"]
+    assert tree(path) == {**wanted, **others}
+
+
 # -- stopped
 
 
