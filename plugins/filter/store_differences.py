@@ -52,61 +52,18 @@ _value:
       type: str
 """
 
-from collections import Counter
-
 from ansible.errors import AnsibleFilterError
-
-NOTHING = "none"
+from ansible_collections.lockstep.images.plugins.plugin_utils._differences import differences
 
 
 def store_differences(held):
     """Entries of host, name, wanted and found; see RETURN."""
     try:
-        fingerprints = {host: info["fingerprint"] for host, info in held.items()}
-        contents = {host: _content(info["images"]) for host, info in held.items()}
+        return differences(held)
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(
             f"store_differences: expects host names with results of lockstep.images.image_info, {exc!r}"
         ) from exc
-    if not held:
-        return []
-    whole = [host for host in held if all(image["complete"] for image in held[host]["images"])]
-    models = whole or list(held)
-    # Counter keeps the order of the hosts, and most_common is stable.
-    right = Counter(fingerprints[host] for host in models).most_common(1)[0][0]
-    model = next(contents[host] for host in models if fingerprints[host] == right)
-    return [
-        entry
-        for host in held
-        for entry in _compare(host, model, contents[host], fingerprints[host] == right)
-    ]
-
-
-def _content(images):
-    """Name to digest, platforms, and whether something is missing behind it."""
-    content = {}
-    for image in images:
-        state = f"{image['digest']} ({', '.join(image['platforms'])})"
-        content[image["name"]] = state if image["complete"] else f"{state}, incomplete"
-    return content
-
-
-def _compare(host, model, content, same):
-    differing = [
-        name for name in sorted({**model, **content}) if model.get(name) != content.get(name)
-    ]
-    if not differing and not same:
-        # Entries without a name, as other tools leave them in an index, count for the fingerprint too.
-        return [_entry(host, "index.json", "the index of most hosts", "another index")]
-    return [
-        _entry(host, name, model.get(name, NOTHING), content.get(name, NOTHING))
-        for name in differing
-    ]
-
-
-def _entry(host, name, wanted, found):
-    message = f"{host} holds {found} for {name}, most hosts hold {wanted}"
-    return {"host": host, "name": name, "wanted": wanted, "found": found, "message": message}
 
 
 class FilterModule:

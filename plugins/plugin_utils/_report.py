@@ -1,0 +1,416 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet as one value: what all hosts hold, against a lock file or against what most of them hold.
+
+What a host says is a stranger's. It is read here, once; a host that makes no sense counts as failed, and spoils
+nothing for the others. All of this is linear in what the hosts say, and no order matters.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
+from ansible_collections.lockstep.images.plugins.plugin_utils._differences import (
+    INCOMPLETE,
+    NOTHING,
+    content,
+    differences,
+    most_like,
+)
+from ansible_collections.lockstep.images.plugins.plugin_utils._treemap import treemap
+
+REPORT_VERSION = 1
+STATES = ("same", "differs", "missing", "incomplete", "extra", "unknown", "none")
+UNKNOWN = "unknown"
+PICTURE = (1000, 500)
+
+_LIMIT = 1 << 63
+_TEXT_LIMIT = 500
+
+Json = dict[str, t.Any]
+
+
+@dataclass
+class _Host:
+    """What one host said. ``images`` is None if it told nothing of its store; ``rows`` if nothing was compared."""
+
+    name: str
+    reached: bool = True
+    messages: list[str] = field(default_factory=list)
+    fingerprint: str | None = None
+    images: list[Json] | None = None
+    store: Json = field(default_factory=dict)
+    sync: Json | None = None
+    rows: dict[str, tuple[str, str]] | None = None
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The names that are not as they shall be."""
+        return {name: _state(*row) for name, row in sorted((self.rows or {}).items())}
+
+    @property
+    def status(self) -> str:
+        if self.rows is None:
+            return "failed" if self.reached else "unreachable"
+        return "differs" if self.rows else "same"
+
+
+def report(said: t.Mapping[str, t.Any]) -> Json:
+    """The model of the report; the filter of that name documents it."""
+    reader = _Reader()
+    hosts = [reader.host(name, said[name]) for name in sorted(said)]
+    locked = any(host.sync for host in hosts)
+    if locked:
+        wanted, fingerprint = _against_lock(hosts)
+    else:
+        wanted, fingerprint = _against_most(hosts)
+    images = _images(hosts, wanted)
+    layers = _layers(hosts)
+    return {
+        "report_version": REPORT_VERSION,
+        "compared_with": "lock" if locked else "most",
+        "fingerprint": fingerprint,
+        "summary": _summary(hosts, images, layers),
+        "hosts": [_host_entry(host) for host in sorted(hosts, key=_rank)],
+        "images": images,
+        "differences": _grouped(hosts),
+        "fingerprints": _fingerprints(hosts, fingerprint),
+        "layers": layers,
+        "picture": _picture(layers),
+    }
+
+
+class _Reader:
+    """Takes from results what the report needs, of the types it needs; or ValueError."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def host(self, name: str, said: t.Any) -> _Host:
+        """Read all that a host said. It never raises."""
+        host = _Host(self.text(str(name)))
+        for part, read in (("info", self._info), ("store", self._store), ("sync", self._sync)):
+            result = said.get(part) if isinstance(said, t.Mapping) else None
+            try:
+                read(host, self._result(host, part, result))
+            except (AttributeError, KeyError, TypeError, ValueError) as exc:
+                host.messages.append(self.text(f"{part}: not understood, {exc!r}"))
+        if host.images is None and not host.messages:
+            host.messages.append("info: nothing was told")
+        return host
+
+    def text(self, value: t.Any) -> str:
+        """A text on one line that can be written as UTF-8."""
+        if not isinstance(value, str):
+            raise ValueError(f"{type(value).__name__} is no text")
+        clean = self._texts.get(value)
+        if clean is None:
+            clean = self._texts[str(value)] = printable(str(value), _TEXT_LIMIT)
+        return clean
+
+    def _result(self, host: _Host, part: str, result: t.Any) -> Json:
+        """A result that tells something; what has failed may."""
+        if not result or result.get("skipped"):
+            return {}
+        if result.get("unreachable") or result.get("failed"):
+            host.reached = host.reached and not result.get("unreachable")
+            host.messages.append(f"{part}: {self.text(str(result.get('msg') or 'failed'))}")
+        return result
+
+    def _info(self, host: _Host, result: Json) -> None:
+        if "images" in result:
+            fingerprint = self.text(result["fingerprint"])
+            host.images = [self._image(image) for image in result["images"]]
+            host.fingerprint = fingerprint
+
+    def _image(self, image: Json) -> Json:
+        return {
+            "name": self.text(image["name"]),
+            "digest": self.text(image["digest"]),
+            "platforms": [self.text(platform) for platform in image["platforms"]],
+            "complete": image["complete"] is True,
+            "size": _number(image.get("size") or 0),
+            "layers": [
+                (self.text(layer["digest"]), _number(layer["size"]))
+                for layer in image.get("layers") or ()
+            ],
+        }
+
+    def _store(self, host: _Host, result: Json) -> None:
+        if "file_system" in result:
+            host.store = {
+                "store": self.text(result["store"]),
+                "bytes": _number(result["bytes"]),
+                "reclaimable": _number(result["reclaimable"]),
+                "free": _number(result["file_system"]["free"]),
+            }
+
+    def _sync(self, host: _Host, result: Json) -> None:
+        if "differences" not in result:
+            return
+        sizes: Counter[str] = Counter()
+        for image in result["images"]:
+            sizes[self.text(image["name"])] += _number(image["size"] or 0)
+        failures = result.get("failures") or ()
+        rows = {
+            self.text(one["name"]): (self.text(one["wanted"]), self.text(one["found"]))
+            for one in result["differences"]
+        }
+        rows.update((self.text(one["name"]), (UNKNOWN, UNKNOWN)) for one in failures)
+        host.messages += [f"{self.text(one['name'])}: {self.text(one['msg'])}" for one in failures]
+        host.sync = {
+            "fingerprint": self.text(result["fingerprint"]),
+            "bytes_to_fetch": _number(result["stats"]["bytes_to_fetch"]),
+            "bytes_freed": _number(result["bytes_freed"]),
+            "sizes": dict(sizes),
+            "rows": rows,
+        }
+
+
+def _number(value: t.Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LIMIT:
+        return int(value)
+    raise ValueError(f"{value!r} is no number of bytes")
+
+
+def _state(wanted: str, found: str) -> str:
+    if UNKNOWN in (wanted, found):
+        return "unknown"
+    if wanted == NOTHING:
+        return "extra"
+    if found == NOTHING:
+        return "missing"
+    return "incomplete" if found.startswith(f"{wanted}{INCOMPLETE}") else "differs"
+
+
+def _whole(text: str) -> str:
+    return text[: -len(INCOMPLETE)] if text.endswith(INCOMPLETE) else text
+
+
+def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
+    """Compare with what most hosts hold; return that."""
+    held = {
+        host.name: {"fingerprint": host.fingerprint, "images": host.images}
+        for host in hosts
+        if host.images is not None
+    }
+    if not held:
+        return {}, None
+    model = held[most_like(held)]
+    listed: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in held}
+    for one in differences(held):
+        listed[one["host"]][one["name"]] = (_whole(one["wanted"]), one["found"])
+    wanted = {name: _whole(text) for name, text in content(model["images"] or ()).items()}
+    for host in hosts:
+        if host.images is not None:
+            host.rows = _rows(host, wanted, listed[host.name])
+    for host in hosts:
+        for name, row in (host.rows or {}).items():
+            wanted.setdefault(name, row[0])
+    return wanted, model["fingerprint"]
+
+
+def _against_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
+    """Compare with what each host was asked to hold; return what most were."""
+    votes: dict[str, Counter[str]] = {}
+    fingerprints: Counter[str] = Counter()
+    for host in hosts:
+        if host.images is None or host.sync is None:
+            host.messages = host.messages or ["sync: nothing was told"]
+            continue
+        found = {name: _whole(text) for name, text in content(host.images).items()}
+        wanted = {name: found.get(name, UNKNOWN) for name in host.sync["sizes"]}
+        wanted.update((name, row[0]) for name, row in host.sync["rows"].items())
+        host.rows = _rows(host, wanted, host.sync["rows"])
+        fingerprints[host.sync["fingerprint"]] += 1
+        for name, text in wanted.items():
+            votes.setdefault(name, Counter())[text] += text != UNKNOWN
+    wanted_by_most = {name: _most(texts) for name, texts in votes.items()}
+    return wanted_by_most, _most(fingerprints) if fingerprints else None
+
+
+def _most(votes: Counter[str]) -> str:
+    return min(votes, key=lambda text: (-votes[text], text))
+
+
+def _rows(
+    host: _Host, wanted: t.Mapping[str, str], listed: t.Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """What is wanted and found of the names that differ: those listed, and what nobody lists but is not right."""
+    found = content(host.images or ())
+    rows = {
+        name: (wanted.get(name, NOTHING), found.get(name, NOTHING)) for name in {**wanted, **found}
+    }
+    rows.update(listed)
+    return {name: row for name, row in rows.items() if row[0] != row[1] or UNKNOWN in row}
+
+
+def _rank(host: _Host) -> tuple[int, int, str]:
+    """What differs most comes first, then what is not known, then what is right."""
+    if host.rows is None:
+        return 1, 0, host.name
+    return (0, -len(host.rows), host.name) if host.rows else (2, 0, host.name)
+
+
+def _host_entry(host: _Host) -> Json:
+    sync = host.sync or {}
+    return {
+        "name": host.name,
+        "status": host.status,
+        "messages": host.messages,
+        "fingerprint": host.fingerprint,
+        "images": None if host.images is None else len({image["name"] for image in host.images}),
+        "differing": None if host.rows is None else len(host.rows),
+        "states": host.states,
+        **{key: host.store.get(key) for key in ("store", "bytes", "reclaimable", "free")},
+        "bytes_to_fetch": sync.get("bytes_to_fetch"),
+        "bytes_to_free": sync.get("bytes_freed"),
+    }
+
+
+def _images(hosts: t.Sequence[_Host], wanted: t.Mapping[str, str]) -> list[Json]:
+    """Every name that is wanted or held somewhere, with how many hosts are in which state."""
+    names = {name for host in hosts for name in host.rows or ()} | set(wanted)
+    sizes = _sizes(hosts)
+    blind = sum(host.rows is None for host in hosts)
+    counts = {name: Counter({"unknown": blind}) for name in names}
+    for host in hosts:
+        for name, state in host.states.items():
+            counts[name][state] += 1
+    entries = []
+    for name in sorted(names):
+        usual = "none" if wanted.get(name, NOTHING) == NOTHING else "same"
+        counts[name][usual] = len(hosts) - sum(counts[name].values())
+        known = sizes.get(name, {})
+        size = known.get(wanted.get(name, NOTHING), max(known.values(), default=None))
+        entries.append(
+            {
+                "name": name,
+                "wanted": wanted.get(name, NOTHING),
+                "size": size,
+                "usual": usual,
+                "counts": {state: counts[name][state] for state in STATES},
+            }
+        )
+    return entries
+
+
+def _sizes(hosts: t.Sequence[_Host]) -> dict[str, dict[str, int]]:
+    """Name to what it may stand for, to bytes of all its platforms; what is only wanted stands under no text."""
+    sizes: dict[str, dict[str, int]] = {}
+    for host in hosts:
+        own: dict[tuple[str, str], int] = {}
+        for image in host.images or ():
+            key = (image["name"], _whole(content([image])[image["name"]]))
+            own[key] = own.get(key, 0) + image["size"]
+        for (name, text), size in own.items():
+            if not size:
+                continue  # nothing is here that would tell
+            known = sizes.setdefault(name, {})
+            known[text] = max(size, known.get(text, 0))
+        for name, size in (host.sync or {}).get("sizes", {}).items():
+            text = host.sync["rows"].get(name, ("",))[0] if host.sync else ""
+            sizes.setdefault(name, {}).setdefault(text, size)
+    return sizes
+
+
+def _grouped(hosts: t.Sequence[_Host]) -> list[Json]:
+    """Each difference once, with the hosts that have it."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for host in hosts:
+        for name, (wanted, found) in (host.rows or {}).items():
+            groups.setdefault((name, wanted, found), []).append(host.name)
+    return [
+        {
+            "name": name,
+            "state": _state(wanted, found),
+            "wanted": wanted,
+            "found": found,
+            "hosts": groups[name, wanted, found],
+        }
+        for name, wanted, found in sorted(groups)
+    ]
+
+
+def _fingerprints(hosts: t.Sequence[_Host], wanted: str | None) -> list[Json]:
+    groups: dict[str, list[str]] = {}
+    for host in hosts:
+        if host.fingerprint is not None:
+            groups.setdefault(host.fingerprint, []).append(host.name)
+    return [
+        {"fingerprint": one, "wanted": one == wanted, "hosts": groups[one]}
+        for one in sorted(groups, key=lambda one: (-len(groups[one]), one))
+    ]
+
+
+def _layers(hosts: t.Sequence[_Host]) -> list[Json]:
+    """The layers of all hosts, the largest first, each with the names that use it."""
+    sizes: dict[str, int] = {}
+    names: dict[str, set[str]] = {}
+    held_by: dict[str, set[str]] = {}
+    for host in hosts:
+        for image in host.images or ():
+            for digest, size in image["layers"]:
+                sizes[digest] = max(size, sizes.get(digest, 0))
+                names.setdefault(digest, set()).add(image["name"])
+                held_by.setdefault(digest, set()).add(host.name)
+    return [
+        {
+            "digest": digest,
+            "size": sizes[digest],
+            "images": sorted(names[digest]),
+            "hosts": len(held_by[digest]),
+        }
+        for digest in sorted(sizes, key=lambda digest: (-sizes[digest], digest))
+    ]
+
+
+def _picture(layers: t.Sequence[Json]) -> Json:
+    """A rectangle for each set of images that share layers, and in it one for each of these layers."""
+    groups: dict[tuple[str, ...], list[Json]] = {}
+    for layer in layers:
+        if layer["size"]:
+            groups.setdefault(tuple(layer["images"]), []).append(layer)
+    sizes = {names: sum(layer["size"] for layer in own) for names, own in groups.items()}
+    order = sorted(groups, key=lambda names: (-sizes[names], names))
+    frames = treemap([sizes[names] for names in order], (0.0, 0.0, *map(float, PICTURE)))
+    return {
+        "width": PICTURE[0],
+        "height": PICTURE[1],
+        "groups": [
+            {
+                "images": list(names),
+                "size": sizes[names],
+                "rectangle": _rounded(frame),
+                "layers": [
+                    {"digest": layer["digest"], "size": layer["size"], "rectangle": _rounded(one)}
+                    for layer, one in zip(
+                        groups[names], treemap([layer["size"] for layer in groups[names]], frame)
+                    )
+                ],
+            }
+            for names, frame in zip(order, frames)
+        ],
+    }
+
+
+def _rounded(rectangle: t.Iterable[float]) -> list[float]:
+    return [round(value, 2) for value in rectangle]
+
+
+def _summary(hosts: t.Sequence[_Host], images: t.Sequence[Json], layers: t.Sequence[Json]) -> Json:
+    states = Counter(host.status for host in hosts)
+    synced = [host.sync["bytes_to_fetch"] for host in hosts if host.sync]
+    return {
+        "hosts": len(hosts),
+        **{status: states[status] for status in ("same", "differs", "failed", "unreachable")},
+        "images": len(images),
+        "bytes": sum(host.store.get("bytes", 0) for host in hosts),
+        "bytes_to_fetch": sum(synced) if synced else None,
+        "layer_bytes": sum(layer["size"] for layer in layers),
+        "layer_bytes_unshared": sum(layer["size"] * len(layer["images"]) for layer in layers),
+    }

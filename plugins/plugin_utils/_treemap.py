@@ -1,0 +1,64 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rectangles whose areas are numbers: a squarified treemap (Bruls, Huizing, van Wijk, 2000)."""
+
+from __future__ import annotations
+
+import typing as t
+
+# x, y, width, height
+Rectangle = tuple[float, float, float, float]
+
+
+def treemap(values: t.Sequence[float], frame: Rectangle) -> list[Rectangle]:
+    """A rectangle in the frame for each value; the values are positive, and fall."""
+    x, y, width, height = frame
+    total = sum(values)
+    scale = width * height / total if total else 0
+    areas = [value * scale for value in values]
+    found: list[Rectangle] = []
+    start = 0
+    while start < len(areas):
+        side = min(width, height)
+        end = _row_end(areas, start, side)
+        row = areas[start:end]
+        if width >= height:
+            depth = sum(row) / height if height else 0
+            found += [(x, y + at, depth, size) for at, size in _laid(row, height)]
+            x, width = x + depth, max(0.0, width - depth)
+        else:
+            depth = sum(row) / width if width else 0
+            found += [(x + at, y, size, depth) for at, size in _laid(row, width)]
+            y, height = y + depth, max(0.0, height - depth)
+        start = end
+    return found
+
+
+def _row_end(areas: t.Sequence[float], start: int, side: float) -> int:
+    """Where a row ends that would only get longer rectangles by one more."""
+    total = areas[start]
+    best = _longest(areas[start], areas[start], total, side)
+    for end in range(start + 1, len(areas)):
+        total += areas[end]
+        worse = _longest(areas[start], areas[end], total, side)
+        if worse > best:
+            return end
+        best = worse
+    return len(areas)
+
+
+def _longest(largest: float, smallest: float, total: float, side: float) -> float:
+    """The worst ratio of sides in a row."""
+    if not smallest or not side:
+        return float("inf")
+    return max(side**2 * largest / total**2, total**2 / (side**2 * smallest))
+
+
+def _laid(row: t.Sequence[float], side: float) -> t.Iterator[tuple[float, float]]:
+    """Offset and length of each rectangle of a row along the side."""
+    total, at = sum(row), 0.0
+    for area in row:
+        size = side * area / total if total else 0.0
+        yield at, size
+        at += size
