@@ -93,14 +93,18 @@ class _Reader:
     def host(self, name: str, said: t.Any) -> _Host:
         """Read all that a host said. It never raises."""
         host = _Host(self.text(str(name)))
-        for part, read in (("info", self._info), ("store", self._store), ("sync", self._sync)):
+        for part, module, read in (
+            ("info", "image_info", self._info),
+            ("store", "store_info", self._store),
+            ("sync", "image_sync", self._sync),
+        ):
             result = said.get(part) if isinstance(said, t.Mapping) else None
             try:
-                read(host, self._result(host, part, result))
+                read(host, self._result(host, module, result))
             except (AttributeError, KeyError, TypeError, ValueError) as exc:
-                host.messages.append(self.text(f"{part}: not understood, {exc!r}"))
+                host.messages.append(self.text(f"{module}: not understood, {exc!r}"))
         if host.images is None and not host.messages:
-            host.messages.append("info: nothing was told")
+            host.messages.append("image_info: nothing was told")
         return host
 
     def text(self, value: t.Any) -> str:
@@ -112,13 +116,13 @@ class _Reader:
             clean = self._texts[str(value)] = printable(str(value), _TEXT_LIMIT)
         return clean
 
-    def _result(self, host: _Host, part: str, result: t.Any) -> Json:
+    def _result(self, host: _Host, module: str, result: t.Any) -> Json:
         """A result that tells something; what has failed may."""
         if not result or result.get("skipped"):
             return {}
         if result.get("unreachable") or result.get("failed"):
             host.reached = host.reached and not result.get("unreachable")
-            host.messages.append(f"{part}: {self.text(str(result.get('msg') or 'failed'))}")
+            host.messages.append(f"{module}: {self.text(str(result.get('msg') or 'failed'))}")
         return result
 
     def _info(self, host: _Host, result: Json) -> None:
@@ -220,7 +224,7 @@ def _against_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
     fingerprints: Counter[str] = Counter()
     for host in hosts:
         if host.images is None or host.sync is None:
-            host.messages = host.messages or ["sync: nothing was told"]
+            host.messages = host.messages or ["image_sync: nothing was told"]
             continue
         found = {name: _whole(text) for name, text in content(host.images).items()}
         wanted = {name: found.get(name, UNKNOWN) for name in host.sync["sizes"]}

@@ -1,0 +1,108 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fleets that are only told of, and the page of their report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from ansible_collections.lockstep.images.plugins.filter.human_size import human_size
+from ansible_collections.lockstep.images.plugins.filter.report import report
+
+TEMPLATE = Path(__file__).parents[2] / "playbooks" / "templates" / "report.html.j2"
+GIB = 1 << 30
+
+
+def digest(text: str) -> str:
+    """A digest of its own for each text."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
+
+
+def image(name: str, version: str = "1", *, base: str = "base", **other: Any) -> dict[str, Any]:
+    """What image_info tells of an image, as far as a report reads it: a layer of `base`, and one of its own."""
+    layers = [
+        {"digest": digest(base), "size": 40_000_000},
+        {"digest": digest(f"{name} {version}"), "size": 1_000_000 + len(name)},
+    ]
+    told = {
+        "name": name,
+        "digest": digest(f"manifest of {name} {version}"),
+        "platforms": ["linux/amd64"],
+        "complete": True,
+        "size": sum(layer["size"] for layer in layers) + 500,
+        "layers": layers,
+    }
+    return {**told, **other}
+
+
+def info(*images: dict[str, Any], index: str = "") -> dict[str, Any]:
+    """What image_info returns; equal names and digests have equal fingerprints, unless `index` differs."""
+    names = sorted((one["name"], one["digest"], one["platforms"]) for one in images)
+    return {"images": list(images), "missing": [], "fingerprint": digest(f"{names}{index}")}
+
+
+def holds(*images: dict[str, Any], free: int = 50 * GIB, **other: Any) -> dict[str, Any]:
+    """What a host says that holds these images."""
+    store = {
+        "store": "/var/lib/lockstep/images",
+        "bytes": sum(one["size"] or 0 for one in images),
+        "reclaimable": 0,
+        "file_system": {"mount": "/", "type": "ext4", "size": 100 * GIB, "free": free},
+    }
+    return {"info": info(*images), "store": store, **other}
+
+
+def synced(
+    wanted: Sequence[dict[str, Any]], *rows: tuple[str, str, str], fetch: int = 0, **other: Any
+) -> dict[str, Any]:
+    """What image_sync returns in check mode: `rows` are name, wanted, found."""
+    return {
+        "changed": bool(rows),
+        "images": [{"name": one["name"], "size": one["size"]} for one in wanted],
+        "differences": [dict(zip(("name", "wanted", "found"), row), message="") for row in rows],
+        "dropped": [],
+        "bytes_freed": 0,
+        "fingerprint": info(*wanted)["fingerprint"],
+        "stats": {"bytes_to_fetch": fetch},
+        **other,
+    }
+
+
+def text_of(one: Mapping[str, Any]) -> str:
+    """An image as differences name it."""
+    return f"{one['digest']} ({', '.join(one['platforms'])})"
+
+
+def large_fleet(hosts: int, images: int) -> dict[str, Any]:
+    """Hosts of which every third differs in a few images of its own, the more the higher its number."""
+    right = [
+        image(f"registry.example.com:5000/shop/app-{n:03}:1.{n}", base=f"base {n % 8}")
+        for n in range(images)
+    ]
+    said = {}
+    for n in range(hosts):
+        own = list(right)
+        if n % 3 == 0:
+            for step in range(1 + n // 30):
+                at = (n * 7 + step * 13) % images
+                changes = ({"digest": digest(f"moved {n % 4}")}, {"complete": False})
+                own[at] = {**own[at], **changes[step % 2]}
+            own.pop(n % images)
+        said[f"host{n:03}.example.com"] = holds(*own, free=(n * 37 % hosts + 1) * GIB)
+    return said
+
+
+def page(said: Mapping[str, Any], title: str = "Images of all hosts") -> str:
+    """The page of the report on what hosts said."""
+    environment = jinja2.Environment(
+        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["lockstep.images.human_size"] = human_size
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(report_model=report(said), report_heading=title)
