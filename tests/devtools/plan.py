@@ -21,6 +21,8 @@ REGISTRY_PACKAGES = ["apache2-utils", "docker-registry", "openssh-client", "skop
 FLEET_PACKAGES = [
     *REGISTRY_PACKAGES,
     "buildah",
+    "chromium",
+    "chromium-driver",
     "containerd",
     "crun",
     "debootstrap",
