@@ -1,0 +1,278 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of the report: whole, alone, and nothing in it is taken for markup that a host said."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import typing as t
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+from ansible_collections.lockstep.images.plugins.filter.report import report
+from ansible_collections.lockstep.images.tests.support.reports import (
+    holds,
+    image,
+    large_fleet,
+    page,
+    synced,
+    text_of,
+)
+
+VOID = {"meta", "input"}
+APP, TOOL, WEB = image("app:1"), image("tool:2"), image("web:3")
+UNREACHABLE = {"unreachable": True, "msg": "no route to host"}
+FAILED = {"failed": True, "msg": "not an image layout"}
+
+FLEETS: dict[str, dict[str, t.Any]] = {
+    "none": {},
+    "one": {"a": holds(APP)},
+    "all states": {
+        "a": holds(APP, TOOL),
+        "b": holds(image("app:1", "other"), WEB),
+        "c": holds({**APP, "complete": False}, TOOL),
+        "d": {"info": UNREACHABLE},
+        "e": {"info": FAILED},
+    },
+    "lock": {
+        "a": holds(APP, sync=synced([APP])),
+        "b": holds(sync=synced([APP], ("app:1", text_of(APP), "none"), fetch=10**7)),
+    },
+    "many": large_fleet(20, 70),
+}
+every_fleet = pytest.mark.parametrize("said", FLEETS.values(), ids=FLEETS)
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, in order, and its texts; every tag has to be closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"{tag}: an attribute stands twice"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self._open[-1] if self._open else "", data))
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        """The attributes of all tags of a name that have these."""
+        return [own for name, own in self.tags if name == tag and wanted.items() <= own.items()]
+
+    def values(self, attribute: str) -> list[str]:
+        """All values of an attribute."""
+        return [own[attribute] or "" for _tag, own in self.tags if attribute in own]
+
+    def inside(self, tag: str) -> list[str]:
+        """The text of all tags of a name."""
+        return [data for name, data in self.texts if name == tag]
+
+
+@every_fleet
+def test_a_page_is_whole(said):
+    found = Page(page(said))
+    assert [tag for tag, _own in found.tags][:2] == ["html", "head"]
+    ids = found.values("id")
+    assert [one for one, times in Counter(ids).items() if times > 1] == []
+    for attribute in ("for", "aria-labelledby", "aria-describedby"):
+        assert set(" ".join(found.values(attribute)).split()) <= set(ids)
+    labelled = {own["for"] for own in found.all("label")}
+    assert {own["id"] for own in found.all("input")} == labelled
+
+
+@every_fleet
+def test_every_table_has_a_caption_and_every_head_a_scope(said):
+    found = Page(page(said))
+    assert len(found.all("caption")) == len(found.all("table")) >= 4
+    assert {own.get("scope") for own in found.all("th")} <= {"col", "row"}
+    assert [own["aria-sort"] for own in found.all("th") if "aria-sort" in own] == ["descending"]
+    assert len(found.all("output", **{"aria-live": "polite"})) == 1
+
+
+@every_fleet
+def test_a_page_asks_for_nothing(said):
+    text = page(said)
+    found = Page(text)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|data:|fetch\(|XMLHttp", text)
+    assert not [tag for tag, own in found.tags if {"src", "style", "srcset"} & own.keys()]
+    assert not [name for _tag, own in found.tags for name in own if name.startswith("on")]
+    assert found.values("href") == ["#hosts"]
+    assert {tag for tag, _own in found.tags} & {"link", "img", "iframe", "object", "base"} == set()
+
+
+@every_fleet
+def test_only_its_own_style_and_script_may_be_used(said):
+    found = Page(page(said))
+    (policy,) = found.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    hashes = {}
+    for tag in ("style", "script"):
+        content = "".join(found.inside(tag)).encode()
+        hashes[tag] = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert policy["content"] == (
+        f"default-src 'none'; style-src 'sha256-{hashes['style']}'; script-src 'sha256-{hashes['script']}'; "
+        "base-uri 'none'; form-action 'none'"
+    ), "write these hashes into the template"
+
+
+@every_fleet
+def test_the_same_said_in_another_order_is_the_same_page(said):
+    assert page(dict(reversed(said.items()))) == page(said)
+
+
+@every_fleet
+def test_every_host_has_a_cell_for_every_image(said):
+    model = report(said)
+    found = Page(page(said))
+    counted = Counter(own["class"] for own in found.all("td", role="cell"))
+    del counted["number"]
+    for image_entry in model["images"]:
+        counted.subtract(image_entry["counts"])
+    assert set(counted.values()) <= {0}
+
+
+def test_no_state_is_told_by_colour_alone():
+    text = page(FLEETS["all states"])
+    shown = set(re.findall(r'<td role="cell" class="(?!number)(\w+)">(.*?)</td>', text))
+    signs = {state: re.sub(r"<.*?>.*", "", inner) for state, inner in shown}
+    assert sorted(signs) == ["differs", "extra", "incomplete", "missing", "none", "same", "unknown"]
+    assert len(set(signs.values())) == len(signs) == len(shown)
+    words = {state: re.findall(r">(\w+)<", inner) for state, inner in shown}
+    # What is as it shall be is a sign alone, which screen readers speak: equals.
+    assert {state for state, word in words.items() if word != [state]} == {"same", "none"}
+
+
+EVIL = [
+    "</script><img src=x onerror=alert(1)>",
+    "\"'><svg onload=alert(1)>",
+    "--></title></style><!--",
+    "&lt;b&gt; &amp;lt;",
+    "{{ 6 * 7 }}{% raw %}",
+]
+
+
+def told_by(text: str, lock: bool) -> dict[str, t.Any]:
+    """A fleet in which every text that a host says is this, or begins with it."""
+    layers = [{"digest": f"{text} layer {n}{'x' * 30}", "size": 10**8} for n in (1, 2)]
+    own = {"digest": f"{text}{'d' * 30}", "platforms": [text, text]}
+    one = image(f"{text} one", layers=layers[:1], **own)
+    two = image(f"{text} {'two' * 20}{text}", layers=layers, **own)
+    said = {
+        f"{text} a": holds(one, two),
+        f"{text} b": holds(one),
+        f"{text} c": {"info": {**FAILED, "msg": text}},
+        f"{text} d": {"info": {**UNREACHABLE, "msg": text}},
+        **{f"{text} {n}": holds(two) for n in range(9)},
+    }
+    if lock:
+        rows = [(two["name"], f"{text} wanted {'x' * 30} (x)", text)]
+        said[f"{text} a"]["sync"] = synced([one, two], fingerprint=text)
+        said[f"{text} b"]["sync"] = synced([one, two], *rows, fingerprint=text)
+    for host in (f"{text} a", f"{text} b"):
+        said[host]["info"]["fingerprint"] = text
+        said[host]["store"]["store"] = text
+    return said
+
+
+@pytest.mark.parametrize("lock", [False, True], ids=["most", "lock"])
+@pytest.mark.parametrize("evil", EVIL)
+def test_nothing_that_a_host_says_is_markup(evil, lock):
+    plain = "x" * len(evil)
+    bad, good = (Page(page(told_by(text, lock), title=text)) for text in (evil, plain))
+    assert [(tag, sorted(own)) for tag, own in bad.tags] == [
+        (tag, sorted(own)) for tag, own in good.tags
+    ]
+    # And it is shown as it was said, wherever it is not cut.
+    assert [data.replace(evil, plain) for data in bad.inside("dd")] == good.inside("dd")
+    assert bad.inside("h1") == [evil]
+    assert f"{evil} a" in bad.inside("th")
+    assert f"{evil} one" in bad.values("title")
+
+
+STYLE = "".join(Page(page({})).inside("style"))
+
+
+def schemes() -> dict[str, dict[str, tuple[float, ...]]]:
+    """The colours of the light and the dark scheme, and of paper."""
+    found = [
+        {
+            name: tuple(int(value[n : n + 2], 16) / 255 for n in (0, 2, 4))
+            for name, value in re.findall(r"--(\w+): #([0-9a-f]{6});", block)
+        }
+        for block in re.findall(r":root \{(.*?)\}", STYLE, re.S)
+    ]
+    light, dark, paper = found
+    return {"light": light, "dark": {**light, **dark}, "paper": {**light, **paper}}
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The contrast of two colours (WCAG 2.2, relative luminance)."""
+
+    def luminance(color: tuple[float, ...]) -> float:
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color]
+        return sum(share * v for share, v in zip((0.2126, 0.7152, 0.0722), linear))
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+STATES = ("same", "differs", "missing", "incomplete", "extra", "unknown", "none")
+SHARES = ("share1", "share2", "share3", "share4")
+TEXTS = [
+    *(("ink", ground) for ground in ("paper", *STATES, *SHARES)),
+    *(("soft", ground) for ground in ("paper", "same", "none")),
+]
+
+
+@pytest.mark.parametrize("scheme", schemes())
+def test_text_has_contrast_in_every_scheme(scheme):
+    colors = schemes()[scheme]
+    low = {pair: contrast(colors[pair[0]], colors[pair[1]]) for pair in TEXTS}
+    assert {pair: ratio for pair, ratio in low.items() if ratio < 4.5} == {}
+    # Borders of what is operated, and the focus (WCAG 2.2, 1.4.11).
+    assert min(contrast(colors[name], colors["paper"]) for name in ("edge", "focus")) >= 3
+
+
+def test_every_colour_is_of_a_scheme():
+    rules = re.sub(r":root \{.*?\}", "", STYLE, flags=re.S)
+    assert re.findall(r"#[0-9a-f]{3,8}\b(?=[;} ])", rules) == []
+    assert set(re.findall(r"var\(--(\w+)\)", rules)) == set(schemes()["light"])
+
+
+def test_nothing_moves():
+    assert not re.search(r"animation|transition|@keyframes|scroll-behavior", STYLE)
+
+
+@pytest.mark.parametrize("count", [60, 61])
+def test_columns_that_do_not_fit_on_paper_are_left_out_there(count):
+    text = page({"a": holds(*(image(f"app:{n}") for n in range(count)))})
+    assert ('class="wide"' in text) == ("do not fit on paper" in text) == (count > 60)
+
+
+def test_a_picture_has_a_title_and_words_and_a_table():
+    found = Page(page(FLEETS["all states"]))
+    (picture,) = found.all("svg")
+    assert picture["role"] == "img"
+    assert "Layers that images share" in found.inside("title")
+    assert len(found.inside("desc")) == 1
+    layers = report(FLEETS["all states"])["layers"]
+    rects = [own for own in found.all("rect") if own.get("class") != "frame"]
+    assert len(rects) == len(layers)

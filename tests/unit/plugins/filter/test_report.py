@@ -1,0 +1,430 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the report makes of what hosts said."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lockstep.images.plugins.filter.report import FilterModule, report
+from ansible_collections.lockstep.images.tests.support.reports import (
+    digest,
+    holds,
+    image,
+    info,
+    large_fleet,
+    synced,
+    text_of,
+)
+
+APP, TOOL, WEB = image("app:1"), image("tool:2"), image("web:3")
+MOVED = image("app:1", "other")
+BROKEN = {**APP, "complete": False}
+UNREACHABLE = {"unreachable": True, "changed": False, "msg": "no route to host"}
+FAILED = {"failed": True, "changed": False, "msg": "/srv is not an image layout"}
+SKIPPED = {"skipped": True, "changed": False, "skip_reason": "Conditional result was False"}
+
+
+def states(model: t.Mapping[str, t.Any]) -> dict[str, dict[str, str]]:
+    """Host to what is not as it shall be."""
+    return {host["name"]: host["states"] for host in model["hosts"]}
+
+
+def of_host(model: t.Mapping[str, t.Any], name: str) -> dict[str, t.Any]:
+    return next(host for host in model["hosts"] if host["name"] == name)
+
+
+def test_ansible_finds_the_filter():
+    assert FilterModule().filters() == {"report": report}
+
+
+@pytest.mark.parametrize("said", [None, [], "one", 1])
+def test_what_is_no_fleet_is_an_error(said):
+    with pytest.raises(AnsibleFilterError, match=f"report: expects .* not a {type(said).__name__}"):
+        report(said)
+
+
+def test_no_hosts_make_an_empty_report():
+    model = report({})
+    assert (model["compared_with"], model["fingerprint"]) == ("most", None)
+    assert model["summary"]["hosts"] == 0
+    lists = ("hosts", "images", "differences", "fingerprints", "layers")
+    assert [model[name] for name in lists] == [[]] * 5
+    assert model["picture"]["groups"] == []
+
+
+def test_one_host_is_what_most_hosts_hold():
+    model = report({"one": holds(APP, free=7)})
+    (host,) = model["hosts"]
+    assert host == {
+        "name": "one",
+        "status": "same",
+        "messages": [],
+        "fingerprint": info(APP)["fingerprint"],
+        "images": 1,
+        "differing": 0,
+        "states": {},
+        "store": "/var/lib/lockstep/images",
+        "bytes": APP["size"],
+        "reclaimable": 0,
+        "free": 7,
+        "bytes_to_fetch": None,
+        "bytes_to_free": None,
+    }
+    (entry,) = model["images"]
+    assert (entry["name"], entry["wanted"], entry["size"]) == ("app:1", text_of(APP), APP["size"])
+    assert entry["counts"] == {
+        **dict.fromkeys(("differs", "missing", "incomplete", "extra", "unknown", "none"), 0),
+        "same": 1,
+    }
+
+
+# What a third host holds, beside two with APP and TOOL, and how it differs from them.
+AGAINST_MOST = {
+    "the same": ([APP, TOOL], {}),
+    "another digest": ([MOVED, TOOL], {"app:1": "differs"}),
+    "other platforms": (
+        [{**APP, "platforms": ["linux/amd64", "linux/arm64"]}, TOOL],
+        {"app:1": "differs"},
+    ),
+    "less": ([TOOL], {"app:1": "missing"}),
+    "nothing": ([], {"app:1": "missing", "tool:2": "missing"}),
+    "more": ([APP, TOOL, WEB], {"web:3": "extra"}),
+    "content is missing": ([BROKEN, TOOL], {"app:1": "incomplete"}),
+    "another digest, and content is missing": (
+        [{**MOVED, "complete": False}, TOOL],
+        {"app:1": "differs"},
+    ),
+    "more, and content of that is missing": (
+        [APP, TOOL, {**WEB, "complete": False}],
+        {"web:3": "extra"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("images", "wanted"), AGAINST_MOST.values(), ids=AGAINST_MOST)
+def test_a_host_is_compared_with_what_most_hold(images, wanted):
+    model = report({"a": holds(APP, TOOL), "b": holds(*images), "c": holds(APP, TOOL)})
+    assert states(model) == {"a": {}, "b": wanted, "c": {}}
+    assert of_host(model, "b")["status"] == ("differs" if wanted else "same")
+    assert of_host(model, "b")["differing"] == len(wanted)
+    assert [one["hosts"] for one in model["differences"]] == [["b"]] * len(wanted)
+
+
+# The same host by a lock file of APP and TOOL: what image_sync says of it.
+NONE = "none"
+AGAINST_LOCK = {
+    "the same": ([APP, TOOL], [], {}),
+    "another digest": (
+        [MOVED, TOOL],
+        [("app:1", text_of(APP), text_of(MOVED))],
+        {"app:1": "differs"},
+    ),
+    "less": ([TOOL], [("app:1", text_of(APP), NONE)], {"app:1": "missing"}),
+    "more": ([APP, TOOL, WEB], [("web:3", NONE, text_of(WEB))], {"web:3": "extra"}),
+    "more, which sync lets be": ([APP, TOOL, WEB], [], {"web:3": "extra"}),
+    "content is missing": (
+        [BROKEN, TOOL],
+        [("app:1", text_of(APP), f"{text_of(APP)}, incomplete")],
+        {"app:1": "incomplete"},
+    ),
+    "it says how much is missing": (
+        [BROKEN, TOOL],
+        [("app:1", text_of(APP), f"{text_of(APP)}, incomplete: 1 blob missing")],
+        {"app:1": "incomplete"},
+    ),
+    "only a full look finds it": (
+        [APP, TOOL],
+        [("app:1", text_of(APP), f"{text_of(APP)}, incomplete")],
+        {"app:1": "incomplete"},
+    ),
+    "entries without a name": (
+        [APP, TOOL],
+        [("index.json", "the names of the lock alone", "other entries")],
+        {"index.json": "differs"},
+    ),
+    "content that nobody needs": (
+        [APP, TOOL],
+        [("blobs", NONE, "2 of 120 bytes")],
+        {"blobs": "extra"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("images", "rows", "wanted"), AGAINST_LOCK.values(), ids=AGAINST_LOCK)
+def test_a_host_is_compared_with_the_lock_file(images, rows, wanted):
+    lock = [APP, TOOL]
+    said = {
+        "a": holds(APP, TOOL, sync=synced(lock)),
+        "b": holds(*images, sync=synced(lock, *rows, fetch=12)),
+    }
+    model = report(said)
+    assert (model["compared_with"], model["fingerprint"]) == ("lock", info(*lock)["fingerprint"])
+    assert states(model) == {"a": {}, "b": wanted}
+    assert (of_host(model, "b")["bytes_to_fetch"], model["summary"]["bytes_to_fetch"]) == (12, 12)
+
+
+def test_the_lock_counts_though_no_host_holds_what_it_says():
+    rows = [(one["name"], text_of(one), NONE) for one in (APP, TOOL)]
+    said = {name: holds(sync=synced([APP, TOOL], *rows, fetch=5)) for name in "abc"}
+    model = report(said)
+    assert set(map(len, states(model).values())) == {2}
+    assert [(one["wanted"], one["size"]) for one in model["images"]] == [
+        (text_of(APP), APP["size"]),
+        (text_of(TOOL), TOOL["size"]),
+    ]
+    assert [one["hosts"] for one in model["differences"]] == [["a", "b", "c"]] * 2
+    assert [one["wanted"] for one in model["fingerprints"]] == [False]
+
+
+def test_an_image_that_a_registry_did_not_tell_of_is_not_known_there():
+    failed = {**FAILED, "failures": [{"name": "tool:2", "msg": "registry does not answer"}]}
+    said = {
+        "a": holds(APP, TOOL, sync=synced([APP, TOOL])),
+        "b": holds(APP, sync=synced([APP], **failed)),
+    }
+    model = report(said)
+    assert states(model) == {"b": {"tool:2": "unknown"}, "a": {}}
+    assert of_host(model, "b")["messages"][-1] == "tool:2: registry does not answer"
+    assert [one["wanted"] for one in model["images"]] == [text_of(APP), text_of(TOOL)]
+
+
+@pytest.mark.parametrize("sync", [FAILED, UNREACHABLE, SKIPPED, {}, None])
+def test_a_host_that_could_not_be_held_against_the_lock_is_not_same(sync):
+    said = {
+        "a": holds(APP, sync=synced([APP])),
+        "b": holds(APP, sync=sync),
+    }
+    host = of_host(report(said), "b")
+    assert host["status"] == ("unreachable" if sync is UNREACHABLE else "failed")
+    assert (host["differing"], host["states"], len(host["messages"])) == (None, {}, 1)
+    # What is known of it is told.
+    assert (host["images"], host["bytes"]) == (1, APP["size"])
+
+
+WITHOUT_INFO = {
+    "unreachable": ({"info": UNREACHABLE}, "unreachable", "image_info: no route to host"),
+    "failed": ({"info": FAILED}, "failed", "image_info: /srv is not an image layout"),
+    "failed without a word": ({"info": {"failed": True}}, "failed", "image_info: failed"),
+    "skipped": ({"info": SKIPPED}, "failed", "image_info: nothing was told"),
+    "nothing": ({}, "failed", "image_info: nothing was told"),
+    "no dictionary": (None, "failed", "image_info: nothing was told"),
+    "a text": ({"info": "images"}, "failed", "image_info: not understood, "),
+    "no fingerprint": ({"info": {"images": []}}, "failed", "image_info: not understood, "),
+    "no list": ({"info": {**info(), "images": 3}}, "failed", "image_info: not understood, "),
+    "an image without a name": (
+        {"info": {**info(), "images": [{"digest": "x"}]}},
+        "failed",
+        "image_info: not understood, ",
+    ),
+    "a size below zero": (
+        {"info": info(image("app:1", size=-1))},
+        "failed",
+        "image_info: not understood, ",
+    ),
+    "a size beyond all disks": (
+        {"info": info(image("app:1", layers=[{"digest": "x", "size": 10**400}]))},
+        "failed",
+        "image_info: not understood, ",
+    ),
+    "a name that is a list": (
+        {"info": {**info(), "images": [{**APP, "name": ["app"]}]}},
+        "failed",
+        "image_info: not understood, ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "status", "message"), WITHOUT_INFO.values(), ids=WITHOUT_INFO)
+def test_a_host_that_tells_nothing_is_in_the_report_and_spoils_nothing(said, status, message):
+    model = report({"a": holds(APP), "b": said, "c": holds(MOVED), "d": holds(APP)})
+    host = of_host(model, "b")
+    assert (host["status"], host["differing"], host["images"]) == (status, None, None)
+    assert len(host["messages"]) == 1 and host["messages"][0].startswith(message)
+    assert len(host["messages"][0]) <= 500
+    assert states(model) == {"c": {"app:1": "differs"}, "b": {}, "a": {}, "d": {}}
+    (entry,) = model["images"]
+    assert {state: n for state, n in entry["counts"].items() if n} == {
+        "same": 2,
+        "differs": 1,
+        "unknown": 1,
+    }
+
+
+@pytest.mark.parametrize("store", [None, FAILED, UNREACHABLE, {"store": "/srv", "file_system": 3}])
+def test_a_host_is_compared_though_nothing_is_known_of_its_disk(store):
+    host = of_host(report({"a": holds(APP), "b": {"info": info(APP), "store": store}}), "b")
+    assert (host["status"], host["bytes"], host["free"]) == ("same", None, None)
+    assert len(host["messages"]) == (store is not None)
+
+
+def test_the_hosts_that_differ_most_come_first_and_then_those_that_are_not_known():
+    said = {
+        "a": holds(APP, TOOL, WEB),
+        "b": {"info": UNREACHABLE},
+        "c": holds(MOVED, TOOL, WEB),
+        "tampered": holds(MOVED, image("miner:1")),
+        "e": holds(APP, TOOL),
+        "f": holds(APP, TOOL, WEB),
+    }
+    assert [host["name"] for host in report(said)["hosts"]] == ["tampered", "c", "e", "b", "a", "f"]
+
+
+def test_the_order_of_hosts_and_of_what_they_say_does_not_matter():
+    said = {
+        "a": holds(APP, TOOL),
+        "b": holds(MOVED, WEB),
+        "c": {"info": UNREACHABLE},
+        "d": holds(TOOL, MOVED, WEB),
+    }
+    turned = {"b": holds(WEB, MOVED)}
+    texts = {
+        json.dumps(report({name: {**said, **other}[name] for name in names}))
+        for names in itertools.permutations(said)
+        for other in ({}, turned)
+    }
+    assert len(texts) == 1
+
+
+def test_stores_that_are_all_incomplete_are_said_to_be():
+    model = report({"a": holds(BROKEN, TOOL), "b": holds(BROKEN, TOOL)})
+    assert states(model) == {"a": {"app:1": "incomplete"}, "b": {"app:1": "incomplete"}}
+    assert model["images"][0]["wanted"] == text_of(APP)
+
+
+def test_an_index_with_strange_entries_is_a_difference_of_its_own():
+    odd = {**holds(APP), "info": info(APP, index="an entry without a name")}
+    model = report({"a": holds(APP), "b": odd, "c": holds(APP)})
+    assert states(model)["b"] == {"index.json": "differs"}
+    assert [one["counts"]["same"] for one in model["images"]] == [3, 2]
+
+
+def test_hosts_with_the_same_fingerprint_stand_together():
+    said = {"a": holds(APP), "b": holds(MOVED), "c": holds(APP), "d": {"info": FAILED}}
+    assert report(said)["fingerprints"] == [
+        {"fingerprint": info(APP)["fingerprint"], "wanted": True, "hosts": ["a", "c"]},
+        {"fingerprint": info(MOVED)["fingerprint"], "wanted": False, "hosts": ["b"]},
+    ]
+
+
+def test_platforms_of_a_name_count_together():
+    own = {"platforms": ["linux/amd64", "linux/arm64"]}
+    both = [image("app:1", **own), image("app:1", base="arm64", **own)]
+    model = report({"a": holds(*both)})
+    assert (model["hosts"][0]["images"], model["images"][0]["size"]) == (1, 2 * APP["size"])
+    assert len(model["layers"]) == 3
+
+
+def test_a_layer_is_told_of_once_with_the_images_that_share_it():
+    other = image("tool:2", base="another base")
+    model = report({"a": holds(APP, TOOL), "b": holds(APP, other, WEB)})
+    base = model["layers"][0] if model["layers"][0]["hosts"] == 2 else model["layers"][1]
+    assert base == {
+        "digest": digest("base"),
+        "size": 40_000_000,
+        "images": ["app:1", "tool:2", "web:3"],
+        "hosts": 2,
+    }
+    sizes = [layer["size"] for layer in model["layers"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert model["summary"]["layer_bytes"] == sum(sizes)
+    shared = 2 * 40_000_000
+    assert model["summary"]["layer_bytes_unshared"] == sum(sizes) + shared
+
+
+def rectangles(model: t.Mapping[str, t.Any]) -> t.Iterator[tuple[int, list[float], list[float]]]:
+    """Size, rectangle and frame of every layer in the picture."""
+    for group in model["picture"]["groups"]:
+        for layer in group["layers"]:
+            yield layer["size"], layer["rectangle"], group["rectangle"]
+
+
+def test_areas_in_the_picture_are_bytes_and_nothing_overlaps():
+    model = report(large_fleet(3, 40))
+    picture = model["picture"]
+    scale = picture["width"] * picture["height"] / model["summary"]["layer_bytes"]
+    found = list(rectangles(model))
+    assert len(found) == len(model["layers"])
+    for size, (x, y, width, height), frame in found:
+        assert width * height == pytest.approx(size * scale, rel=0.02, abs=0.5)
+        assert x >= frame[0] - 0.02 and y >= frame[1] - 0.02
+        assert x + width <= frame[0] + frame[2] + 0.03
+        assert y + height <= frame[1] + frame[3] + 0.03
+    for (_size, one, _frame), (_other_size, other, _other_frame) in itertools.combinations(
+        found, 2
+    ):
+        across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+        down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+        assert min(across, down) <= 0.03
+
+
+def test_layers_without_bytes_have_no_place_in_the_picture():
+    empty = image("app:1", layers=[{"digest": digest("empty"), "size": 0}])
+    model = report({"a": holds(empty)})
+    assert (len(model["layers"]), model["picture"]["groups"]) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("app\x1b[31m:1", "app [31m:1"),
+        ("app\n: 1", "app : 1"),
+        ("app\ud800:1", "app :1"),
+        ("app\u202e:1", "app :1"),
+        ("a" * 2000, "a" * 497 + "..."),
+    ],
+    ids=["escape", "newline", "surrogate", "right to left", "long"],
+)
+def test_texts_of_hosts_can_be_shown(text, clean):
+    model = report({"a": holds(image(text)), "b": {"info": {**FAILED, "msg": text}}})
+    assert model["images"][0]["name"] == clean
+    assert of_host(model, "b")["messages"] == [f"image_info: {clean}"]
+    json.dumps(model, ensure_ascii=False).encode("utf-8")
+
+
+def _document() -> dict[str, t.Any]:
+    path = Path(__file__).parents[4] / "plugins" / "filter" / "report.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["RETURN"]["_value"]
+
+
+def _assert_documented(value: t.Any, documented: dict[str, t.Any]) -> None:
+    kinds = {"int": int, "str": str, "bool": bool, "list": list, "dict": dict, "float": float}
+    assert value is None or isinstance(value, kinds[documented["type"]]), documented
+    if "contains" in documented and value is not None:
+        for item in value if isinstance(value, list) else [value]:
+            assert list(item) == list(documented["contains"])
+            for name, inner in item.items():
+                _assert_documented(inner, documented["contains"][name])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"a": holds(APP), "b": holds(MOVED), "c": {"info": FAILED}},
+        {"a": holds(APP, sync=synced([TOOL], ("tool:2", text_of(TOOL), NONE)))},
+    ],
+    ids=["none", "most", "lock"],
+)
+def test_the_model_is_as_it_is_documented(said):
+    _assert_documented(report(said), _document())
+
+
+def test_what_ansible_hands_on_may_be_of_types_of_its_own():
+    class Text(str):
+        pass
+
+    class Number(int):
+        pass
+
+    said = {Text("a"): holds(image(Text("app:1"), size=Number(5)))}
+    model = report(said)
+    assert type(model["hosts"][0]["name"]) is str
+    assert type(model["images"][0]["size"]) is int
