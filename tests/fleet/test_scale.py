@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lockstep.images.tests.support import layout
-from ansible_collections.lockstep.images.tests.support.fleet import SYNC
+from ansible_collections.lockstep.images.tests.support.browser import chromium
+from ansible_collections.lockstep.images.tests.support.fleet import SYNC, need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.playbook import (
     PlayResult,
@@ -32,7 +33,9 @@ HOSTS = [f"host{number:02}" for number in range(1, 51)]
 ILL = "host37"
 IMAGES = 20
 PLATFORM = "linux/amd64"
-LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
+LOCK, PROVISION, AUDIT, REPORT = (
+    f"lockstep.images.{name}" for name in ("lock", "provision", "audit", "report")
+)
 REF_NAME = "org.opencontainers.image.ref.name"
 FAIL = "Fail when a store differs"
 
@@ -120,11 +123,11 @@ def test_a_fleet_costs_a_registry_the_manifests_once(fleet: Fleet) -> None:
     assert len(fleet.trees()) == 1
 
 
-def test_provisioned_again_nobody_is_asked_anything(fleet: Fleet) -> None:
-    done = fleet.run(PROVISION).ok()
-    assert done.changed == 0
-    assert fleet.registry.requests == []
+def test_where_nothing_differs_nobody_is_asked_anything(fleet: Fleet) -> None:
     assert fleet.run(AUDIT).ok().changed == 0
+    few = HOSTS[:5]
+    assert fleet.run(PROVISION, few).ok().changed == 0
+    assert fleet.registry.requests == []
 
 
 def _rename(store: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
@@ -173,8 +176,21 @@ def test_the_audit_names_host_and_image_of_all_that_was_tampered_with(fleet: Fle
     assert not [host for host in HOSTS if f"{host}:" in message and host != ILL]
 
 
+def test_the_report_shows_the_host_that_was_tampered_with_first(fleet: Fleet) -> None:
+    need_programs("chromium", "chromedriver")
+    path = fleet.directory / "report.html"
+    fleet.run(REPORT, report_path=os.fspath(path)).ok()
+    first = "return document.querySelector('#matrix tbody tr').cells[0].textContent"
+    with chromium(fleet.directory / "browser") as browser:
+        browser.open(path)
+        assert browser.run(first) == ILL
+        assert browser.run("return document.querySelectorAll('#matrix tbody tr').length") == 50
+    hosts = json.loads(path.with_suffix(".json").read_text())["hosts"]
+    assert [host["name"] for host in hosts if host["status"] != "same"] == [ILL]
+
+
 def test_provisioned_in_full_all_are_the_same_again(fleet: Fleet) -> None:
-    done = fleet.run(PROVISION, store_verify="full").ok()
+    done = fleet.run(PROVISION, [HOSTS[0], ILL], store_verify="full").ok()
     assert {host for host, one in done.recap.items() if one["changed"]} == {ILL}
     assert kinds(fleet.registry) == {"GET blobs": 2}
     assert len(fleet.trees()) == 1
