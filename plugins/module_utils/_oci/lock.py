@@ -117,7 +117,7 @@ class Lock:
         if not isinstance(value, dict) or "images" not in value:
             raise LockError(f"{place}: is no lock file: it has no images")
         version = value.get("lockfile_version")
-        if type(version) is not int or version != VERSION:  # True and 1.0 are equal to 1
+        if isinstance(version, (bool, float)) or version != VERSION:  # True and 1.0 are equal to 1
             raise LockError(
                 f"{place}: lockfile_version is {printable(repr(version))}, this release reads {VERSION}",
                 f"{AGAIN[:-1]}, or install the release of the collection that wrote it.",

@@ -426,5 +426,5 @@ def test_what_ansible_hands_on_may_be_of_types_of_its_own():
 
     said = {Text("a"): holds(image(Text("app:1"), size=Number(5)))}
     model = report(said)
-    assert type(model["hosts"][0]["name"]) is str
-    assert type(model["images"][0]["size"]) is int
+    assert model["hosts"][0]["name"].__class__ is str
+    assert model["images"][0]["size"].__class__ is int

@@ -175,7 +175,7 @@ class Vaulted:
 def test_what_a_vault_holds_is_read(tmp_path):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     (value,) = look_up(Vaulted(str(path)))
-    assert type(value["file"]) is str and value["file"] == str(path)
+    assert value["file"].__class__ is str and value["file"] == str(path)
 
 
 # -- how it fails

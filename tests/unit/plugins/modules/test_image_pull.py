@@ -204,11 +204,11 @@ def test_a_converged_pull_by_digest_needs_no_requests(params):
 FIRST, SECOND = demo_image("app", "1", size=500), demo_image("app", "2", size=500)
 
 
-def lock_of(params, directory, platforms=BOTH, **more):
+def lock_of(params, directory, platforms=tuple(BOTH), **more):
     """What the lookup gives for a lock file of the names."""
     path = directory / "images.lock.yml"
     given = {key: params[key] for key in ("name", "username", "password", "retries")}
-    given.update(path=str(path), platform=platforms, **more)
+    given.update(path=str(path), platform=list(platforms), **more)
     assert run("image_lock", **given).result.get("changed")
     return read_lock(str(path), "images.lock.yml")
 
