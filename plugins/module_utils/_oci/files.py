@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import threading
 import time
@@ -156,9 +157,12 @@ def remove_unlocked(path: str) -> None:
 
 
 def remove_file(path: str) -> None:
-    """Remove a file; one that is gone is no error."""
+    """Remove a file, or a directory that lies where one belongs; what is gone is no error."""
     with access(path), contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 def _discard(path: str) -> None:

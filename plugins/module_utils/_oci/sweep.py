@@ -111,17 +111,20 @@ class DoubtedStore(ImageStore):
         return super().read(digest, limit)
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        self._make_way(descriptor.digest)
         super().write(descriptor, chunks)
-        self.doubted.discard(descriptor.digest)
 
     def receive(  # type: ignore[override]  # no generator itself
         self, descriptor: Descriptor
     ) -> t.ContextManager[Part | None]:
-        if descriptor.digest in self.doubted:
-            # Its bytes are worth nothing, and a file of the right size would be taken for it.
-            remove_file(self.blob_path(descriptor.digest))
-            self.doubted.discard(descriptor.digest)
+        self._make_way(descriptor.digest)
         return super().receive(descriptor)
+
+    def _make_way(self, digest: Digest) -> None:
+        if digest in self.doubted:
+            # Its bytes are worth nothing, and a file of the right size would be taken for it.
+            remove_file(self.blob_path(digest))
+            self.doubted.discard(digest)
 
 
 def disk(store: ImageStore) -> dict[str, t.Any]:

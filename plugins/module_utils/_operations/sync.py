@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -18,9 +16,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    access,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
     Lock,
@@ -118,13 +113,8 @@ def plan_sync(
     # Who syncs to the same lock at the same time may have done it all.
     accepted = [{**before, **after}, after] if exclusive else []
 
-    def prepare() -> None:
-        plan.prepare()
-        _clear(store, there, (digest for want in wanted for digest in want.sizes))
-
     def settle() -> None:
         store.become_exclusive(lambda: _is_as_planned(store, accepted, garbage))
-        _clear(store, there, (one.digest for one in garbage))
 
     differences = _differences(wanted, reasons, sizes, dropped)
     if not failures:
@@ -141,7 +131,6 @@ def plan_sync(
             "bytes_freed": sum(one.size for one in garbage),
             "fingerprint": _fingerprint(store, wanted, exclusive),
         },
-        prepare=prepare,
         settle=settle,
     )
 
@@ -215,17 +204,6 @@ def _fingerprint(store: ImageStore, wanted: t.Sequence[Wanted], exclusive: bool)
         return str(Digest.of(render_names({want.name: want.target for want in wanted})))
     # What others wrote of names that do not move stays as it is.
     return store.fingerprint({one.name: one.target for one in wanted if one.before != one.target})
-
-
-def _clear(
-    store: ImageStore, there: t.Mapping[Digest, os.stat_result], digests: t.Iterable[Digest]
-) -> None:
-    """Remove directories that lie where content belongs."""
-    for digest in digests:
-        path = store.blob_path(digest)
-        if digest in there and stat.S_ISDIR(there[digest].st_mode):
-            with access(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                shutil.rmtree(path)
 
 
 def _differences(
