@@ -1,0 +1,89 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter sync_differences: what a lock file wanted, and what hosts had."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lockstep.images.plugins.filter.sync_differences import sync_differences
+
+SAME = {"changed": False, "differences": []}
+ROW = {"name": "a:1", "wanted": "sha256:1", "found": "none", "message": "a:1 is missing"}
+OTHER = {"name": "b:1", "wanted": "none", "found": "sha256:2", "message": "b:1 is not in the lock"}
+DIFFERS = {"changed": True, "differences": [ROW, OTHER]}
+
+
+def untold(host, reason, name="*"):
+    message = f"{host}: {reason}"
+    return {"host": host, "name": name, "wanted": "", "found": "unknown", "message": message}
+
+
+def told(host, row):
+    return {**row, "host": host, "message": f"{host}: {row['message']}"}
+
+
+def failing(name, msg, **more):
+    failures = [{"name": name, "msg": msg, "error": {"kind": "not-found"}}]
+    return {
+        "failed": True,
+        "msg": msg,
+        "error": {"kind": "not-found"},
+        "failures": failures,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("result", "rows"),
+    [
+        pytest.param(SAME, [], id="same"),
+        pytest.param(DIFFERS, [told("h", ROW), told("h", OTHER)], id="differs"),
+        pytest.param({}, [untold("h", "nothing was asked of it")], id="nothing"),
+        pytest.param(None, [untold("h", "nothing was asked of it")], id="undefined"),
+        pytest.param(
+            {"skipped": True, "skip_reason": "Conditional result was False"},
+            [untold("h", "Conditional result was False")],
+            id="skipped",
+        ),
+        pytest.param(
+            {"unreachable": True, "msg": "no route to host."},
+            [untold("h", "no route to host")],
+            id="unreachable",
+        ),
+        pytest.param(
+            {"failed": True, "msg": "index.json is no JSON", "error": {"kind": "store-corrupt"}},
+            [untold("h", "index.json is no JSON")],
+            id="failed",
+        ),
+        pytest.param(
+            failing("c:1", "c:1: not found", differences=[ROW]),
+            [told("h", ROW), untold("h", "c:1: not found", "c:1")],
+            id="an image failed",
+        ),
+        pytest.param(
+            failing("a:1", "a:1: not found", differences=[ROW]),
+            [untold("h", "a:1: not found", "a:1")],
+            id="what failed is told once",
+        ),
+    ],
+)
+def test_a_host_tells_what_it_can_and_else_that_it_cannot(result, rows):
+    assert sync_differences({"h": result}) == rows
+
+
+def test_hosts_come_in_their_order_and_those_that_are_lost_last():
+    found = sync_differences({"z": DIFFERS, "b": SAME, "a": DIFFERS}, lost=["gone"])
+    assert [one["host"] for one in found] == ["z", "z", "a", "a", "gone"]
+    assert found[-1] == untold("gone", "the play had ended for it")
+
+
+def test_no_hosts_have_no_differences():
+    assert sync_differences({}) == []
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 1])
+def test_what_is_no_mapping_of_hosts_is_an_error(value):
+    with pytest.raises(AnsibleFilterError, match="host names"):
+        sync_differences(value)
