@@ -27,7 +27,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 ONE, TWO, THREE = (f"sha256:{letter * 64}" for letter in "abc")
 LONG = f"sha512:{'d' * 128}"
 NAME, OTHER = "registry.example/app:1", "docker.io/library/debian:12"
-GONE = object()
+GONE = "gone"  # stands for no key at all, and is the same in every process
 
 
 def platform(**changes):
