@@ -149,6 +149,7 @@ class _Locking:
         name = store_name(reference)
         source = self.sources.repository(reference)
         old, digest = self.known.get(name), reference.digest
+        platforms = self.platforms or (sorted(old.platforms) if old else self.default)
         if digest is None and old and not self.everything and name not in self.chosen:
             digest = old.digest
         digest = digest or source.resolve(str(reference.tag))
@@ -157,7 +158,7 @@ class _Locking:
             old = None
         if self.form == IMGPKG:
             return _Locked(LockedImage(name, digest, "", {}))
-        wanted = platforms_of(self.platforms or (sorted(old.platforms) if old else self.default))
+        wanted = platforms_of(platforms)
         keys = [ALL] if wanted is None else [str(one) for one in wanted]
         if old and set(keys) != set(old.platforms):
             old = None

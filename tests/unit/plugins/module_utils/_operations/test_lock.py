@@ -24,6 +24,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
     read_lock,
+    render_lock,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Platform,
@@ -817,3 +818,16 @@ def test_indexes_in_an_index_are_carried_along_too(path, sources):
     sources.publish(APP, nested)
     lock(path, sources, APP, platforms=["all"], embed=True)
     assert len(carried(path)) == 5
+
+
+def test_a_name_that_moves_stays_locked_for_its_own_platforms(path, sources, tmp_path):
+    other = tmp_path / "other.lock.yml"
+    lock(path, sources, APP, platforms=[AMD64])
+    lock(other, sources, WEB, platforms=[AMD64, ARM64])
+    locks = [Lock.parse(read_lock(str(one))) for one in (path, other)]
+    path.write_bytes(render_lock([*locks[0].images, *locks[1].images]))
+    sources.publish(APP, NEXT)
+    sources.publish(WEB, demo_image("web", "2", layers=2, size=300))
+    lock(path, sources, update=["all"])
+    found = {one["name"]: sorted(one["platforms"]) for one in read_lock(str(path))["images"]}
+    assert found == {APP: [AMD64], WEB: [AMD64, ARM64]}
