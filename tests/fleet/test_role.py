@@ -144,6 +144,18 @@ def test_however_the_play_goes_over_the_hosts_they_end_alike(
     assert len(site.fingerprints()) == 1
 
 
+@pytest.mark.parametrize("tag", ["mine", "store_images"])
+def test_tags_choose_the_role_or_what_it_does_with_images(site: Site, tag: str) -> None:
+    site.run(LOCK).ok()
+    own = {"roles": [{"role": "lockstep.images.store", "tags": ["mine"]}]}
+    tags = {"ANSIBLE_RUN_TAGS": tag}
+    site.play(written(**own), site.inventory(), site.variables, environment=tags).ok()
+    assert len(site.fingerprints()) == 1
+    tags = {"ANSIBLE_RUN_TAGS": "store_login"}
+    done = site.play(written(**own), site.inventory(), site.variables, environment=tags).ok()
+    assert done.of(SYNC) == {}
+
+
 def test_without_a_lock_file_the_role_pulls(site: Site) -> None:
     del site.variables["store_lock_file"]
     variables = {"store_changed_handlers": [{"handler": "Restart all"}]}

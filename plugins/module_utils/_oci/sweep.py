@@ -122,8 +122,9 @@ class DoubtedStore(ImageStore):
 
     def _make_way(self, digest: Digest) -> None:
         if digest in self.doubted:
-            # Its bytes are worth nothing, and a file of the right size would be taken for it.
-            remove_file(self.blob_path(digest))
+            # Its bytes are worth nothing, and a file of the right size would be taken for it. Unless somebody has mended it.
+            if fault(self, digest):
+                remove_file(self.blob_path(digest))
             self.doubted.discard(digest)
 
 
