@@ -36,7 +36,10 @@ Json = dict[str, t.Any]
 
 @dataclass
 class _Host:
-    """What one host said. ``images`` is None if it told nothing of its store; ``rows`` if nothing was compared."""
+    """What one host said. ``images`` is None if it told nothing of its store; ``rows`` if nothing was compared.
+
+    ``locked`` says that a lock file was meant to decide, though that may have failed.
+    """
 
     name: str
     reached: bool = True
@@ -45,6 +48,7 @@ class _Host:
     images: list[Json] | None = None
     store: Json = field(default_factory=dict)
     sync: Json | None = None
+    locked: bool = False
     rows: dict[str, tuple[str, str]] | None = None
 
     @property
@@ -63,7 +67,8 @@ def report(said: t.Mapping[str, t.Any]) -> Json:
     """The model of the report; the filter of that name documents it."""
     reader = _Reader()
     hosts = [reader.host(name, said[name]) for name in sorted(said)]
-    locked = any(host.sync for host in hosts)
+    # A lock file that could not be used is no reason to hold hosts against something else.
+    locked = any(host.locked for host in hosts)
     if locked:
         wanted, fingerprint = _against_lock(hosts)
     else:
@@ -154,6 +159,7 @@ class _Reader:
             }
 
     def _sync(self, host: _Host, result: Json) -> None:
+        host.locked = bool(result)
         if "differences" not in result:
             return
         sizes: Counter[str] = Counter()

@@ -72,7 +72,7 @@ def fleet(
     index.write_text(index.read_text().replace(f"{name}:v2", json.dumps(EVIL)[1:-1]))
     assert EVIL in layout.names(index.parent)
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-    return play.inventory({**hosts, "gone": {**gone, "store_path": "/nowhere"}})
+    return play.inventory({"gone": {**gone, "store_path": "/nowhere"}, **hosts})
 
 
 def _run(play: PlayRunner, fleet: Path, path: Path, **options: Any) -> PlayResult:

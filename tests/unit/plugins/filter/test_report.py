@@ -209,6 +209,13 @@ def test_a_host_that_could_not_be_held_against_the_lock_is_not_same(sync):
     assert (host["images"], host["bytes"]) == (1, APP["size"])
 
 
+def test_a_lock_file_that_cannot_be_used_is_not_replaced_by_what_most_hold():
+    model = report({name: holds(APP, sync=FAILED) for name in "ab"})
+    assert (model["compared_with"], model["fingerprint"]) == ("lock", None)
+    assert {host["status"] for host in model["hosts"]} == {"failed"}
+    assert model["summary"]["bytes_to_fetch"] is None
+
+
 WITHOUT_INFO = {
     "unreachable": ({"info": UNREACHABLE}, "unreachable", "image_info: no route to host"),
     "failed": ({"info": FAILED}, "failed", "image_info: /srv is not an image layout"),
