@@ -21,12 +21,11 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._differences impor
     differences,
     most_like,
 )
-from ansible_collections.lockstep.images.plugins.plugin_utils._treemap import treemap
+from ansible_collections.lockstep.images.plugins.plugin_utils._treemap import picture
 
 REPORT_VERSION = 1
 STATES = ("same", "differs", "missing", "incomplete", "extra", "unknown", "none")
 UNKNOWN = "unknown"
-PICTURE = (1000, 500)
 
 _LIMIT = 1 << 63
 _TEXT_LIMIT = 500
@@ -85,7 +84,7 @@ def report(said: t.Mapping[str, t.Any]) -> Json:
         "differences": _grouped(hosts),
         "fingerprints": _fingerprints(hosts, fingerprint),
         "layers": layers,
-        "picture": _picture(layers),
+        "picture": picture(layers),
     }
 
 
@@ -203,7 +202,7 @@ def _whole(text: str) -> str:
 
 def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
     """Compare with what most hosts hold; return that."""
-    held = {
+    held: dict[str, Json] = {
         host.name: {"fingerprint": host.fingerprint, "images": host.images}
         for host in hosts
         if host.images is not None
@@ -214,7 +213,7 @@ def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
     listed: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in held}
     for one in differences(held):
         listed[one["host"]][one["name"]] = (_whole(one["wanted"]), one["found"])
-    wanted = {name: _whole(text) for name, text in content(model["images"] or ()).items()}
+    wanted = {name: _whole(text) for name, text in content(model["images"]).items()}
     for host in hosts:
         if host.images is not None:
             host.rows = _rows(host, wanted, listed[host.name])
@@ -377,39 +376,6 @@ def _layers(hosts: t.Sequence[_Host]) -> list[Json]:
         }
         for digest in sorted(sizes, key=lambda digest: (-sizes[digest], digest))
     ]
-
-
-def _picture(layers: t.Sequence[Json]) -> Json:
-    """A rectangle for each set of images that share layers, and in it one for each of these layers."""
-    groups: dict[tuple[str, ...], list[Json]] = {}
-    for layer in layers:
-        if layer["size"]:
-            groups.setdefault(tuple(layer["images"]), []).append(layer)
-    sizes = {names: sum(layer["size"] for layer in own) for names, own in groups.items()}
-    order = sorted(groups, key=lambda names: (-sizes[names], names))
-    frames = treemap([sizes[names] for names in order], (0.0, 0.0, *map(float, PICTURE)))
-    return {
-        "width": PICTURE[0],
-        "height": PICTURE[1],
-        "groups": [
-            {
-                "images": list(names),
-                "size": sizes[names],
-                "rectangle": _rounded(frame),
-                "layers": [
-                    {"digest": layer["digest"], "size": layer["size"], "rectangle": _rounded(one)}
-                    for layer, one in zip(
-                        groups[names], treemap([layer["size"] for layer in groups[names]], frame)
-                    )
-                ],
-            }
-            for names, frame in zip(order, frames)
-        ],
-    }
-
-
-def _rounded(rectangle: t.Iterable[float]) -> list[float]:
-    return [round(value, 2) for value in rectangle]
 
 
 def _summary(hosts: t.Sequence[_Host], images: t.Sequence[Json], layers: t.Sequence[Json]) -> Json:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rectangles whose areas are numbers: a squarified treemap (Bruls, Huizing, van Wijk, 2000)."""
+"""The layers that images share as a picture: a squarified treemap (Bruls, Huizing, van Wijk, 2000)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,41 @@ import typing as t
 
 # x, y, width, height
 Rectangle = tuple[float, float, float, float]
+
+SIZE = (1000, 500)
+
+
+def picture(layers: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """A rectangle for each set of images that share layers, and in it one for each of these layers."""
+    groups: dict[tuple[str, ...], list[dict[str, t.Any]]] = {}
+    for layer in layers:
+        if layer["size"]:
+            groups.setdefault(tuple(layer["images"]), []).append(layer)
+    sizes = {names: sum(layer["size"] for layer in own) for names, own in groups.items()}
+    order = sorted(groups, key=lambda names: (-sizes[names], names))
+    frames = treemap([sizes[names] for names in order], (0.0, 0.0, float(SIZE[0]), float(SIZE[1])))
+    return {
+        "width": SIZE[0],
+        "height": SIZE[1],
+        "groups": [
+            {
+                "images": list(names),
+                "size": sizes[names],
+                "rectangle": _rounded(frame),
+                "layers": [
+                    {"digest": layer["digest"], "size": layer["size"], "rectangle": _rounded(one)}
+                    for layer, one in zip(
+                        groups[names], treemap([layer["size"] for layer in groups[names]], frame)
+                    )
+                ],
+            }
+            for names, frame in zip(order, frames)
+        ],
+    }
+
+
+def _rounded(rectangle: t.Iterable[float]) -> list[float]:
+    return [round(value, 2) for value in rectangle]
 
 
 def treemap(values: t.Sequence[float], frame: Rectangle) -> list[Rectangle]:
