@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.plugin_utils import _report
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 
 def report(said):
@@ -17,7 +18,7 @@ def report(said):
         raise AnsibleFilterError(
             f"report: expects host names with what the hosts said, not a {type(said).__name__}"
         )
-    return _report.report(said)
+    return untrusted(_report.report(said))
 
 
 class FilterModule:

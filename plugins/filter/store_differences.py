@@ -54,12 +54,13 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.plugin_utils._differences import differences
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 
 def store_differences(held):
     """Entries of host, name, wanted and found; see RETURN."""
     try:
-        return differences(held)
+        return untrusted(differences(held))
     except (AttributeError, KeyError, TypeError) as exc:
         raise AnsibleFilterError(
             f"store_differences: expects host names with results of lockstep.images.image_info, {exc!r}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 # Documented in sync_differences.yml.
 from ansible.errors import AnsibleFilterError
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 
 def sync_differences(results, lost=()):
@@ -15,7 +16,8 @@ def sync_differences(results, lost=()):
             "sync_differences: expects host names with results of lockstep.images.image_sync"
         )
     found = [entry for host, result in results.items() for entry in _of_host(host, result or {})]
-    return found + [_untold(host, "the play had ended for it") for host in lost]
+    found += [_untold(host, "the play had ended for it") for host in lost]
+    return untrusted(found)
 
 
 def _of_host(host, result):

@@ -9,6 +9,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 _DIGEST = re.compile(r"\b(sha(?:256|512):[0-9a-f]{12})[0-9a-f]{52,}")
 _WIDEST = 120
@@ -24,7 +25,7 @@ def table(rows, columns):
         ) from exc
     lines = [[str(column).upper() for column in columns], *cells]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return untrusted(["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines])
 
 
 def _cell(value):

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.basic import missing_required_lib
+from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DependencyError,
     LockstepError,
@@ -37,6 +38,11 @@ def plain(value: t.Any) -> t.Any:
     if isinstance(value, t.Mapping):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def untrusted(value: t.Any) -> t.Any:
+    """The same, marked as what hosts say: before ansible-core 2.19 a fact that is made of it would be taken for a template."""
+    return wrap_var(value)
 
 
 def parse_reference(value: t.Any) -> Reference:

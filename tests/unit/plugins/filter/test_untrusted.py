@@ -1,0 +1,43 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts say is text: a fact that is made of it is no template, in no version of Ansible."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible import template
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.lockstep.images.plugins.filter.report import report
+from ansible_collections.lockstep.images.plugins.filter.store_differences import store_differences
+from ansible_collections.lockstep.images.plugins.filter.sync_differences import sync_differences
+from ansible_collections.lockstep.images.plugins.filter.table import table
+from ansible_collections.lockstep.images.tests.support import reports
+
+EVIL = "{{ 6 * 7 }}"
+HELD = {"a": reports.holds(reports.image(EVIL)), "b": reports.holds()}
+ROW = {"name": EVIL, "wanted": "none", "found": EVIL, "message": f"{EVIL} is not in the lock"}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda: report(HELD), id="report"),
+        pytest.param(
+            lambda: store_differences({host: one["info"] for host, one in HELD.items()}),
+            id="store_differences",
+        ),
+        pytest.param(
+            lambda: sync_differences({"h": {"differences": [ROW]}}), id="sync_differences"
+        ),
+        pytest.param(lambda: table([ROW], ["name", "found"]), id="table"),
+    ],
+)
+def test_a_fact_of_what_a_host_said_stays_what_it_is(made):
+    fact = made()
+    assert EVIL in json.dumps(fact)
+    templar = template.Templar(loader=DataLoader(), variables={"fact": fact})
+    text = getattr(template, "trust_as_template", str)("{{ fact }}")
+    assert templar.template(text) == fact
