@@ -281,5 +281,5 @@ STAGES = {
     "integration": [Part("integration", integration)],
     "fleet": [Part("fleet", fleet)],
 }
-# ./dev test: what is quick first, what is heavy alone and last
-WAVES = (("lint", "unit"), ("sanity", "docs", "galaxy"), ("integration",), ("fleet",))
+# ./dev test: what is quick first, what has to have the machine for itself last
+WAVES = (("lint", "unit"), ("sanity", "docs", "galaxy", "integration"), ("fleet",))
