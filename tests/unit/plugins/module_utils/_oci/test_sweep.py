@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import sweep
@@ -204,11 +205,22 @@ def test_what_is_doubted_and_does_not_come_is_gone(path):
     store = DoubtedStore(str(path))
     (path / ".staging").mkdir()
     store.write(BLOB, [DATA])
+    Path(store.blob_path(BLOB.digest)).write_bytes(DATA[::-1])
     store.doubted = {BLOB.digest}
     with pytest.raises(RuntimeError), store.receive(BLOB):
         raise RuntimeError
     assert not os.path.exists(store.blob_path(BLOB.digest))
     assert not store.has(BLOB)
+
+
+def test_what_somebody_has_mended_meanwhile_stays(path):
+    store = DoubtedStore(str(path))
+    (path / ".staging").mkdir()
+    store.write(BLOB, [DATA])
+    store.doubted = {BLOB.digest}
+    with store.receive(BLOB) as part:
+        assert part is None
+    assert store.read(BLOB.digest) == DATA
 
 
 # -- the disk
