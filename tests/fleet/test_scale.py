@@ -125,8 +125,6 @@ def test_a_fleet_costs_a_registry_the_manifests_once(fleet: Fleet) -> None:
 
 def test_where_nothing_differs_nobody_is_asked_anything(fleet: Fleet) -> None:
     assert fleet.run(AUDIT).ok().changed == 0
-    few = HOSTS[:5]
-    assert fleet.run(PROVISION, few).ok().changed == 0
     assert fleet.registry.requests == []
 
 
@@ -179,12 +177,15 @@ def test_the_audit_names_host_and_image_of_all_that_was_tampered_with(fleet: Fle
 def test_the_report_shows_the_host_that_was_tampered_with_first(fleet: Fleet) -> None:
     need_programs("chromium", "chromedriver")
     path = fleet.directory / "report.html"
-    fleet.run(REPORT, report_path=os.fspath(path)).ok()
+    some = HOSTS[HOSTS.index(ILL) - 9 :][:15]
+    fleet.run(REPORT, some, report_path=os.fspath(path)).ok()
     first = "return document.querySelector('#matrix tbody tr').cells[0].textContent"
     with chromium(fleet.directory / "browser") as browser:
         browser.open(path)
         assert browser.run(first) == ILL
-        assert browser.run("return document.querySelectorAll('#matrix tbody tr').length") == 50
+        assert browser.run("return document.querySelectorAll('#matrix tbody tr').length") == len(
+            some
+        )
     hosts = json.loads(path.with_suffix(".json").read_text())["hosts"]
     assert [host["name"] for host in hosts if host["status"] != "same"] == [ILL]
 

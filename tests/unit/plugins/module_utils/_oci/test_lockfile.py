@@ -181,13 +181,13 @@ def test_every_entry_gets_its_line_and_all_is_as_json_has_it(path):
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_file_of_10000_entries_is_read_and_its_last_line_known(path):
+def test_a_file_of_2000_entries_is_read_and_its_last_line_known(path):
     """Twice in it is one name: the last."""
-    images = [locked(f"registry.example/app-{number:05}:1") for number in range(10_000)]
+    images = [locked(f"registry.example/app-{number:05}:1") for number in range(2_000)]
     text = render_lock([*images, images[-1]])
     told = error_of(path, text)
     assert told == (
-        "a/b.yml, line 80004: registry.example/app-09999:1 is listed twice, first at line 79996"
+        "a/b.yml, line 16004: registry.example/app-01999:1 is listed twice, first at line 15996"
     )
 
 
