@@ -8,8 +8,10 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-NOTHING = "none"
-INCOMPLETE = ", incomplete"
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    INCOMPLETE,
+    NOTHING,
+)
 
 Held = t.Mapping[str, t.Mapping[str, t.Any]]
 

@@ -14,9 +14,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
-from ansible_collections.lockstep.images.plugins.plugin_utils._differences import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     INCOMPLETE,
     NOTHING,
+)
+from ansible_collections.lockstep.images.plugins.plugin_utils._differences import (
     content,
     differences,
     most_like,
@@ -172,9 +174,10 @@ class _Reader:
         rows.update((self.text(one["name"]), (UNKNOWN, UNKNOWN)) for one in failures)
         host.messages += [f"{self.text(one['name'])}: {self.text(one['msg'])}" for one in failures]
         host.sync = {
-            "fingerprint": self.text(result["fingerprint"]),
+            # What a sync promises it tells only if no image failed.
+            "fingerprint": self.text(result["fingerprint"]) if "fingerprint" in result else None,
             "bytes_to_fetch": _number(result["stats"]["bytes_to_fetch"]),
-            "bytes_freed": _number(result["bytes_freed"]),
+            "bytes_freed": _number(result["bytes_freed"]) if "bytes_freed" in result else None,
             "sizes": dict(sizes),
             "rows": rows,
         }
@@ -235,7 +238,8 @@ def _against_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
         wanted = {name: found.get(name, UNKNOWN) for name in host.sync["sizes"]}
         wanted.update((name, row[0]) for name, row in host.sync["rows"].items())
         host.rows = _rows(host, wanted, host.sync["rows"])
-        fingerprints[host.sync["fingerprint"]] += 1
+        if host.sync["fingerprint"] is not None:
+            fingerprints[host.sync["fingerprint"]] += 1
         for name, text in wanted.items():
             votes.setdefault(name, Counter())[text] += text != UNKNOWN
     wanted_by_most = {name: _most(texts) for name, texts in votes.items()}

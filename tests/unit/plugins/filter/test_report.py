@@ -190,6 +190,12 @@ def test_an_image_that_a_registry_did_not_tell_of_is_not_known_there():
         "a": holds(APP, TOOL, sync=synced([APP, TOOL])),
         "b": holds(APP, sync=synced([APP], **failed)),
     }
+    for promised in (
+        "dropped",
+        "bytes_freed",
+        "fingerprint",
+    ):  # as image_sync does when an image fails
+        del said["b"]["sync"][promised]
     model = report(said)
     assert states(model) == {"b": {"tool:2": "unknown"}, "a": {}}
     assert of_host(model, "b")["messages"][-1] == "tool:2: registry does not answer"
