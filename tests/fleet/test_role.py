@@ -215,3 +215,15 @@ def test_a_relative_path_is_where_the_command_was_started(site: Site) -> None:
     path = Path(done.one("lockstep.images.image_lock")["file"])
     assert path.exists()
     assert site.play.directory in path.parents
+
+
+def test_playbooks_of_the_collection_have_no_handlers_to_notify(site: Site) -> None:
+    site.run(LOCK).ok()
+    own = {"store_changed_handlers": [{"handler": "Restart all"}]}
+    inventory = site.inventory(**dict.fromkeys(HOSTS, own))
+    site.play(PROVISION, inventory, site.variables).ok()
+    site.move(WEB, "2")
+    site.run(LOCK, store_lock_update="all").ok()
+    assert "3 of 3 hosts differ" in site.play(AUDIT, inventory, site.variables).output
+    site.play(PROVISION, inventory, site.variables).ok()
+    site.play(AUDIT, inventory, site.variables).ok()
