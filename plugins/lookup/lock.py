@@ -94,7 +94,7 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError(f"lock: unsupported options: {', '.join(sorted(kwargs))}")
         found = [self._read(str(plain(term)), variables) for term in self._flatten(terms)]
         with told_as(AnsibleLookupError):
-            for lock in map(Lock.parse, found):
+            for lock in map(Lock.parse, found if names else ()):
                 for reference in map(parse_reference, names):
                     lock.image(reference).pin(reference)
         return plain(found)

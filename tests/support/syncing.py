@@ -14,13 +14,10 @@ from pathlib import Path
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import QUICK, DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import PIECES
-from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import (
-    QUICK,
-    plan_sync,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 
 from .stores import AMD64, ARM64, carry_out

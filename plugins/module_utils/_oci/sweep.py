@@ -34,6 +34,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
 )
 
 _ALGORITHMS = ("sha256", "sha512")
+QUICK, FULL = "quick", "full"  # content is checked by its size, or by all its bytes
 OTHER_BYTES = "has other bytes than its digest says"
 # What belongs to a store, beside the blobs themselves; lost+found is that of a file system of its own.
 _OWN = {

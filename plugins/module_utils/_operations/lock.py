@@ -67,6 +67,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
 from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
     pattern_of,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    each_once,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Action,
     Plan,
@@ -253,7 +256,7 @@ def plan_lock(
     failures: dict[str, LockstepError] = {}
     chosen = _chosen(update, old)
     locking = _Locking(sources, old, EVERYTHING in update, chosen, platforms, embed, form)
-    locked = each(locking.lock, _each_once(names), store_name, workers, failures)
+    locked = each(locking.lock, each_once(names, lambda one: one), store_name, workers, failures)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
     # All or nothing: a lock file without a name would have hosts let go of it.
@@ -317,24 +320,15 @@ def _chosen(update: t.Sequence[str], old: Lock) -> set[str]:
     return chosen
 
 
-def _each_once(references: t.Iterable[Reference]) -> list[Reference]:
-    found: dict[str, Reference] = {}
-    for reference in references:
-        name = store_name(reference)
-        other = found.setdefault(name, reference)
-        if other != reference:
-            raise InputError(f"{name} is asked for twice, as {other} and as {reference}")
-    return list(found.values())
-
-
 def _actions(
     path: str, there: bytes | None, data: bytes, carried: t.Mapping[Digest, bytes]
 ) -> t.Iterator[Action]:
     """The manifests come first, so that no lock file ever lacks one."""
     directory = manifests_of(path)
-    good = {digest.encoded for digest in read_manifests(path, skip_bad=True)}
+    # Also those of a run that was killed before it wrote the lock file.
+    good = read_manifests(path, skip_bad=True)
     for digest in sorted(carried):
-        if digest.encoded not in good:
+        if digest not in good:
             yield WriteManifest(os.path.join(directory, digest.encoded), carried[digest])
     if data != there:
         yield WriteFile(path, data)

@@ -59,6 +59,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
+NOTHING, INCOMPLETE = (
+    "none",
+    ", incomplete",
+)  # what is shown of a name that is not there, and after one that lacks content
 # The options of modules that fetch content.
 FETCHING: dict[str, t.Any] = {
     "foreign_layers": {"type": "str", "choices": ["skip", "fetch"], "default": "skip"},
@@ -124,7 +128,7 @@ class Wanted:
     def shown_before(self) -> str:
         """What there is, for a diff."""
         lacking = self.before == self.target and self.content
-        return shown(self.before) + (", incomplete" if lacking else "")
+        return shown(self.before) + (INCOMPLETE if lacking else "")
 
     @property
     def digests(self) -> list[Digest]:
@@ -179,7 +183,7 @@ class Reading:
         self, requests: t.Sequence[Request], workers: int, failures: dict[str, LockstepError]
     ) -> list[Wanted]:
         """What requests lead to, all at the same time."""
-        once = _each_once(requests)
+        once = each_once(requests, lambda one: one.reference)
         return each(self.want, once, lambda one: store_name(one.reference), workers, failures)
 
 
@@ -350,15 +354,17 @@ class _Reader:
         return self._source
 
 
-def _each_once(requests: t.Iterable[Request]) -> list[Request]:
-    found: dict[str, Request] = {}
-    for request in requests:
-        name = store_name(request.reference)
-        other = found.setdefault(name, request)
-        if other.reference != request.reference:
-            raise InputError(
-                f"{name} is asked for twice, as {other.reference} and as {request.reference}"
-            )
+T = t.TypeVar("T")
+
+
+def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) -> list[T]:
+    """Items by the name their reference has in a store; or InputError for one name that means two."""
+    found: dict[str, T] = {}
+    for item in items:
+        name = store_name(reference_of(item))
+        one, other = reference_of(item), reference_of(found.setdefault(name, item))
+        if one != other:
+            raise InputError(f"{name} is asked for twice, as {other} and as {one}")
     return list(found.values())
 
 

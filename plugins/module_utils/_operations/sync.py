@@ -31,6 +31,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     render_names,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    FULL,
     OTHER_BYTES,
     DoubtedStore,
     contents,
@@ -44,6 +45,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.reach 
     Reach,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    INCOMPLETE,
+    NOTHING,
     Reading,
     Request,
     Wanted,
@@ -59,9 +62,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Pool,
     in_parallel,
 )
-
-QUICK, FULL = "quick", "full"
-NOTHING = "none"
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _difference(
         reason = f"has {there} bytes instead of {first.size}"
     reason = f"{first.digest} {reason}"
     reason += f", and {more} more" if more else ""
-    return _row(want.name, wanted, f"{wanted}, incomplete", f"is incomplete: {reason}")
+    return _row(want.name, wanted, f"{wanted}{INCOMPLETE}", f"is incomplete: {reason}")
 
 
 def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[dict[str, str]]:

@@ -30,6 +30,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.store import 
     store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    FULL,
     DoubtedStore,
     contents,
     fault,
@@ -55,8 +56,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
     in_parallel,
 )
-
-QUICK, FULL = "quick", "full"
 
 
 @dataclass

@@ -24,13 +24,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore, Name
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
-    plan_prune,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
     FULL,
     QUICK,
+    DoubtedStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+    plan_prune,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import Cut, FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (

@@ -16,11 +16,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     UnreachableError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
+    FULL,
+    QUICK,
     DoubtedStore,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import (
-    FULL,
-    QUICK,
     plan_verify,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
