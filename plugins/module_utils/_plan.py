@@ -257,8 +257,12 @@ class Plan:
                 raise error
 
     def result(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
-        """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all."""
-        actions = self.actions if done is None else done
+        """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all.
+
+        They are told as they were planned: the order in which threads end is not that of the next run.
+        """
+        kept = {id(action) for action in (self.actions if done is None else done)}
+        actions = [action for action in self.actions if id(action) in kept]
         facts, after = dict(self.facts, **self.promises), self.after
         if self.failures:
             facts = {key: self._without_failures(fact) for key, fact in self.facts.items()}

@@ -151,6 +151,19 @@ def test_what_fails_for_all_ends_the_plan_and_is_the_failure_of_all_that_is_not_
     }
 
 
+def test_what_was_done_is_told_as_it_was_planned(sink):
+    names = ("a:1", "b:1", "c:1", "d:1")
+    failures = {"d:1": NotFoundError("d:1: not found")}
+    plan = Plan(
+        names=tuple(SetName(name, Name(MANIFEST), None, sink) for name in names),
+        before={},
+        after=dict.fromkeys(names, "new"),
+        failures=failures,
+    )
+    done = [plan.names[2], plan.names[0]]
+    assert [action["name"] for action in plan.result(done)["actions"]] == ["a:1", "c:1"]
+
+
 def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):
     sink.names = {"b:1": Name(LAYER)}
     names = ("a:1", "b:1", "c:1")
