@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,14 @@ from devtools.environment import DEV, TREE, environ
 WORKERS = 2
 # ansible-test says this, and exits with 0, when it has tested nothing.
 NOTHING_TESTED = b"All targets skipped"
+
+# What a failed part is repeated by at the end, where whoever sees only the end of the output finds it: a task of Ansible
+# whose failure was not expected, with what it says; tests of pytest.
+_TELLING = re.compile(
+    r"^(?:fatal: \[.*(?:\n(?!\.\.\.ignoring)\s+\S.*){0,3}(?!\n\.\.\.ignoring)\n|(?:FAILED|ERROR)[ :].*\n)",
+    re.MULTILINE,
+)
+_TOLD, _WIDTH = 12, 400
 
 _RUNNING = set()
 
@@ -128,8 +137,15 @@ def _run_part(part, echo, say):
     except Exception as exc:  # a bug of ours is a failure of the part, and the others still count
         word, why = "failed", f": {exc!r}"
     head = f"== {part.name}: {word}{why} ({time.monotonic() - started:.0f} s)"
-    say(("" if echo else shell.log.read_text(encoding="utf-8", errors="replace")) + head)
-    return word, head
+    printed = shell.log.read_text(encoding="utf-8", errors="replace")
+    say(("" if echo else printed) + head)
+    return word, "\n".join([head, *telling(printed)] if word == "failed" else [head])
+
+
+def telling(printed):
+    """Return the lines of what a part PRINTED that say why it failed."""
+    found = [line for part in _TELLING.findall(printed) for line in part.splitlines()]
+    return [f"   {line.strip()[:_WIDTH]}" for line in found[-_TOLD:]]
 
 
 def run_wave(parts, say):
