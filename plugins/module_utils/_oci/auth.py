@@ -213,6 +213,7 @@ class Authorizer:
         self._http = http
         self._registry = registry
         self._find = find
+        self._found: dict[str, Credentials | None] = {}
         self._challenge: Challenge | None = None
         self._lock = threading.Lock()
         self._scopes: dict[str, list[str]] = {}
@@ -243,6 +244,8 @@ class Authorizer:
     ) -> str:
         """The header for another try after a 401; or AuthenticationError when there is nothing new to try."""
         chosen = choose(challenges, self._registry)
+        if refused:  # a helper may have a newer login by now
+            self._found.pop(repository, None)
         who = self._credentials(repository)
         extra = insufficient(chosen, repository)
         last = 2 if extra and extra != self._wanted_scopes(repository) else 1
@@ -295,10 +298,13 @@ class Authorizer:
             return header
 
     def _credentials(self, repository: str) -> Credentials | None:
+        if repository in self._found:
+            return self._found[repository]
         who = self._find(repository)
         if who:
             pair = who.basic.partition(" ")[2]
             self._secrets |= {who.password, who.identity_token, who.registry_token, pair} - {""}
+        self._found[repository] = who
         return who
 
     def _lock_for(self, repository: str) -> threading.Lock:

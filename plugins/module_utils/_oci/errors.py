@@ -167,5 +167,7 @@ class DependencyError(LockstepError):
 
 def printable(text: str, limit: int = 200) -> str:
     """Text of a stranger on one line, short."""
-    clean = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    clean = " ".join(text.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."

@@ -46,6 +46,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
 )
 
 _MAX_SCOPES = 20
+# So many tags that are not there raise the question whether the repository is.
+_MISSES = 3
+# A blob of so many bytes is worth a look even where nothing should be: a push that broke off may have left it.
+_WORTH_A_LOOK = 1024 * 1024
 _HINT = "The login needs the right to push to this repository."
 
 
@@ -58,7 +62,10 @@ class RemoteSink:
         self.chunk_size = chunk_size
         self._lock = threading.Lock()
         self._listing = threading.Lock()
+        self._looking = threading.Lock()
         self._known: dict[Digest, bool] = {}
+        self._missed = 0
+        self._is_new = False
         self._may_mount = True
         self.mount_from(())
 
@@ -73,13 +80,27 @@ class RemoteSink:
         self._mounts = len(others)
         self.repository.registry.authorizer.want(self.repository.name, scopes)
 
+    def find(self, identifier: str) -> Digest | None:
+        """What a tag or digest is there, None for nothing."""
+        if self._is_new:
+            return None
+        try:
+            return self.repository.resolve(identifier)
+        except NotFoundError:
+            with self._looking:  # who comes meanwhile waits for what is seen
+                self._missed += 1
+                if self._missed == _MISSES:
+                    self._is_new = self._is_unknown()
+            return None
+
     def has(self, descriptor: Descriptor) -> bool:
-        """Whether it is there; asked once in a task."""
+        """Whether it is there; asked once in a task, and not at all of what is small in a new repository."""
         digest = descriptor.digest
         with self._lock:
             known = self._known.get(digest)
         if known is None:
-            known = self.ask(descriptor)
+            is_small = _is_manifest(descriptor) or descriptor.size < _WORTH_A_LOOK
+            known = not (self._is_new and is_small) and self.ask(descriptor)
             self.note(digest, known)
         return known
 
@@ -92,7 +113,7 @@ class RemoteSink:
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
         raw, attempt = b"".join(verified(chunks, descriptor)), 0
-        if descriptor.is_manifest or descriptor.is_index:
+        if _is_manifest(descriptor):
             return self.put_manifest(Manifest.parse(raw, descriptor.media_type, str(self)))
         with self.receive(descriptor) as upload:
             while upload and upload.missing():
@@ -215,7 +236,7 @@ class RemoteSink:
 
     def ask(self, descriptor: Descriptor) -> bool:
         """Whether it is there now."""
-        is_manifest = descriptor.is_manifest or descriptor.is_index
+        is_manifest = _is_manifest(descriptor)
         kind, accept = ("manifests", {"Accept": ACCEPT}) if is_manifest else ("blobs", None)
         try:
             response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
@@ -229,6 +250,13 @@ class RemoteSink:
         # Artifactory says 403 for what is not there; who may not push is told so by the upload.
         size = response.content_length
         return response.status == 200 and (is_manifest or size in (None, descriptor.size))
+
+    def _is_unknown(self) -> bool:
+        """Whether the registry knows no repository of this name (distribution-spec v1.1, "Error Codes")."""
+        response = self.request("GET", "tags/list?n=1")
+        words = self.repository.registry.error_words(response) if response.status == 404 else ""
+        response.close()
+        return words.startswith("NAME_UNKNOWN")
 
     def _mount(self, digest: Digest, holder: str) -> str:
         """Mount a blob; where to upload it instead, "" when that is not needed."""
@@ -271,6 +299,10 @@ class RemoteSink:
             value["manifests"] = [*value.get("manifests", ()), entry]
             raw = json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
             self.put_manifest(Manifest.parse(raw, OCI_INDEX, f"{self}:{tag}"), tag)
+
+
+def _is_manifest(descriptor: Descriptor) -> bool:
+    return descriptor.is_manifest or descriptor.is_index
 
 
 def _described(manifest: Manifest) -> dict[str, t.Any]:

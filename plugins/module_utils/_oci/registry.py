@@ -212,7 +212,7 @@ class Registry:
 
     def fail(self, response: Response, subject: str) -> t.NoReturn:
         """Raise what a status says."""
-        words, status = self._error_words(response), response.status
+        words, status = self.error_words(response), response.status
         said = f" ({words})" if words else ""
         if status == 404:
             raise NotFoundError(f"{subject}: not found{said}")
@@ -233,6 +233,19 @@ class Registry:
         raise RegistryError(
             f"{subject}: {self.name} answered with status {status}{said}", status=status
         )
+
+    def error_words(self, response: Response) -> str:
+        """Code and message of an error (distribution-spec v1.1, "Error Codes"), "" for none."""
+        if origin(response.url) != origin(self.authorizer.base_url):
+            return ""  # who was asked with a signed URL could repeat it
+        try:
+            first = json.loads(response.read(_MAX_ERROR, "error").decode("utf-8"))["errors"][0]
+            words = ": ".join(
+                first[key] for key in ("code", "message") if isinstance(first.get(key), str)
+            )
+        except (LockstepError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return ""
+        return printable(self.authorizer.redact(words))
 
     def warn(self, text: str) -> None:
         """Keep a warning, once."""
@@ -315,18 +328,6 @@ class Registry:
         response = self._send("GET", self._url(""))
         response.close()
         return parse_challenges(response.header_values("WWW-Authenticate"))
-
-    def _error_words(self, response: Response) -> str:
-        if origin(response.url) != origin(self.authorizer.base_url):
-            return ""  # who was asked with a signed URL could repeat it
-        try:
-            first = json.loads(response.read(_MAX_ERROR, "error").decode("utf-8"))["errors"][0]
-            words = ": ".join(
-                first[key] for key in ("code", "message") if isinstance(first.get(key), str)
-            )
-        except (LockstepError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return ""
-        return printable(self.authorizer.redact(words))
 
 
 class Repository:

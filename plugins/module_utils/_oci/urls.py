@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import ipaddress
 import re
 import socket
@@ -89,6 +90,7 @@ def warning_text(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", match.group(1))[:1000] if match else ""
 
 
+@functools.lru_cache(maxsize=128)  # one request asks several times
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: equal, or no credential travels along."""
     try:

@@ -17,7 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     InputError,
     LockstepError,
-    NotFoundError,
     NotInStoreError,
     RegistryError,
     TruncatedError,
@@ -290,7 +289,7 @@ class _Reader:
 
     def want(self) -> _Wanted:
         transfer, sink = self._transfer, self._transfer.sink
-        before = self._before()
+        before = sink.find(str(transfer.target.digest or transfer.target.tag))
         pinned = transfer.source.digest
         if before and not pinned:
             pinned = transfer.content.resolve(str(transfer.source.tag))
@@ -323,13 +322,6 @@ class _Reader:
         if foreign:
             wanted.warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
         return wanted
-
-    def _before(self) -> Digest | None:
-        target = self._transfer.target
-        try:
-            return self._transfer.sink.repository.resolve(str(target.digest or target.tag))
-        except NotFoundError:
-            return None
 
     def _closure(self, root: Descriptor, manifest: Manifest) -> Closure:
         subject = str(self._transfer.source)

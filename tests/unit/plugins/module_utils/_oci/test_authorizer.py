@@ -9,6 +9,10 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Credentials,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    AuthenticationError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.pulling import (
@@ -349,3 +353,33 @@ def test_a_token_server_of_another_domain_is_asked_without_the_login(tmp_path, m
         assert USER not in elsewhere.requests[0].query
         assert "without the credentials" in " ".join(plan.warnings())
         assert PASSWORD not in " ".join(plan.warnings())
+
+
+class Counted(dict):
+    """Logins that count how often they are looked up."""
+
+    lookups = 0
+
+    def get(self, key, default=None):
+        self.lookups += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_login_is_looked_up_once_until_it_is_refused(tmp_path, auth):
+    """A helper is a program; what it says may be renewed while a task runs."""
+    with serving(auth=auth, users=USERS) as registry:
+        puller = Puller(tmp_path, registry, login=LOGIN)
+        puller.logins = Counted(puller.logins)
+        repository = puller.sources.origin(Reference.parse(f"{registry.address}/demo/app:1.0"))
+        for _time in range(3):
+            assert str(repository.resolve("1.0")) == IMAGE.digest
+        assert puller.logins.lookups == 1
+        registry.expire_tokens()
+        if auth == "basic":
+            registry.faults.append(every(challenge='Bearer realm="/token"', times=1))
+            with pytest.raises(AuthenticationError):
+                repository.resolve("1.0")
+        else:
+            repository.resolve("1.0")
+        assert puller.logins.lookups == 2

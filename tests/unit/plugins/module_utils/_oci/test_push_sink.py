@@ -63,6 +63,63 @@ def test_what_is_there_is_asked_once(registry, sink):
     assert steps(registry) == ["HEAD blob", "HEAD manifest", "HEAD blob"]
 
 
+NEW = Descriptor(OCI_INDEX, blob(DATA).digest, len(DATA))
+LARGE = replace(blob(DATA), size=1024 * 1024)
+
+
+def test_of_a_new_repository_nothing_small_is_asked_once_some_tags_are_missing(tmp_path, registry):
+    """A blob that takes long to send is looked for all the same: a push that broke off may have left it."""
+    sink = Sender(tmp_path, registry).sink_of("demo/new")
+    assert [sink.find(tag) for tag in "abcde"] == [None] * 5
+    assert [sink.has(one) for one in (blob(DATA), NEW)] == [False, False]
+    assert steps(registry) == ["HEAD tag"] * 3 + ["GET tags"]
+    assert not sink.has(replace(LARGE, digest=blob(b"large").digest))
+    assert steps(registry)[4:] == ["HEAD blob"]
+
+
+def test_what_was_sent_to_a_new_repository_is_there(tmp_path, registry):
+    sender = Sender(tmp_path, registry)
+    sink = sender.sink_of("demo/new")
+    assert [sink.find(tag) for tag in "abc"] == [None] * 3
+    sender.send(DATA, sink=sink)
+    assert sink.has(blob(DATA))
+
+
+def test_a_repository_that_lacks_some_tags_is_asked_for_all(registry, sink):
+    assert [sink.find(tag) for tag in "abcd"] == [None] * 4
+    assert not sink.has(blob(DATA))
+    assert str(sink.find("1.0")) == IMAGE.digest
+    assert steps(registry) == [*["HEAD tag"] * 3, "GET tags", "HEAD tag", "HEAD blob", "HEAD tag"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 404},
+        {"status": 404, "body": b'{"errors": [{"code": "UNSUPPORTED"}]}'},
+        {"status": 403},
+        {"status": 500, "times": None},
+    ],
+    ids=["no-code", "other-code", "denied", "busy"],
+)
+def test_a_registry_that_does_not_say_so_is_asked_for_all(tmp_path, registry, answer):
+    registry.faults.append(Fault(path="/tags/list", **answer))
+    sink = Sender(tmp_path, registry).sink_of("demo/new")
+    assert [sink.find(tag) for tag in "abcd"] == [None] * 4
+    assert steps(registry)[-1] == "HEAD tag"
+    assert not sink.has(blob(DATA))
+    assert steps(registry)[-1] == "HEAD blob"
+
+
+def test_while_one_asks_for_a_repository_others_wait_for_the_answer(tmp_path, registry):
+    sink = Sender(tmp_path, registry).sink_of("demo/new")
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(sink.find, [str(number) for number in range(50)])) == {None}
+    asked = steps(registry)
+    assert asked.count("GET tags") == 1
+    assert asked.count("HEAD tag") <= 3 + 4
+
+
 def test_a_blob_of_another_size_is_not_the_one(sink):
     wrong = replace(blob(IMAGE.layers[0].blob), size=5)
     assert not sink.has(wrong)

@@ -460,6 +460,16 @@ def test_all_tags_are_copied_and_the_second_time_none(copier, many, target):
     assert not copier.plan("demo/many", tags=(True, None, None)).changed
 
 
+def test_a_repository_that_is_new_to_the_target_is_not_asked_for_what_it_cannot_have(
+    copier, many, target
+):
+    copier.copy("demo/many", tags=(True, None, None), workers=1)
+    looks = [one for one in asked(target) if one.startswith(("HEAD", "GET"))]
+    # The first are looked for one by one, as a single image is.
+    assert [one.partition("/manifests/")[0] for one in looks[:3]] == ["HEAD demo/many"] * 3
+    assert looks[3:] == ["GET demo/many/tags/list"]
+
+
 def test_a_repository_that_is_not_there_fails_alone(copier, target):
     plan = copier.plan("demo/none", "demo/tool", tags=(True, None, None))
     list(plan.apply())
