@@ -430,6 +430,18 @@ class Image:
         sizes = {blob.digest: blob.size for blob in self.manifest.blobs}
         return self.descriptor.size + sum(sizes.values())
 
+    def doubts(self, config: ImageConfig | None, platforms: t.Sequence[Platform]) -> str:
+        """Why it may not be what was asked for (which is no error), "" if nothing says so."""
+        there = config.platform if config else None
+        if there is None:
+            return ""
+        promised = self.descriptor.platform
+        if promised and promised.rank(there) is None:
+            return f"the index calls it {promised}, its configuration {there}"
+        wanted = [self.wanted] if self.wanted else platforms
+        unfit = [str(platform) for platform in wanted if platform.rank(there) is None]
+        return f"is for {there}, not for {', '.join(unfit)}" if unfit else ""
+
 
 @dataclass(frozen=True)
 class Closure:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import typing as t
 from dataclasses import dataclass, field
 
@@ -59,10 +60,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
-NOTHING, INCOMPLETE = (
-    "none",
-    ", incomplete",
-)  # what is shown of a name that is not there, and after one that lacks content
+# What is shown of a name that is not there, and after one that lacks content.
+NOTHING, INCOMPLETE = "none", ", incomplete"
 # The options of modules that fetch content.
 FETCHING: dict[str, t.Any] = {
     "foreign_layers": {"type": "str", "choices": ["skip", "fetch"], "default": "skip"},
@@ -171,20 +170,36 @@ class Reading:
 
     def want(self, request: Request) -> Wanted:
         """What one request leads to."""
-        try:
-            return _Reader(request, self).want(self.names.get(store_name(request.reference)))
-        except LockstepError as exc:
-            if request.locked is None or isinstance(exc, (DependencyError, LockError)):
-                raise
-            text = f"{request.locked.place}: {exc}"
-            raise type(exc)(text, exc.hint, **exc.details) from exc
+        return _Reader(request, self).want()
 
     def want_all(
         self, requests: t.Sequence[Request], workers: int, failures: dict[str, LockstepError]
     ) -> list[Wanted]:
-        """What requests lead to, all at the same time."""
-        once = each_once(requests, lambda one: one.reference)
-        return each(self.want, once, lambda one: store_name(one.reference), workers, failures)
+        """What requests lead to.
+
+        Registries are asked for all tags at the same time, then for all that the store lacks. The store is read by
+        one thread: its files are small, and threads that read them do little but wait for each other.
+        """
+        name_of = operator.attrgetter("name")
+        readers = [_Reader(one, self) for one in each_once(requests, lambda one: one.reference)]
+        names = [reader.name for reader in readers]
+        errors: dict[str, LockstepError] = {}
+        asking = [reader for reader in readers if reader.digest is None]
+        each(_Reader.resolve, asking, name_of, workers, errors)
+        found: dict[str, Wanted] = {}
+        lacking = []
+        for reader in readers:
+            try:
+                if reader.name not in errors:
+                    found[reader.name] = reader.want(alone=True)
+            except (NotInStoreError, DependencyError):
+                lacking.append(reader)
+            except LockstepError as exc:
+                errors[reader.name] = exc
+        fetched = each(_Reader.want, lacking, name_of, workers, errors)
+        found.update((wanted.name, wanted) for wanted in fetched)
+        failures.update((name, errors[name]) for name in names if name in errors)
+        return [found[name] for name in names if name in found]
 
 
 class _Reader:
@@ -194,17 +209,43 @@ class _Reader:
         self._request = request
         self._reference = request.reference
         self._store = how.store
-        self._policy = how.policy
         self._source = None if how.policy == NEVER else how.sources.repository(request.reference)
+        self._is_alone = False
         self._pieces = how.pieces
         self._elsewhere = how.sources.foreign if how.foreign else None
         self._carried = how.carried
-        self._read: dict[Digest, Manifest] = {}
+        self._read: dict[Digest, Manifest] = {}  # of the registry, or the lock file
+        self._held: dict[Digest, Manifest] = {}  # of the store
+        self._is_resolved = False
+        self.name = store_name(request.reference)
+        self._before = how.names.get(self.name)
+        self.digest = request.reference.digest  # of the image, None until the registry is asked
+        if self.digest is None and self._before and how.policy != ALWAYS:
+            self.digest = self._before.target.digest
 
-    def want(self, before: Name | None) -> Wanted:
-        """All that is lacking, and what the name shall point at."""
+    def resolve(self) -> Digest:
+        """Ask what the tag is, where nothing else says it."""
+        if self.digest is None:
+            self.digest = self._required("it").resolve(str(self._reference.tag))
+            self._is_resolved = True
+        return self.digest
+
+    def want(self, alone: bool = False) -> Wanted:
+        """All that is lacking; if ``alone`` nobody is asked, but for NotInStoreError if that is needed."""
+        self._is_alone = alone
+        try:
+            return self._want()
+        except LockstepError as exc:
+            locked = self._request.locked
+            if locked is None or isinstance(exc, (DependencyError, LockError)):
+                raise
+            raise type(exc)(f"{locked.place}: {exc}", exc.hint, **exc.details) from exc
+
+    def _want(self) -> Wanted:
+        """And what the name shall point at."""
+        before = self._before
         platforms, locked = self._request.platforms, self._request.locked
-        root = self._root(before)
+        root = self._root()
         asked = [ALL] if platforms is None else [str(platform) for platform in platforms]
         every = dict.fromkeys(asked)
         if before and before.target.digest == root.digest and not self._request.exact:
@@ -242,13 +283,10 @@ class _Reader:
         whole = [descriptor for descriptor, _manifest in closure.manifests]
         whole += [blob for blob in closure.blobs if blob not in skipped]
         sizes = {descriptor.digest: descriptor.size for descriptor in whole}
-        name = store_name(self._reference)
+        name = self.name
         wanted = Wanted(self._reference, name, before, target, images, configs, sizes, content, [])
-        wanted.warnings = [
-            text
-            for image in images
-            for text in self._doubts(image, wanted.config(image), platforms or ())
-        ]
+        doubts = (image.doubts(wanted.config(image), platforms or ()) for image in images)
+        wanted.warnings = [f"{self._reference}: {doubt}" for doubt in doubts if doubt]
         if foreign and not self._elsewhere:
             wanted.warnings.append(
                 f"{name}: {len(foreign)} foreign layers are left out, foreign_layers=fetch gets them"
@@ -259,16 +297,13 @@ class _Reader:
         platforms = None if ALL in asked else [Platform.parse(text) for text in asked]
         return walk(root, platforms, self._manifest, str(self._reference))
 
-    def _root(self, before: Name | None) -> Descriptor:
-        pinned = self._reference.digest
-        if pinned is None and before and self._policy != ALWAYS:
-            pinned = before.target.digest
-        digest = pinned or self._required("it").resolve(str(self._reference.tag))
+    def _root(self) -> Descriptor:
+        before, digest = self._before, self.resolve()
         locked = self._request.locked
         known = before.target.media_type if before and before.target.digest == digest else ""
         known = locked.media_type if locked else known
         try:
-            manifest = self._store.manifest(digest, known) or self._carry(digest, known)
+            manifest = self._stored(digest, known) or self._carry(digest, known)
         except ContentError as exc:
             if locked is None:
                 raise
@@ -281,7 +316,7 @@ class _Reader:
         try:
             descriptor, manifest = source.read_manifest(digest)
         except NotFoundError:
-            if pinned is not None:
+            if not self._is_resolved:
                 raise
             # The tag has moved, and what it stood for is gone already.
             descriptor, manifest = source.read_manifest(str(self._reference.tag))
@@ -291,11 +326,19 @@ class _Reader:
     def _manifest(self, descriptor: Descriptor) -> Manifest:
         digest = descriptor.digest
         media_type = descriptor.media_type
-        manifest = self._read.get(digest) or self._store.manifest(digest, media_type)
+        manifest = self._read.get(digest) or self._stored(digest, media_type)
         manifest = manifest or self._carry(digest, media_type)
         if manifest is None:
             manifest = self._read[digest] = self._required(digest).read_manifest(digest)[1]
         return manifest
+
+    def _stored(self, digest: Digest, media_type: str) -> Manifest | None:
+        held = self._held.get(digest)
+        if held is None or held.media_type != media_type:
+            held = self._store.manifest(digest, media_type)
+        if held is not None:
+            self._held[digest] = held
+        return held
 
     def _carry(self, digest: Digest, media_type: str) -> Manifest | None:
         raw = self._carried.get(digest)
@@ -311,7 +354,10 @@ class _Reader:
             descriptor = image.manifest.config
             if descriptor is None or descriptor.digest in configs or not descriptor.is_image_config:
                 continue
-            raw = self._local(descriptor)
+            try:
+                raw = self._store.read(descriptor.digest) if self._store.has(descriptor) else None
+            except (NotFoundError, DigestMismatchError):
+                raw = None
             if raw is None:
                 if descriptor.size > MAX_MANIFEST:
                     raise InputError(
@@ -324,28 +370,8 @@ class _Reader:
             )
         return configs
 
-    def _local(self, descriptor: Descriptor) -> bytes | None:
-        try:
-            return self._store.read(descriptor.digest) if self._store.has(descriptor) else None
-        except (NotFoundError, DigestMismatchError):
-            return None
-
-    def _doubts(
-        self, image: Image, config: ImageConfig | None, platforms: t.Sequence[Platform]
-    ) -> list[str]:
-        """It is what was asked for, so it is no error."""
-        there = config.platform if config else None
-        if there is None:
-            return []
-        promised = image.descriptor.platform
-        if promised and promised.rank(there) is None:
-            return [f"{self._reference}: the index calls it {promised}, its configuration {there}"]
-        wanted = [image.wanted] if image.wanted else platforms
-        unfit = [str(platform) for platform in wanted if platform.rank(there) is None]
-        return [f"{self._reference}: is for {there}, not for {', '.join(unfit)}"] if unfit else []
-
     def _required(self, what: Digest | str) -> ContentSource:
-        if self._source is None:
+        if self._source is None or self._is_alone:
             of_it = f"{what} of it" if isinstance(what, Digest) else what
             hint = "Pull it once without pull=never."
             raise NotInStoreError(
