@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import traceback
 import typing as t
 
@@ -15,9 +14,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
@@ -80,15 +76,6 @@ def shared_options() -> dict[str, t.Any]:
             ),
         },
     }
-
-
-def open_store(
-    params: Parameters, exclusive: bool = False, kind: type[ImageStore] = ImageStore
-) -> t.ContextManager[ImageStore]:
-    """The store of a task, kept from being pruned meanwhile, or used by anybody else."""
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
-    return kind(params["store"] or default).hold(exclusive)
 
 
 def references(params: Parameters) -> list[Reference] | None:

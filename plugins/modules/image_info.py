@@ -7,10 +7,10 @@ from __future__ import annotations
 
 # Documented in image_info.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
     references,
     run_plan,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import plan_info
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 # Documented in image_pull.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
     references,
     run_plan,
 )
@@ -16,6 +15,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     FETCHING,

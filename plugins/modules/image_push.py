@@ -7,13 +7,13 @@ from __future__ import annotations
 
 # Documented in image_push.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
     references,
     run_plan,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.push import plan_push
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
 

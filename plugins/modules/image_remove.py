@@ -8,10 +8,8 @@ from __future__ import annotations
 import functools
 
 # Documented in image_remove.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import plan_remove
 
 

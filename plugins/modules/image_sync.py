@@ -8,14 +8,12 @@ from __future__ import annotations
 import functools
 
 # Documented in image_sync.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     FETCHING,

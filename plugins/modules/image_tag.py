@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 # Documented in image_tag.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.tag import plan_tag
 
 

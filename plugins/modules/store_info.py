@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 # Documented in store_info.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.store_info import (
     plan_store_info,
 )

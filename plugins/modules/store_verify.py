@@ -9,11 +9,9 @@ import functools
 import os
 
 # Documented in store_verify.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    open_store,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
+from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import plan_verify
 

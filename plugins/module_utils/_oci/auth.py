@@ -26,11 +26,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
     printable,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    read_file,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     DOCKER_HUB,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    read_file,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     STRANGER,

@@ -25,9 +25,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
     Platform,
     Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    store_name,
-)
 
 VERSION = 1
 _FIELDS = ("name", "digest", "media_type", "platforms")
@@ -145,7 +142,7 @@ class Lock:
 
     def image(self, reference: Reference) -> LockedImage:
         """What a reference is locked to; or LockError."""
-        name = store_name(reference)
+        name = reference.store_name
         if name in self._by_name:
             return self._by_name[name]
         raise LockError(
@@ -194,8 +191,8 @@ def _image(entry: t.Any, place: str, number: int) -> LockedImage:
         reference = Reference.parse(name)
     except LockstepError as exc:
         raise LockError(f"{where}: name: {exc}") from exc
-    if store_name(reference) != name:
-        raise LockError(f"{where}: name is not in full, which would be {store_name(reference)}")
+    if reference.store_name != name:
+        raise LockError(f"{where}: name is not in full, which would be {reference.store_name}")
     if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
         raise LockError(f"{where}: media_type is not a media type")
     if not isinstance(platforms, dict) or not platforms:

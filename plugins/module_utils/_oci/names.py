@@ -97,6 +97,11 @@ class Reference:
         """``registry/repository``."""
         return f"{self.registry}/{self.repository}"
 
+    @property
+    def store_name(self) -> str:
+        """The name an image is kept under; a digest beside a tag is no part of it, the next pin moves it."""
+        return f"{self.name}:{self.tag}" if self.tag else str(self)
+
     def with_tag(self, tag: str) -> Reference:
         """The same repository at another tag."""
         if not TAG.fullmatch(tag):

@@ -51,7 +51,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
-    Reference,
 )
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -66,11 +65,6 @@ class Name:
 
     target: Descriptor
     platforms: tuple[str, ...] = ()
-
-
-def store_name(reference: Reference) -> str:
-    """The name an image is kept under; a digest beside a tag is no part of it, the next pin moves it."""
-    return f"{reference.name}:{reference.tag}" if reference.tag else str(reference)
 
 
 class ImageStore:
@@ -368,6 +362,15 @@ class ImageStore:
             "It was not touched. Put a good copy back, or move the directory aside to start anew."
         )
         raise CorruptStoreError(reason, hint, path=path)
+
+
+def open_store(
+    params: t.Mapping[str, t.Any], exclusive: bool = False, kind: type[ImageStore] = ImageStore
+) -> t.ContextManager[ImageStore]:
+    """The store that the options of a task mean, kept from being pruned meanwhile, or used by anybody else."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
+    return kind(params["store"] or default).hold(exclusive)
 
 
 class _Names(t.Mapping[str, Name]):

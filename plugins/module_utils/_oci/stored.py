@@ -23,7 +23,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
-    store_name,
 )
 
 _HINT = "Pull it first, with platform=all if all platforms of it are wanted."
@@ -48,7 +47,7 @@ class StoreSource:
         return self._store.path
 
     def resolve(self, tag: str) -> Digest:
-        name = store_name(self._reference.with_tag(tag))
+        name = self._reference.with_tag(tag).store_name
         found = self._names.get(name)
         if found is None:
             raise NotInStoreError(f"{self._store.path} does not hold {name}", _HINT)

@@ -61,9 +61,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
     Reference,
     platforms_of,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    store_name,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
     pattern_of,
 )
@@ -149,7 +146,7 @@ class _Locking:
 
     def lock(self, reference: Reference) -> _Locked:
         """One name; nothing is asked if all is known."""
-        name = store_name(reference)
+        name = reference.store_name
         source = self.sources.repository(reference)
         old, digest = self.known.get(name), reference.digest
         platforms = self.platforms or (sorted(old.platforms) if old else self.default)
@@ -256,7 +253,8 @@ def plan_lock(
     failures: dict[str, LockstepError] = {}
     chosen = _chosen(update, old)
     locking = _Locking(sources, old, EVERYTHING in update, chosen, platforms, embed, form)
-    locked = each(locking.lock, each_once(names, lambda one: one), store_name, workers, failures)
+    once = each_once(names, lambda one: one)
+    locked = each(locking.lock, once, lambda one: one.store_name, workers, failures)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
     # All or nothing: a lock file without a name would have hosts let go of it.
@@ -300,7 +298,7 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
         except LockstepError as exc:
             raise LockError(f"{place}: {exc}") from exc
         digest = t.cast(Digest, reference.digest)
-        one = LockedImage(store_name(reference), digest, "", {}, place)
+        one = LockedImage(reference.store_name, digest, "", {}, place)
         if images.setdefault(one.name, one) != one:
             raise LockError(f"{place}: {one.name} is listed with two digests")
     return raw, Lock(tuple(images.values()), path)

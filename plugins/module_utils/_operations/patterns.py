@@ -14,9 +14,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
     Digest,
     Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    store_name,
-)
 
 # Stands for * while a pattern is read as the name it would be.
 _ANY = "zz0any0zz"
@@ -40,7 +37,7 @@ def pattern_of(text: str) -> Fits:
 
         repository = re.compile(_regex(reference.name) + "[:@]")
         return is_pinned
-    expression = re.compile(_regex(store_name(reference)))
+    expression = re.compile(_regex(reference.store_name))
 
     def is_tagged(name: str, held: Digest) -> bool:
         return reference.digest in (None, held) and bool(expression.fullmatch(name))

@@ -24,7 +24,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     FetchBlob,
@@ -86,7 +85,7 @@ def plan_pull(
             wanted,
             look,
             lambda one: reading.want(Request(one, None)),
-            store_name,
+            lambda one: one.store_name,
             workers,
             failures,
         )

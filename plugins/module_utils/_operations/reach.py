@@ -28,7 +28,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
-    store_name,
 )
 
 _MAX_DEPTH = 8
@@ -89,7 +88,7 @@ class Reach:
 
 def find_name(reference: Reference, names: t.Mapping[str, Name]) -> str | None:
     """The name a reference means here: itself, or for a digest alone any name of that content in the repository."""
-    name, digest = store_name(reference), reference.digest
+    name, digest = reference.store_name, reference.digest
     if name in names and digest in (None, names[name].target.digest):
         return name
     near = sorted(one for one in names if one.startswith(f"{reference.name}:"))

@@ -47,7 +47,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     Content,
@@ -217,7 +216,7 @@ class _Reader:
         self._read: dict[Digest, Manifest] = {}  # of the registry, or the lock file
         self._held: dict[Digest, Manifest] = {}  # of the store
         self._is_resolved = False
-        self.name = store_name(request.reference)
+        self.name = request.reference.store_name
         self._before = how.names.get(self.name)
         self.digest = request.reference.digest  # of the image, None until the registry is asked
         if self.digest is None and self._before and how.policy != ALWAYS:
@@ -387,7 +386,7 @@ def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) ->
     """Items by the name their reference has in a store; or InputError for one name that means two."""
     found: dict[str, T] = {}
     for item in items:
-        name = store_name(reference_of(item))
+        name = reference_of(item).store_name
         one, other = reference_of(item), reference_of(found.setdefault(name, item))
         if one != other:
             raise InputError(f"{name} is asked for twice, as {other} and as {one}")

@@ -15,7 +15,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
     Name,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     SetName,
@@ -43,7 +42,7 @@ def plan_tag(
         raise NotInStoreError(f"{store.path} does not hold {source}", "Pull it first.")
     held = names[there]
     moves, entries = [], []
-    for name in dict.fromkeys(map(store_name, targets)):
+    for name in dict.fromkeys(one.store_name for one in targets):
         before = names.get(name)
         is_kept = before not in (None, held) and existing == KEEP
         if before != held and not is_kept:

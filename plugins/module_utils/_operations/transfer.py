@@ -35,9 +35,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.registries im
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
     referrers_tag,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    store_name,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import (
     Uploads,
 )
@@ -144,7 +141,7 @@ class _Wanted:
     def entry(self) -> dict[str, t.Any]:
         return {
             "name": self.name,
-            "source": store_name(self.transfer.source),
+            "source": self.transfer.source.store_name,
             "digest": str(self.root.digest),
             "status": self.status,
         }

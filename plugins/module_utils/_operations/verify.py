@@ -27,7 +27,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     Name,
-    store_name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
     FULL,
@@ -189,7 +188,7 @@ def _repair(
 def _reference(name: str) -> Reference:
     with contextlib.suppress(ReferenceError):
         reference = Reference.parse(name)
-        if store_name(reference) == name:
+        if reference.store_name == name:
             return reference
     hint = "Remove the name, or pull the image under the name it has in a registry."
     raise CorruptStoreError(f"{name}: tells no registry to fetch it from", hint)
