@@ -44,7 +44,8 @@ _READS = 16 * 1024 * 1024  # bytes of all reads together
 _LOWEST_SPEED = 16 * 1024  # bytes a second below which a body counts as stalled
 _DRAIN = 64 * 1024
 _GLANCE = 0.25  # seconds between two looks at what is being read
-# A URL in which requests has nothing to quote and no host to translate. Its look costs more than all else of a request.
+# A URL in which requests has nothing to quote and no host to translate. To look for that takes most of the time in which
+# it prepares a request.
 _PLAIN_URL = re.compile(
     r"https?://[a-z0-9.:\[\]-]+(?!.*/\.)/(?:[A-Za-z0-9._~:@!$&'()*+,;=/?-]|%[0-9A-Fa-f]{2})*"
 )
