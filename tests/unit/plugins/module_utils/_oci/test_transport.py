@@ -9,6 +9,8 @@ import email.utils
 import socket
 
 import pytest
+import requests
+from ansible_collections.lockstep.images.plugins.module_utils._oci import transport
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
     LAYER,
@@ -260,3 +262,27 @@ def test_requests_name_the_client_and_ask_for_bytes_as_they_are(tmp_path):
             "lockstep.images"
         }
         assert {request.headers["accept-encoding"] for request in registry.requests} == {"identity"}
+
+
+PLAIN_URLS = [
+    "http://127.0.0.1:5000/v2/",
+    f"https://registry.example.com/v2/a-b/c__d/manifests/sha256:{'a' * 64}",
+    "http://[::1]:5000/v2/a/tags/list?n=1&last=b",
+    "https://r.example.com/v2/a/blobs/uploads/1-2?_state=a_b-c%3D%3D&digest=sha256%3Aab",
+]
+OTHER_URLS = [
+    "https://r.example.com/a/../b",
+    "https://r.example.com/a b",
+    "https://R.example.com/a",
+]
+
+
+@pytest.mark.parametrize("body", [None, b"abc", [("scope", "a b")]], ids=["none", "bytes", "form"])
+@pytest.mark.parametrize("url", PLAIN_URLS + OTHER_URLS)
+def test_a_request_is_prepared_as_requests_does_it(url, body):
+    method, headers = "GET" if body is None else "PUT", {"Accept": "a/b"}
+    ours = transport._prepared(requests, method, url, headers, body)
+    theirs = requests.Request(method, url, headers=headers, data=body).prepare()
+    assert (ours.url, ours.method, ours.body) == (theirs.url, theirs.method, theirs.body)
+    assert dict(ours.headers) == dict(theirs.headers)
+    assert bool(transport._PLAIN_URL.fullmatch(url)) == (url in PLAIN_URLS)
