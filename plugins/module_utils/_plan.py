@@ -105,19 +105,22 @@ class Pool:
 
 def in_parallel(function: t.Callable[[T], R], items: t.Iterable[T], workers: int) -> list[R]:
     """``map`` over threads, in order; the first error ends it."""
+    return list(_as_they_come(function, items, workers))
+
+
+def _as_they_come(
+    function: t.Callable[[T], R], items: t.Iterable[T], workers: int
+) -> t.Iterator[R]:
     with Pool(workers) as pool:
         futures = [pool.submit(lambda item=item: function(item)) for item in items]  # type: ignore[misc]
-        return [future.result() for future in futures]
+        for future in futures:
+            yield future.result()
 
 
-def each(
-    function: t.Callable[[T], R],
-    items: t.Sequence[T],
-    name_of: t.Callable[[T], str],
-    workers: int,
-    failures: dict[str, LockstepError],
-) -> list[R]:
-    """What a function says of each item, at the same time; an error goes to ``failures`` under the item's name."""
+def attempts(
+    function: t.Callable[[T], R], items: t.Sequence[T], workers: int
+) -> t.Iterator[tuple[T, R | LockstepError]]:
+    """Each item with what a function says of it, or its error; at the same time, in order, as soon as it is there."""
 
     def attempt(item: T) -> R | LockstepError:
         try:
@@ -127,8 +130,19 @@ def each(
         except LockstepError as exc:
             return exc
 
+    return zip(items, _as_they_come(attempt, items, workers))
+
+
+def each(
+    function: t.Callable[[T], R],
+    items: t.Sequence[T],
+    name_of: t.Callable[[T], str],
+    workers: int,
+    failures: dict[str, LockstepError],
+) -> list[R]:
+    """What a function says of each item; an error goes to ``failures`` under the item's name."""
     found = []
-    for item, answer in zip(items, in_parallel(attempt, items, workers)):
+    for item, answer in attempts(function, items, workers):
         if isinstance(answer, LockstepError):
             failures[name_of(item)] = answer
         else:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import typing as t
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
     StoreContent,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
+    attempts,
     each,
 )
 
@@ -177,27 +179,30 @@ class Reading:
         """What requests lead to.
 
         Registries are asked for all tags at the same time, then for all that the store lacks. The store is read by
-        one thread: its files are small, and threads that read them do little but wait for each other.
+        one thread, while tags are on their way: its files are small, and threads that read them do little but wait
+        for each other.
         """
         name_of = operator.attrgetter("name")
         readers = [_Reader(one, self) for one in each_once(requests, lambda one: one.reference)]
         names = [reader.name for reader in readers]
-        errors: dict[str, LockstepError] = {}
         asking = [reader for reader in readers if reader.digest is None]
-        each(_Reader.resolve, asking, name_of, workers, errors)
+        known = [(reader, reader.digest) for reader in readers if reader.digest]
+        refused: dict[str, LockstepError] = {}
         found: dict[str, Wanted] = {}
         lacking = []
-        for reader in readers:
+        resolved = attempts(_Reader.resolve, asking, workers)
+        for reader, digest in itertools.chain(resolved, known):
             try:
-                if reader.name not in errors:
-                    found[reader.name] = reader.want(alone=True)
+                if isinstance(digest, LockstepError):
+                    raise digest
+                found[reader.name] = reader.want(alone=True)
             except (NotInStoreError, DependencyError):
                 lacking.append(reader)
             except LockstepError as exc:
-                errors[reader.name] = exc
-        fetched = each(_Reader.want, lacking, name_of, workers, errors)
+                refused[reader.name] = exc
+        fetched = each(_Reader.want, lacking, name_of, workers, refused)
         found.update((wanted.name, wanted) for wanted in fetched)
-        failures.update((name, errors[name]) for name in names if name in errors)
+        failures.update((name, refused[name]) for name in names if name in refused)
         return [found[name] for name in names if name in found]
 
 
