@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
 _UNITS = {
     "si": (1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB")),
@@ -20,7 +20,9 @@ _LIMIT = 1024**7
 def human_size(value, units="si"):
     """A number of bytes as people read it; see RETURN."""
     if str(units) not in _UNITS:
-        raise AnsibleFilterError(f"human_size: units is si or binary, not {printable(repr(units))}")
+        raise AnsibleFilterError(
+            f"human_size: units is si or binary, not {errors.printable(repr(units))}"
+        )
     base, names = _UNITS[str(units)]
     left = _number(value)
     for name in names:
@@ -39,7 +41,9 @@ def _number(value):
             return number
     except InvalidOperation:
         pass
-    raise AnsibleFilterError(f"human_size: {printable(repr(value))} is not a number of bytes")
+    raise AnsibleFilterError(
+        f"human_size: {errors.printable(repr(value))} is not a number of bytes"
+    )
 
 
 def _rounded(number):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 _DIGEST = re.compile(r"\b(sha(?:256|512):[0-9a-f]{12})[0-9a-f]{52,}")
@@ -29,7 +29,7 @@ def table(rows, columns):
 
 
 def _cell(value):
-    return printable(_DIGEST.sub(r"\1", str(value)), _WIDEST)
+    return errors.printable(_DIGEST.sub(r"\1", str(value)), _WIDEST)
 
 
 class FilterModule:

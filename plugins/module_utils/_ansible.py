@@ -8,10 +8,7 @@ import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
-    LockstepError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Reference,
 )
@@ -104,11 +101,11 @@ def run_plan(
                 done = []
                 for action in plan.apply():
                     done.append(action)
-    except DependencyError as exc:
+    except errors.DependencyError as exc:
         missing = f"{missing_required_lib(exc.details['library'])} ({exc})"
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
         module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
-    except LockstepError as exc:
+    except errors.LockstepError as exc:
         module.fail_json(f"{exc} {exc.hint}".strip(), error=exc.as_result(), changed=bool(done))
     for warning in plan.warnings():
         module.warn(warning)

@@ -14,11 +14,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
-    LockstepError,
-    NoSpaceError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")
@@ -27,7 +23,7 @@ Future = concurrent.futures.Future
 _LAST = (float("inf"),)
 _GRACE = 10.0
 # What fails for all when it fails for one.
-_FATAL = (DependencyError, NoSpaceError)
+_FATAL = (errors.DependencyError, errors.NoSpaceError)
 _TOLD = 3
 
 
@@ -119,15 +115,15 @@ def _as_they_come(
 
 def attempts(
     function: t.Callable[[T], R], items: t.Sequence[T], workers: int
-) -> t.Iterator[tuple[T, R | LockstepError]]:
+) -> t.Iterator[tuple[T, R | errors.LockstepError]]:
     """Each item with what a function says of it, or its error; at the same time, in order, as soon as it is there."""
 
-    def attempt(item: T) -> R | LockstepError:
+    def attempt(item: T) -> R | errors.LockstepError:
         try:
             return function(item)
-        except DependencyError:
+        except errors.DependencyError:
             raise
-        except LockstepError as exc:
+        except errors.LockstepError as exc:
             return exc
 
     return zip(items, _as_they_come(attempt, items, workers))
@@ -138,12 +134,12 @@ def each(
     items: t.Sequence[T],
     name_of: t.Callable[[T], str],
     workers: int,
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
 ) -> list[R]:
     """What a function says of each item; an error goes to ``failures`` under the item's name."""
     found = []
     for item, answer in attempts(function, items, workers):
-        if isinstance(answer, LockstepError):
+        if isinstance(answer, errors.LockstepError):
             failures[name_of(item)] = answer
         else:
             found.append(answer)
@@ -189,8 +185,8 @@ class Plan:
     after: t.Any = None
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
     promises: t.Mapping[str, t.Any] = field(default_factory=dict)
-    failures: dict[str, LockstepError] = field(default_factory=dict)
-    problem: LockstepError | None = None  # that the plan has found and does not solve
+    failures: dict[str, errors.LockstepError] = field(default_factory=dict)
+    problem: errors.LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
     prepare: t.Callable[[], object] = tuple  # does nothing
     settle: t.Callable[[], object] = tuple
@@ -215,7 +211,7 @@ class Plan:
         left = collections.Counter(name for action in self.content for name in action.names)
         waiting = {action.name: action for action in self.names}
         ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
-        fatal: LockstepError | None = None
+        fatal: errors.LockstepError | None = None
         with Pool(self.workers) as pool:
             yield from self._set(waiting, left, pool)
             for action in self.content:
@@ -244,14 +240,14 @@ class Plan:
 
     def _note(
         self, action: Action, future: Future[None], left: collections.Counter[str]
-    ) -> t.Generator[Action, None, LockstepError | None]:
+    ) -> t.Generator[Action, None, errors.LockstepError | None]:
         """Note how an action has ended; an error that is one for all."""
         error = future.exception()
         left.subtract(action.names)
         if error is None:
             yield action
             return None
-        if not isinstance(error, LockstepError):
+        if not isinstance(error, errors.LockstepError):
             raise error
         self.failures.update(dict.fromkeys(action.names, error))
         return error if isinstance(error, _FATAL) else None
@@ -265,7 +261,7 @@ class Plan:
         for action, error in zip(names, names[0].apply_all(names, pool) if names else ()):
             if error is None:
                 yield action
-            elif isinstance(error, LockstepError):
+            elif isinstance(error, errors.LockstepError):
                 self.failures[action.name] = error
             else:
                 raise error
@@ -305,25 +301,25 @@ class Plan:
         ]
 
     @property
-    def failure(self) -> LockstepError | None:
+    def failure(self) -> errors.LockstepError | None:
         """All failures in one, of the kind of the first."""
-        errors = list(dict.fromkeys(self.failures.values()))
+        causes = list(dict.fromkeys(self.failures.values()))
         total = len({*(self.after or ()), *self.failures})
-        if not errors or total == 1:
-            return errors[0] if errors else self.problem
-        told = "; ".join(str(error) for error in errors[:_TOLD])
-        more = f"; and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
+        if not causes or total == 1:
+            return causes[0] if causes else self.problem
+        told = "; ".join(str(cause) for cause in causes[:_TOLD])
+        more = f"; and {len(causes) - _TOLD} more" if len(causes) > _TOLD else ""
         text = f"{len(self.failures)} of {total} images failed: {told}{more}"
-        return type(errors[0])(text, errors[0].hint, **errors[0].details)
+        return type(causes[0])(text, causes[0].hint, **causes[0].details)
 
 
 def _all_of(actions: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:
     """Do actions of one kind, and raise the first error when it is told what is done."""
-    errors = []
+    raised = []
     for action, error in zip(actions, actions[0].apply_all(actions, pool)):
         if error is None:
             yield action
         else:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+            raised.append(error)
+    if raised:
+        raise raised[0]

@@ -11,11 +11,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
-    LockstepError,
-    ReferenceError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 
 
@@ -24,9 +20,9 @@ def told_as(kind: type[AnsibleError]) -> t.Iterator[None]:
     """Raise what the library raises as an error of Ansible, with its hint."""
     try:
         yield
-    except DependencyError as exc:
+    except errors.DependencyError as exc:
         raise kind(f"{missing_required_lib(exc.details['library'])} ({exc})") from None
-    except LockstepError as exc:
+    except errors.LockstepError as exc:
         # Ansible would add the message of a cause to this one, which has it already.
         raise kind(f"{exc} {exc.hint}".strip()) from None
 
@@ -50,5 +46,5 @@ def parse_reference(value: t.Any) -> Reference:
     value = plain(value)
     if not isinstance(value, str):
         str(value)  # an undefined variable says so
-        raise ReferenceError(f"reference is of type {type(value).__name__}, not a text")
+        raise errors.ReferenceError(f"reference is of type {type(value).__name__}, not a text")
     return Reference.parse(value)

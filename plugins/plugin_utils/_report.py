@@ -13,7 +13,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import printable
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     INCOMPLETE,
     NOTHING,
@@ -119,7 +119,7 @@ class _Reader:
             raise ValueError(f"{type(value).__name__} is no text")
         clean = self._texts.get(value)
         if clean is None:
-            clean = self._texts[str(value)] = printable(str(value), _TEXT_LIMIT)
+            clean = self._texts[str(value)] = errors.printable(str(value), _TEXT_LIMIT)
         return clean
 
     def _result(self, host: _Host, module: str, result: t.Any) -> Json:

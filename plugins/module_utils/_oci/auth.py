@@ -18,14 +18,7 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    AuthenticationError,
-    AuthFileError,
-    CredentialHelperError,
-    ProtocolError,
-    StoreAccessError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     read_file,
 )
@@ -123,13 +116,13 @@ def choose(challenges: t.Sequence[Challenge], subject: str) -> Challenge:
                 scheme == "basic" or challenge.parameters.get("realm")
             ):
                 return challenge
-    offered = printable(", ".join(sorted({challenge.scheme for challenge in challenges})))
+    offered = errors.printable(", ".join(sorted({challenge.scheme for challenge in challenges})))
     how = (
         f"only {offered} is offered, without what is needed"
         if offered
         else "no way to do it is offered"
     )
-    raise AuthenticationError(f"{subject}: authentication is required, but {how}")
+    raise errors.AuthenticationError(f"{subject}: authentication is required, but {how}")
 
 
 def token_requests(
@@ -165,13 +158,15 @@ def parse_token(raw: bytes, subject: str) -> Token:
     try:
         answer = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as exc:
-        raise ProtocolError(f"{subject}: the answer is not JSON") from exc
+        raise errors.ProtocolError(f"{subject}: the answer is not JSON") from exc
     answer = answer if isinstance(answer, dict) else {}
     value = answer.get("token") or answer.get("access_token")
     if not isinstance(value, str):
-        raise ProtocolError(f"{subject}: the answer has no token")
+        raise errors.ProtocolError(f"{subject}: the answer has no token")
     if not re.fullmatch("[!-~]+", value):
-        raise ProtocolError(f"{subject}: the token has characters that must not be in a header")
+        raise errors.ProtocolError(
+            f"{subject}: the token has characters that must not be in a header"
+        )
     lifetime = answer.get("expires_in")
     if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
         lifetime = MIN_LIFETIME
@@ -254,11 +249,11 @@ class Authorizer:
         ):
             raise self._refused(who)
         if chosen.scheme == "basic" and not (who and who.basic):
-            raise AuthenticationError(f"{self._registry}: authentication is required", _HINT)
+            raise errors.AuthenticationError(f"{self._registry}: authentication is required", _HINT)
         if chosen.scheme == "bearer" and not may_serve_tokens(
             chosen.parameters["realm"], self.base_url
         ):
-            raise AuthenticationError(
+            raise errors.AuthenticationError(
                 f"{self._registry}: its token server {shown_url(chosen.parameters['realm'])} is not one that may be asked",
                 "A registry must not send clients to plain http or into a private network.",
             )
@@ -343,15 +338,15 @@ class Authorizer:
                 break
         if status in (400, 401, 403):
             raise self._refused(who)
-        raise ProtocolError(f"{subject} answered {status}")
+        raise errors.ProtocolError(f"{subject} answered {status}")
 
-    def _refused(self, who: Credentials | None) -> AuthenticationError:
+    def _refused(self, who: Credentials | None) -> errors.AuthenticationError:
         if who is None:
-            return AuthenticationError(
+            return errors.AuthenticationError(
                 f"{self._registry}: authentication is required or access is denied", _HINT
             )
         user = f" for user {who.username}" if who.username else ""
-        return AuthenticationError(f"{self._registry}: the credentials{user} were refused")
+        return errors.AuthenticationError(f"{self._registry}: the credentials{user} were refused")
 
 
 # The key under which Docker keeps the login for Docker Hub.
@@ -429,7 +424,7 @@ class AuthFile:
         try:
             value = json.loads(raw.decode("utf-8")) if raw.strip() else None
         except (ValueError, RecursionError):
-            raise AuthFileError(f"{place.name}: is not JSON", path=place.name) from None
+            raise errors.AuthFileError(f"{place.name}: is not JSON", path=place.name) from None
         value = {} if value is None else {"auths": value} if place.legacy else value
         parts = (
             [value, *(value.get(key) or {} for key in ("auths", "credHelpers"))]
@@ -437,7 +432,7 @@ class AuthFile:
             else [None]
         )
         if not all(isinstance(part, dict) for part in parts):
-            raise AuthFileError(f"{place.name}: is not a file with logins", path=place.name)
+            raise errors.AuthFileError(f"{place.name}: is not a file with logins", path=place.name)
         return cls(place.name, value, warning)
 
     def find(self, registry: str, repository: str) -> Credentials | None:
@@ -470,7 +465,9 @@ class AuthFile:
         names = ("auth", "username", "password", "identitytoken", "registrytoken")
         auth, user, password, identity, token = (entry.get(name) or "" for name in names)
         if not all(isinstance(text, str) for text in (auth, user, password, identity, token)):
-            raise AuthFileError(f"{self.path}: the entry {key} is not a login", path=self.path)
+            raise errors.AuthFileError(
+                f"{self.path}: the entry {key} is not a login", path=self.path
+            )
         if auth:
             user, password = self._decode(auth, key)
         if token:
@@ -484,10 +481,10 @@ class AuthFile:
         try:
             decoded = base64.b64decode(text, validate=True).decode("utf-8")
         except ValueError:
-            raise AuthFileError(f"{subject} is not base64 text", path=self.path) from None
+            raise errors.AuthFileError(f"{subject} is not base64 text", path=self.path) from None
         user, colon, password = decoded.partition(":")
         if not colon:
-            raise AuthFileError(f"{subject} has no colon", path=self.path)
+            raise errors.AuthFileError(f"{subject} has no colon", path=self.path)
         return user, password.strip("\x00")
 
 
@@ -496,7 +493,9 @@ class CredentialHelper:
 
     def __init__(self, name: str, timeout: float = 30.0) -> None:
         if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise CredentialHelperError(f"credential helper {name[:60]!r}: the name is not allowed")
+            raise errors.CredentialHelperError(
+                f"credential helper {name[:60]!r}: the name is not allowed"
+            )
         self.program = f"docker-credential-{name}"
         self._timeout = timeout
 
@@ -504,7 +503,9 @@ class CredentialHelper:
         """What the helper knows of a server; or CredentialHelperError."""
         code, output = self.run("get", server)
         if code != 0 and _NOT_FOUND not in output:
-            raise CredentialHelperError(f"{self.program} failed for {server} with status {code}")
+            raise errors.CredentialHelperError(
+                f"{self.program} failed for {server} with status {code}"
+            )
         if code != 0:
             return None
         try:
@@ -517,7 +518,7 @@ class CredentialHelper:
             else (0, 0)
         )
         if not isinstance(user, str) or not isinstance(secret, str):
-            raise CredentialHelperError(
+            raise errors.CredentialHelperError(
                 f"{self.program}: the answer for {server} is not what the protocol says"
             )
         if user == TOKEN_USER and secret:
@@ -538,7 +539,7 @@ class CredentialHelper:
                     start_new_session=True,
                 )
             except OSError as exc:
-                raise CredentialHelperError(
+                raise errors.CredentialHelperError(
                     f"{self.program} cannot be run: {exc.strerror}"
                 ) from exc
             try:
@@ -549,7 +550,7 @@ class CredentialHelper:
                         os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
             if _size(output) > _MAX_OUTPUT:
-                raise CredentialHelperError(
+                raise errors.CredentialHelperError(
                     f"{self.program}: the answer is larger than {_MAX_OUTPUT} bytes"
                 )
             output.seek(0)
@@ -566,7 +567,7 @@ class CredentialHelper:
             except subprocess.TimeoutExpired:
                 data = None  # it is on its way already
             if time.monotonic() >= deadline:
-                raise CredentialHelperError(
+                raise errors.CredentialHelperError(
                     f"{self.program} gave no answer in {self._timeout:.0f} s"
                 )
 
@@ -607,10 +608,10 @@ def _read(path: str) -> tuple[bytes, str]:
         mode = stat.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
         return b"", ""
-    except StoreAccessError as exc:
+    except errors.StoreAccessError as exc:
         if isinstance(exc.__cause__, NotADirectoryError):
             return b"", ""
-        raise AuthFileError(str(exc), exc.hint, path=path) from exc
+        raise errors.AuthFileError(str(exc), exc.hint, path=path) from exc
     return (
         raw,
         f"{path} holds logins and can be read by others (mode {mode:04o})" if mode & 0o077 else "",

@@ -7,17 +7,10 @@ import json
 import re
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import scope
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ACCEPT,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    AuthenticationError,
-    DeniedError,
-    NotFoundError,
-    NotOfferedError,
-    ProtocolError,
-    RegistryError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -39,15 +32,15 @@ def repositories(registry: Registry) -> list[str]:
     registry.authorizer.want("", [_CATALOG])
     try:
         return sorted(registry.pages("_catalog?n=1000", "", subject, _parse_catalog))
-    except (AuthenticationError, DeniedError) as exc:
+    except (errors.AuthenticationError, errors.DeniedError) as exc:
         raise type(exc)(
             f"{registry.name} does not list its repositories for this login: {exc}",
             "Log in as somebody who may see them all (the scope registry:catalog:*, often an administrator),"
             " or name the repositories and give tags: true.",
         ) from exc
-    except RegistryError as exc:
-        if isinstance(exc, NotFoundError) or exc.details.get("status") in (400, 405, 501):
-            raise NotOfferedError(
+    except errors.RegistryError as exc:
+        if isinstance(exc, errors.NotFoundError) or exc.details.get("status") in (400, 405, 501):
+            raise errors.NotOfferedError(
                 f"{registry.name} does not list its repositories: {exc}",
                 "Name the repositories and give tags: true. GitHub and others have lists of their own.",
             ) from exc
@@ -75,7 +68,7 @@ def with_any_right(repository: Repository, ask: t.Callable[[], T]) -> T:
     authorizer = repository.registry.authorizer
     try:
         return ask()
-    except AuthenticationError:
+    except errors.AuthenticationError:
         if authorizer.scheme != "bearer":
             raise
     authorizer.want(repository.name, [scope(repository.name, "*")])
@@ -93,16 +86,16 @@ def delete_manifest(repository: Repository, identifier: Digest | str) -> None:
         return
     try:
         registry.fail(response, subject)
-    except RegistryError as exc:
+    except errors.RegistryError as exc:
         status = exc.details.get("status")
         if by_tag and status in (400, 405):
-            raise NotOfferedError(
+            raise errors.NotOfferedError(
                 f"{subject}: {registry.name} does not delete tags by their name: {exc}",
                 "Give by: digest to delete the manifest together with all tags that stand for it."
                 + (f" {_ENABLE}" if status == 405 else ""),
             ) from exc
         if status == 405 or (status == 400 and "UNSUPPORTED" in str(exc)):
-            raise NotOfferedError(
+            raise errors.NotOfferedError(
                 f"{subject}: {registry.name} does not delete: {exc}", _ENABLE
             ) from exc
         raise
@@ -118,7 +111,7 @@ def _parse_catalog(raw: bytes, _content_type: str, subject: str) -> list[str]:
     try:
         names = json.loads(raw.decode("utf-8")).get("repositories") or []
     except (ValueError, AttributeError, RecursionError) as exc:
-        raise ProtocolError(f"{subject}: the answer is not a JSON object") from exc
+        raise errors.ProtocolError(f"{subject}: the answer is not a JSON object") from exc
     if not isinstance(names, list):
-        raise ProtocolError(f"{subject}: the answer is not a list of repositories")
+        raise errors.ProtocolError(f"{subject}: the answer is not a list of repositories")
     return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]

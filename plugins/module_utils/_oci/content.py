@@ -10,15 +10,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestError,
-    DigestMismatchError,
-    ManifestError,
-    SizeMismatchError,
-    TruncatedError,
-    UnsupportedError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
     Platform,
@@ -70,14 +62,14 @@ class Descriptor:
     def from_json(cls, value: t.Any, where: str) -> Descriptor:
         """Read one; or ManifestError with ``where``."""
         if not isinstance(value, dict):
-            raise ManifestError(f"{where} is not a JSON object")
+            raise errors.ManifestError(f"{where} is not a JSON object")
         media_type, size = value.get("mediaType"), value.get("size")
         if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
-            raise ManifestError(
-                f"{where}: mediaType {printable(repr(media_type))} is not a media type"
+            raise errors.ManifestError(
+                f"{where}: mediaType {errors.printable(repr(media_type))} is not a media type"
             )
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
-            raise ManifestError(f"{where}: size is not a number of bytes")
+            raise errors.ManifestError(f"{where}: size is not a number of bytes")
         digest = _digests([value.get("digest")], where)[0]
         platform = _platform(value.get("platform"), where)
         data = _data(value.get("data"), digest, size, where)
@@ -136,16 +128,18 @@ class Manifest:
         if any(one.startswith(_SCHEMA1) for one in called) or (
             version == 1 and version is not True
         ):
-            raise UnsupportedError(
+            raise errors.UnsupportedError(
                 f"{where} is a Docker schema 1 manifest, which is not supported",
                 "Push the image again with a current tool; schema 1 was retired in 2020.",
             )
         if not isinstance(version, int) or version != 2:
-            raise ManifestError(f"{where}: schemaVersion is {printable(repr(version))}, not 2")
+            raise errors.ManifestError(
+                f"{where}: schemaVersion is {errors.printable(repr(version))}, not 2"
+            )
         media_type = _media_type(value, called[0], where)
         _annotations(value, where)
         if not isinstance(value.get("artifactType", ""), str):
-            raise ManifestError(f"{where}: artifactType is not a string")
+            raise errors.ManifestError(f"{where}: artifactType is not a string")
         subject = None
         if value.get("subject"):
             subject = Descriptor.from_json(value["subject"], f"{where}: subject")
@@ -157,7 +151,7 @@ class Manifest:
         sizes: dict[Digest, int] = {}
         for blob in (config, *layers):
             if sizes.setdefault(blob.digest, blob.size) != blob.size:
-                raise ManifestError(f"{where}: {blob.digest} is listed with two sizes")
+                raise errors.ManifestError(f"{where}: {blob.digest} is listed with two sizes")
         return cls(media_type, raw, (), config, layers, subject)
 
     @property
@@ -185,11 +179,11 @@ class ImageConfig:
         value = parse_object(raw, where)
         names = ("os", "architecture", "variant", "os.version", "created", "author")
         if not all(isinstance(value.get(name) or "", str) for name in names):
-            raise ManifestError(f"{where}: os, architecture and created must be strings")
+            raise errors.ManifestError(f"{where}: os, architecture and created must be strings")
         rootfs = value.get("rootfs") or {}
         diff_ids = (rootfs.get("diff_ids") or []) if isinstance(rootfs, dict) else None
         if not isinstance(value.get("config") or {}, dict) or not isinstance(diff_ids, list):
-            raise ManifestError(f"{where}: config and rootfs are not valid")
+            raise errors.ManifestError(f"{where}: config and rootfs are not valid")
         os_name, architecture, variant, version = [value.get(name) or "" for name in names[:4]]
         platform = Platform.of(os_name, architecture, variant, version)
         known = platform if platform.os and platform.architecture else None
@@ -212,46 +206,48 @@ def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
             parse_int=_bounded_int,
         )
     except UnicodeDecodeError as exc:
-        raise ManifestError(f"{where} is not UTF-8") from exc
-    except (ValueError, ManifestError) as exc:
-        raise ManifestError(f"{where} is not JSON as it should be: {exc}") from exc
+        raise errors.ManifestError(f"{where} is not UTF-8") from exc
+    except (ValueError, errors.ManifestError) as exc:
+        raise errors.ManifestError(f"{where} is not JSON as it should be: {exc}") from exc
     except RecursionError as exc:
-        raise ManifestError(f"{where} is nested too deeply") from exc
+        raise errors.ManifestError(f"{where} is nested too deeply") from exc
     if not isinstance(value, dict):
-        raise ManifestError(f"{where} is not a JSON object")
+        raise errors.ManifestError(f"{where} is not a JSON object")
     return value
 
 
 def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
     """A conflict is an attack or a bug (GHSA-77vh-xpmg-72qh)."""
     if "manifests" in value and ("layers" in value or "config" in value):
-        raise ManifestError(f"{where} has the fields of both an index and an image manifest")
+        raise errors.ManifestError(f"{where} has the fields of both an index and an image manifest")
     known = INDEXES + MANIFESTS
     outer = outer if outer in known else ""
     declared = value.get("mediaType")
     if not isinstance(declared, (str, type(None))):
-        raise ManifestError(f"{where}: mediaType is not a string")
+        raise errors.ManifestError(f"{where}: mediaType is not a string")
     inner = media_type_of(declared or "")
     if inner and inner not in known:
-        called = printable(inner)
-        raise UnsupportedError(
+        called = errors.printable(inner)
+        raise errors.UnsupportedError(
             f"{where} has the media type {called}, which is no image manifest or index"
         )
     if outer and inner and inner != outer:
-        raise ManifestError(f"{where} is called {outer} outside and {inner} inside")
+        raise errors.ManifestError(f"{where} is called {outer} outside and {inner} inside")
     structure, fallback = (
         ("index", OCI_INDEX) if "manifests" in value else ("image manifest", OCI_MANIFEST)
     )
     media_type = inner or outer or fallback
     if (media_type in INDEXES) != (structure == "index"):
-        raise ManifestError(f"{where} is called {media_type} but has the fields of an {structure}")
+        raise errors.ManifestError(
+            f"{where} is called {media_type} but has the fields of an {structure}"
+        )
     return media_type
 
 
 def _descriptors(value: dict[str, t.Any], key: str, where: str) -> tuple[Descriptor, ...]:
     entries = value.get(key)
     if not isinstance(entries, list):
-        raise ManifestError(f"{where}: {key} is not a list")
+        raise errors.ManifestError(f"{where}: {key} is not a list")
     return tuple(
         Descriptor.from_json(entry, f"{where}: {key}[{n}]") for n, entry in enumerate(entries)
     )
@@ -260,8 +256,8 @@ def _descriptors(value: dict[str, t.Any], key: str, where: str) -> tuple[Descrip
 def _digests(texts: t.Iterable[t.Any], where: str) -> tuple[Digest, ...]:
     try:
         return tuple(Digest.parse(text) for text in texts)
-    except DigestError as exc:
-        raise ManifestError(f"{where}: {exc}") from exc
+    except errors.DigestError as exc:
+        raise errors.ManifestError(f"{where}: {exc}") from exc
 
 
 def _platform(value: t.Any, where: str) -> Platform | None:
@@ -270,10 +266,10 @@ def _platform(value: t.Any, where: str) -> Platform | None:
     parts = ("os", "architecture", "variant", "os.version")
     features = (value.get("os.features") or []) if isinstance(value, dict) else None
     if not isinstance(features, list) or not all(isinstance(feature, str) for feature in features):
-        raise ManifestError(f"{where}: platform is not valid")
+        raise errors.ManifestError(f"{where}: platform is not valid")
     texts = [value.get(part, "") for part in parts]
     if not all(isinstance(text, str) for text in texts):
-        raise ManifestError(f"{where}: platform is not valid")
+        raise errors.ManifestError(f"{where}: platform is not valid")
     os_name, architecture, variant, version = texts
     platform = Platform.of(os_name, architecture, variant, version, features)
     return platform if texts[0] and texts[1] else None
@@ -284,7 +280,7 @@ def _annotations(value: dict[str, t.Any], where: str) -> dict[str, str]:
     if not isinstance(annotations, dict) or not all(
         isinstance(text, str) for text in annotations.values()
     ):
-        raise ManifestError(f"{where}: annotations are not a map of strings")
+        raise errors.ManifestError(f"{where}: annotations are not a map of strings")
     return annotations
 
 
@@ -294,21 +290,21 @@ def _data(value: t.Any, digest: Digest, size: int, where: str) -> bytes | None:
     try:
         data = base64.b64decode(value, validate=True)
     except (TypeError, ValueError) as exc:
-        raise ManifestError(f"{where}: data is not base64") from exc
+        raise errors.ManifestError(f"{where}: data is not base64") from exc
     if len(data) != size or not digest.matches(data):
-        raise ManifestError(f"{where}: data does not match its digest {digest}")
+        raise errors.ManifestError(f"{where}: data does not match its digest {digest}")
     return data
 
 
 def _no_duplicates(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ManifestError("a key stands twice in one object")
+        raise errors.ManifestError("a key stands twice in one object")
     return value
 
 
 def _refuse(constant: str) -> t.Any:
-    raise ManifestError(f"{constant} is not JSON")
+    raise errors.ManifestError(f"{constant} is not JSON")
 
 
 def _bounded_int(text: str) -> int:
@@ -481,7 +477,9 @@ def walk(
             known = manifests.pop(descriptor.digest, (descriptor, manifest))
             manifests[descriptor.digest] = known
             if known[0].size != descriptor.size:
-                raise ManifestError(f"{subject}: {descriptor.digest} is listed with two sizes")
+                raise errors.ManifestError(
+                    f"{subject}: {descriptor.digest} is listed with two sizes"
+                )
     return Closure((*manifests.values(), (root, top)), tuple(images), True)
 
 
@@ -491,7 +489,9 @@ def _whole(root: Descriptor, top: Manifest, read: Read, subject: str) -> Closure
 
     def visit(descriptor: Descriptor, manifest: Manifest, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            raise ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
+            raise errors.ManifestError(
+                f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels"
+            )
         for child in manifest.children:
             if not (child.is_index or child.is_manifest):
                 others[child.digest] = child
@@ -499,10 +499,10 @@ def _whole(root: Descriptor, top: Manifest, read: Read, subject: str) -> Closure
             if child.digest not in found:
                 visit(child, _read_child(child, read, subject), depth + 1)
             if found[child.digest][0].size != child.size:
-                raise ManifestError(f"{subject}: {child.digest} is listed with two sizes")
+                raise errors.ManifestError(f"{subject}: {child.digest} is listed with two sizes")
         found[descriptor.digest] = (descriptor, manifest)
         if len(found) > _MAX_NODES:
-            raise ManifestError(f"{subject}: has more than {_MAX_NODES} manifests")
+            raise errors.ManifestError(f"{subject}: has more than {_MAX_NODES} manifests")
 
     visit(root, top, 0)
     images = [Image(*pair) for pair in found.values() if not pair[1].is_index]
@@ -512,7 +512,7 @@ def _whole(root: Descriptor, top: Manifest, read: Read, subject: str) -> Closure
 def _read_child(chosen: Descriptor, read: Read, subject: str) -> Manifest:
     manifest = read(chosen)
     if len(manifest.raw) != chosen.size:
-        raise SizeMismatchError(
+        raise errors.SizeMismatchError(
             f"{subject}: {chosen.digest} has {len(manifest.raw)} bytes, its index promised {chosen.size}"
         )
     return manifest
@@ -525,15 +525,15 @@ def _descend(
     while len(path) < _MAX_DEPTH:
         chosen = choose(platform, index.children, subject)
         if not (chosen.is_index or chosen.is_manifest):
-            raise UnsupportedError(
-                f"{subject}: the entry for {platform} has the media type {printable(chosen.media_type)},"
+            raise errors.UnsupportedError(
+                f"{subject}: the entry for {platform} has the media type {errors.printable(chosen.media_type)},"
                 " which is no image manifest or index"
             )
         index = _read_child(chosen, read, subject)
         path.insert(0, (chosen, index))
         if not index.is_index:
             return path
-    raise ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
+    raise errors.ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
 
 
 def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:
@@ -543,11 +543,15 @@ def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[by
     for chunk in chunks:
         size += len(chunk)
         if size > descriptor.size:
-            raise SizeMismatchError(f"{digest} is longer than the {descriptor.size} bytes promised")
+            raise errors.SizeMismatchError(
+                f"{digest} is longer than the {descriptor.size} bytes promised"
+            )
         hasher.update(chunk)
         yield chunk
     if size < descriptor.size:
-        raise TruncatedError(f"{digest} ended after {size} of {descriptor.size} bytes")
+        raise errors.TruncatedError(f"{digest} ended after {size} of {descriptor.size} bytes")
     if hasher.hexdigest() != digest.encoded:
         got = f"{digest.algorithm}:{hasher.hexdigest()}"
-        raise DigestMismatchError(f"{digest}: the {size} bytes received have the digest {got}")
+        raise errors.DigestMismatchError(
+            f"{digest}: the {size} bytes received have the digest {got}"
+        )

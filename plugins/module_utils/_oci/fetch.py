@@ -9,20 +9,13 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSink,
     ContentSource,
     Descriptor,
     Part,
     verified,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestMismatchError,
-    InputError,
-    LockstepError,
-    RangeError,
-    SizeMismatchError,
-    TruncatedError,
 )
 
 # Less than this many seconds is left on one connection: more of them do not pay.
@@ -43,7 +36,7 @@ class Pieces:
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.connections < 1:
-            raise InputError("chunk_size and connections_per_blob must be at least 1")
+            raise errors.InputError("chunk_size and connections_per_blob must be at least 1")
 
 
 class Pool(t.Protocol):
@@ -69,12 +62,12 @@ def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
         try:
             with contextlib.closing(source.read_blob(descriptor)[1]) as chunks:
                 return b"".join(verified(chunks, descriptor))
-        except TruncatedError:
+        except errors.TruncatedError:
             if not source.pause(attempt):
                 if not source.distrust(descriptor):
                     raise
                 attempt = 0
-        except (DigestMismatchError, SizeMismatchError):
+        except (errors.DigestMismatchError, errors.SizeMismatchError):
             if not source.distrust(descriptor):
                 mismatches += 1
                 if mismatches > 1 or not source.pause(attempt):
@@ -129,7 +122,7 @@ class _Fetch:
                 try:
                     self._gather()
                     return self._part.finish()
-                except (DigestMismatchError, SizeMismatchError):
+                except (errors.DigestMismatchError, errors.SizeMismatchError):
                     # Of bytes from several answers nobody can tell which were wrong.
                     mixed = self._answers > 1
                     others = not mixed and self._source.distrust(self._descriptor)
@@ -153,10 +146,10 @@ class _Fetch:
                     self._call_assistants()
                     piece = self._take()
                 self._wait_for_assistants()
-            except RangeError:
+            except errors.RangeError:
                 # Nobody can go on from the middle, so what is there is of no use.
                 self._begin_anew()
-            except TruncatedError:
+            except errors.TruncatedError:
                 if self._pool.stopped or not self._may_go_on():
                     raise
             gaps = self._part.missing()
@@ -228,7 +221,7 @@ class _Fetch:
             with contextlib.closing(chunks):
                 if span != taken:
                     if assists:
-                        raise RangeError(f"{self._source} gives the whole blob only")
+                        raise errors.RangeError(f"{self._source} gives the whole blob only")
                     self._begin_anew()
                 self._store(*span, chunks, assists)
         finally:
@@ -239,7 +232,7 @@ class _Fetch:
         offset, started = first, time.monotonic()
         for chunk in chunks:
             if offset + len(chunk) > end:
-                raise SizeMismatchError(
+                raise errors.SizeMismatchError(
                     f"{self._descriptor.digest}: more came than the {end - first} bytes promised"
                 )
             if self._pool.stopped or self._is_over or (assists and self._is_whole):
@@ -251,7 +244,7 @@ class _Fetch:
                 self._rate = (offset - first) / max(time.monotonic() - started, 1e-6)
                 self._call_assistants()
         if offset < end:
-            raise TruncatedError(
+            raise errors.TruncatedError(
                 f"{self._descriptor.digest} ended after {offset} of {self._part.size} bytes"
             )
         self._rate = (end - first) / max(time.monotonic() - started, 1e-6)
@@ -279,9 +272,9 @@ class _Fetch:
                     leaves = False
                     return
                 piece = self._take(assists=True)
-        except TruncatedError:
+        except errors.TruncatedError:
             pass  # who runs it finds the gap, and deals with it
-        except LockstepError:
+        except errors.LockstepError:
             with self._changed:  # so many are not wanted
                 self._most = min(self._most, self._assistants - 1)
         except Exception as exc:
@@ -300,7 +293,7 @@ class _Fetch:
             try:
                 if error is None:
                     self._part.hash_ahead()
-            except LockstepError as exc:
+            except errors.LockstepError as exc:
                 error = exc
             with self._changed:
                 if self._assistants:

@@ -15,14 +15,7 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestError,
-    DigestMismatchError,
-    LockedError,
-    NoSpaceError,
-    StoreAccessError,
-    TruncatedError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
 )
@@ -45,8 +38,8 @@ def access(path: str) -> t.Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(f"{path}: {exc.strerror}", NO_SPACE_HINT, path=path) from exc
-        raise StoreAccessError(f"{path}: {exc.strerror or exc}", path=path) from exc
+            raise errors.NoSpaceError(f"{path}: {exc.strerror}", NO_SPACE_HINT, path=path) from exc
+        raise errors.StoreAccessError(f"{path}: {exc.strerror or exc}", path=path) from exc
 
 
 def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
@@ -132,7 +125,7 @@ def stale_files(
         for name in os.listdir(staging):
             path = os.path.join(staging, name)
             stem, suffix = os.path.splitext(name)
-            with contextlib.suppress(OSError, DigestError):
+            with contextlib.suppress(OSError, errors.DigestError):
                 if name.startswith(_STAGED) or (
                     suffix == ".journal" and not os.path.lexists(_part_of(path))
                 ):
@@ -188,14 +181,14 @@ def read_file(path: str, limit: int) -> bytes:
         raise
     except OSError as exc:
         reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
-        raise StoreAccessError(f"{path}: {reason}", path=path) from exc
+        raise errors.StoreAccessError(f"{path}: {reason}", path=path) from exc
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise StoreAccessError(f"{path}: is not a regular file", path=path)
+        raise errors.StoreAccessError(f"{path}: is not a regular file", path=path)
     with access(path), os.fdopen(fd, "rb") as handle:
         data = handle.read(limit + 1)
     if len(data) > limit:
-        raise StoreAccessError(f"{path}: is larger than {limit} bytes", path=path)
+        raise errors.StoreAccessError(f"{path}: is larger than {limit} bytes", path=path)
     return data
 
 
@@ -263,11 +256,13 @@ def _wait_for_lock(fd: int, path: str, exclusive: bool, deadline: float) -> None
             if time.monotonic() >= deadline:
                 holder = b"" if os.path.isdir(path) else os.pread(fd, 32, 0).strip()
                 by = f" by process {int(holder)}" if holder.isdigit() else ""
-                raise LockedError(f"{path} is locked{by}, gave up waiting", path=path) from None
+                raise errors.LockedError(
+                    f"{path} is locked{by}, gave up waiting", path=path
+                ) from None
             time.sleep(0.05)
         except OSError as exc:
             hint = "The file system must support flock."
-            raise StoreAccessError(
+            raise errors.StoreAccessError(
                 f"{path}: cannot be locked: {exc.strerror}", hint, path=path
             ) from exc
 
@@ -314,7 +309,7 @@ def staged_bytes(path: str, size: int) -> int:
     """How much of a blob a part has."""
     try:
         spans = _read_journal(_journal_of(path), min(os.lstat(path).st_size, size))
-    except (OSError, StoreAccessError):
+    except (OSError, errors.StoreAccessError):
         return 0
     return sum(end - first for first, end in spans)
 
@@ -357,7 +352,7 @@ class Part:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             flags |= os.O_NONBLOCK
             self._journal = os.open(_journal_of(name), flags, 0o600)
-        with contextlib.suppress(StoreAccessError):
+        with contextlib.suppress(errors.StoreAccessError):
             there = min(os.fstat(fd).st_size, size)
             self._spans = _read_journal(_journal_of(name), there)
         self.resumed = self.written
@@ -413,12 +408,14 @@ class Part:
         """Put it in its place, verified and durable; or TruncatedError; or DigestMismatchError, and it is empty."""
         self.hash_ahead()
         if self._hashed < self.size:
-            raise TruncatedError(f"{self._digest} ended after {self._hashed} of {self.size} bytes")
+            raise errors.TruncatedError(
+                f"{self._digest} ended after {self._hashed} of {self.size} bytes"
+            )
         got = self._hash.hexdigest()
         if got != self._digest.encoded:
             self.reset()
             got = f"{self._digest.algorithm}:{got}"
-            raise DigestMismatchError(
+            raise errors.DigestMismatchError(
                 f"{self._digest}: the {self.size} bytes received have the digest {got}"
             )
         with access(self._path):
@@ -444,7 +441,7 @@ class Part:
             with access(self._path):
                 piece = os.pread(self._fd, min(_PIECE, stop - self._hashed), self._hashed)
             if not piece:
-                raise StoreAccessError(
+                raise errors.StoreAccessError(
                     f"{self._path}: its part has become shorter", path=self._path
                 )
             self._hash.update(piece)
@@ -471,7 +468,7 @@ def receive(
             yield None
         else:
             yield part
-    except StoreAccessError:
+    except errors.StoreAccessError:
         _discard(name)
         raise
     finally:

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    LockstepError,
-    NotFoundError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import HttpClient
@@ -47,7 +44,7 @@ class ForeignLayer:
                 continue
             try:
                 response = self._http.request("GET", url)
-            except LockstepError as exc:
+            except errors.LockstepError as exc:
                 failures.append(str(exc))
                 continue
             if response.status == 200:
@@ -55,13 +52,13 @@ class ForeignLayer:
             response.close()
             failures.append(f"{shown_url(url)} answered {response.status}")
         why = "; ".join(failures) or "its manifest names no URL for it"
-        raise NotFoundError(f"foreign layer {self._digest}: {why}")
+        raise errors.NotFoundError(f"foreign layer {self._digest}: {why}")
 
     def resolve(self, tag: str) -> Digest:
-        raise NotFoundError(f"{self}: has no tag {tag}")
+        raise errors.NotFoundError(f"{self}: has no tag {tag}")
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
-        raise NotFoundError(f"{self}: has no manifest {identifier}")
+        raise errors.NotFoundError(f"{self}: has no manifest {identifier}")
 
     def referrers(self, digest: Digest) -> list[Descriptor]:
         return []

@@ -11,15 +11,10 @@ import sys
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Credentials,
     lookup_keys,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
-    InputError,
-    ReferenceError,
-    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import read_file
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
@@ -301,18 +296,20 @@ def _trusting(endpoint: Endpoint, more: Trust) -> Endpoint:
 def _parse_url(text: str, where: str) -> tuple[str, str, str]:
     """Scheme or "", registry, and path or ""; or InputError, which never repeats a URL."""
     match = _URL.fullmatch(text)
-    with contextlib.suppress(ReferenceError):
+    with contextlib.suppress(errors.ReferenceError):
         if match:
             return match.group(1) or "", parse_registry(match.group(2)), match.group(3)
-    raise InputError(f"{where}: must be host[:port][/path], without user, query and fragment")
+    raise errors.InputError(
+        f"{where}: must be host[:port][/path], without user, query and fragment"
+    )
 
 
 def _repository(path: str, where: str) -> str:
     name = path.lstrip("/")
-    with contextlib.suppress(ReferenceError):
+    with contextlib.suppress(errors.ReferenceError):
         if Reference.parse(f"localhost/{name}").repository == name:
             return name
-    raise InputError(f"{where}: {name!r} is no name of a repository")
+    raise errors.InputError(f"{where}: {name!r} is no name of a repository")
 
 
 def _use(entry: Table, where: str) -> str:
@@ -345,7 +342,7 @@ def _listed(value: t.Any) -> list[t.Any]:
 
 def _refuse(wrong: t.Any, message: str) -> None:
     if wrong:
-        raise InputError(message)
+        raise errors.InputError(message)
 
 
 def _checked(value: t.Any, where: str, kinds: t.Mapping[str, type[t.Any]]) -> Table:
@@ -376,7 +373,7 @@ def _list(directory: str) -> list[str]:
     try:
         names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     except OSError as exc:
-        raise InputError(f"{directory}: {exc.strerror}") from exc
+        raise errors.InputError(f"{directory}: {exc.strerror}") from exc
     return [os.path.join(directory, name) for name in names]
 
 
@@ -386,8 +383,8 @@ def _read_table(path: str) -> Table | None:
         raw = read_file(os.path.realpath(path), 1024 * 1024)
     except FileNotFoundError:
         return None
-    except StoreAccessError as exc:
-        raise InputError(f"{path}: cannot be used: {exc}") from exc
+    except errors.StoreAccessError as exc:
+        raise errors.InputError(f"{path}: cannot be used: {exc}") from exc
     try:
         if sys.version_info >= (3, 11):
             import tomllib as toml
@@ -395,10 +392,10 @@ def _read_table(path: str) -> Table | None:
             import tomli as toml
     except ImportError as exc:
         why = "needs the Python library tomli, or Python 3.11"
-        raise DependencyError(f"{path}: reading it {why}", library="tomli") from exc
+        raise errors.DependencyError(f"{path}: reading it {why}", library="tomli") from exc
     try:
         return toml.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as exc:
         line = re.search("at line ([0-9]+)", str(exc))
         at = f", line {line.group(1)}" if line else ""
-        raise InputError(f"{path}: is not TOML{at}") from None
+        raise errors.InputError(f"{path}: is not TOML{at}") from None

@@ -6,11 +6,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    ReferenceError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     access,
     read_file,
@@ -47,7 +43,7 @@ def references_in(path: str) -> list[Reference]:
         try:
             raw = read_file(os.path.realpath(file), _MAX_SIZE)
         except FileNotFoundError:
-            raise InputError(f"{file}: is not there") from None
+            raise errors.InputError(f"{file}: is not there") from None
         read = _in_yaml if file.lower().endswith(_YAML) else _in_text
         for text, place in read(raw, file):
             found[_reference(text, place)] = None
@@ -64,7 +60,7 @@ def _files(path: str) -> list[str]:
                 os.path.join(directory, name) for name in names if name.lower().endswith(_YAML)
             ]
     if not found:
-        raise InputError(f"{path}: has no file that ends in {', '.join(_YAML)}")
+        raise errors.InputError(f"{path}: has no file that ends in {', '.join(_YAML)}")
     return sorted(found)
 
 
@@ -75,21 +71,21 @@ def _refuse(error: OSError) -> t.NoReturn:
 
 def _reference(text: str, place: str) -> Reference:
     if "$" in text or "{{" in text:
-        raise InputError(
-            f"{place}: {printable(text)} has variables in it",
+        raise errors.InputError(
+            f"{place}: {errors.printable(text)} has variables in it",
             _FILL_IN,
         )
     try:
         return Reference.parse(text)
-    except ReferenceError as exc:
-        raise InputError(f"{place}: {exc}", exc.hint) from exc
+    except errors.ReferenceError as exc:
+        raise errors.InputError(f"{place}: {exc}", exc.hint) from exc
 
 
 def _in_text(raw: bytes, file: str) -> t.Iterator[Found]:
     try:
         lines = raw.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as exc:
-        raise InputError(f"{file}: is no text in UTF-8") from exc
+        raise errors.InputError(f"{file}: is no text in UTF-8") from exc
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if text:
@@ -100,8 +96,8 @@ def _in_yaml(raw: bytes, file: str) -> t.Iterator[Found]:
     # A lock file has no aliases, which could make what its errors show endless.
     try:
         documents = load_documents(raw, file, aliases=b"lockfile_version" not in raw)
-    except InputError as exc:
-        raise InputError(str(exc), _FILL_IN if b"{{" in raw else "") from exc
+    except errors.InputError as exc:
+        raise errors.InputError(str(exc), _FILL_IN if b"{{" in raw else "") from exc
     for document in documents:
         if isinstance(document, list):
             yield from _strings(document, file)
@@ -120,7 +116,7 @@ def _strings(entries: list[t.Any], file: str) -> t.Iterator[Found]:
     for number, text in enumerate(entries):
         place = f"{file}: [{number}]"
         if not isinstance(text, str):
-            raise InputError(f"{place}: is not a reference")
+            raise errors.InputError(f"{place}: is not a reference")
         yield text, place
 
 
@@ -130,7 +126,7 @@ def _named(entries: t.Iterable[t.Any], key: str, file: str) -> t.Iterator[Found]
         if text is not None:
             place = f"{file}, line {entry.line}"
             if not isinstance(text, str):  # 1.10 would be 1.1
-                raise InputError(f"{place}: {key} is not a text")
+                raise errors.InputError(f"{place}: {key} is not a text")
             yield text, place
 
 

@@ -8,16 +8,11 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Closure,
     Descriptor,
     Image,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestError,
-    LockError,
-    LockstepError,
-    printable,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     ALL,
@@ -64,7 +59,7 @@ class LockedImage:
     def pin(self, reference: Reference) -> Reference:
         """A reference to it with its digest; or LockError, when that has another one."""
         if reference.digest not in (None, self.digest):
-            raise LockError(
+            raise errors.LockError(
                 f"{self.place}: {self.name} is locked to {self.digest}, and asked for as {reference}",
                 "Change one of them: a digest beside a lock must be the one in it.",
             )
@@ -75,7 +70,7 @@ class LockedImage:
         for platform in platforms:
             if platform not in self.platforms:
                 there = ", ".join(sorted(self.platforms)) or "none"
-                raise LockError(
+                raise errors.LockError(
                     f"{self.place}: {self.name} is not locked for {platform}, only for {there}",
                     "Lock it for this platform as well, with platform of lockstep.images.image_lock.",
                 )
@@ -92,7 +87,7 @@ class LockedImage:
         for key, (said, there) in pairs.items():
             if said != there:
                 of_it = "" if key == "media_type" else f" for {platform}"
-                raise LockError(
+                raise errors.LockError(
                     f"{self.place}: {self.name}: {key}{of_it} is {said}, but {self.digest} has {there}",
                     f"It was changed by hand. {AGAIN[:-1]}, with its name in update.",
                 )
@@ -112,18 +107,18 @@ class Lock:
         place = value.get("file") if isinstance(value, dict) else None
         place = place if isinstance(place, str) else "lock"
         if not isinstance(value, dict) or "images" not in value:
-            raise LockError(f"{place}: is no lock file: it has no images")
+            raise errors.LockError(f"{place}: is no lock file: it has no images")
         version = value.get("lockfile_version")
         if isinstance(version, (bool, float)) or version != VERSION:  # True and 1.0 are equal to 1
-            raise LockError(
-                f"{place}: lockfile_version is {printable(repr(version))}, this release reads {VERSION}",
+            raise errors.LockError(
+                f"{place}: lockfile_version is {errors.printable(repr(version))}, this release reads {VERSION}",
                 f"{AGAIN[:-1]}, or install the release of the collection that wrote it.",
             )
         entries, manifests = value["images"], value.get("manifests") or {}
         if not isinstance(entries, list):
-            raise LockError(f"{place}: images is not a list")
+            raise errors.LockError(f"{place}: images is not a list")
         if not isinstance(manifests, dict):
-            raise LockError(f"{place}: manifests is not a mapping of digests to texts")
+            raise errors.LockError(f"{place}: manifests is not a mapping of digests to texts")
         _check(value, (), ("lockfile_version", "images", "file", "manifests"), place)
         found: dict[str, LockedImage] = {}
         for number, entry in enumerate(entries):
@@ -132,7 +127,9 @@ class Lock:
             if other is not image:
                 how = "twice" if other.digest == image.digest else "with two digests"
                 first = other.place[len(place) :].strip(", :")
-                raise LockError(f"{image.place}: {image.name} is listed {how}, first at {first}")
+                raise errors.LockError(
+                    f"{image.place}: {image.name} is listed {how}, first at {first}"
+                )
         images = tuple(sorted(found.values(), key=lambda one: one.name))
         return cls(images, place, _manifests(manifests, place))
 
@@ -145,7 +142,7 @@ class Lock:
         name = reference.store_name
         if name in self._by_name:
             return self._by_name[name]
-        raise LockError(
+        raise errors.LockError(
             f"{self.place}: {name} is not in it",
             "Add it with lockstep.images.image_lock, or leave it out here.",
         )
@@ -186,36 +183,40 @@ def _image(entry: t.Any, place: str, number: int) -> LockedImage:
     place = f"{place}, line {line}" if isinstance(line, int) else f"{place}: images[{number}]"
     _check(entry, _FIELDS, (*_FIELDS, "line"), place)
     name, media_type, platforms = entry["name"], entry["media_type"], entry["platforms"]
-    where = f"{place}: {printable(str(name))}"
+    where = f"{place}: {errors.printable(str(name))}"
     try:
         reference = Reference.parse(name)
-    except LockstepError as exc:
-        raise LockError(f"{where}: name: {exc}") from exc
+    except errors.LockstepError as exc:
+        raise errors.LockError(f"{where}: name: {exc}") from exc
     if reference.store_name != name:
-        raise LockError(f"{where}: name is not in full, which would be {reference.store_name}")
+        raise errors.LockError(
+            f"{where}: name is not in full, which would be {reference.store_name}"
+        )
     if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
-        raise LockError(f"{where}: media_type is not a media type")
+        raise errors.LockError(f"{where}: media_type is not a media type")
     if not isinstance(platforms, dict) or not platforms:
-        raise LockError(f"{where}: platforms is not a mapping of platforms to what they have")
+        raise errors.LockError(
+            f"{where}: platforms is not a mapping of platforms to what they have"
+        )
     digest = _digest(entry["digest"], f"{where}: digest")
     if reference.digest not in (None, digest):
-        raise LockError(f"{where}: name and digest disagree")
+        raise errors.LockError(f"{where}: name and digest disagree")
     locked = {key: _platform(key, one, where) for key, one in platforms.items()}
     return LockedImage(name, digest, media_type, locked, place)
 
 
 def _platform(key: t.Any, value: t.Any, where: str) -> LockedPlatform:
-    where = f"{where}: platforms: {printable(str(key))}"
+    where = f"{where}: platforms: {errors.printable(str(key))}"
     try:
         normal = key if key == ALL else str(Platform.parse(key))
-    except LockstepError as exc:
-        raise LockError(f"{where}: {exc}") from exc
+    except errors.LockstepError as exc:
+        raise errors.LockError(f"{where}: {exc}") from exc
     if normal != key:
-        raise LockError(f"{where}: is not in its normal form, which is {normal}")
+        raise errors.LockError(f"{where}: is not in its normal form, which is {normal}")
     _check(value, _PLATFORM_FIELDS, _PLATFORM_FIELDS, where)
     size, config = value["size"], value["config"]
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
-        raise LockError(f"{where}: size is not a number of bytes")
+        raise errors.LockError(f"{where}: size is not a number of bytes")
     return LockedPlatform(
         _digest(value["manifest"], f"{where}: manifest"),
         None if config is None else _digest(config, f"{where}: config"),
@@ -225,20 +226,20 @@ def _platform(key: t.Any, value: t.Any, where: str) -> LockedPlatform:
 
 def _check(value: t.Any, needed: t.Sequence[str], known: t.Container[str], where: str) -> None:
     if not isinstance(value, dict):
-        raise LockError(f"{where}: is not a mapping")
+        raise errors.LockError(f"{where}: is not a mapping")
     for key in needed:
         if key not in value:
-            raise LockError(f"{where}: {key} is missing")
+            raise errors.LockError(f"{where}: {key} is missing")
     for key in value:
         if key not in known:
-            raise LockError(f"{where}: has the unknown key {printable(str(key))}")
+            raise errors.LockError(f"{where}: has the unknown key {errors.printable(str(key))}")
 
 
 def _digest(value: t.Any, where: str) -> Digest:
     try:
         return Digest.parse(value)
-    except DigestError as exc:
-        raise LockError(f"{where}: {exc}") from exc
+    except errors.DigestError as exc:
+        raise errors.LockError(f"{where}: {exc}") from exc
 
 
 def _manifests(value: dict[t.Any, t.Any], place: str) -> dict[Digest, bytes]:
@@ -247,6 +248,8 @@ def _manifests(value: dict[t.Any, t.Any], place: str) -> dict[Digest, bytes]:
         digest = _digest(key, f"{place}: manifests")
         raw = text.encode("utf-8", "replace") if isinstance(text, str) else b""
         if not digest.matches(raw):
-            raise LockError(f"{place}: manifests: {digest} is carried along with other bytes")
+            raise errors.LockError(
+                f"{place}: manifests: {digest} is carried along with other bytes"
+            )
         found[digest] = raw
     return found

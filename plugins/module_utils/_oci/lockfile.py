@@ -7,10 +7,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     access,
     read_file,
@@ -43,7 +40,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
     if document is None:
         return None
     if is_images_lock(document):
-        raise LockError(
+        raise errors.LockError(
             f"{place}: is an ImagesLock of imgpkg",
             "Make a lock file of it with lockstep.images.image_lock and its option from.",
         )
@@ -55,7 +52,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
     for image in lock.images if manifests else ():
         for digest in carried_by(image):
             if digest not in manifests:
-                raise LockError(
+                raise errors.LockError(
                     f"{image.place}: {image.name}: {manifests_of(path)} lacks its manifest {digest}",
                     AGAIN,
                 )
@@ -65,10 +62,10 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
 def with_places(document: t.Any, place: str) -> dict[str, t.Any]:
     """The same with what ``Lock.parse`` makes places of, which has no place in a file."""
     if not isinstance(document, dict):
-        raise LockError(f"{place}: is no lock file: it has no images")
+        raise errors.LockError(f"{place}: is no lock file: it has no images")
     for added in ("file", "manifests"):
         if added in document:
-            raise LockError(f"{place}: has the unknown key {added}")
+            raise errors.LockError(f"{place}: has the unknown key {added}")
     value = dict(document, file=place)
     if isinstance(value.get("images"), list):
         value["images"] = [_with_line(entry, place) for entry in value["images"]]
@@ -83,12 +80,12 @@ def read_document(path: str, place: str) -> t.Any:
         return None
     try:
         documents = load_documents(raw, place, aliases=False)
-    except InputError as exc:
-        raise LockError(str(exc), exc.hint) from exc
+    except errors.InputError as exc:
+        raise errors.LockError(str(exc), exc.hint) from exc
     if len(documents) != 1:
-        raise LockError(f"{place}: holds {len(documents)} documents, not one")
+        raise errors.LockError(f"{place}: holds {len(documents)} documents, not one")
     if documents[0] is None:
-        raise LockError(f"{place}: is no lock file: it is empty")
+        raise errors.LockError(f"{place}: is no lock file: it is empty")
     return documents[0]
 
 
@@ -112,7 +109,7 @@ def read_manifests(path: str, skip_bad: bool = False) -> dict[Digest, str]:
         if digest.encoded == name and text.encode("utf-8") == raw:
             found[digest] = text
         elif not skip_bad:
-            raise LockError(
+            raise errors.LockError(
                 f"{os.path.join(directory, name)}: has other bytes than its name says", AGAIN
             )
     return found
@@ -174,7 +171,7 @@ def images_of_images_lock(document: t.Any, place: str) -> list[tuple[str, str]]:
     """The references of an ImagesLock, with digests, and the place of each; or LockError."""
     entries = document.get("images")
     if not isinstance(entries, list):
-        raise LockError(f"{place}: images is not a list")
+        raise errors.LockError(f"{place}: images is not a list")
     found = []
     for number, entry in enumerate(entries):
         at = (
@@ -184,7 +181,7 @@ def images_of_images_lock(document: t.Any, place: str) -> list[tuple[str, str]]:
         )
         image = entry.get("image") if isinstance(entry, dict) else None
         if not isinstance(image, str) or "@" not in image:
-            raise LockError(f"{at}: image is not a reference with a digest")
+            raise errors.LockError(f"{at}: image is not a reference with a digest")
         notes = entry.get("annotations")
         name = notes.get(_KBLD_ID) if isinstance(notes, dict) else None
         repository, _at, digest = image.partition("@")
@@ -198,7 +195,7 @@ def _same_repository(name: str, repository: str) -> bool:
     """What an image is called where it was built may be elsewhere than where it is by now."""
     try:
         return Reference.parse(name).name == Reference.parse(repository).name
-    except InputError:
+    except errors.InputError:
         return False
 
 
@@ -206,7 +203,7 @@ def _with_line(entry: t.Any, place: str) -> t.Any:
     if not isinstance(entry, Located):
         return entry
     if "line" in entry:
-        raise LockError(f"{place}, line {entry.line}: has the unknown key line")
+        raise errors.LockError(f"{place}, line {entry.line}: has the unknown key line")
     return dict(entry, line=entry.line)
 
 

@@ -10,13 +10,7 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestError,
-    NoPlatformError,
-    PlatformError,
-    ReferenceError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
 DOCKER_HUB = "docker.io"
 _HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
@@ -46,13 +40,15 @@ class Digest:
         """Read ``algorithm:hex``; or DigestError."""
         subject = f"digest {repr(text)[:160]}"
         if not isinstance(text, str) or ":" not in text:
-            raise DigestError(f"{subject} is not of the form algorithm:hex")
+            raise errors.DigestError(f"{subject} is not of the form algorithm:hex")
         algorithm, encoded = text.split(":", 1)
         length = _LENGTHS.get(algorithm)
         if length is None:
-            raise DigestError(f"{subject}: the algorithm is unsupported, use sha256 or sha512")
+            raise errors.DigestError(
+                f"{subject}: the algorithm is unsupported, use sha256 or sha512"
+            )
         if len(encoded) != length or not re.fullmatch("[a-f0-9]+", encoded):
-            raise DigestError(
+            raise errors.DigestError(
                 f"{subject}: {algorithm} needs {length} lower-case hexadecimal digits"
             )
         return cls(algorithm, encoded)
@@ -83,7 +79,7 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Read what a user writes; or ReferenceError."""
         if not isinstance(text, str) or not text:
-            raise ReferenceError("reference is empty")
+            raise errors.ReferenceError("reference is empty")
         _refuse_foreign_forms(text)
         rest, digest = _cut_digest(text)
         name, tag = _cut_tag(rest, text)
@@ -105,7 +101,7 @@ class Reference:
     def with_tag(self, tag: str) -> Reference:
         """The same repository at another tag."""
         if not TAG.fullmatch(tag):
-            raise ReferenceError(f"reference {self.name}: tag {_shown(tag)} is not valid")
+            raise errors.ReferenceError(f"reference {self.name}: tag {_shown(tag)} is not valid")
         return Reference(self.registry, self.repository, tag)
 
     def __str__(self) -> str:
@@ -130,7 +126,7 @@ def parse_registry(text: str) -> str:
     """``host[:port]`` of a registry or its URL; or ReferenceError."""
     match = re.fullmatch(r"(?:https?://)?([^/?#@]+)(?:/v[12])?/?", text or "")
     if not match:
-        raise ReferenceError(f"registry {_shown(text)} is not of the form host[:port]")
+        raise errors.ReferenceError(f"registry {_shown(text)} is not of the form host[:port]")
     return _check_registry(match.group(1), match.group(1))
 
 
@@ -139,17 +135,17 @@ def _refuse_foreign_forms(text: str) -> None:
     if foreign:
         # "oci:latest" is a legal name on Docker Hub; "oci:/path" is skopeo's notation for something else.
         what = "a scheme" if foreign.group().endswith("/") else "a transport"
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: {what} ({foreign.group()}) is not part of a name",
             "Write registry/repository:tag, for example docker.io/library/debian:12.",
         )
     if re.fullmatch("[a-f0-9]{64}", text):
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {text}: 64 hexadecimal digits could be an image ID or a name",
             "Write repository@sha256:... for a digest.",
         )
     if not re.fullmatch("[!-~]+", text):
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: only printable ASCII without blanks is allowed",
             "Write an internationalised host name in its xn-- form.",
         )
@@ -160,21 +156,21 @@ def _cut_digest(text: str) -> tuple[str, Digest | None]:
     if not at:
         return text, None
     if re.search("[/@]", digest) or re.search("[?#]", text):
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: behind an @ stands a digest, credentials are not part of a name",
             "Give them as username and password, or log in with lockstep.images.registry_login.",
         )
     try:
         return rest, Digest.parse(digest)
-    except DigestError as exc:
-        raise ReferenceError(f"reference {_shown(text)}: {exc}") from exc
+    except errors.DigestError as exc:
+        raise errors.ReferenceError(f"reference {_shown(text)}: {exc}") from exc
 
 
 def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
     head, slash, last = rest.rpartition("/")
     name, colon, tag = last.partition(":")
     if colon and not TAG.fullmatch(tag):
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: tag {_shown(tag)} is not valid, it has 1 to 128 characters of A-Z a-z 0-9 _ . -"
             " and starts with none of . and -"
         )
@@ -184,12 +180,12 @@ def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
 def _check_registry(registry: str, text: str) -> str:
     match = _HOST.fullmatch(registry)
     if not match:
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: registry {_shown(registry)} is not of the form host[:port]"
         )
     port = match.group("port")
     if port and (port[0] == "0" or int(port[:6]) > 65535):
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: port {_shown(port)} is not between 1 and 65535"
         )
     lower = registry.lower()
@@ -202,11 +198,11 @@ def _check_repository(registry: str, repository: str, text: str) -> None:
     for component in repository.split("/"):
         if not _COMPONENT.fullmatch(component):
             reason = "must be lower case" if component != component.lower() else "is not valid"
-            raise ReferenceError(
+            raise errors.ReferenceError(
                 f"reference {_shown(text)}: name component {_shown(component)} {reason}"
             )
     if len(registry) + 1 + len(repository) > _MAX_NAME:
-        raise ReferenceError(
+        raise errors.ReferenceError(
             f"reference {_shown(text)}: the name is longer than {_MAX_NAME} characters"
         )
 
@@ -216,7 +212,7 @@ def _shown(text: str) -> str:
     base = re.split("[?#]", text or "", maxsplit=1)[0]
     query = (text or "")[len(base) :]
     safe = "..." if "@" in query else _USER.sub("...@", base) + (f"{query[0]}..." if query else "")
-    return printable(repr(safe), 160)
+    return errors.printable(repr(safe), 160)
 
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
@@ -248,9 +244,9 @@ class Platform:
         """Read what a user writes; what one word does not say is the host's."""
         first, *rest = text.split("/") if isinstance(text, str) else [""]
         match = _OS.fullmatch(first)
-        subject = f"platform {printable(repr(text))}"
+        subject = f"platform {errors.printable(repr(text))}"
         if not match or len(rest) > 2 or not all(_PART.fullmatch(part) for part in rest):
-            raise PlatformError(f"{subject} is not of the form os/architecture[/variant]")
+            raise errors.PlatformError(f"{subject} is not of the form os/architecture[/variant]")
         os_name, version, features = match.groups("")
         if not rest:
             host, architecture = cls.host(), _normal_cpu(os_name, "")
@@ -259,7 +255,9 @@ class Platform:
             elif _KNOWN_ARCH.fullmatch(architecture[0]):
                 os_name, rest = host.os, [*architecture]
             else:
-                raise PlatformError(f"{subject} is no known operating system or architecture")
+                raise errors.PlatformError(
+                    f"{subject} is no known operating system or architecture"
+                )
         unquoted = [urllib.parse.unquote(feature) for feature in features.split("+")[1:]]
         return cls.of(os_name, rest[0], (*rest, "")[1], urllib.parse.unquote(version), unquoted)
 
@@ -355,8 +353,8 @@ def choose(wanted: Platform, entries: t.Sequence[t.Any], subject: str) -> t.Any:
     if len(images) == 1 and images[0].platform is None:
         return images[0]
     there = sorted({str(entry.platform) for entry in images if entry.platform})
-    listed = printable(", ".join(there), 600) or "none"
-    raise NoPlatformError(
+    listed = errors.printable(", ".join(there), 600) or "none"
+    raise errors.NoPlatformError(
         f"{subject}: no image for platform {wanted}, there is {listed}", platforms=there
     )
 

@@ -9,6 +9,7 @@ import threading
 import typing as t
 import urllib.parse
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import scope
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ACCEPT,
@@ -16,15 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Descriptor,
     Manifest,
     verified,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    AuthenticationError,
-    DeniedError,
-    NotFoundError,
-    ProtocolError,
-    PushRefusedError,
-    TooLargeError,
-    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -86,7 +78,7 @@ class RemoteSink:
             return None
         try:
             return self.repository.resolve(identifier)
-        except NotFoundError:
+        except errors.NotFoundError:
             with self._looking:  # who comes meanwhile waits for what is seen
                 self._missed += 1
                 if self._missed == _MISSES:
@@ -119,7 +111,7 @@ class RemoteSink:
             while upload and upload.missing():
                 try:
                     upload.write(upload.reach, raw[upload.reach :])
-                except TruncatedError:
+                except errors.TruncatedError:
                     attempt += 1
                     if not self.pause(attempt):
                         raise
@@ -175,14 +167,14 @@ class RemoteSink:
             return self.repository.registry.request(
                 method, whole, self.repository.name, headers, retries, body
             )
-        except AuthenticationError as exc:
+        except errors.AuthenticationError as exc:
             if mounts:  # who asks for too much may get no token at all
                 self._may_mount = False
                 self.mount_from(())
                 return self.request(method, path, headers, retries, body)
             if exc.hint or method in ("GET", "HEAD"):
                 raise
-            raise AuthenticationError(str(exc), _HINT, **exc.details) from exc
+            raise errors.AuthenticationError(str(exc), _HINT, **exc.details) from exc
 
     def start(self) -> tuple[str, Response]:
         """Begin an upload: where it goes on; or an error."""
@@ -206,7 +198,7 @@ class RemoteSink:
             is_own = False
         if not is_own:
             where = f"on another host, {shown_url(found[0])}" if found else "nowhere"
-            raise ProtocolError(f"{self}: the registry lets an upload go on {where}")
+            raise errors.ProtocolError(f"{self}: the registry lets an upload go on {where}")
         # A proxy before a registry may not tell it that it speaks TLS: the host is what counts.
         return urllib.parse.urlunsplit((own.scheme, own.netloc, target.path, target.query, ""))
 
@@ -214,20 +206,20 @@ class RemoteSink:
         """Raise what the answer to a push says."""
         if response.status == 413:
             response.close()
-            raise TooLargeError(
+            raise errors.TooLargeError(
                 f"{subject}: {self.repository.registry.name} refuses {size} bytes as too large",
                 "Raise the limit of the registry, or of the proxy before it (client_max_body_size of nginx),"
                 " or send less at once with chunk_size.",
             )
         if response.status == 405:
             response.close()
-            raise PushRefusedError(
+            raise errors.PushRefusedError(
                 f"{subject}: {self.repository.registry.name} does not take pushes",
                 "A mirror or a read-only registry: push to the registry it is filled from.",
             )
         try:
             self.repository.registry.fail(response, subject)
-        except (AuthenticationError, DeniedError) as exc:
+        except (errors.AuthenticationError, errors.DeniedError) as exc:
             raise type(exc)(str(exc), _HINT, **exc.details) from exc
 
     def pause(self, attempt: int) -> bool:
@@ -240,7 +232,7 @@ class RemoteSink:
         kind, accept = ("manifests", {"Accept": ACCEPT}) if is_manifest else ("blobs", None)
         try:
             response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
-        except AuthenticationError:
+        except errors.AuthenticationError:
             if is_manifest:
                 raise
             return False  # public ECR tells nobody what blobs it has (distribution#4383)
@@ -264,7 +256,7 @@ class RemoteSink:
         try:
             response = self.request("POST", f"blobs/uploads/?{query}")
             response.close()
-        except (AuthenticationError, DeniedError):
+        except (errors.AuthenticationError, errors.DeniedError):
             self._may_mount = False
             self.mount_from(())
             return self.start()[0]
@@ -277,7 +269,7 @@ class RemoteSink:
         told = response.header("Docker-Content-Digest").strip()
         if told and told.startswith(f"{digest.algorithm}:") and told != str(digest):
             response.close()
-            raise ProtocolError(
+            raise errors.ProtocolError(
                 f"{subject}: the registry stored it as another digest than {digest}"
             )
 
@@ -287,7 +279,7 @@ class RemoteSink:
         try:
             _descriptor, index = self.repository.read_manifest(tag)
             value = json.loads(index.raw)
-        except NotFoundError:
+        except errors.NotFoundError:
             value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         entry = {
             "mediaType": manifest.media_type,

@@ -8,6 +8,7 @@ import os
 import threading
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Credentials,
     CredentialStore,
@@ -16,18 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    AuthFileError,
-    ContentError,
-    CredentialHelperError,
-    DeniedError,
-    DigestMismatchError,
-    InputError,
-    NotFoundError,
-    RangeError,
-    RegistryError,
-    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.foreign import (
     ForeignLayer,
@@ -169,7 +158,7 @@ class Mirrored:
         if not patient:
             return read(self._living("digest-only")[0])
         # The reader begins anew, or tries again.
-        return self._ask(descriptor.digest, read, (RangeError, TruncatedError))
+        return self._ask(descriptor.digest, read, (errors.RangeError, errors.TruncatedError))
 
     def has_ranges(self) -> bool:
         return all(repository.has_ranges() for repository in self._living("digest-only")[:1])
@@ -179,7 +168,7 @@ class Mirrored:
         if repository is self._origin:
             return False
         repository.registry.give_up(
-            DigestMismatchError(f"it does not serve {descriptor.digest} as it should be")
+            errors.DigestMismatchError(f"it does not serve {descriptor.digest} as it should be")
         )
         return True
 
@@ -214,12 +203,17 @@ class Mirrored:
                 return ask(repository)
             except passed:
                 raise
-            except NotFoundError:
+            except errors.NotFoundError:
                 pass
-            except DeniedError as exc:  # others may be open to us
+            except errors.DeniedError as exc:  # others may be open to us
                 self._closed.add(repository)
                 repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")
-            except (RegistryError, ContentError, AuthFileError, CredentialHelperError) as exc:
+            except (
+                errors.RegistryError,
+                errors.ContentError,
+                errors.AuthFileError,
+                errors.CredentialHelperError,
+            ) as exc:
                 repository.registry.give_up(exc)
         return ask(living[-1])
 
@@ -273,7 +267,7 @@ def _check_numbers(options: t.Mapping[str, t.Any], connections: int) -> None:
         (options["rate_limit_floor"] >= 0, "rate_limit_floor must not be less than 0"),
     ):
         if not is_right:
-            raise InputError(rule)
+            raise errors.InputError(rule)
 
 
 def given_login(options: t.Mapping[str, t.Any]) -> Credentials | None:

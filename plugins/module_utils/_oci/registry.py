@@ -10,6 +10,7 @@ import threading
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     Authorizer,
     Challenge,
@@ -23,21 +24,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Descriptor,
     Manifest,
     media_type_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    AuthenticationError,
-    ContentError,
-    DeniedError,
-    DigestError,
-    DigestMismatchError,
-    LockstepError,
-    NotFoundError,
-    ProtocolError,
-    RangeError,
-    RateLimitError,
-    RegistryError,
-    TruncatedError,
-    printable,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
@@ -166,7 +152,7 @@ class Registry:
         for _page in range(_MAX_PAGES):
             response = self.request("GET", url or "", repository)
             if response.status == 404 and found:
-                raise ProtocolError(f"{subject}: a page that it names is not there")
+                raise errors.ProtocolError(f"{subject}: a page that it names is not there")
             if response.status != 200:
                 self.fail(response, subject)
             before = len(found)
@@ -177,7 +163,7 @@ class Registry:
                 return found
             if len(found) == before or len(found) > _MAX_ENTRIES:
                 break
-        raise ProtocolError(f"{subject}: the pages of the list do not end")
+        raise errors.ProtocolError(f"{subject}: the pages of the list do not end")
 
     def spend_pull(self, look: t.Callable[[], Response]) -> None:
         """Count the read of a manifest; or RateLimitError before the last pulls are gone. ``look`` costs none."""
@@ -190,7 +176,7 @@ class Registry:
         with self._lock:
             left = self.rate_limit.get("remaining")
             if left is not None and left <= self._floor:
-                raise RateLimitError(
+                raise errors.RateLimitError(
                     f"{self.name}: {left} pulls are left, and rate_limit_floor keeps {self._floor}",
                     "Wait until the limit is renewed, log in for a higher one, or pull from a mirror.",
                 )
@@ -203,7 +189,7 @@ class Registry:
             self.bytes += size
             self.manifests += manifests
 
-    def give_up(self, exc: LockstepError) -> None:
+    def give_up(self, exc: errors.LockstepError) -> None:
         """Ask it no more in this task: a mirror that is dead or lies."""
         with self._lock:
             if not self.failure:
@@ -215,22 +201,24 @@ class Registry:
         words, status = self.error_words(response), response.status
         said = f" ({words})" if words else ""
         if status == 404:
-            raise NotFoundError(f"{subject}: not found{said}")
+            raise errors.NotFoundError(f"{subject}: not found{said}")
         if status == 401:
-            raise AuthenticationError(f"{subject}: authentication is required{said}")
+            raise errors.AuthenticationError(f"{subject}: authentication is required{said}")
         if status == 403:
-            raise DeniedError(f"{subject}: access is denied{said}")
+            raise errors.DeniedError(f"{subject}: access is denied{said}")
         if status == 429:
             left = rate_limit("", response.header("RateLimit-Remaining")).get("remaining")
             seconds = retry_after(response.header("Retry-After"), self.http.clock.now())
             remaining = "" if left is None else f", {left} left"
             wait = f", it asks to wait {seconds:.0f} s" if seconds else ""
-            raise RateLimitError(
+            raise errors.RateLimitError(
                 f"{subject}: too many requests, the rate limit of {self.name} is reached{remaining}{wait}{said}"
             )
         if status == 206:
-            raise ProtocolError(f"{subject}: answered with a part although the whole was asked for")
-        raise RegistryError(
+            raise errors.ProtocolError(
+                f"{subject}: answered with a part although the whole was asked for"
+            )
+        raise errors.RegistryError(
             f"{subject}: {self.name} answered with status {status}{said}", status=status
         )
 
@@ -243,9 +231,16 @@ class Registry:
             words = ": ".join(
                 first[key] for key in ("code", "message") if isinstance(first.get(key), str)
             )
-        except (LockstepError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (
+            errors.LockstepError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):
             return ""
-        return printable(self.authorizer.redact(words))
+        return errors.printable(self.authorizer.redact(words))
 
     def warn(self, text: str) -> None:
         """Keep a warning, once."""
@@ -273,7 +268,7 @@ class Registry:
         while True:
             response = self._send(method, url, headers, header, retries, body)
             for value in response.header_values("Warning"):
-                text = printable(self.authorizer.redact(warning_text(value)), 500)
+                text = errors.printable(self.authorizer.redact(warning_text(value)), 500)
                 if text:
                     self.warn(f"{self.name}: {text}")
             if origin(response.url) != origin(url):
@@ -319,7 +314,7 @@ class Registry:
                     self.rate_limit["remaining"] = min(known, told.get("remaining", known))
                 source = response.header("Docker-RateLimit-Source")
                 if source:
-                    self.rate_limit["source"] = printable(source, 64)
+                    self.rate_limit["source"] = errors.printable(source, 64)
 
     def _challenges_of_api(self, path: str) -> list[Challenge]:
         """gcr.io says there only how to log in."""
@@ -357,7 +352,7 @@ class Repository:
         digest = pinned or self._digest_of(response, raw)
         if not digest.matches(raw):
             got = Digest.of(raw, digest.algorithm)
-            raise DigestMismatchError(
+            raise errors.DigestMismatchError(
                 f"{subject}: the {len(raw)} bytes received have the digest {got}"
             )
         manifest = Manifest.parse(raw, response.header("Content-Type"), subject)
@@ -379,13 +374,13 @@ class Repository:
         if response.status == 403 and elsewhere:
             # A signed URL of an object store expires; only the registry can sign another.
             response.close()
-            raise TruncatedError(f"{subject}: {shown_url(response.url)} no longer serves it")
+            raise errors.TruncatedError(f"{subject}: {shown_url(response.url)} no longer serves it")
         if end is not None and response.status in (206, 416):
             if _is_part(response, first, end, descriptor.size):
                 return (first, end), response.chunks()
             response.close()
             registry.has_ranges = False
-            raise RangeError(f"{subject}: answered with other bytes than were asked for")
+            raise errors.RangeError(f"{subject}: answered with other bytes than were asked for")
         if response.status != 200:
             registry.fail(response, subject)
         if end is not None:
@@ -406,10 +401,10 @@ class Repository:
         path, subject = f"{self.name}/referrers/{digest}", f"{self}@{digest}: referrers"
         try:
             found = self.registry.pages(path, self.name, subject, _parse_referrers)
-        except NotFoundError:  # no such API: clients keep a list themselves
+        except errors.NotFoundError:  # no such API: clients keep a list themselves
             try:
                 manifest = self.read_manifest(referrers_tag(digest))[1]
-            except NotFoundError:
+            except errors.NotFoundError:
                 return []
             if not manifest.is_index:
                 return []
@@ -429,7 +424,7 @@ class Repository:
                 self.registry.fail(response, subject)
             try:
                 return response, response.read(MAX_MANIFEST, "manifest")
-            except TruncatedError:
+            except errors.TruncatedError:
                 if not self.pause(attempt):
                     raise
 
@@ -479,7 +474,7 @@ def _header_digest(response: Response) -> Digest | None:
     values = response.header_values("Docker-Content-Digest")
     try:
         return Digest.parse(values[0].strip()) if len(values) == 1 else None
-    except DigestError:
+    except errors.DigestError:
         return None
 
 
@@ -490,12 +485,14 @@ def referrers_tag(digest: Digest) -> str:
 
 def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Referrer]:
     if media_type_of(content_type) not in INDEXES:
-        called = printable(repr(content_type))
-        raise ProtocolError(f"{subject}: the answer has the type {called}, which is no index")
+        called = errors.printable(repr(content_type))
+        raise errors.ProtocolError(
+            f"{subject}: the answer has the type {called}, which is no index"
+        )
     try:
         index = Manifest.parse(raw, content_type, subject)
-    except ContentError as exc:
-        raise ProtocolError(str(exc)) from exc
+    except errors.ContentError as exc:
+        raise errors.ProtocolError(str(exc)) from exc
     entries = zip(index.children, json.loads(raw)["manifests"])
     return [Referrer(**vars(child), artifact_type=_type(entry)) for child, entry in entries]
 
@@ -510,8 +507,8 @@ def _parse_tags(raw: bytes, _content_type: str, subject: str) -> list[str]:
         value = json.loads(raw.decode("utf-8"))
         tags = value.get("tags") or []
     except (ValueError, AttributeError, RecursionError) as exc:
-        raise ProtocolError(f"{subject}: the answer is not a JSON object") from exc
+        raise errors.ProtocolError(f"{subject}: the answer is not a JSON object") from exc
     if not isinstance(tags, list):
-        raise ProtocolError(f"{subject}: the answer is not a list of tags")
+        raise errors.ProtocolError(f"{subject}: the answer is not a list of tags")
     # Artifactory lists digests among them.
     return [tag for tag in tags if isinstance(tag, str) and TAG.fullmatch(tag)]

@@ -12,6 +12,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     MAX_MANIFEST,
     OCI_INDEX,
@@ -19,16 +20,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Manifest,
     parse_object,
     verified,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ConflictError,
-    CorruptStoreError,
-    DigestMismatchError,
-    ManifestError,
-    NoSpaceError,
-    NotALayoutError,
-    NotFoundError,
-    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     KEPT,
@@ -97,7 +88,7 @@ class ImageStore:
                 current = names.get(move.name)
                 if current not in (move.expected, move.target):
                     there = current.target.digest if current else "nothing"
-                    raise ConflictError(
+                    raise errors.ConflictError(
                         f"{move.name} was moved to {there} by somebody else meanwhile"
                     )
                 if move.target is None:
@@ -136,7 +127,7 @@ class ImageStore:
         self._held.close()
         self._held.enter_context(locked(self._lock_path, True, self._timeout))
         if not is_as_planned():
-            raise ConflictError(
+            raise errors.ConflictError(
                 f"{self.path}: names were changed by somebody else meanwhile", "Run again."
             )
 
@@ -154,7 +145,7 @@ class ImageStore:
             except (FileNotFoundError, NotADirectoryError):
                 return False
         if not stat.S_ISREG(there.st_mode):
-            raise StoreAccessError(f"{path}: is not a regular file", path=path)
+            raise errors.StoreAccessError(f"{path}: is not a regular file", path=path)
         is_here = there.st_size == descriptor.size
         if is_here and not self._locked:
             self._trusted.add(descriptor)
@@ -189,7 +180,7 @@ class ImageStore:
         free = free_bytes(os.path.join(self.path, "blobs", "sha256"))
         free += sum(part_size(path) for path in self.stale(wanted))
         if size > free:
-            raise NoSpaceError(
+            raise errors.NoSpaceError(
                 f"{self.path}: {size} bytes are to be fetched, {free} are free, {size - free} are missing",
                 NO_SPACE_HINT,
                 path=self.path,
@@ -202,16 +193,18 @@ class ImageStore:
         try:
             data = read_file(path, limit)
         except FileNotFoundError:
-            raise NotFoundError(f"{self.path} does not hold {digest}") from None
+            raise errors.NotFoundError(f"{self.path} does not hold {digest}") from None
         if not digest.matches(data):
-            raise DigestMismatchError(f"{path}: its bytes do not have the digest in its name")
+            raise errors.DigestMismatchError(
+                f"{path}: its bytes do not have the digest in its name"
+            )
         return data
 
     def manifest(self, digest: Digest, media_type: str = "") -> Manifest | None:
         """A manifest, None when it is missing or spoilt."""
         try:
             raw = self.read(digest)
-        except (NotFoundError, DigestMismatchError):
+        except (errors.NotFoundError, errors.DigestMismatchError):
             return None
         return Manifest.parse(raw, media_type, f"{self.path}: {digest}")
 
@@ -250,10 +243,12 @@ class ImageStore:
             self._held.enter_context(locked(self._lock_path, self._is_exclusive, self._timeout))
             self._locked = True
             if self._is_exclusive and self._seen != self.fingerprint():
-                raise ConflictError(f"{self.path} was changed by somebody else meanwhile")
+                raise errors.ConflictError(f"{self.path} was changed by somebody else meanwhile")
             if not all(map(self.has, self._trusted)):
                 hint = "Run again: it is fetched then."
-                raise ConflictError(f"{self.path}: content was removed by somebody else", hint)
+                raise errors.ConflictError(
+                    f"{self.path}: content was removed by somebody else", hint
+                )
         for path in self.stale(wanted) if stale else ():
             remove_unlocked(path)
 
@@ -294,7 +289,7 @@ class ImageStore:
         self._check_layout_file()
         # In this order: who makes a store writes the index before the first blob.
         if self._has_blobs() and not os.path.lexists(self._index_path):
-            raise CorruptStoreError(
+            raise errors.CorruptStoreError(
                 f"{self.path} holds blobs but no index.json",
                 "Put index.json back, or move the directory aside to start anew.",
                 path=self.path,
@@ -314,10 +309,10 @@ class ImageStore:
                 return self._check_layout_file()
             foreign = sorted(there - {".staging", "blobs", "lost+found"}) or ["blobs"] * has_blobs
             reason = f"it has no oci-layout file but {', '.join(foreign[:5])}" if foreign else ""
-        except ManifestError as exc:
+        except errors.ManifestError as exc:
             reason = str(exc)
         if reason:
-            raise NotALayoutError(
+            raise errors.NotALayoutError(
                 f"{self.path} is not an OCI image layout: {reason}",
                 "Give another directory as store: this one is left as it is.",
                 path=self.path,
@@ -333,9 +328,9 @@ class ImageStore:
                     raise
                 return
         if not stat.S_ISDIR(there.st_mode):
-            raise NotALayoutError(f"{path} is not a directory", path=path)
+            raise errors.NotALayoutError(f"{path} is not a directory", path=path)
         if os.path.islink(path) and there.st_uid != os.geteuid():
-            raise StoreAccessError(
+            raise errors.StoreAccessError(
                 f"{path} leads to a directory that belongs to user {there.st_uid}", path=path
             )
 
@@ -356,12 +351,12 @@ class ImageStore:
                 return index
         except FileNotFoundError:
             return _empty_index()
-        except ManifestError as exc:
+        except errors.ManifestError as exc:
             reason = str(exc)
         hint = (
             "It was not touched. Put a good copy back, or move the directory aside to start anew."
         )
-        raise CorruptStoreError(reason, hint, path=path)
+        raise errors.CorruptStoreError(reason, hint, path=path)
 
 
 def open_store(
@@ -395,8 +390,8 @@ def points_at(entry: dict[str, t.Any], where: str) -> Name:
     """What an entry of the index points at; or CorruptStoreError."""
     try:
         target = Descriptor.from_json(entry, where)
-    except ManifestError as exc:
-        raise CorruptStoreError(str(exc), path=where.partition(": ")[0]) from exc
+    except errors.ManifestError as exc:
+        raise errors.CorruptStoreError(str(exc), path=where.partition(": ")[0]) from exc
     asked = target.annotations.get(PLATFORMS, "")
     return Name(target, tuple(filter(None, asked.split(","))))
 

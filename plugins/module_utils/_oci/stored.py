@@ -6,12 +6,10 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    NotInStoreError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     read_chunks,
@@ -50,14 +48,14 @@ class StoreSource:
         name = self._reference.with_tag(tag).store_name
         found = self._names.get(name)
         if found is None:
-            raise NotInStoreError(f"{self._store.path} does not hold {name}", _HINT)
+            raise errors.NotInStoreError(f"{self._store.path} does not hold {name}", _HINT)
         return found.target.digest
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
         digest = identifier if isinstance(identifier, Digest) else self.resolve(identifier)
         manifest = self._store.manifest(digest)
         if manifest is None:
-            raise NotInStoreError(
+            raise errors.NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {digest} of it", _HINT
             )
         return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
@@ -78,7 +76,7 @@ class StoreSource:
     def require(self, descriptor: Descriptor) -> None:
         """Or NotInStoreError, if a blob is not there."""
         if not self._store.has(descriptor):
-            raise NotInStoreError(
+            raise errors.NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {descriptor.digest} of it",
                 _HINT,
             )

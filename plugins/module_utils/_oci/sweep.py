@@ -9,13 +9,9 @@ import os
 import stat
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestError,
-    NotFoundError,
-    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     Part,
@@ -58,7 +54,7 @@ def contents(store: ImageStore) -> dict[Digest, os.stat_result]:
     found = {}
     for algorithm in _ALGORITHMS:
         for name, path in _listed(store, f"blobs/{algorithm}"):
-            with contextlib.suppress(DigestError, FileNotFoundError), access(path):
+            with contextlib.suppress(errors.DigestError, FileNotFoundError), access(path):
                 digest = Digest.parse(f"{algorithm}:{name}")
                 found[digest] = os.lstat(path)
     return found
@@ -91,7 +87,7 @@ def fault(store: ImageStore, digest: Digest) -> str:
             hasher.update(chunk)
     except FileNotFoundError:
         return ""
-    except StoreAccessError as exc:
+    except errors.StoreAccessError as exc:
         return "" if isinstance(exc.__cause__, FileNotFoundError) else f"cannot be read: {exc}"
     return "" if hasher.hexdigest() == digest.encoded else OTHER_BYTES
 
@@ -108,7 +104,7 @@ class DoubtedStore(ImageStore):
 
     def read(self, digest: Digest, limit: int = 4 * 1024 * 1024) -> bytes:
         if digest in self.doubted:
-            raise NotFoundError(f"{self.path} does not hold {digest} as it should be")
+            raise errors.NotFoundError(f"{self.path} does not hold {digest} as it should be")
         return super().read(digest, limit)
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
@@ -176,5 +172,5 @@ def _listed(store: ImageStore, directory: str) -> t.Iterator[tuple[str, str]]:
 def _is_digest(text: str) -> bool:
     try:
         return bool(Digest.parse(text))
-    except DigestError:
+    except errors.DigestError:
         return False

@@ -18,18 +18,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
-    InputError,
-    ProtocolError,
-    RateLimitError,
-    RedirectError,
-    RegistryError,
-    TlsError,
-    TruncatedError,
-    UnreachableError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     is_loopback,
     origin,
@@ -105,7 +94,7 @@ class Response:
             return "gzip"
         if value not in ("", "identity"):
             self.close()
-            raise ProtocolError(
+            raise errors.ProtocolError(
                 f"{shown_url(self.url)}: the Content-Encoding is not supported and was not asked for"
             )
         return ""
@@ -122,9 +111,9 @@ class Response:
                     break
         if max(size, expected or 0) > limit:
             self.close()
-            raise ProtocolError(f"{subject} is larger than {limit} bytes")
+            raise errors.ProtocolError(f"{subject} is larger than {limit} bytes")
         if expected is not None and not encoding and size < expected:
-            raise TruncatedError(f"{subject} ended after {size} of {expected} bytes")
+            raise errors.TruncatedError(f"{subject} ended after {size} of {expected} bytes")
         return b"".join(parts)
 
     def chunks(self, decode: bool = False) -> t.Generator[bytes, None, None]:
@@ -147,7 +136,7 @@ class Response:
                 size = min(size * 4, self._largest) if taken < 0.25 else size
                 size = max(size // 4, _FIRST_READ) if taken > 2 else size
         except self._failures as exc:
-            raise TruncatedError(f"{subject}: the answer broke off: {reason(exc)}") from exc
+            raise errors.TruncatedError(f"{subject}: the answer broke off: {reason(exc)}") from exc
         finally:
             self.close()
 
@@ -166,7 +155,7 @@ class Response:
         finally:
             self._deadline = math.inf
         if self._is_late:
-            raise TruncatedError(f"{shown_url(self.url)}: the answer comes too slowly")
+            raise errors.TruncatedError(f"{shown_url(self.url)}: the answer comes too slowly")
         return chunk
 
     def end_if_late(self, now: float) -> None:
@@ -180,7 +169,7 @@ class Response:
     def close(self) -> None:
         """Give the connection back, or end it."""
         raw, length = self._answer.raw, self.content_length
-        with contextlib.suppress(*self._failures, TruncatedError):
+        with contextlib.suppress(*self._failures, errors.TruncatedError):
             if self._answer.request.method == "HEAD":
                 raw.read(1)
             elif length is not None and length <= _DRAIN and not raw.closed:
@@ -239,7 +228,7 @@ def _gunzipped(
                 rest = decoder.unconsumed_tail
         yield decoder.flush()
     except zlib.error as exc:
-        raise ProtocolError(
+        raise errors.ProtocolError(
             f"{subject}: the body is not gzip as its Content-Encoding says"
         ) from exc
 
@@ -264,7 +253,7 @@ def reason(exc: BaseException) -> str:
             type(error)
         ):
             why = getattr(error, "verify_message", error.args[0])
-            return printable(f"the certificate is not trusted: {why}")
+            return errors.printable(f"the certificate is not trusted: {why}")
     for error in seen:
         if isinstance(error, ssl.SSLError):
             return f"TLS failed: {(error.reason or 'connection closed').replace('_', ' ').lower()}"
@@ -347,7 +336,7 @@ class _Host:
 
     ready: float = 0.0  # when it may be asked
     served: float = 0.0  # when it last answered
-    gone: RegistryError | None = None  # why it is asked no more
+    gone: errors.RegistryError | None = None  # why it is asked no more
     is_tired: bool = False  # it was busy until nobody tried again
 
 
@@ -389,11 +378,11 @@ class HttpClient:
                 return response
             response.close()
             if not follow:
-                raise RedirectError(
+                raise errors.RedirectError(
                     f"{shown_url(url)}: redirects, which is not allowed for this request"
                 )
             url = redirect_target(response.locations, url, first)
-        raise RedirectError(f"{shown_url(first)}: more than {_MAX_REDIRECTS} redirects")
+        raise errors.RedirectError(f"{shown_url(first)}: more than {_MAX_REDIRECTS} redirects")
 
     def pause(self, attempt: int) -> bool:
         """Wait before retry ``attempt``, for 0 not at all; False when there is none."""
@@ -458,7 +447,7 @@ class HttpClient:
                 wait = self._wait_before(attempt, retries, since=since)
                 if wait is None:
                     tries = f" ({attempt} attempts)" if attempt > 1 else ""
-                    error = UnreachableError(f"{shown_url(url)}: {exc}{tries}")
+                    error = errors.UnreachableError(f"{shown_url(url)}: {exc}{tries}")
                     if most is None and host.served < since:
                         host.gone = error
                     raise error from exc
@@ -474,7 +463,9 @@ class HttpClient:
                 host.is_tired = host.is_tired or most is None
                 if most is None and response.status == 429:
                     where = "{}://{}:{}".format(*origin(url))
-                    host.gone = RateLimitError(f"{where}: too many requests, it is left alone now")
+                    host.gone = errors.RateLimitError(
+                        f"{where}: too many requests, it is left alone now"
+                    )
                 return response
             response.close()
             if asked:  # by all threads
@@ -521,7 +512,7 @@ class HttpClient:
     def _send(
         self, method: str, url: str, fields: dict[str, str], body: t.Any, trust: Trust
     ) -> Response:
-        requests, errors, failures = _libraries()
+        requests, theirs, failures = _libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
         subject = shown_url(url)
         self.stats.add(method)
@@ -533,14 +524,14 @@ class HttpClient:
                 verify=trust.validate_certs,
                 proxies=self._proxies(url),
             )
-        except errors.SSLError as exc:
-            raise TlsError(f"{subject}: {reason(exc)}", _tls_hint(exc)) from exc
-        except errors.ProxyError as exc:
+        except theirs.SSLError as exc:
+            raise errors.TlsError(f"{subject}: {reason(exc)}", _tls_hint(exc)) from exc
+        except theirs.ProxyError as exc:
             raise _Transient(f"the proxy does not serve the request: {reason(exc)}") from exc
-        except (errors.ConnectionError, errors.Timeout, errors.ChunkedEncodingError) as exc:
+        except (theirs.ConnectionError, theirs.Timeout, theirs.ChunkedEncodingError) as exc:
             raise _Transient(reason(exc)) from exc
-        except (errors.RequestException, ValueError) as exc:
-            raise ProtocolError(f"{subject}: cannot be requested: {reason(exc)}") from exc
+        except (theirs.RequestException, ValueError) as exc:
+            raise errors.ProtocolError(f"{subject}: cannot be requested: {reason(exc)}") from exc
 
         host = self._host(url)
 
@@ -594,13 +585,10 @@ def _libraries() -> tuple[t.Any, t.Any, tuple[type[Exception], ...]]:
         import urllib3
     except ImportError as exc:
         text = f"the Python library requests cannot be imported: {exc}"
-        raise DependencyError(text, library="requests") from exc
-    errors = requests.exceptions
-    return (
-        requests,
-        errors,
-        (errors.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError),
-    )
+        raise errors.DependencyError(text, library="requests") from exc
+    theirs = requests.exceptions
+    failures = (theirs.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+    return requests, theirs, failures
 
 
 def _prepared(
@@ -635,7 +623,9 @@ def _load(load: t.Callable[..., None], what: str, *paths: str | None) -> None:
     try:
         load(*paths)
     except OSError as exc:  # ssl.SSLError is one
-        raise InputError(f"{what} {paths[0]}: cannot be used: {exc.strerror or exc}") from exc
+        raise errors.InputError(
+            f"{what} {paths[0]}: cannot be used: {exc.strerror or exc}"
+        ) from exc
 
 
 def _tls_hint(exc: BaseException) -> str:

@@ -12,15 +12,9 @@ import threading
 import typing as t
 import urllib.parse
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestMismatchError,
-    LockstepError,
-    RegistryError,
-    TruncatedError,
-    UnreachableError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -153,7 +147,7 @@ class Upload:
         self._sink.uploads.count(sent=len(chunk))
         try:
             self._send(chunk, end == self.size)
-        except TruncatedError:
+        except errors.TruncatedError:
             self._is_broken = True
             raise
 
@@ -173,7 +167,7 @@ class Upload:
             attempt += 1
             try:
                 self._send(b"", True)
-            except TruncatedError:
+            except errors.TruncatedError:
                 if not self._sink.pause(attempt):
                     raise
                 self._resume()
@@ -182,16 +176,18 @@ class Upload:
     def close(self) -> None:
         """Let the registry forget what is not finished."""
         if not self._is_done:
-            with contextlib.suppress(LockstepError):
+            with contextlib.suppress(errors.LockstepError):
                 self._cancel()
 
     def _verify(self) -> None:
         digest, size = self._descriptor.digest, self.size
         if self._hashed != size:
-            raise TruncatedError(f"{digest} ended after {self._hashed} of {size} bytes")
+            raise errors.TruncatedError(f"{digest} ended after {self._hashed} of {size} bytes")
         if self._hash.hexdigest() != digest.encoded:
             got = f"{digest.algorithm}:{self._hash.hexdigest()}"
-            raise DigestMismatchError(f"{digest}: the {size} bytes received have the digest {got}")
+            raise errors.DigestMismatchError(
+                f"{digest}: the {size} bytes received have the digest {got}"
+            )
 
     def _send(self, chunk: bytes, is_last: bool) -> None:
         if not self._location:
@@ -231,7 +227,7 @@ class Upload:
         self._location = self._sink.location(response, self._location)
         told = response.header("Range")
         if told and _end_of(told) != self._sent + len(body):
-            raise TruncatedError(f"{self}: the registry has taken less than was sent")
+            raise errors.TruncatedError(f"{self}: the registry has taken less than was sent")
 
     def _complete(self, response: Response) -> None:
         if response.status not in (200, 201, 204):
@@ -249,11 +245,13 @@ class Upload:
             headers["Content-Range"] = f"{first}-{first + length - 1}"
         try:
             response = self._sink.request(method, url, headers, 0, body)
-        except UnreachableError as exc:
-            raise TruncatedError(str(exc)) from exc
+        except errors.UnreachableError as exc:
+            raise errors.TruncatedError(str(exc)) from exc
         if response.status in (401, 404, 416, *BUSY):
             response.close()
-            raise TruncatedError(f"{self}: the upload was answered with status {response.status}")
+            raise errors.TruncatedError(
+                f"{self}: the upload was answered with status {response.status}"
+            )
         return response
 
     def _resume(self) -> None:
@@ -272,7 +270,7 @@ class Upload:
             if response.status in (200, 202, 204):
                 self._location = self._sink.location(response, self._location)
                 self._sent = _end_of(response.header("Range"))
-        except RegistryError:
+        except errors.RegistryError:
             pass  # the upload is lost; the next one may not be
         if not 0 < self._sent <= min(reach, self.size - 1):
             self._cancel()
@@ -285,7 +283,7 @@ class Upload:
         self._sent = 0
         self._buffer.clear()
         if location:
-            with contextlib.suppress(RegistryError):
+            with contextlib.suppress(errors.RegistryError):
                 self._sink.request("DELETE", location, None, 0).close()
 
     def __str__(self) -> str:
@@ -329,7 +327,7 @@ class _Stream:
     def abort(self) -> None:
         """Send no more."""
         while self.put(b""):
-            with contextlib.suppress(concurrent.futures.TimeoutError, LockstepError):
+            with contextlib.suppress(concurrent.futures.TimeoutError, errors.LockstepError):
                 self._answer.result(0.1)
 
     def _run(self) -> None:

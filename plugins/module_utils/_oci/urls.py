@@ -11,11 +11,7 @@ import socket
 import typing as t
 import urllib.parse
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ProtocolError,
-    RedirectError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
 # Below these anybody may register: example.co.uk is no sibling of registry.co.uk.
 _PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
@@ -69,15 +65,19 @@ def next_page(links: t.Iterable[str], url: str) -> str | None:
     for header in links:
         matches = list(_LINK.finditer(header))
         if not matches:
-            raise ProtocolError(f"{shown_url(url)}: the Link header of the page is malformed")
+            raise errors.ProtocolError(
+                f"{shown_url(url)}: the Link header of the page is malformed"
+            )
         for match in matches:
             if re.search(r'\brel\s*=\s*"?[^";]*\bnext\b', match.group(2), re.IGNORECASE):
                 try:
                     target = urllib.parse.urljoin(url, match.group(1))
                 except ValueError as exc:
-                    raise ProtocolError(f"{shown_url(url)}: the next page is no URL") from exc
+                    raise errors.ProtocolError(
+                        f"{shown_url(url)}: the next page is no URL"
+                    ) from exc
                 if origin(target) != origin(url):
-                    raise ProtocolError(
+                    raise errors.ProtocolError(
                         f"{shown_url(url)}: the next page is on another host, {shown_url(target)}"
                     )
                 return target
@@ -101,7 +101,7 @@ def origin(url: str) -> tuple[str, str, int]:
             parts.port or (443 if parts.scheme == "https" else 80),
         )
     except ValueError as exc:
-        raise ProtocolError(f"{shown_url(url)}: the host or the port is not valid") from exc
+        raise errors.ProtocolError(f"{shown_url(url)}: the host or the port is not valid") from exc
 
 
 def shown_url(url: str) -> str:
@@ -111,7 +111,7 @@ def shown_url(url: str) -> str:
     except ValueError:
         return "(not a URL)"
     host = parts.netloc.rpartition("@")[2]
-    return printable(urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", "")), 600)
+    return errors.printable(urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", "")), 600)
 
 
 def is_loopback(host: str) -> bool:
@@ -125,12 +125,12 @@ def redirect_target(locations: t.Sequence[str], url: str, first: str) -> str:
     """Where a redirect leads; or RedirectError."""
     subject = f"{shown_url(url)}: redirects"
     if len(locations) != 1 or not locations[0].strip():
-        raise RedirectError(f"{subject} without saying where to")
+        raise errors.RedirectError(f"{subject} without saying where to")
     try:
         target = urllib.parse.urldefrag(urllib.parse.urljoin(url, locations[0].strip()))[0]
         scheme, host, _port = origin(target)
-    except (ValueError, ProtocolError) as exc:
-        raise RedirectError(f"{subject} to something that is no URL") from exc
+    except (ValueError, errors.ProtocolError) as exc:
+        raise errors.RedirectError(f"{subject} to something that is no URL") from exc
     if scheme not in ("http", "https") or not host:
         what = f"to a {scheme or 'relative'} URL"
     elif scheme == "http" and origin(url)[0] == "https":
@@ -141,7 +141,7 @@ def redirect_target(locations: t.Sequence[str], url: str, first: str) -> str:
         what = f"into a private network, {shown_url(target)}"
     else:
         return target
-    raise RedirectError(f"{subject} {what}, which is not followed")
+    raise errors.RedirectError(f"{subject} {what}, which is not followed")
 
 
 def may_reach(target: str, source: str) -> bool:
@@ -164,7 +164,7 @@ def may_serve_tokens(realm: str, registry: str) -> bool:
     """Whether ``realm`` may be asked for a token: a near one on the same host and port only, http never for https."""
     try:
         (scheme, host, port), (secure, *own) = origin(realm), origin(registry)
-    except ProtocolError:
+    except errors.ProtocolError:
         return False
     if scheme not in ("http", "https") or not host or "@" in urllib.parse.urlsplit(realm).netloc:
         return False

@@ -5,11 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DependencyError,
-    InputError,
-    printable,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
 # Pairs that merge keys may bring into a file: of a handful of lines they make billions else.
 _MAX_MERGED = 100_000
@@ -31,22 +27,26 @@ def load_documents(raw: bytes, place: str, aliases: bool = True) -> list[t.Any]:
     try:
         import yaml  # pylint: disable=import-outside-toplevel
     except ImportError as exc:
-        raise DependencyError(f"{place}: PyYAML is needed to read it", library="PyYAML") from exc
+        raise errors.DependencyError(
+            f"{place}: PyYAML is needed to read it", library="PyYAML"
+        ) from exc
     try:
         return list(yaml.load_all(raw, _loader(yaml, aliases)))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         problem = ": ".join(filter(None, (exc.context, exc.problem)))
-        raise InputError(f"{place}{line}: {printable(problem)}") from exc
+        raise errors.InputError(f"{place}{line}: {errors.printable(problem)}") from exc
     except yaml.reader.ReaderError as exc:
         before = raw[: exc.position].decode("latin-1")
         if exc.encoding == "unicode":  # it was decoded, so that characters were counted
             before = raw.decode("utf-8", "replace")[: exc.position]
         line = f", line {before.count(chr(10)) + 1}"
-        raise InputError(f"{place}{line}: is no YAML: {printable(exc.reason)}") from exc
+        raise errors.InputError(
+            f"{place}{line}: is no YAML: {errors.printable(exc.reason)}"
+        ) from exc
     except RecursionError as exc:
-        raise InputError(f"{place}: is nested too deeply") from exc
+        raise errors.InputError(f"{place}: is nested too deeply") from exc
 
 
 class _Strict(_Base):

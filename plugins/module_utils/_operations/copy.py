@@ -7,15 +7,12 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSource,
     ImageConfig,
     Sources,
     age_key,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     read_content,
@@ -54,7 +51,9 @@ class Destination:
         host, _slash, prefix = text.rstrip("/").partition("/")
         registry = parse_registry(host)
         if Reference.parse(f"{registry}/name").registry != registry:
-            raise InputError(f"{text}: {registry} has no dot and no port, so it names no registry")
+            raise errors.InputError(
+                f"{text}: {registry} has no dot and no port, so it names no registry"
+            )
         return cls(
             registry,
             prefix,
@@ -68,14 +67,14 @@ class Destination:
             try:
                 changed, count = pattern.subn(replacement, path, count=1)
             except (re.error, IndexError) as exc:
-                raise InputError(
+                raise errors.InputError(
                     f"rewrite {pattern.pattern}: {replacement!r} is no replacement: {exc}"
                 ) from exc
             if count:
                 path = changed
                 break
         if not path:  # a registry alone would be an image of another
-            raise InputError(f"{reference}: rewrite leaves nothing of its repository")
+            raise errors.InputError(f"{reference}: rewrite leaves nothing of its repository")
         name = "/".join(filter(None, [self.registry, self.prefix, path]))
         target = Reference.parse(f"{name}:{reference.tag or 'latest'}")
         if reference.tag:
@@ -94,7 +93,7 @@ class Tags:
     def of(cls, all_tags: bool, matching: str | None, newest: int | None) -> Tags | None:
         """As the options say; None if a name is one image."""
         if newest is not None and newest < 1:
-            raise InputError("newest must be at least 1")
+            raise errors.InputError("newest must be at least 1")
         if not all_tags and matching is None and newest is None:
             return None
         return cls(_pattern("tags_matching", matching) if matching is not None else None, newest)
@@ -111,7 +110,7 @@ def plan_copy(
     **options: t.Any,
 ) -> Plan:
     """Bring images, or all that ``tags`` means of their repositories, to ``destination``."""
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     if tags:
         references = expand_tags(references, sources, workers, failures)
         matching = tags.matching
@@ -123,7 +122,7 @@ def plan_copy(
     for reference in references:
         target = destination.of(reference)
         if target.name == reference.name:
-            raise InputError(f"{reference}: would be copied to itself")
+            raise errors.InputError(f"{reference}: would be copied to itself")
         content = sources.repository(reference)
         transfers.append(Transfer(reference, target, content, sinks.of(target)))
     return plan_transfers(transfers, failures, sinks=sinks, workers=workers, **options)
@@ -134,7 +133,7 @@ def _newest(
     count: int,
     sources: Sources,
     workers: int,
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
 ) -> list[Reference]:
     """Of each repository the images that were made last, by their configuration; what says nothing is the oldest."""
 
@@ -166,4 +165,4 @@ def _pattern(option: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as exc:
-        raise InputError(f"{option}: {text!r} is no regular expression: {exc}") from exc
+        raise errors.InputError(f"{option}: {text!r} is no regular expression: {exc}") from exc

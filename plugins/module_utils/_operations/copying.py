@@ -7,16 +7,12 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSink,
     ContentSource,
     Descriptor,
     NameSink,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ConflictError,
-    ContentError,
-    RegistryError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
@@ -66,7 +62,7 @@ class FetchBlob(Action):
     def apply(self, pool: Pool) -> None:
         *firsts, last = (self.source, *self.others)
         for source in firsts:
-            with contextlib.suppress(RegistryError, ContentError):
+            with contextlib.suppress(errors.RegistryError, errors.ContentError):
                 return copy_blob(self.descriptor, source, self.sink, pool, self.pieces)
         copy_blob(self.descriptor, last, self.sink, pool, self.pieces)
 
@@ -128,6 +124,6 @@ class SetName(Action):
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
         try:
             self.sink.set_names(actions)
-        except ConflictError:  # of one, so each on its own
+        except errors.ConflictError:  # of one, so each on its own
             return super().apply_all(actions, pool)
         return [None for _action in actions]

@@ -7,18 +7,11 @@ import hashlib
 import typing as t
 from dataclasses import dataclass, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
     ImageConfig,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    DigestMismatchError,
-    ManifestError,
-    NoPlatformError,
-    NotFoundError,
-    ReferenceError,
-    UnsupportedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     ALL,
@@ -135,7 +128,7 @@ class _Walk:
         for _level in range(_MAX_DEPTH):
             try:
                 descriptor = choose(platform, index.children, str(self._points_at.target.digest))
-            except NoPlatformError:
+            except errors.NoPlatformError:
                 break
             manifest = self._manifest(descriptor)
             if manifest is None:
@@ -162,7 +155,7 @@ class _Walk:
             return None
         try:
             return self._store.manifest(descriptor.digest, descriptor.media_type)
-        except (ManifestError, UnsupportedError):
+        except (errors.ManifestError, errors.UnsupportedError):
             return None  # a name for something else must not hide all others
 
     def _held(self, descriptor: Descriptor, manifest: Manifest) -> _Held:
@@ -172,7 +165,7 @@ class _Walk:
             try:
                 raw = self._store.read(manifest.config.digest)
                 config = ImageConfig.parse(raw, f"{self._store.path}: {manifest.config.digest}")
-            except (NotFoundError, DigestMismatchError, ManifestError):
+            except (errors.NotFoundError, errors.DigestMismatchError, errors.ManifestError):
                 complete = False
         return _Held(descriptor, manifest, config, complete)
 
@@ -333,6 +326,6 @@ def _reference(name: str) -> Reference | None:
     """A name in the store as the reference it is; None for what another tool calls a name, such as ``latest``."""
     try:
         reference = Reference.parse(name)
-    except ReferenceError:
+    except errors.ReferenceError:
         return None
     return reference if str(reference) == name else None

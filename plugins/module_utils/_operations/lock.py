@@ -8,6 +8,7 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Closure,
     ContentSource,
@@ -16,12 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Manifest,
     Sources,
     walk,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockError,
-    LockstepError,
-    NoPlatformError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     read_content,
@@ -212,7 +207,7 @@ class _Reader:
         there = ImageConfig.parse(raw, f"{self._reference}: config {config.digest}").platform
         for platform in platforms:
             if there and platform.rank(there) is None:
-                raise NoPlatformError(
+                raise errors.NoPlatformError(
                     f"{self._reference}: is for {there}, not for {platform}",
                     "Leave this platform out, or give the image a lock file of its own.",
                     platforms=[str(there)],
@@ -233,24 +228,24 @@ def plan_lock(
 ) -> Plan:
     """Have a lock file of these names and of those in files, by default of the names it has."""
     if embed and form == IMGPKG:
-        raise InputError(
+        raise errors.InputError(
             "manifests=embed has no place beside an ImagesLock, so not with format=imgpkg"
         )
     there, old = _existing(path)
     names = [*(references or ()), *(one for file in files for one in references_in(file))]
     if references is None and not files:
         if there is None:
-            raise InputError(
+            raise errors.InputError(
                 f"{path}: there is no lock file yet, and nothing says what to lock",
                 "Give name, or from.",
             )
         names = [Reference.parse(one.name) for one in old.images]
     elif not names and references is None:
-        raise InputError(
+        raise errors.InputError(
             "from: these files name no image, and an empty lock would have hosts let go of all",
             "Give name as an empty list to lock nothing.",
         )
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     chosen = _chosen(update, old)
     locking = _Locking(sources, old, EVERYTHING in update, chosen, platforms, embed, form)
     once = each_once(names, lambda one: one)
@@ -295,12 +290,12 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
     for text, place in images_of_images_lock(document, path):
         try:
             reference = Reference.parse(text)
-        except LockstepError as exc:
-            raise LockError(f"{place}: {exc}") from exc
+        except errors.LockstepError as exc:
+            raise errors.LockError(f"{place}: {exc}") from exc
         digest = t.cast(Digest, reference.digest)
         one = LockedImage(reference.store_name, digest, "", {}, place)
         if images.setdefault(one.name, one) != one:
-            raise LockError(f"{place}: {one.name} is listed with two digests")
+            raise errors.LockError(f"{place}: {one.name} is listed with two digests")
     return raw, Lock(tuple(images.values()), path)
 
 
@@ -313,7 +308,7 @@ def _chosen(update: t.Sequence[str], old: Lock) -> set[str]:
         fits = pattern_of(text)
         found = {one.name for one in old.images if fits(one.name, one.digest)}
         if not found:
-            raise InputError(f"update: {text} fits none of the names in {old.place}")
+            raise errors.InputError(f"update: {text} fits none of the names in {old.place}")
         chosen |= found
     return chosen
 

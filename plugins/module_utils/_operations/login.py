@@ -9,6 +9,7 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     TOKEN_USER,
     AuthFile,
@@ -18,12 +19,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     docker_config,
     is_host_key,
     server_key,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    AuthFileError,
-    CredentialHelperError,
-    InputError,
-    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     locked,
@@ -78,7 +73,7 @@ def plan_login(
     Raises AuthenticationError when the registry refuses the login; nothing is written then.
     """
     if who is None or not who.password:  # an option that is null counts as given for Ansible
-        raise InputError(f"{registry.name}: a login needs a username and a password")
+        raise errors.InputError(f"{registry.name}: a login needs a username and a password")
     auth_file = AuthFile.load(Place(path))
     helper, before = auth_file.helper(registry.name), auth_file.find(registry.name, "")
     same = before == who
@@ -148,8 +143,8 @@ def save_login(path: str, registry: str, who: Credentials | None) -> None:
         with locked(directory, exclusive=True, timeout=_LOCK_TIMEOUT, create=False):
             data = with_login(AuthFile.load(Place(target)), registry, who)
             write_file(target, directory, data, _PRIVATE_FILE)
-    except StoreAccessError as exc:
-        raise AuthFileError(str(exc), exc.hint, path=path) from exc
+    except errors.StoreAccessError as exc:
+        raise errors.AuthFileError(str(exc), exc.hint, path=path) from exc
 
 
 def with_login(auth_file: AuthFile, registry: str, who: Credentials | None) -> bytes:
@@ -181,7 +176,7 @@ def tell_helper(helper: CredentialHelper, registry: str, who: Credentials | None
         done = code == 0
     if not done:
         verb = "store" if who else "erase"
-        raise CredentialHelperError(
+        raise errors.CredentialHelperError(
             f"{helper.program} could not {verb} the login for {server} (status {code})"
         )
 

@@ -6,10 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    ReferenceError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
     Reference,
@@ -24,11 +21,13 @@ Fits = t.Callable[[str, Digest], bool]
 def pattern_of(text: str) -> Fits:
     """Tells whether a name that points at a digest fits: ``*`` is any part of one path component, or of the tag."""
     if _ANY in text.lower():
-        raise InputError(f"{text}: is not a pattern")
+        raise errors.InputError(f"{text}: is not a pattern")
     try:
         reference = Reference.parse(text.replace("*", _ANY))
-    except ReferenceError as exc:
-        raise InputError(f"{text}: is neither a reference nor a pattern of one: {exc}") from exc
+    except errors.ReferenceError as exc:
+        raise errors.InputError(
+            f"{text}: is neither a reference nor a pattern of one: {exc}"
+        ) from exc
     if reference.tag is None:
         digest = reference.digest
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
@@ -67,9 +64,9 @@ def plan_pull(
 
     With a lock, what that says, or LockError.
     """
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     if policy == NEVER and (all_tags or referrers):
-        raise InputError("all_tags and referrers ask a registry, which pull=never forbids")
+        raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
     if all_tags:
         references = expand_tags(references, sources, workers, failures)
     carried = lock.manifests if lock else {}
@@ -94,7 +91,7 @@ def plan_pull(
 
 def plan_of(
     wanted: t.Sequence[Wanted],
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
     store: ImageStore,
     sources: Sources,
     workers: int,

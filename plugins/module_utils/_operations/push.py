@@ -7,11 +7,7 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
-    NotInStoreError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Reference,
 )
@@ -43,7 +39,7 @@ def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Referen
     for text in repositories:
         target = Reference.parse(text)
         if target.digest:
-            raise InputError(f"{text}: an image is pushed to a tag, not to a digest")
+            raise errors.InputError(f"{text}: an image is pushed to a tag, not to a digest")
         if not text.endswith(f":{target.tag}"):
             target = replace(target, tag=source.tag, digest=None if source.tag else source.digest)
         found.append(target)
@@ -59,12 +55,12 @@ def plan_push(
 ) -> Plan:
     """Bring names of a store to registries, each under its own name or to ``repositories``."""
     names = store.names()
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     transfers = []
     for reference in references:
         there = find_name(reference, names)
         if there is None:
-            failures[str(reference)] = NotInStoreError(
+            failures[str(reference)] = errors.NotInStoreError(
                 f"{store.path} does not hold {reference}",
                 "Pull it first, or give it this name with image_tag.",
             )
@@ -77,7 +73,7 @@ def plan_push(
 
     def holders() -> None:
         for name, held in names.items():
-            with contextlib.suppress(LockstepError):
+            with contextlib.suppress(errors.LockstepError):
                 near = Reference.parse(name)
                 sinks.uploads.add(near.registry, near.repository, Reach.of(store, [held]).sizes)
 

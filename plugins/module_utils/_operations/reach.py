@@ -6,17 +6,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Descriptor,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ContentError,
-    CorruptStoreError,
-    DigestMismatchError,
-    NoPlatformError,
-    NotFoundError,
-    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     ALL,
@@ -70,7 +63,7 @@ class Reach:
     def require_sound(self, path: str) -> None:
         """Or CorruptStoreError: nothing is garbage while it is not known what is not."""
         for digest, reason in self.spoilt.items():
-            raise CorruptStoreError(
+            raise errors.CorruptStoreError(
                 f"{path}: the manifest {digest} {reason}, so what it needs is not known",
                 "Have it fetched again with lockstep.images.store_verify, or remove its names.",
                 path=path,
@@ -79,9 +72,9 @@ class Reach:
     def _manifest(self, store: ImageStore, descriptor: Descriptor) -> Manifest | None:
         try:
             return manifest_of(store, descriptor)
-        except DigestMismatchError:
+        except errors.DigestMismatchError:
             self.spoilt[descriptor.digest] = "has other bytes than its digest says"
-        except StoreAccessError as exc:
+        except errors.StoreAccessError as exc:
             self.spoilt[descriptor.digest] = f"cannot be read: {exc}"
         return None
 
@@ -117,7 +110,7 @@ def _add(
     found[descriptor.digest] = descriptor
     try:
         manifest = manifest_of(store, descriptor)
-    except DigestMismatchError:
+    except errors.DigestMismatchError:
         return
     if manifest is None or depth > _MAX_DEPTH:
         return
@@ -139,7 +132,7 @@ def wanted_children(
     for platform in platforms if index.is_index else ():
         try:
             found.append(choose(Platform.parse(platform), index.children, ""))
-        except NoPlatformError:
+        except errors.NoPlatformError:
             continue
     return found
 
@@ -153,9 +146,9 @@ def manifest_of(store: ImageStore, descriptor: Descriptor) -> Manifest | None:
         return None
     try:
         raw = store.read(descriptor.digest)
-    except NotFoundError:
+    except errors.NotFoundError:
         return None
     try:
         return Manifest.parse(raw, descriptor.media_type, f"{store.path}: {descriptor.digest}")
-    except ContentError:
+    except errors.ContentError:
         return None

@@ -8,6 +8,7 @@ import operator
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     MAX_MANIFEST,
     Closure,
@@ -18,16 +19,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Manifest,
     Sources,
     walk,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    ContentError,
-    DependencyError,
-    DigestMismatchError,
-    InputError,
-    LockError,
-    LockstepError,
-    NotFoundError,
-    NotInStoreError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
@@ -174,7 +165,7 @@ class Reading:
         return _Reader(request, self).want()
 
     def want_all(
-        self, requests: t.Sequence[Request], workers: int, failures: dict[str, LockstepError]
+        self, requests: t.Sequence[Request], workers: int, failures: dict[str, errors.LockstepError]
     ) -> list[Wanted]:
         """What requests lead to.
 
@@ -187,18 +178,18 @@ class Reading:
         names = [reader.name for reader in readers]
         asking = [reader for reader in readers if reader.digest is None]
         known = [(reader, reader.digest) for reader in readers if reader.digest]
-        refused: dict[str, LockstepError] = {}
+        refused: dict[str, errors.LockstepError] = {}
         found: dict[str, Wanted] = {}
         lacking = []
         resolved = attempts(_Reader.resolve, asking, workers)
         for reader, digest in itertools.chain(resolved, known):
             try:
-                if isinstance(digest, LockstepError):
+                if isinstance(digest, errors.LockstepError):
                     raise digest
                 found[reader.name] = reader.want(alone=True)
-            except (NotInStoreError, DependencyError):
+            except (errors.NotInStoreError, errors.DependencyError):
                 lacking.append(reader)
-            except LockstepError as exc:
+            except errors.LockstepError as exc:
                 refused[reader.name] = exc
         fetched = each(_Reader.want, lacking, name_of, workers, refused)
         found.update((wanted.name, wanted) for wanted in fetched)
@@ -239,9 +230,9 @@ class _Reader:
         self._is_alone = alone
         try:
             return self._want()
-        except LockstepError as exc:
+        except errors.LockstepError as exc:
             locked = self._request.locked
-            if locked is None or isinstance(exc, (DependencyError, LockError)):
+            if locked is None or isinstance(exc, (errors.DependencyError, errors.LockError)):
                 raise
             raise type(exc)(f"{locked.place}: {exc}", exc.hint, **exc.details) from exc
 
@@ -308,18 +299,18 @@ class _Reader:
         known = locked.media_type if locked else known
         try:
             manifest = self._stored(digest, known) or self._carry(digest, known)
-        except ContentError as exc:
+        except errors.ContentError as exc:
             if locked is None:
                 raise
             text = f"{locked.place}: {locked.name}: media_type is {known}, but {exc}"
-            raise LockError(text, AGAIN) from exc
+            raise errors.LockError(text, AGAIN) from exc
         if manifest:
             known = manifest.media_type if locked else known or manifest.media_type
             return Descriptor(known, digest, len(manifest.raw))
         source = self._required("it")
         try:
             descriptor, manifest = source.read_manifest(digest)
-        except NotFoundError:
+        except errors.NotFoundError:
             if not self._is_resolved:
                 raise
             # The tag has moved, and what it stood for is gone already.
@@ -360,11 +351,11 @@ class _Reader:
                 continue
             try:
                 raw = self._store.read(descriptor.digest) if self._store.has(descriptor) else None
-            except (NotFoundError, DigestMismatchError):
+            except (errors.NotFoundError, errors.DigestMismatchError):
                 raw = None
             if raw is None:
                 if descriptor.size > MAX_MANIFEST:
-                    raise InputError(
+                    raise errors.InputError(
                         f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
                     )
                 raw = read_content(descriptor, self._required(descriptor.digest))
@@ -378,7 +369,7 @@ class _Reader:
         if self._source is None or self._is_alone:
             of_it = f"{what} of it" if isinstance(what, Digest) else what
             hint = "Pull it once without pull=never."
-            raise NotInStoreError(
+            raise errors.NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {of_it}", hint
             )
         return self._source
@@ -394,7 +385,7 @@ def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) ->
         name = reference_of(item).store_name
         one, other = reference_of(item), reference_of(found.setdefault(name, item))
         if one != other:
-            raise InputError(f"{name} is asked for twice, as {other} and as {one}")
+            raise errors.InputError(f"{name} is asked for twice, as {other} and as {one}")
     return list(found.values())
 
 

@@ -6,15 +6,10 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSource,
     Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
-    NotFoundError,
-    NotInStoreError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -40,7 +35,7 @@ def referrers_of(
     for digest in digests:
         for suffix in _SUFFIXES:
             tag = f"{referrers_tag(digest)}{suffix}"
-            with contextlib.suppress(NotFoundError, NotInStoreError):
+            with contextlib.suppress(errors.NotFoundError, errors.NotInStoreError):
                 source.resolve(tag)
                 found[reference.with_tag(tag)] = None
         for one in source.referrers(digest):
@@ -66,7 +61,7 @@ def follow(
     want: t.Callable[[Item], W],
     name_of: t.Callable[[Item], str],
     workers: int,
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
 ) -> list[W]:
     """What is wanted of all that refers to some, by ``look``, and to that in turn."""
     known = {one.name for one in wanted}
@@ -86,12 +81,14 @@ def expand_tags(
     references: t.Sequence[Reference],
     sources: Sources,
     workers: int,
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
 ) -> list[Reference]:
     """Every tag of repositories that are named without one."""
     for reference in references:
         if reference.digest or reference.tag != "latest":
-            raise InputError(f"{reference}: all_tags takes a name with neither tag nor digest")
+            raise errors.InputError(
+                f"{reference}: all_tags takes a name with neither tag nor digest"
+            )
 
     def expand(reference: Reference) -> list[Reference]:
         return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]

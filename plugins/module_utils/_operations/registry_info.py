@@ -7,6 +7,7 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import (
     repositories,
 )
@@ -16,13 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Image,
     ImageConfig,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    ManifestError,
-    NoPlatformError,
-    NotFoundError,
-    SizeMismatchError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     read_content,
@@ -87,7 +81,7 @@ def plan_registry_info(
     The plan never has an action. Manifests and configurations are read, never layers.
     """
     if references is None and not catalog_of:
-        raise InputError("there is nothing to tell of", "Give name, or repositories: true.")
+        raise errors.InputError("there is nothing to tell of", "Give name, or repositories: true.")
     look = _Look(sources, workers, platforms)
     once = list(dict.fromkeys(references or ()))
     listed = repositories(catalog_of) if catalog_of else []
@@ -121,7 +115,9 @@ class _Look:
         """The tags of repositories."""
         for reference in references:
             if reference.digest or reference.tag != "latest":
-                raise InputError(f"{reference}: tags takes a name with neither tag nor digest")
+                raise errors.InputError(
+                    f"{reference}: tags takes a name with neither tag nor digest"
+                )
         found = self._each(lambda one: self._source(one.name, one).tags(), references)
         return {
             "tags": {one.name: tags for one, tags in found.items() if tags is not None},
@@ -164,7 +160,7 @@ class _Look:
         def attempt(item: t.Any) -> t.Any:
             try:
                 return function(item)
-            except NotFoundError:
+            except errors.NotFoundError:
                 return None
 
         return dict(zip(items, in_parallel(attempt, items, self._workers)))
@@ -199,7 +195,7 @@ class _Look:
             manifest = found[1] if found else None
             subject = f"{key.repository}@{key.digest}"
             if manifest and len(manifest.raw) != descriptor.size:
-                raise SizeMismatchError(
+                raise errors.SizeMismatchError(
                     f"{subject}: {descriptor.digest} has {len(manifest.raw)} bytes,"
                     f" its index promised {descriptor.size}"
                 )
@@ -209,7 +205,7 @@ class _Look:
             children = [one for one in self._children(manifest, subject) if one.digest not in seen]
             seen.update(one.digest for one in children)
             if depth >= _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:
-                raise ManifestError(
+                raise errors.ManifestError(
                     f"{subject}: lists more than {_MAX_MANIFESTS} manifests, or more than {_MAX_DEPTH} levels of them"
                 )
             todo += [(one, depth + 1) for one in reversed(list(dict.fromkeys(children)))]
@@ -221,7 +217,7 @@ class _Look:
         for platform in self._platforms:
             try:
                 chosen.append(choose(platform, _images_of(index), subject))
-            except NoPlatformError:
+            except errors.NoPlatformError:
                 continue  # what there is instead is told
         return chosen
 
@@ -237,7 +233,9 @@ class _Look:
             name, config = place
             subject = f"{name}: config {config.digest}"
             if config.size > MAX_MANIFEST:
-                raise ManifestError(f"{subject} has {config.size} bytes, more than {MAX_MANIFEST}")
+                raise errors.ManifestError(
+                    f"{subject} has {config.size} bytes, more than {MAX_MANIFEST}"
+                )
             return ImageConfig.parse(read_content(config, self._source(name)), subject)
 
         return dict(zip(wanted, in_parallel(read, wanted.values(), self._workers)))

@@ -6,16 +6,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import (
     delete_manifest,
     has_manifest,
     may_delete,
     with_any_right,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
-    NotFoundError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -68,11 +64,11 @@ def plan_registry_remove(
     once = list(dict.fromkeys(references))
     for reference in once:
         if by == BY_TAG and not reference.tag:
-            raise InputError(
+            raise errors.InputError(
                 f"{reference}: names no tag",
                 "Give by: digest to delete a manifest with all its tags.",
             )
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     places: dict[str, Repository] = {}
 
     def place_of(reference: Reference) -> Repository:
@@ -121,6 +117,6 @@ def _there(repository: Repository, reference: Reference, by: str) -> Digest | No
         if by == BY_DIGEST and pinned:
             return pinned if has_manifest(repository, pinned) else None
         digest = repository.resolve(reference.tag or "")
-    except NotFoundError:
+    except errors.NotFoundError:
         return None
     return digest if pinned in (None, digest) else None

@@ -11,13 +11,10 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ImageConfig,
     age_key,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
     KEPT,
@@ -88,7 +85,7 @@ def plan_remove(
 ) -> Plan:
     """Drop the names that fit, then content that only they led to; inside an exclusive ``hold``."""
     if keep_newest < 0:
-        raise InputError("keep_newest must not be less than 0")
+        raise errors.InputError("keep_newest must not be less than 0")
     names = store.names()
     wanted = [pattern_of(text) for text in patterns]
     # Also by what another tool calls it, as "latest".
@@ -152,7 +149,7 @@ def seconds(text: str) -> float:
     """A duration such as ``90s``, ``12h``, ``7d`` or ``2w``; a number alone is seconds."""
     match = re.fullmatch("([0-9]{1,9})([smhdw]?)", text.strip())
     if not match:
-        raise InputError(f"older_than: {text!r} is no duration such as 12h or 7d")
+        raise errors.InputError(f"older_than: {text!r} is no duration such as 12h or 7d")
     return float(match.group(1)) * _UNITS[match.group(2)]
 
 
@@ -187,7 +184,7 @@ def _created(store: ImageStore, held: Name) -> str:
     found = [""]
     for image in Reach.of(store, [held]).images.values():
         config = image.config
-        with contextlib.suppress(LockstepError):
+        with contextlib.suppress(errors.LockstepError):
             if config and config.is_image_config and store.has(config):
                 raw = store.read(config.digest)
                 found.append(age_key(ImageConfig.parse(raw, str(config.digest))))

@@ -6,12 +6,10 @@ from __future__ import annotations
 import typing as t
 from stat import S_ISREG
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ImageConfig,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    LockstepError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -98,5 +96,5 @@ def _diff_ids(store: ImageStore, image: Manifest) -> t.Sequence[Digest]:
         return ()
     try:
         return ImageConfig.parse(store.read(config.digest), str(config.digest)).diff_ids
-    except LockstepError:
+    except errors.LockstepError:
         return ()

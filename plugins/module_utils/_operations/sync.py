@@ -8,11 +8,9 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    LockstepError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
@@ -99,7 +97,7 @@ def plan_sync(
     sizes = {digest: one.st_size for digest, one in there.items()}
     reasons = _doubts(store, there, mode, workers)
     store.doubted = set(reasons)
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     reading = Reading(store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests)
     wanted = reading.want_all(_requests(lock, platforms), workers, failures)
     plan = plan_of(wanted, failures, store, sources, workers)

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    NotInStoreError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Reference,
 )
@@ -35,11 +32,11 @@ def plan_tag(
     """Let each target be a name of what the source is; with ``keep`` one that is something else stays."""
     for target in targets:
         if target.digest:
-            raise InputError(f"{target}: a new name has a tag, not a digest")
+            raise errors.InputError(f"{target}: a new name has a tag, not a digest")
     names = store.names()
     there = find_name(source, names)
     if there is None:
-        raise NotInStoreError(f"{store.path} does not hold {source}", "Pull it first.")
+        raise errors.NotInStoreError(f"{store.path} does not hold {source}", "Pull it first.")
     held = names[there]
     moves, entries = [], []
     for name in dict.fromkeys(one.store_name for one in targets):

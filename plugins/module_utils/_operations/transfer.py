@@ -7,19 +7,13 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     Closure,
     ContentSource,
     Descriptor,
     Manifest,
     walk,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-    LockstepError,
-    NotInStoreError,
-    RegistryError,
-    TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -66,9 +60,9 @@ class PushBlob(FetchBlob):
     def apply(self, pool: Pool) -> None:
         try:
             super().apply(pool)
-        except TruncatedError as exc:
+        except errors.TruncatedError as exc:
             cause = exc.__cause__
-            if isinstance(cause, RegistryError):  # what the registry said in the end
+            if isinstance(cause, errors.RegistryError):  # what the registry said in the end
                 raise cause from None  # pylint: disable=raising-non-exception
             raise
 
@@ -190,7 +184,7 @@ class Sinks:
 
 def plan_transfers(
     transfers: t.Sequence[Transfer],
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
     *,
     sinks: Sinks,
     workers: int,
@@ -245,14 +239,14 @@ def _fill(
     sinks: Sinks,
     holders: t.Callable[[], None],
     workers: int,
-    failures: dict[str, LockstepError],
+    failures: dict[str, errors.LockstepError],
 ) -> list[_Wanted]:
     """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
     blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
 
     def look(pair: tuple[RemoteSink, Descriptor]) -> None:
         # Who fails here fails again below, and then for itself.
-        with contextlib.suppress(LockstepError):
+        with contextlib.suppress(errors.LockstepError):
             pair[0].has(pair[1])
 
     in_parallel(look, blobs, workers)
@@ -299,7 +293,7 @@ class _Reader:
         closure = self._closure(root, manifest)
         root = closure.manifests[-1][0]
         if transfer.target.digest not in (None, root.digest):
-            raise InputError(
+            raise errors.InputError(
                 f"{transfer.name}: {root.digest} cannot be pushed under another digest"
             )
         wanted = _Wanted(transfer.name, transfer, before, root, closure)
@@ -327,10 +321,10 @@ class _Reader:
                 return walk(root, None, self._manifest, subject)
             image = walk(root, [self._platform], self._manifest, subject).images[0]
             return Closure(((image.descriptor, image.manifest),), (image,))
-        except NotInStoreError as exc:
+        except errors.NotInStoreError as exc:
             if not manifest.is_index or self._platform:
                 raise
-            raise NotInStoreError(
+            raise errors.NotInStoreError(
                 f"{subject}: the store holds only a part of this index, and an index is pushed whole or not at all ({exc})",
                 "Set platform to push the image of one, or pull it with platform=all first.",
             ) from exc
@@ -369,14 +363,16 @@ def _each_once(transfers: t.Iterable[Transfer]) -> list[Transfer]:
     for transfer in transfers:
         other = found.setdefault(transfer.name, transfer)
         if other.source != transfer.source:
-            raise InputError(f"{transfer.name} is to be both {other.source} and {transfer.source}")
+            raise errors.InputError(
+                f"{transfer.name} is to be both {other.source} and {transfer.source}"
+            )
     return list(found.values())
 
 
 def sending(params: t.Mapping[str, t.Any], registries: Registries) -> dict[str, t.Any]:
     """What the options that image_push and image_copy share mean to ``plan_transfers``."""
     if params["chunk_size"] < 0:
-        raise InputError("chunk_size must not be less than 0")
+        raise errors.InputError("chunk_size must not be less than 0")
     return {
         "sinks": Sinks(registries, params["chunk_size"]),
         "workers": params["parallel"],

@@ -9,16 +9,12 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
     ContentSource,
     Descriptor,
     Manifest,
     Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    CorruptStoreError,
-    LockstepError,
-    ReferenceError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -162,7 +158,7 @@ def _repair(
     """What brings the content of names again, each from its own repository and by the digest it has."""
     if sources is None or not names:
         return Plan(before={}, after={})
-    failures: dict[str, LockstepError] = {}
+    failures: dict[str, errors.LockstepError] = {}
     requests: dict[str, Request] = {}
     content: list[Content] = []
     for name, held in names.items():
@@ -172,7 +168,7 @@ def _repair(
             if held.target.is_index and not held.platforms:
                 repository = sources.repository(reference)
                 found = _images(store, held, reference, repository, is_here, content)
-        except LockstepError as exc:
+        except errors.LockstepError as exc:
             failures[name] = exc
             continue
         platforms = platforms_of(held.platforms) if held.platforms else []
@@ -186,12 +182,12 @@ def _repair(
 
 
 def _reference(name: str) -> Reference:
-    with contextlib.suppress(ReferenceError):
+    with contextlib.suppress(errors.ReferenceError):
         reference = Reference.parse(name)
         if reference.store_name == name:
             return reference
     hint = "Remove the name, or pull the image under the name it has in a registry."
-    raise CorruptStoreError(f"{name}: tells no registry to fetch it from", hint)
+    raise errors.CorruptStoreError(f"{name}: tells no registry to fetch it from", hint)
 
 
 def _images(
@@ -232,7 +228,9 @@ def _listed(faults: t.Mapping[Digest, _Fault], store: DoubtedStore) -> list[dict
     return [faults[digest].as_result(store) for digest in sorted(faults)]
 
 
-def _problem(store: DoubtedStore, faults: t.Sequence[_Fault], reach: Reach) -> LockstepError | None:
+def _problem(
+    store: DoubtedStore, faults: t.Sequence[_Fault], reach: Reach
+) -> errors.LockstepError | None:
     if not faults:
         return None
     first, more = faults[0], len(faults) - 1
@@ -242,4 +240,4 @@ def _problem(store: DoubtedStore, faults: t.Sequence[_Fault], reach: Reach) -> L
     if not any(one.names for one in faults):
         how = "the file" if first.digest in reach.sizes else "it with lockstep.images.store_prune"
         hint = f"No name needs it: remove {how}."
-    return CorruptStoreError(text, hint, path=store.path)
+    return errors.CorruptStoreError(text, hint, path=store.path)
