@@ -39,7 +39,7 @@ QUICKSTART = [
     "playbooks/quickstart.yml",
 ]
 BENCH = ["python", "tests/bench/run.py", "--docs", str(environment.ROOT / "docs")]
-BENCH_PACKAGES = ["curl", "docker-registry", "nginx-light"]
+BENCH_PACKAGES = ["curl", "docker-registry", "nginx-light", "time"]
 
 
 def run(command):

@@ -31,7 +31,7 @@ This page is written by a program, from one run of:
 ./dev bench --runs {runs} --write
 ```
 
-It needs root, and the packages `docker-registry`, `nginx-light` and `curl`; it compares what is installed of
+It needs root, and the packages `docker-registry`, `nginx-light`, `curl` and `time`; it compares what is installed of
 `skopeo`, `docker.io` with `containerd`, and `podman`. `./dev bench cold update` measures only that, and
 `./dev bench --help` names the scenarios. All services run in private directories, and are gone at the end.
 

@@ -52,7 +52,7 @@ except ModuleNotFoundError as exc:
         sys.exit("bench: the collection is not below ansible_collections; use ./dev bench")
     raise
 
-NEEDED = ("docker-registry", "nginx", "curl")
+NEEDED = ("docker-registry", "nginx", "curl", "time")
 
 
 def main() -> int:

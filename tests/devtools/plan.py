@@ -30,6 +30,7 @@ FLEET_PACKAGES = [
     "nginx",
     "openssh-server",
     "podman",
+    "time",
 ]
 
 # All that the artifact may hold at its top: what a user needs, and what Galaxy shows.

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .services_process import program
+
 COLLECTION = Path("ansible_collections/lockstep/images")
 
 
@@ -305,32 +307,22 @@ class MeasuredPython:
         """The peak resident sizes, in bytes, of the runs of a module so far, oldest first."""
         text = self.log.read_text() if self.log.exists() else ""
         return [
-            int(size)
+            int(size) * 1024
             for size, name in re.findall(r"^(\d+) .*AnsiballZ_(\w+)\.py", text, re.M)
             if name == module
         ]
 
 
-# A forked child starts with the peak of its parent (Linux keeps it over exec), so the parent must
-# be a small process: this one, not the test run.
-_MEASURE = """\
-import os, resource, sys
-log, python, *arguments = sys.argv[1:]
-status = os.spawnv(os.P_WAIT, python, [python, *arguments])
-with open(log, "a") as output:
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, *arguments, file=output)
-sys.exit(status if status >= 0 else 128 - status)
-"""
-
-
 def measured_python(directory: Path) -> MeasuredPython:
-    """Make an interpreter in `directory` that runs this Python and keeps count of its memory."""
+    """Make an interpreter in `directory` that runs this Python and keeps count of its memory.
+
+    GNU time is a small process that starts in a millisecond: a child begins with the peak of its
+    parent (Linux keeps it over exec), and what it takes to measure must not be measured with it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    script = directory / "measure.py"
-    script.write_text(_MEASURE)
     made = MeasuredPython(directory / "python3", directory / "peaks.log")
     made.interpreter.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -ESs {script} {made.log} {sys.executable} "$@"\n'
+        f"#!/bin/sh\nexec {program('time')} -q -a -o {made.log} -f '%M %C' {sys.executable} \"$@\"\n"
     )
     made.interpreter.chmod(0o755)
     return made
