@@ -31,10 +31,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     LockstepError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
+    HostFiles,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
     HostConfig,
-    HostFiles,
     api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (

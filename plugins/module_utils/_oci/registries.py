@@ -24,7 +24,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.foreign impor
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
     HostConfig,
-    HostFiles,
     Place,
     api_host,
 )
@@ -245,7 +244,13 @@ def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registr
 
     env, home = os.environ, os.path.expanduser("~")
     stored = CredentialStore(places(options["config_path"], env, home, os.geteuid()))
-    files = HostFiles(env, home) if options["use_host_config"] else None
+    files = None
+    if options["use_host_config"]:
+        from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
+            HostFiles,
+        )
+
+        files = HostFiles(env, home)
     registries = Registries(
         HttpClient(HttpOptions(**http, connections=connections)),
         stored.find,

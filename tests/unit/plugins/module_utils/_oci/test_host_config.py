@@ -18,13 +18,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     DependencyError,
     InputError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
+    HostFiles,
+    match_prefix,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
     HostConfig,
-    HostFiles,
     Place,
     api_host,
-    match_prefix,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import Trust

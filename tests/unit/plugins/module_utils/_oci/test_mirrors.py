@@ -11,7 +11,9 @@ import random
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import Credentials
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import HostFiles
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
+    HostFiles,
+)
 from ansible_collections.lockstep.images.tests.support import certificates, modules
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import image, layer, push
