@@ -10,7 +10,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import platforms_of
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
@@ -23,6 +22,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.readin
 )
 
 
+def lock_of(params):
+    if params["lock"] is None:
+        return None
+    from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
+
+    return Lock.parse(params["lock"])
+
+
 def build(params, store):
     return plan_pull(
         references(params),
@@ -32,7 +39,7 @@ def build(params, store):
         store=store,
         all_tags=params["all_tags"],
         referrers=params["referrers"],
-        lock=None if params["lock"] is None else Lock.parse(params["lock"]),
+        lock=lock_of(params),
         **fetching(params),
     )
 

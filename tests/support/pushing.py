@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor, Pieces
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import LockstepError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces, copy_blob
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import _Stream
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks

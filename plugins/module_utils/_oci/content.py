@@ -392,6 +392,18 @@ class Part(t.Protocol):
         """No error means: it is there, verified and durable. After DigestMismatchError it is empty."""
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """How large blobs are cut: bytes of the smallest piece, connections for one blob."""
+
+    size: int = 16 * 1024 * 1024
+    connections: int = 6
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.connections < 1:
+            raise errors.InputError("chunk_size and connections_per_blob must be at least 1")
+
+
 class ContentSink(t.Protocol):
     """Where content goes to."""
 

@@ -7,7 +7,6 @@ import contextlib
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
@@ -15,6 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     ContentSource,
     Descriptor,
     Part,
+    Pieces,
     verified,
 )
 
@@ -25,18 +25,6 @@ _PIECE_SECONDS = 4.0
 _MEASURED = 1024 * 1024
 _LARGE_STEP = 64 * 1024
 _SMALL_STEPS = 100
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """How large blobs are cut: bytes of the smallest piece, connections for one blob."""
-
-    size: int = 16 * 1024 * 1024
-    connections: int = 6
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.connections < 1:
-            raise errors.InputError("chunk_size and connections_per_blob must be at least 1")
 
 
 class Pool(t.Protocol):

@@ -75,8 +75,15 @@ class LockedImage:
                     "Lock it for this platform as well, with platform of lockstep.images.image_lock.",
                 )
 
+    def hold_against(
+        self, asked: t.Sequence[str], root: Descriptor, closure: Closure, images: t.Sequence[Image]
+    ) -> None:
+        """Or LockError, if its digest leads to something else than is locked."""
+        for platform, found in platforms_found(asked, closure, images).items():
+            self.compare(platform, found, root.media_type)
+
     def compare(self, platform: str, found: LockedPlatform, media_type: str) -> None:
-        """Or LockError, if a digest leads to something else than is locked."""
+        """Or LockError, if a platform is not as it is locked."""
         locked = self.platforms[platform]
         pairs = {
             "media_type": (self.media_type, media_type),
@@ -91,6 +98,11 @@ class LockedImage:
                     f"{self.place}: {self.name}: {key}{of_it} is {said}, but {self.digest} has {there}",
                     f"It was changed by hand. {AGAIN[:-1]}, with its name in update.",
                 )
+
+    def of_another_type(self, exc: errors.ContentError) -> errors.LockError:
+        """What to raise where content is not of the type that is locked."""
+        text = f"{self.place}: {self.name}: media_type is {self.media_type}, but {exc}"
+        return errors.LockError(text, AGAIN)
 
 
 @dataclass(frozen=True)
@@ -159,18 +171,6 @@ def platforms_found(
     if top.is_index:
         return {str(image.wanted): _locked(image) for image in images}
     return {platform: _locked(images[0]) for platform in asked}
-
-
-def compare(
-    locked: LockedImage,
-    asked: t.Sequence[str],
-    root: Descriptor,
-    closure: Closure,
-    images: t.Sequence[Image],
-) -> None:
-    """Or LockError, if a digest leads to something else than is locked."""
-    for platform, found in platforms_found(asked, closure, images).items():
-        locked.compare(platform, found, root.media_type)
 
 
 def _locked(image: Image) -> LockedPlatform:

@@ -15,11 +15,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     places,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    ContentSource,
     Descriptor,
     Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.foreign import (
-    ForeignLayer,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
     Endpoint,
@@ -83,7 +81,11 @@ class Registries:
         ]
         return Mirrored(sources) if len(sources) > 1 else sources[0][0]
 
-    def foreign(self, reference: Reference, descriptor: Descriptor) -> ForeignLayer:
+    def foreign(self, reference: Reference, descriptor: Descriptor) -> ContentSource:
+        from ansible_collections.lockstep.images.plugins.module_utils._oci.foreign import (
+            ForeignLayer,
+        )
+
         url = self.registry(reference.registry).authorizer.base_url
         return ForeignLayer(self.http, descriptor, url)
 

@@ -13,10 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     ContentSource,
     Descriptor,
     NameSink,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
-    copy_blob,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Digest,
@@ -60,6 +57,9 @@ class FetchBlob(Action):
         return dict(self.descriptor.as_result(), action="fetch_blob", source=str(self.source))
 
     def apply(self, pool: Pool) -> None:
+        # Where nothing is fetched, a host need not even compile it.
+        from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
+
         *firsts, last = (self.source, *self.others)
         for source in firsts:
             with contextlib.suppress(errors.RegistryError, errors.ContentError):

@@ -7,13 +7,8 @@ import typing as t
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    Lock,
+    Sources,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Platform,
@@ -36,14 +31,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.readin
     request_of,
     shown,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
-    expand_tags,
-    follow,
-    referrers_of,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
 )
+
+if t.TYPE_CHECKING:
+    from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+        Lock,
+    )
 
 
 def plan_pull(
@@ -68,16 +63,24 @@ def plan_pull(
     if policy == NEVER and (all_tags or referrers):
         raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
     if all_tags:
+        from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
+            expand_tags,
+        )
+
         references = expand_tags(references, sources, workers, failures)
     carried = lock.manifests if lock else {}
     reading = Reading(store, sources, policy, pieces, foreign, carried)
-
-    def look(one: Wanted) -> list[Reference]:
-        return referrers_of(one.reference, sources.repository(one.reference), one.digests)
-
     requests = [request_of(reference, platforms, lock) for reference in references]
     wanted = reading.want_all(requests, workers, failures)
     if referrers:
+        from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
+            follow,
+            referrers_of,
+        )
+
+        def look(one: Wanted) -> list[Reference]:
+            return referrers_of(one.reference, sources.repository(one.reference), one.digests)
+
         wanted += follow(
             wanted,
             look,

@@ -17,18 +17,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Image,
     ImageConfig,
     Manifest,
+    Pieces,
     Sources,
     walk,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
-    Pieces,
-    read_content,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    AGAIN,
-    Lock,
-    LockedImage,
-    compare,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     ALL,
@@ -49,6 +40,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     attempts,
     each,
 )
+
+if t.TYPE_CHECKING:
+    from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+        Lock,
+        LockedImage,
+    )
 
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
@@ -252,7 +249,7 @@ class _Reader:
         if every.keys() != set(asked) and closure.manifests[-1][1].is_index:
             images = self._walk(root, asked).images
         if locked:
-            compare(locked, asked, root, closure, images)
+            locked.hold_against(asked, root, closure, images)
         foreign = [blob for blob in closure.blobs if blob.is_foreign]
         content: list[Content] = [
             StoreContent(descriptor, manifest.raw, self._store)
@@ -302,8 +299,7 @@ class _Reader:
         except errors.ContentError as exc:
             if locked is None:
                 raise
-            text = f"{locked.place}: {locked.name}: media_type is {known}, but {exc}"
-            raise errors.LockError(text, AGAIN) from exc
+            raise locked.of_another_type(exc) from exc
         if manifest:
             known = manifest.media_type if locked else known or manifest.media_type
             return Descriptor(known, digest, len(manifest.raw))
@@ -354,6 +350,10 @@ class _Reader:
             except (errors.NotFoundError, errors.DigestMismatchError):
                 raw = None
             if raw is None:
+                from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
+                    read_content,
+                )
+
                 if descriptor.size > MAX_MANIFEST:
                     raise errors.InputError(
                         f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"

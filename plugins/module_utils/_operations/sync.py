@@ -10,10 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
     Pieces,
+    Sources,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
     Lock,

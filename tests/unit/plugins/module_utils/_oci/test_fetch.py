@@ -12,6 +12,7 @@ import time
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import fetch
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Pieces
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DeniedError,
     DigestMismatchError,
@@ -23,7 +24,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
-    Pieces,
     copy_blob,
     read_content,
 )

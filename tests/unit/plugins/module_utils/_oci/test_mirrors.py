@@ -10,7 +10,7 @@ import random
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Pieces
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
     HostFiles,
 )

@@ -12,8 +12,8 @@ import random
 import tracemalloc
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces, copy_blob
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor, Pieces
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.faults import Fault, Filler

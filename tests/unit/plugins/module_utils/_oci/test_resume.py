@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import Pieces
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Pieces
 from ansible_collections.lockstep.images.tests.support import modules
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import image, layer
