@@ -11,9 +11,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     run_plan,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import platforms_of
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import LateRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
@@ -35,7 +33,7 @@ def build(params, store):
         references(params),
         platforms=platforms_of(params["platform"] or ()),
         policy=params["pull"],
-        sources=open_registries(params, params["parallel"]),
+        sources=LateRegistries(params, params["parallel"]),
         store=store,
         all_tags=params["all_tags"],
         referrers=params["referrers"],

@@ -10,9 +10,7 @@ import functools
 # Documented in image_sync.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import LateRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
@@ -29,7 +27,7 @@ def build(params, store):
         platforms=params["platform"],
         exclusive=params["exclusive"],
         mode=params["verify"],
-        sources=open_registries(params, params["parallel"]),
+        sources=LateRegistries(params, params["parallel"]),
         **fetching(params),
     )
 

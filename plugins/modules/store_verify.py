@@ -10,7 +10,7 @@ import os
 
 # Documented in store_verify.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import LateRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import plan_verify
@@ -22,7 +22,7 @@ def build(params, store):
         store,
         mode=params["mode"],
         workers=workers,
-        sources=open_registries(params, workers) if params["repair"] else None,
+        sources=LateRegistries(params, workers) if params["repair"] else None,
     )
 
 

@@ -53,10 +53,13 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports_of(path: Path) -> set[str]:
-    """The full name of every module a file imports, anywhere; a relative one keeps its dots."""
+def imports_of(path: Path, early: bool = False) -> set[str]:
+    """The full name of every module a file imports, anywhere; a relative one keeps its dots.
+
+    If `early`, only what is imported when the file is.
+    """
     found = set()
-    for node in ast.walk(tree_of(path)):
+    for node in tree_of(path).body if early else ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -122,14 +125,14 @@ def test_imports_of_the_collection_lead_to_files(path):
     assert {module for module in own if file_of(module) is None} == set()
 
 
-def closure_of(path: Path) -> set[Path]:
+def closure_of(path: Path, early: bool = False) -> set[Path]:
     seen: set[Path] = set()
     todo = [path]
     while todo:
         current = todo.pop()
         if current not in seen:
             seen.add(current)
-            todo += filter(None, map(file_of, imports_of(current)))
+            todo += filter(None, map(file_of, imports_of(current, early)))
     return seen
 
 
@@ -141,6 +144,18 @@ def test_image_info_ships_nothing_that_speaks_to_a_registry():
     shipped = {of_file(path) for path in closure_of(PLUGINS / "modules" / "image_info.py")}
     network = {"transport", "registry", "auth", "hosts", "hostfiles"}
     assert shipped & {f"module_utils/_oci/{name}.py" for name in network} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("image_pull", {"fetch", "lock", "referrers"}), ("image_sync", {"fetch"}), ("store_verify", set())],
+)
+def test_what_a_converged_run_has_no_use_for_is_imported_where_it_is_used(name, more):
+    """What is imported is compiled, on every host and in every run."""
+    path = PLUGINS / "modules" / f"{name}.py"
+    late = {one.stem for one in closure_of(path) - closure_of(path, early=True)}
+    asking = {"auth", "foreign", "hostfiles", "hosts", "registries", "registry", "transport"}
+    assert late >= asking | more
 
 
 @pytest.mark.parametrize("path", FROM_ELSEWHERE, ids=of_file)

@@ -36,13 +36,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.registry impo
     Registry,
     Repository,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import (
+    check_numbers,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     HttpClient,
     HttpOptions,
     Trust,
 )
-
-_DAY = 24 * 60 * 60.0
 
 T = t.TypeVar("T")
 
@@ -100,12 +101,8 @@ class Registries:
                 )
                 if one.failure:
                     sums.setdefault("failed", one.failure)
-        return {
-            **self.http.stats.as_result(),
-            "connections": self.http.connections(),
-            "mirrors": mirrors,
-            "rate_limit": {one.name: one.rate_limit for one in known if one.rate_limit},
-        }
+        limits = {one.name: one.rate_limit for one in known if one.rate_limit}
+        return self.http.stats.as_result(self.http.connections(), mirrors, limits)
 
     @property
     def warnings(self) -> list[str]:
@@ -230,7 +227,7 @@ def _counted(
 
 def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
     """Registries as the options of doc_fragments/registry.py say."""
-    _check_numbers(options, connections)
+    check_numbers(options, connections)
     http = {
         name: value for name, value in options.items() if name in HttpOptions.__dataclass_fields__
     }
@@ -261,20 +258,6 @@ def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registr
     )
     registries.notes = stored.warnings
     return registries
-
-
-def _check_numbers(options: t.Mapping[str, t.Any], connections: int) -> None:
-    pace = options["requests_per_second"]
-    for is_right, rule in (
-        (connections >= 1, "parallel must be at least 1"),
-        (0 < options["timeout"] <= _DAY, "timeout must be more than 0 and at most a day"),
-        (options["timeout_total"] >= 0, "timeout_total must not be less than 0"),
-        (options["retries"] >= 0, "retries must not be less than 0"),
-        (pace is None or pace > 0, "requests_per_second must be more than 0"),
-        (options["rate_limit_floor"] >= 0, "rate_limit_floor must not be less than 0"),
-    ):
-        if not is_right:
-            raise errors.InputError(rule)
 
 
 def given_login(options: t.Mapping[str, t.Any]) -> Credentials | None:

@@ -19,6 +19,9 @@ import zlib
 from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import (
+    TransferStats,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     is_loopback,
     origin,
@@ -309,25 +312,6 @@ class Clock:
     def jitter(self) -> float:
         """So that a fleet does not come back all at once."""
         return 0.5 + random.random() / 2
-
-
-class TransferStats:
-    """What a task cost."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[str, float] = {"bytes_fetched": 0, "retries": 0, "seconds_waited": 0}
-
-    def add(self, name: str, amount: float = 1) -> None:
-        """Count bytes, seconds, or requests by their method."""
-        with self._lock:
-            self._counts[name] = self._counts.get(name, 0) + amount
-
-    def as_result(self) -> dict[str, t.Any]:
-        """The counts."""
-        requests = {name: count for name, count in sorted(self._counts.items()) if name.isupper()}
-        others = {name: round(count, 3) for name, count in self._counts.items() if name.islower()}
-        return dict(others, requests=requests)
 
 
 @dataclass

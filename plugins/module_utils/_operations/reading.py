@@ -201,7 +201,8 @@ class _Reader:
         self._request = request
         self._reference = request.reference
         self._store = how.store
-        self._source = None if how.policy == NEVER else how.sources.repository(request.reference)
+        self._sources = None if how.policy == NEVER else how.sources
+        self._source: ContentSource | None = None
         self._is_alone = False
         self._pieces = how.pieces
         self._elsewhere = how.sources.foreign if how.foreign else None
@@ -366,12 +367,14 @@ class _Reader:
         return configs
 
     def _required(self, what: Digest | str) -> ContentSource:
-        if self._source is None or self._is_alone:
+        if self._sources is None or self._is_alone:
             of_it = f"{what} of it" if isinstance(what, Digest) else what
             hint = "Pull it once without pull=never."
             raise errors.NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {of_it}", hint
             )
+        if self._source is None:
+            self._source = self._sources.repository(self._reference)
         return self._source
 
 

@@ -190,13 +190,35 @@ def test_without_requests_the_library_is_asked_for(params, tmp_path):
     assert_no_secret(outcome)
 
 
-def test_a_converged_pull_by_digest_needs_no_requests(params):
+@pytest.fixture(name="pinned")
+def fixture_pinned(params):
+    """The options of a pull by digest that finds all in its place."""
     digest = run("image_pull", **params).result["images"][0]["digest"]
-    pinned = {**params, "name": [f"{params['name'][0]}@{digest}"]}
-    outcome = run("image_pull", missing=("requests",), **pinned)
+    return {**params, "name": [f"{params['name'][0]}@{digest}"]}
+
+
+def test_a_converged_pull_by_digest_imports_nothing_that_speaks_to_a_registry(params, pinned):
+    utils = "ansible_collections.lockstep.images.plugins.module_utils._oci"
+    outcome = run("image_pull", missing=("requests", f"{utils}.transport"), **pinned)
     assert (outcome.failed, outcome.result["changed"]) == (False, False)
     assert outcome.result["stats"]["requests"] == {}
     assert list(names(Path(params["store"]))) == params["name"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timeout": 0}, {"registries": [{"registry": "https://registry.example"}]}],
+    ids=["timeout", "registries"],
+)
+def test_options_that_are_wrong_are_an_error_also_where_nobody_is_asked(pinned, wrong):
+    outcome = run("image_pull", **{**pinned, **wrong})
+    assert_proper_failure(outcome, "invalid-input")
+    assert next(iter(wrong)) in outcome.result["msg"]
+
+
+def test_what_a_task_costs_is_told_in_the_same_words_where_nobody_is_asked(params, pinned):
+    converged = run("image_pull", **pinned).result["stats"]
+    assert converged.keys() == run("image_pull", **params).result["stats"].keys()
 
 
 # -- with a lock

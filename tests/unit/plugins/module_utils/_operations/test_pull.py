@@ -318,6 +318,20 @@ def test_a_tag_that_has_not_moved_costs_one_question(store, sources):
     assert sources.reads == [("resolve", "1")]
 
 
+def test_the_store_is_read_while_tags_are_on_their_way(store, sources):
+    read, waited = threading.Event(), []
+
+    class Watched(ImageStore):
+        def manifest(self, *what):
+            read.set()
+            return super().manifest(*what)
+
+    pull(store, sources, APP, WEB)
+    sources["registry.example/web"].script("resolve", "1", lambda: waited.append(read.wait(20)))
+    assert not pull(Watched(store.path), sources, APP, WEB)["changed"]
+    assert waited == [True]
+
+
 @pytest.mark.parametrize("policy", ["always", "missing", "never"])
 @pytest.mark.parametrize(
     "name", [f"registry.example/app@{FAMILY.digest}", f"{APP}@{FAMILY.digest}"]
