@@ -24,6 +24,8 @@ from .tables import Cell, Row, usage_cells, with_ratios
 REPOSITORY = "bench/large"
 LAYER_SIZES = [300 * MB, 200 * MB, 150 * MB, 120 * MB, 80 * MB, 50 * MB]
 SINGLE_SIZE = 500 * MB
+# Goes in each turn of what is over within so many seconds.
+_GOES, _SOON = 3, 10
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,19 @@ def compare(
 ) -> list[Row]:
     """The medians of `pull` with each of the tools, which take turns.
 
-    The numbers that `pull` counts beside are those of the last run.
+    What is over soon has several goes in each turn: of a second, what the machine does beside is a large part, and so
+    is what it has dropped from the page cache since the turn before. The numbers that `pull` counts beside are those
+    of the last run.
     """
     usages: dict[str, list[Usage]] = {tool.label: [] for tool in tools}
     counted: dict[str, Mapping[str, Cell]] = {}
     for _number in range(runs):
         for tool in tools:
-            usage, counted[tool.label] = pull(tool)
-            usages[tool.label].append(usage)
+            for _go in range(_GOES):
+                usage, counted[tool.label] = pull(tool)
+                usages[tool.label].append(usage)
+                if usage.seconds > _SOON:
+                    break
     rows = [
         Row(label, {**usage_cells(several), **counted[label]}) for label, several in usages.items()
     ]

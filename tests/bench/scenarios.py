@@ -267,13 +267,12 @@ def names(lab: Lab) -> Table:
         tool.pull([image])
         _add_names(tool.target, count)
         tools.append(tool)
-    runs = 3 * lab.runs  # what is compared is a fraction of a second
-    rows = compare(tools, runs, lambda tool: (tool.pull([image]), {}))
+    rows = compare(tools, lab.runs, lambda tool: (tool.pull([image]), {}))
     shutil.rmtree(lab.directory)
     text = """\
 One image that is there is pulled again by its tag, by the module alone, into stores with more and more names.
-All names point at the one image. It is run three times as often as the other scenarios."""
-    return Table("names", "Stores with many names", text, rows, runs)
+All names point at the one image."""
+    return Table("names", "Stores with many names", text, rows, lab.runs)
 
 
 def _add_names(store: Path, count: int) -> None:

@@ -148,7 +148,11 @@ def test_image_info_ships_nothing_that_speaks_to_a_registry():
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("image_pull", {"fetch", "lock", "referrers"}), ("image_sync", {"fetch"}), ("store_verify", set())],
+    [
+        ("image_pull", {"fetch", "lock", "referrers"}),
+        ("image_sync", {"fetch"}),
+        ("store_verify", set()),
+    ],
 )
 def test_what_a_converged_run_has_no_use_for_is_imported_where_it_is_used(name, more):
     """What is imported is compiled, on every host and in every run."""
