@@ -33,7 +33,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
 from ansible_collections.lockstep.images.tests.support.services_process import run
 
 MAX_PEAK = 96 << 20
-MAX_OVER_PING = 112 << 10
+MAX_OVER_PING = 116 << 10
 
 PLAIN_DOCKER, PLAIN_OCI = ("plain", "docker"), ("plain", "oci")
 EVERYWHERE = [PLAIN_DOCKER, PLAIN_OCI, ("htpasswd", "docker"), ("tls", "oci")]
