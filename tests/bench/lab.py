@@ -24,8 +24,7 @@ from .tables import Cell, Row, usage_cells, with_ratios
 REPOSITORY = "bench/large"
 LAYER_SIZES = [300 * MB, 200 * MB, 150 * MB, 120 * MB, 80 * MB, 50 * MB]
 SINGLE_SIZE = 500 * MB
-# Goes in each turn of what is over within so many seconds.
-_GOES, _SOON = 3, 10
+_SOON = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,22 @@ class Lab:
 
 
 def compare(
-    tools: Sequence[Tool], runs: int, pull: Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]
+    tools: Sequence[Tool],
+    runs: int,
+    pull: Callable[[Tool], tuple[Usage, Mapping[str, Cell]]],
+    goes: int = 1,
 ) -> list[Row]:
     """The medians of `pull` with each of the tools, which take turns.
 
-    What is over soon has several goes in each turn: of a second, what the machine does beside is a large part, and so
-    is what it has dropped from the page cache since the turn before. The numbers that `pull` counts beside are those
-    of the last run.
+    With several `goes`, what is over soon has so many in each turn: of a second, what the machine does beside is a
+    large part, and so is what it has dropped from the page cache since the turn before. The numbers that `pull`
+    counts beside are those of the last run.
     """
     usages: dict[str, list[Usage]] = {tool.label: [] for tool in tools}
     counted: dict[str, Mapping[str, Cell]] = {}
     for _number in range(runs):
         for tool in tools:
-            for _go in range(_GOES):
+            for _go in range(goes):
                 usage, counted[tool.label] = pull(tool)
                 usages[tool.label].append(usage)
                 if usage.seconds > _SOON:

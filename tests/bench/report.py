@@ -43,8 +43,9 @@ _HOW = """\
 ## How it is measured
 
 - Every number is the median of {runs} by itself. The tools take turns, and each begins with nothing, or with
-  what the scenario says; then all that waits to be written is flushed, so nobody pays for another one. What is over
-  within ten seconds has three goes in each turn: of so little time, what the machine does beside is a large part.
+  what the scenario says; then all that waits to be written is flushed, so nobody pays for another one. Where
+  all is there already, what is over within ten seconds has three goes in each turn: of so little time, what the
+  machine does beside is a large part.
 - **wall s** is from the start of the command to its end. For "the task" and for `docker_image_pull` that is the
   whole of `ansible-playbook`, its start included; "the module alone" is the module's file run by Python as it lies
   there, with the start of Python, and without what Ansible does to bring it to a host.

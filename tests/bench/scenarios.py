@@ -41,6 +41,7 @@ RATE = 20 * MB
 SMALL_IMAGES = 100
 NAMES = (10, 1_000, 10_000)
 TAGS = 100
+GOES = 3  # in each turn, where all is there already
 COPIED_AGAIN = ", again"
 
 
@@ -161,7 +162,7 @@ def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: s
             raise ServiceError(f"{tool.label}: changed what was there: {tool.result['actions']}")
         return usage, {"head": traffic.count("HEAD"), "get": traffic.count("GET")}
 
-    rows = compare(tools, lab.runs, pull)
+    rows = compare(tools, lab.runs, pull, GOES)
     for tool in tools:
         tool.clear()
     return [Row(f"{row.label}, by {kind}", row.cells) for row in rows]
@@ -267,7 +268,7 @@ def names(lab: Lab) -> Table:
         tool.pull([image])
         _add_names(tool.target, count)
         tools.append(tool)
-    rows = compare(tools, lab.runs, lambda tool: (tool.pull([image]), {}))
+    rows = compare(tools, lab.runs, lambda tool: (tool.pull([image]), {}), GOES)
     shutil.rmtree(lab.directory)
     text = """\
 One image that is there is pulled again by its tag, by the module alone, into stores with more and more names.
