@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import subprocess
 
-from devtools.environment import DevError
+from devtools.environment import DevError, locked
 
 POLICY = pathlib.Path("/usr/sbin/policy-rc.d")
 
@@ -59,13 +59,15 @@ def _apt_get(*args):
 
 def lacking(packages):
     """Install what is missing of PACKAGES if we may; return what is missing then."""
-    names = missing(packages)
-    if names and os.geteuid() == 0 and shutil.which("apt-get"):
-        with _no_daemons():
+    if not missing(packages) or os.geteuid() or not shutil.which("apt-get"):
+        return missing(packages)
+    # Parts run side by side, and apt-get waits for others when it installs, but not when it updates.
+    with locked(), _no_daemons():
+        names = missing(packages)
+        if names:
             _apt_get("update")
             _apt_get("install", "--yes", "--no-install-recommends", *names)
-        names = missing(packages)
-    return names
+        return missing(packages)
 
 
 def ensure(packages):

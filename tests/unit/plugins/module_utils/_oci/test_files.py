@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
-from ansible_collections.lockstep.images.tests.support.stores import remove_stale, umask
+from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
 
 OLD, NEW = b"the old bytes", b"the new bytes"
 
@@ -398,7 +398,7 @@ def test_a_lock_is_never_followed_through_a_link(place):
 
 def test_no_descriptor_is_left_open(place, monkeypatch):
     """S031: neither by success nor by failure."""
-    before = os.listdir("/proc/self/fd")
+    before = open_files()
     write(place)
     lock = str(place / "lock")
     with files.locked(lock, exclusive=True, timeout=0), pytest.raises(LockedError):
@@ -408,4 +408,4 @@ def test_no_descriptor_is_left_open(place, monkeypatch):
     refuse(monkeypatch, "fsync", errno.EIO)
     with pytest.raises(StoreAccessError):
         write(place)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert open_files() == before

@@ -27,7 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
-from ansible_collections.lockstep.images.tests.support.stores import remove_stale
+from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale
 
 DATA = random.Random(7).randbytes(20_000)
 SIZE = len(DATA)
@@ -567,7 +567,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("call", "code", "after"), REFUSED)
 def test_a_refused_call_removes_the_part_and_names_the_blob(place, monkeypatch, call, code, after):
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with monkeypatch.context() as patch:
         refuse(patch, call, code, after)
         with pytest.raises(StoreAccessError) as caught, place.receive() as part:
@@ -577,7 +577,7 @@ def test_a_refused_call_removes_the_part_and_names_the_blob(place, monkeypatch, 
     assert str(caught.value) == f"{place.blob}: {os.strerror(code)}"
     assert isinstance(caught.value, NoSpaceError) == (code in (errno.ENOSPC, errno.EDQUOT))
     assert (place.blob.exists(), place.staged()) == (False, [])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EMFILE])
@@ -591,11 +591,11 @@ def test_a_part_that_cannot_be_opened_is_an_error_that_names_the_blob(place, mon
 
 def test_a_journal_that_cannot_be_opened_leaves_no_descriptor(place):
     """S016"""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     place.journal.mkdir()
     with pytest.raises(StoreAccessError), place.receive():
         pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize(
@@ -650,7 +650,7 @@ def test_a_blob_is_flushed_before_it_has_its_name_and_the_directory_after(place,
 
 def test_no_descriptor_is_left_open(place):
     """S031"""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with place.receive() as part:
         part.write(0, DATA[:10])
     with place.receive() as part:
@@ -658,7 +658,7 @@ def test_no_descriptor_is_left_open(place):
         part.finish()
     with place.receive() as part:
         assert part is None
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 # -- disks
