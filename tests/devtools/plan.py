@@ -130,7 +130,8 @@ def units_oldest(shell):
         "import requests, sys; print(sys.version, 'requests', requests.__version__)",
         env=environment.environ(venv),
     )
-    shell.run("pytest", "-q", "tests/unit", env=environment.environ(venv))
+    # Two processes: what one waits for, a time-out or a process, leaves a core to the other.
+    shell.run("pytest", "-q", "-n", "2", "tests/unit", env=environment.environ(venv))
 
 
 def units_newest(shell):
@@ -280,7 +281,8 @@ STAGES = {
     "docs": [Part("html", html)],
     "galaxy": [Part("artifact", artifact)],
     "integration": [Part("integration", integration)],
-    "fleet": [Part("fleet", fleet)],
+    # A bare machine installs a browser and four engines first, and makes an image of 630 MB.
+    "fleet": [Part("fleet", fleet, seconds=1500)],
 }
 # ./dev test: what is quick first. Two parts run at a time, so the longest of a wave begin it.
 WAVES = (("lint", "unit"), ("fleet", "integration", "sanity", "docs", "galaxy"))
