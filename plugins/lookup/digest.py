@@ -78,7 +78,6 @@ _raw:
   elements: str
 """
 
-from dataclasses import replace
 
 from ansible.errors import AnsibleLookupError, AnsibleOptionsError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -138,7 +137,7 @@ class LookupModule(LookupBase):
             Display().warning(text)
         if options["result"] == "digest":
             return [str(digests[one]) for one in references]
-        return [str(replace(one, digest=digests[one])) for one in references]
+        return [str(one._replace(digest=digests[one])) for one in references]
 
 
 def _checked(given):

@@ -238,7 +238,7 @@ def is_part(name: str) -> bool:
 
 def http_client(clock: Clock, **options: Any) -> HttpClient:
     """A client with the options it knows; the others are for ``origin_of``."""
-    known = HttpOptions.__dataclass_fields__
+    known = HttpOptions._fields
     return HttpClient(HttpOptions(**{k: v for k, v in options.items() if k in known}), clock)
 
 

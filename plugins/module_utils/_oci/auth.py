@@ -63,8 +63,7 @@ class Credentials:
         return f"Basic {pair}" if self.password else ""
 
 
-@dataclass(frozen=True)
-class Challenge:
+class Challenge(t.NamedTuple):
     """One way in that a registry offers; names are lower case."""
 
     scheme: str
@@ -359,8 +358,7 @@ _MAX_FILE = 16 * 1024 * 1024
 _MAX_OUTPUT = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(t.NamedTuple):
     """A file with logins, or the text of a variable."""
 
     name: str

@@ -108,8 +108,7 @@ class Descriptor:
         return {"digest": str(self.digest), "media_type": self.media_type, "size": self.size}
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(t.NamedTuple):
     """An image manifest or an index; ``raw`` is what is stored and sent."""
 
     media_type: str
@@ -165,8 +164,7 @@ class Manifest:
         return (self.config, *self.layers) if self.config else self.layers
 
 
-@dataclass(frozen=True)
-class ImageConfig:
+class ImageConfig(t.NamedTuple):
     """The configuration of an image; ``value`` is all of it."""
 
     value: dict[str, t.Any]
@@ -424,8 +422,7 @@ class NameSink(t.Protocol):
         """Point names at content; or ConflictError, and none is moved."""
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(t.NamedTuple):
     """An image manifest, and the platform it was chosen for."""
 
     descriptor: Descriptor
@@ -451,8 +448,7 @@ class Image:
         return f"is for {there}, not for {', '.join(unfit)}" if unfit else ""
 
 
-@dataclass(frozen=True)
-class Closure:
+class Closure(t.NamedTuple):
     """All that a name needs, children first; ``is_sparse`` when an index lists more than that."""
 
     manifests: tuple[tuple[Descriptor, Manifest], ...]

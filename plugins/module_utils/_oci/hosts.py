@@ -48,8 +48,7 @@ class Endpoint:
     name: str = ""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(t.NamedTuple):
     """An endpoint and the repository there; ``use`` says for what: all, digest-only, tag-only."""
 
     endpoint: Endpoint
@@ -99,14 +98,14 @@ class HostConfig:
                 own, mirrors = self._entries[prefix]
                 rest = name[len(prefix) :]
                 places = [
-                    replace(place, repository=repository_name(place.repository + rest, where))
+                    place._replace(repository=repository_name(place.repository + rest, where))
                     for where, place in mirrors
                 ]
                 return [*places, Place(self._certified(own), repository)]
         if not self._files:
             return [Place(self._origin(registry), repository)]
         places = self._files.places(reference, self._origin)
-        return [replace(place, endpoint=self._certified(place.endpoint)) for place in places]
+        return [place._replace(endpoint=self._certified(place.endpoint)) for place in places]
 
     def _certified(self, endpoint: Endpoint) -> Endpoint:
         name = endpoint.name or endpoint.host

@@ -8,7 +8,6 @@ import platform as _host
 import re
 import typing as t
 import urllib.parse
-from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
@@ -28,8 +27,7 @@ _USER = re.compile(r"^.*@(?!sha[0-9]+:[0-9a-fA-F]*$)", re.DOTALL)
 _MAX_NAME = 255
 
 
-@dataclass(frozen=True, order=True)
-class Digest:
+class Digest(t.NamedTuple):
     """A content address: the only thing that becomes a path or a URL (descriptor.md, "Digests")."""
 
     algorithm: str
@@ -66,8 +64,7 @@ class Digest:
         return Digest.of(data, self.algorithm) == self
 
 
-@dataclass(frozen=True, order=True)
-class Reference:
+class Reference(t.NamedTuple):
     """One image (distribution/reference v0.6); of tag and digest, the digest decides what is fetched."""
 
     registry: str
@@ -219,18 +216,18 @@ _PART = re.compile(r"[A-Za-z0-9_.-]+")
 _OS = re.compile(r"([A-Za-z0-9_.-]+)(?:\(([^()+/]*)((?:\+[^()+/]+)*)\))?")
 
 # Go's list of operating systems and architectures decides what one word alone means.
-_KNOWN_OS = re.compile(
-    "aix|android|darwin|dragonfly|freebsd|hurd|illumos|ios|js|linux|nacl|netbsd|openbsd|plan9|solaris|windows|zos"
+_KNOWN_OS = frozenset(
+    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split()
 )
-_KNOWN_ARCH = re.compile(
-    "386|amd64|amd64p32|arm(64)?(be)?|loong64|mips(64)?(p32)?(le)?|ppc|ppc64|ppc64le|riscv|riscv64|s390x?|sparc|sparc64|wasm"
+_KNOWN_ARCHES = frozenset(
+    "386 amd64 amd64p32 arm armbe arm64 arm64be loong64 mips mipsle mips64 mips64le mips64p32 mips64p32le"
+    " ppc ppc64 ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm".split()
 )
 _ARCHES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "loongarch64": "loong64"}
 _ARM = {"armhf": "v7", "armel": "v6"}
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(t.NamedTuple):
     """An operating system on a CPU, in normal form (containerd/platforms v1.0)."""
 
     os: str
@@ -250,9 +247,9 @@ class Platform:
         os_name, version, features = match.groups("")
         if not rest:
             host, architecture = cls.host(), _normal_cpu(os_name, "")
-            if _KNOWN_OS.fullmatch(_normal_os(os_name)):
+            if _normal_os(os_name) in _KNOWN_OS:
                 rest = [host.architecture, host.variant]
-            elif _KNOWN_ARCH.fullmatch(architecture[0]):
+            elif architecture[0] in _KNOWN_ARCHES:
                 os_name, rest = host.os, [*architecture]
             else:
                 raise errors.PlatformError(

@@ -228,9 +228,7 @@ def _counted(
 def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
     """Registries as the options of doc_fragments/registry.py say."""
     check_numbers(options, connections)
-    http = {
-        name: value for name, value in options.items() if name in HttpOptions.__dataclass_fields__
-    }
+    http = {name: value for name, value in options.items() if name in HttpOptions._fields}
     trust = Trust(
         options["validate_certs"],
         tuple(filter(None, [options["ca_path"]])),

@@ -10,7 +10,6 @@ import stat
 import threading
 import time
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
@@ -50,8 +49,7 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _MAX_INDEX = 256 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(t.NamedTuple):
     """What a name points at, and the platforms asked for."""
 
     target: Descriptor

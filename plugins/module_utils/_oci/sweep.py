@@ -54,7 +54,8 @@ def contents(store: ImageStore) -> dict[Digest, os.stat_result]:
     found = {}
     for algorithm in _ALGORITHMS:
         for name, path in _listed(store, f"blobs/{algorithm}"):
-            with contextlib.suppress(errors.DigestError, FileNotFoundError), access(path):
+            # Gone meanwhile: who mends a store removes what is wrong before it brings what is right.
+            with access(path), contextlib.suppress(errors.DigestError, FileNotFoundError):
                 digest = Digest.parse(f"{algorithm}:{name}")
                 found[digest] = os.lstat(path)
     return found

@@ -279,8 +279,7 @@ _CONNECT_TIMEOUT = 10.0
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(t.NamedTuple):
     """How a host proves itself in TLS, and we to it: PEM files; pairs of certificate and key, None for one file."""
 
     validate_certs: bool = True
@@ -291,8 +290,7 @@ class Trust:
 STRANGER = Trust()
 
 
-@dataclass(frozen=True)
-class HttpOptions:
+class HttpOptions(t.NamedTuple):
     """How registries are asked; seconds."""
 
     use_proxy: bool = True

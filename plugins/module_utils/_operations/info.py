@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
@@ -248,7 +248,7 @@ class _View:
                 continue
             if reference.tag:
                 tags.add(familiar(reference))
-            pinned = replace(reference, tag=None, digest=one.points_at.target.digest)
+            pinned = reference._replace(tag=None, digest=one.points_at.target.digest)
             digests.add(familiar(pinned))
         return {
             "Id": held.id,

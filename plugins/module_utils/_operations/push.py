@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import replace
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
@@ -34,14 +33,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
 def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:
     """Where an image goes to: itself, or each of ``repositories``, under its own tag or digest where they name none."""
     if not repositories:
-        return [replace(source, digest=None) if source.tag else source]
+        return [source._replace(digest=None) if source.tag else source]
     found = []
     for text in repositories:
         target = Reference.parse(text)
         if target.digest:
             raise errors.InputError(f"{text}: an image is pushed to a tag, not to a digest")
         if not text.endswith(f":{target.tag}"):
-            target = replace(target, tag=source.tag, digest=None if source.tag else source.digest)
+            target = target._replace(tag=source.tag, digest=None if source.tag else source.digest)
         found.append(target)
     return found
 
@@ -67,7 +66,7 @@ def plan_push(
             continue
         for target in targets_of(reference, repositories):
             sink = sinks.of(target)
-            source = replace(reference, digest=names[there].target.digest)
+            source = reference._replace(digest=names[there].target.digest)
             content = StoreSource(store, names, reference, sink.pause)
             transfers.append(Transfer(source, target, content, sink, content.require))
 

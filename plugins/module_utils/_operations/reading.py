@@ -70,8 +70,7 @@ def fetching(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(t.NamedTuple):
     """An image for each platform (None: all), and if ``exact`` for no others; ``locked`` is what it must be."""
 
     reference: Reference

@@ -136,7 +136,7 @@ def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[Request]:
     for image in lock.images:
         asked = platforms_of(platforms or sorted(image.platforms))
         request = request_of(Reference.parse(image.name), asked, lock)
-        requests.append(replace(request, exact=True))
+        requests.append(request._replace(exact=True))
     return requests
 
 

@@ -307,7 +307,7 @@ class _Reader:
         if not self._force:
             sent = {id(manifest) for manifest in wanted.manifests}
             images = (image for image in closure.images if id(image.manifest) in sent)
-            checked = replace(closure, images=tuple(images))
+            checked = closure._replace(images=tuple(images))
         wanted.blobs = [blob for blob in checked.blobs if not blob.is_foreign]
         foreign = len(checked.blobs) - len(wanted.blobs)
         if foreign:
@@ -344,7 +344,7 @@ def _referring(wanted: _Wanted) -> list[Transfer]:
         listed = transfer.content.read_manifest(one.tag)[1] if one.tag in lists else None
         if listed and listed.is_index:
             # Not the list goes along but what it lists: there may be another one, of others.
-            children = (replace(one, tag=None, digest=child.digest) for child in listed.children)
+            children = (one._replace(tag=None, digest=child.digest) for child in listed.children)
             found.update(dict.fromkeys(children))
         else:
             found[one] = None

@@ -163,7 +163,7 @@ def _repair(
     content: list[Content] = []
     for name, held in names.items():
         try:
-            reference = replace(_reference(name), digest=held.target.digest)
+            reference = _reference(name)._replace(digest=held.target.digest)
             found = [reference]
             if held.target.is_index and not held.platforms:
                 repository = sources.repository(reference)
@@ -203,7 +203,7 @@ def _images(
     while todo:
         descriptor = todo.pop()
         if descriptor.is_manifest:
-            found.append(replace(reference, tag=None, digest=descriptor.digest))
+            found.append(reference._replace(tag=None, digest=descriptor.digest))
         elif descriptor.is_index and descriptor.digest not in seen:
             seen.add(descriptor.digest)
             index: Manifest | None = store.manifest(descriptor.digest, descriptor.media_type)

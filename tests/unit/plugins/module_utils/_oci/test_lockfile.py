@@ -451,7 +451,7 @@ def test_an_images_lock_that_is_rendered_leads_to_the_same_names_and_digests(pat
     wanted = []
     for one in sorted(IMAGES, key=lambda image: image.name):
         reference = Reference.parse(one.name)
-        wanted.append(replace(reference, digest=one.digest))
+        wanted.append(reference._replace(digest=one.digest))
     assert found == wanted
 
 

@@ -65,6 +65,22 @@ def test_contents_are_all_blobs_with_their_sizes(path, store):
     assert all(found[Digest.parse(digest)].st_size == size for digest, size in sizes.items())
 
 
+def test_a_blob_that_is_removed_while_contents_are_listed_is_no_error(path, store, monkeypatch):
+    """As when another task mends the store: it removes what is wrong, then brings what is right."""
+    gone = path / "blobs/sha256" / BLOB.digest.encoded
+    gone.write_bytes(DATA)
+    listed = os.listdir
+
+    def and_then_gone(where):
+        names = listed(where)
+        gone.unlink(missing_ok=True)
+        return names
+
+    monkeypatch.setattr(sweep.os, "listdir", and_then_gone)
+    assert set(map(str, contents(store))) == digests(FAMILY)
+    assert not gone.exists()
+
+
 def test_contents_of_both_algorithms_and_of_whatever_kind_are_told(path, store):
     long = hashlib.sha512(DATA).hexdigest()
     (path / "blobs/sha512").mkdir()
