@@ -10,9 +10,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 # First, for all that is imported after it.
-from ansible_collections.lockstep.images.plugins.module_utils import (
-    _archive,  # noqa: F401
-)
+from ansible_collections.lockstep.images.plugins.module_utils import _archive  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Reference,
