@@ -163,6 +163,19 @@ def test_what_a_converged_run_has_no_use_for_is_imported_where_it_is_used(name, 
     assert late >= asking | more
 
 
+def first_import_of(path: Path) -> str:
+    """What a file imports first of the collection."""
+    nodes = (node for node in tree_of(path).body if isinstance(node, ast.ImportFrom))
+    own = (node for node in nodes if (node.module or "").startswith(PREFIX))
+    return next(f"{node.module}.{node.names[0].name}" for node in own)
+
+
+@every_module
+def test_the_importer_comes_before_what_it_is_for(path):
+    assert first_import_of(path).startswith(f"{HOME}_ansible.")
+    assert first_import_of(UTILS / "_ansible.py") == f"{HOME}_archive"
+
+
 @pytest.mark.parametrize("path", FROM_ELSEWHERE, ids=of_file)
 def test_what_a_host_may_lack_is_imported_when_it_is_needed(path):
     tree = tree_of(path)
