@@ -78,7 +78,6 @@ _raw:
   elements: str
 """
 
-
 from ansible.errors import AnsibleLookupError, AnsibleOptionsError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
