@@ -397,8 +397,9 @@ class CredentialStore:
     def find(self, registry: str, repository: str) -> Credentials | None:
         """The login for a repository, of the first file that knows any."""
         if self._files is None:
-            self._files = [AuthFile.load(place) for place in self._places]
-            self.warnings += [file.warning for file in self._files if file.warning]
+            files = [AuthFile.load(place) for place in self._places]
+            self.warnings += [file.warning for file in files if file.warning]
+            self._files = [file for file in files if file.value]  # most places hold nothing
         found = (file.find(registry, repository) for file in self._files)
         return next(filter(None, found), None)
 

@@ -496,7 +496,6 @@ class HttpClient:
     ) -> Response:
         requests, theirs, failures = _libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
-        subject = shown_url(url)
         self.stats.add(method)
         try:
             answer = self._adapter(trust, url.startswith("https")).send(
@@ -507,13 +506,15 @@ class HttpClient:
                 proxies=self._proxies(url),
             )
         except theirs.SSLError as exc:
-            raise errors.TlsError(f"{subject}: {reason(exc)}", _tls_hint(exc)) from exc
+            raise errors.TlsError(f"{shown_url(url)}: {reason(exc)}", _tls_hint(exc)) from exc
         except theirs.ProxyError as exc:
             raise _Transient(f"the proxy does not serve the request: {reason(exc)}") from exc
         except (theirs.ConnectionError, theirs.Timeout, theirs.ChunkedEncodingError) as exc:
             raise _Transient(reason(exc)) from exc
         except (theirs.RequestException, ValueError) as exc:
-            raise errors.ProtocolError(f"{subject}: cannot be requested: {reason(exc)}") from exc
+            raise errors.ProtocolError(
+                f"{shown_url(url)}: cannot be requested: {reason(exc)}"
+            ) from exc
 
         host = self._host(url)
 
