@@ -62,8 +62,10 @@ class Play:
         play = one_task(f"lockstep.images.{self.module}", **options)
         with metered(self.directory) as meter:
             done = self._play(play, self._inventory, timeout=TIMEOUT, launcher=meter.launcher)
-        self.result = done.ok().one(f"lockstep.images.{self.module}")
-        return replace(meter.usage, peak=self._python.peaks(self.module)[-1])
+        action = f"lockstep.images.{self.module}"
+        self.result = done.ok().one(action)
+        peak = self._python.peaks(self.module)[-1]
+        return replace(meter.usage, peak=peak, task=done.seconds(action))
 
 
 class Alone:
@@ -212,7 +214,7 @@ class DockerLoop:
                 launcher=meter.launcher,
             )
         self.result = done.ok().one(PEER_PULL)
-        return meter.usage
+        return replace(meter.usage, task=done.seconds(PEER_PULL))
 
     def clear(self) -> None:
         """Remove the images from the daemon."""

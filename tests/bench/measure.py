@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,16 +31,22 @@ class Usage:
     to_disk: float  # and until all that it wrote is on the disk
     cpu: float  # user and system, of all processes that worked for it
     peak: float | None  # bytes, of the process that did the work
+    task: float | None = None  # seconds of the task, which is what Ansible was started for
 
 
 def median(usages: Sequence[Usage]) -> Usage:
     """The median of each number by itself."""
-    peaks = [usage.peak for usage in usages if usage.peak is not None]
+
+    def middle(numbers: Iterable[float | None]) -> float | None:
+        measured = [number for number in numbers if number is not None]
+        return statistics.median(measured) if measured else None
+
     return Usage(
         seconds=statistics.median(usage.seconds for usage in usages),
         to_disk=statistics.median(usage.to_disk for usage in usages),
         cpu=statistics.median(usage.cpu for usage in usages),
-        peak=statistics.median(peaks) if peaks else None,
+        peak=middle(usage.peak for usage in usages),
+        task=middle(usage.task for usage in usages),
     )
 
 

@@ -50,6 +50,9 @@ _HOW = """\
   whole of `ansible-playbook`, its start included; "the module alone" is the module's file run by Python as it lies
   there, with the start of Python, and without what Ansible does to bring it to a host.
 - **ratio** compares wall seconds with those of the first row: 2.00 takes twice as long.
+- **task s** is the part of it that is the task, a loop with all its items: from when Ansible begins it to its result,
+  as `ansible.posix.profile_tasks` counts it. What is left is the start of `ansible-playbook`, which is the same for
+  every task. **ratio of tasks** compares these seconds.
 - **s to disk** goes on until all is on the disk (`sync -f`). `image_pull` and skopeo flush each file before they
   give it its name; the others may end while some of what they have written is still in memory.
 - **CPU s** is user and system time of the command and of all its children (`wait4`), and for docker and ctr also of

@@ -138,14 +138,8 @@ def converged(lab: Lab) -> Table:
     text = f"""\
 The {SMALL_IMAGES} images of the scenario before are there already. By tag, the registry has to be asked what
 the tag points at now; by digest nothing has to be asked, and by a lock file neither, which besides says what
-else must not be there. The requests are those in the registry's log."""
-    return Table(
-        "converged",
-        "Many small images that are there",
-        text,
-        with_ratios(rows),
-        lab.runs,
-    )
+else must not be there. The requests are those in the registry's log. Ratios are to the first row of the same kind."""
+    return Table("converged", "Many small images that are there", text, rows, lab.runs)
 
 
 def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: str) -> list[Row]:

@@ -29,6 +29,8 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("wall s", _seconds),
     "spread": ("fastest to slowest", str),
     "ratio": ("ratio", "{:.2f}".format),
+    "task": ("task s", _seconds),
+    "task_ratio": ("ratio of tasks", "{:.2f}".format),
     "to_disk": ("s to disk", _seconds),
     "cpu": ("CPU s", _seconds),
     "peak": ("peak MB", _megabytes),
@@ -64,7 +66,7 @@ class Row:
 class Table:
     """The numbers of one scenario; `text` says what was done, in Markdown.
 
-    The column `ratio` compares the wall seconds of a row with those of the first one.
+    The column `ratio` compares the wall seconds of a row with those of the first one, `task_ratio` those of the tasks.
     """
 
     name: str
@@ -101,9 +103,22 @@ def usage_cells(usages: Sequence[Usage]) -> dict[str, Cell]:
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """The rows, each compared with the first one."""
-    first = rows[0].cells["seconds"]
+    """The rows, each compared with the first one; tasks are, where there are several."""
+    first = rows[0].cells
+    compared = {"ratio": "seconds"}
+    if sum(row.cells.get("task") is not None for row in rows) > 1:
+        compared["task_ratio"] = "task"
     return [
-        Row(row.label, {**row.cells, "ratio": row.cells["seconds"] / first})  # type: ignore[operator]
+        Row(
+            row.label,
+            {
+                **row.cells,
+                **{name: _ratio(row.cells[of], first[of]) for name, of in compared.items()},
+            },
+        )
         for row in rows
     ]
+
+
+def _ratio(value: Any, first: Any) -> Cell:
+    return None if value is None or first is None else value / first

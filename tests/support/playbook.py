@@ -91,13 +91,17 @@ def private_environment(directory: Path, collections: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task did on one host; `status` is ok, failed, skipped or unreachable."""
+    """What one task did on one host; `status` is ok, failed, skipped or unreachable.
+
+    `seconds` are those since Ansible began the task, on whichever host.
+    """
 
     host: str
     task: str
     action: str
     status: str
     ignored: bool
+    seconds: float
     result: dict[str, Any]
 
 
@@ -127,6 +131,10 @@ class PlayResult:
         if len(found) != 1:
             raise AssertionError(f"{task}: ran on {sorted(found) or 'no host'}\n{self.output}")
         return next(iter(found.values()))
+
+    def seconds(self, task: str) -> float:
+        """What a task took, all items of its loop together, without Ansible's own start."""
+        return max(one.seconds for one in self.tasks if task in (one.task, one.action))
 
     def ok(self) -> PlayResult:
         """This run, which must have succeeded; an AssertionError shows it when it did not."""

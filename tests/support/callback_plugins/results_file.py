@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -19,6 +20,8 @@ short_description: Write every task result to a file as JSON lines
 description:
   - Appends one line per host and task, and one line with the recap, to the file named by
     E(LOCKSTEP_TEST_RESULTS).
+  - The seconds of a task are those since Ansible began it, with all items of its loop, as
+    P(ansible.posix.profile_tasks#callback) counts them.
   - ansible-core has no JSON callback of its own; this one adds to what is shown on the terminal
     instead of replacing it.
 requirements:
@@ -34,6 +37,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc, unused-ignore]
     CALLBACK_NAME = "results_file"
     CALLBACK_NEEDS_ENABLED = True
 
+    _began = 0.0
+
     def _write(self, **line: Any) -> None:
         with open(os.environ["LOCKSTEP_TEST_RESULTS"], "a", encoding="utf-8") as output:
             output.write(json.dumps(line, default=str) + "\n")
@@ -48,8 +53,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc, unused-ignore]
             action=str(task.action),
             status=status,
             ignored=ignored,
+            seconds=time.monotonic() - self._began,
             result=dict(result.result if public else result._result),
         )
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """A task begins."""
+        self._began = time.monotonic()
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """A handler begins."""
+        self._began = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task that did what it should."""

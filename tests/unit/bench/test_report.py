@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -50,6 +51,26 @@ def test_what_was_not_measured_is_a_dash(table):
 def test_a_row_is_compared_with_the_first(table):
     assert [row.text("ratio") for row in table.rows] == ["1.00", "8.00"]
     assert table.row(OURS).text("spread") == "2.00 to 4.00"
+
+
+def test_tasks_are_compared_with_each_other_without_the_start_of_ansible():
+    ours = [replace(usage(2.0), task=1.0), replace(usage(3.0), task=1.5)]
+    rows = [
+        Row(OURS, usage_cells(ours)),
+        Row("skopeo copy", usage_cells([usage(4.0)])),
+        Row(THEIRS, usage_cells([replace(usage(50.0), task=49.0)])),
+    ]
+    table = Table("small", "Small", "Words.", with_ratios(rows), 2)
+    assert [row.text("task") for row in table.rows] == ["1.25", "-", "49.0"]
+    assert [row.text("task_ratio") for row in table.rows] == ["1.00", "-", "39.20"]
+
+
+def test_a_task_that_nothing_is_compared_with_has_no_ratio():
+    rows = [
+        Row(OURS, usage_cells([replace(usage(2.0), task=1.0)])),
+        Row(THEIRS, usage_cells([usage(9.0)])),
+    ]
+    assert "task_ratio" not in Table("cold", "Cold", "Words.", with_ratios(rows), 1).shown()
 
 
 def test_a_table_survives_json(table):
