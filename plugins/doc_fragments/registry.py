@@ -57,7 +57,7 @@ options:
     default: true
   timeout:
     description:
-      - Seconds a connection may be silent. A download that goes on, but slower than 16 KiB a second, is ended too.
+      - Seconds a connection may be silent. A download that falls behind 16 KiB a second by as many seconds is ended too.
     type: float
     default: 30.0
   timeout_total:

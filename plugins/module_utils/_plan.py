@@ -213,8 +213,8 @@ class Plan:
         ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
         fatal: errors.LockstepError | None = None
         with Pool(self.workers) as pool:
-            yield from self._set(waiting, left, pool)
-            for action in self.content:
+            fatal = yield from self._set(waiting, left, pool)
+            for action in () if fatal else self.content:
                 future = pool.submit(functools.partial(action.apply, pool), action.urgency)
                 future.add_done_callback(lambda done, action=action: ended.put((action, done)))  # type: ignore[misc]
             todo = len(self.content)
@@ -223,7 +223,7 @@ class Plan:
                 fatal = yield from self._note(*ended.get(), left)
                 if ended.empty():
                     # At once what came while the last ones were written: an index is written whole.
-                    yield from self._set(waiting, left, pool)
+                    fatal = (yield from self._set(waiting, left, pool)) or fatal
         with Pool(self.workers) as pool:
             if fatal:
                 while not ended.empty():
@@ -254,17 +254,23 @@ class Plan:
 
     def _set(
         self, waiting: dict[str, Action], left: t.Mapping[str, int], pool: Pool
-    ) -> t.Iterator[Action]:
-        """The names that have all they need."""
+    ) -> t.Generator[Action, None, errors.LockstepError | None]:
+        """The names that have all they need; an error that is one for all: where names are cannot be written."""
         ready = [waiting.pop(name) for name in list(waiting) if not left[name]]
         names = [action for action in ready if action.name not in self.failures]
-        for action, error in zip(names, names[0].apply_all(names, pool) if names else ()):
+        try:
+            ended = names[0].apply_all(names, pool) if names else ()
+        except errors.LockstepError as exc:
+            self.failures.update({action.name: exc for action in names})
+            return exc
+        for action, error in zip(names, ended):
             if error is None:
                 yield action
             elif isinstance(error, errors.LockstepError):
                 self.failures[action.name] = error
             else:
                 raise error
+        return None
 
     def result(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
         """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all.

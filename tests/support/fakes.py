@@ -132,7 +132,7 @@ class FakeRepository:
         if after is not None:
             raise TruncatedError(f"{self}: broke off")
 
-    def has_ranges(self) -> bool:
+    def has_ranges(self, descriptor: Descriptor) -> bool:
         return self.ranges
 
     def distrust(self, descriptor: Descriptor) -> bool:
@@ -154,7 +154,7 @@ class FakeRepository:
                 found.append(Descriptor(self.media_types[name], Digest.parse(name), len(raw)))
         return found
 
-    def pause(self, attempt: int) -> bool:
+    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
         self.pauses.append(attempt)
         return attempt <= self.patience
 

@@ -90,6 +90,8 @@ class FakeClock(Clock):
         """Seconds since the epoch."""
         return self.time
 
+    date = now  # type: ignore[assignment]
+
     def sleep(self, seconds: float) -> None:
         """Be ``seconds`` later."""
         self.slept.append(seconds)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import json
 import os
@@ -35,10 +34,13 @@ from .storage import FOREIGN
 AMD64, ARM64 = "linux/amd64", "linux/arm64"
 
 
-def open_files() -> int:
-    """How many files this process has open, without those that earlier tests have left to the garbage collector."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+def open_files(directory: Path) -> list[str]:
+    """The files below a directory that this process has open; those that are removed, too."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.append(os.readlink(link))
+    return sorted(path for path in found if path.startswith(f"{directory}/"))
 
 
 def plan(

@@ -334,7 +334,7 @@ class ContentSource(t.Protocol):
         Not ``patient``: what is refused is not tried again, and nobody is given up for it.
         """
 
-    def has_ranges(self) -> bool:
+    def has_ranges(self, descriptor: Descriptor) -> bool:
         """Whether a blob may be asked for in pieces that need not be."""
 
     def distrust(self, descriptor: Descriptor) -> bool:
@@ -346,8 +346,8 @@ class ContentSource(t.Protocol):
     def referrers(self, digest: Digest) -> t.Sequence[Descriptor]:
         """The manifests whose subject is that one, each once, sorted by digest."""
 
-    def pause(self, attempt: int) -> bool:
-        """Wait before try ``attempt`` + 1, for 0 not at all; False when that is too many."""
+    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+        """Wait before try ``attempt`` + 1 for this content, for 0 not at all; False when that is too many."""
 
 
 class Sources(t.Protocol):

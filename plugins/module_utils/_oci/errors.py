@@ -101,6 +101,10 @@ class RangeError(ProtocolError):
     kind = "registry-ranges"
 
 
+class EncodingError(ProtocolError):
+    """A body is not what its Content-Encoding says."""
+
+
 class ContentError(LockstepError):
     kind = "invalid-content"
 

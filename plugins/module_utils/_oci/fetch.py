@@ -25,6 +25,8 @@ _PIECE_SECONDS = 4.0
 _MEASURED = 1024 * 1024
 _LARGE_STEP = 64 * 1024
 _SMALL_STEPS = 100
+# Other bytes than the descriptor's.
+_WRONG = (errors.DigestMismatchError, errors.SizeMismatchError, errors.EncodingError)
 
 
 class Pool(t.Protocol):
@@ -51,14 +53,14 @@ def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
             with contextlib.closing(source.read_blob(descriptor)[1]) as chunks:
                 return b"".join(verified(chunks, descriptor))
         except errors.TruncatedError:
-            if not source.pause(attempt):
+            if not source.pause(attempt, descriptor):
                 if not source.distrust(descriptor):
                     raise
                 attempt = 0
-        except (errors.DigestMismatchError, errors.SizeMismatchError):
+        except _WRONG:
             if not source.distrust(descriptor):
                 mismatches += 1
-                if mismatches > 1 or not source.pause(attempt):
+                if mismatches > 1 or not source.pause(attempt, descriptor):
                     raise
 
 
@@ -101,7 +103,8 @@ class _Fetch:
         self._small_steps = 0
         self._rate = 0.0  # bytes a second of one connection
         self._is_over = False
-        self._is_whole = False  # no ranges any more
+        self._is_whole = False  # it is wanted from one answer
+        self._has_ranges = True  # nobody has refused one
 
     def run(self) -> None:
         mistakes = 0
@@ -110,13 +113,13 @@ class _Fetch:
                 try:
                     self._gather()
                     return self._part.finish()
-                except (errors.DigestMismatchError, errors.SizeMismatchError):
+                except _WRONG:
                     # Of bytes from several answers nobody can tell which were wrong.
-                    mixed = self._answers > 1
-                    others = not mixed and self._source.distrust(self._descriptor)
+                    mixed = self._answers > 1 and not mistakes
+                    others = not mixed and self._distrust()
                     self._begin_anew()
                     mistakes += not others
-                    if mistakes > 1 or not (mixed or others or self._source.pause(1)):
+                    if mistakes > 1 or not (mixed or others or self._pause(1)):
                         raise
         finally:
             with self._changed:
@@ -136,6 +139,7 @@ class _Fetch:
                 self._wait_for_assistants()
             except errors.RangeError:
                 # Nobody can go on from the middle, so what is there is of no use.
+                self._has_ranges = False
                 self._begin_anew()
             except errors.TruncatedError:
                 if self._pool.stopped or not self._may_go_on():
@@ -145,9 +149,10 @@ class _Fetch:
     def _may_go_on(self) -> bool:
         """After a break."""
         step = 0
-        if self._is_whole:
+        if not self._has_ranges:
             self._begin_anew()
         else:
+            self._is_whole = False
             # More than ever: an upload may lose what it had.
             left = _length(self._part.missing())
             if not left:
@@ -155,13 +160,21 @@ class _Fetch:
             step, self._least = max(0, self._least - left), min(self._least, left)
         if step >= _LARGE_STEP:  # no reason to wait
             self._attempt = self._small_steps = 0
-            return self._source.pause(0)
+            return self._pause(0)
         self._attempt = 1 if step else self._attempt + 1
         self._small_steps += 1  # by which a blob may not take for ever
-        if self._small_steps <= _SMALL_STEPS and self._source.pause(self._attempt):
+        if self._small_steps <= _SMALL_STEPS and self._pause(self._attempt):
             return True
         self._attempt = self._small_steps = 0
-        return self._source.distrust(self._descriptor)
+        return self._distrust()
+
+    def _distrust(self) -> bool:
+        others = self._source.distrust(self._descriptor)
+        self._has_ranges = self._has_ranges or others
+        return others
+
+    def _pause(self, attempt: int) -> bool:
+        return self._source.pause(attempt, self._descriptor)
 
     def _begin_anew(self) -> None:
         with self._changed:
@@ -196,7 +209,7 @@ class _Fetch:
             and pieces.connections > 1
             and not self._is_whole
             and not self._part.in_order
-            and self._source.has_ranges()
+            and self._source.has_ranges(self._descriptor)
         )
 
     def _stream(self, first: int, end: int, assists: bool = False) -> None:
@@ -210,6 +223,7 @@ class _Fetch:
                 if span != taken:
                     if assists:
                         raise errors.RangeError(f"{self._source} gives the whole blob only")
+                    self._has_ranges = False
                     self._begin_anew()
                 self._store(*span, chunks, assists)
         finally:

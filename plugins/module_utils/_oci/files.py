@@ -460,6 +460,8 @@ def receive(
     try:
         part = Part(name, path, digest, size, fd)
     except BaseException:
+        if not os.fstat(fd).st_size:
+            _discard(name)
         os.close(fd)
         raise
     try:

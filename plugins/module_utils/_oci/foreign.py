@@ -26,6 +26,7 @@ class ForeignLayer:
         self._urls = [url for url in descriptor.urls if url.startswith(("https://", "http://"))]
         self._registry_url = registry_url
         self._digest = descriptor.digest
+        self._served = ""
 
     def __str__(self) -> str:
         return shown_url(self._urls[0]) if self._urls else str(self._digest)
@@ -48,7 +49,10 @@ class ForeignLayer:
                 failures.append(str(exc))
                 continue
             if response.status == 200:
-                return (0, descriptor.size), response.chunks()
+                self._served = url
+                # As in a registry, it may be on top of the layer, or the layer's own (moby#17595).
+                is_on_top = response.encoding and response.content_length != descriptor.size
+                return (0, descriptor.size), response.chunks(bool(is_on_top))
             response.close()
             failures.append(f"{shown_url(url)} answered {response.status}")
         why = "; ".join(failures) or "its manifest names no URL for it"
@@ -66,12 +70,13 @@ class ForeignLayer:
     def tags(self) -> list[str]:
         return []
 
-    def has_ranges(self) -> bool:
+    def has_ranges(self, descriptor: Descriptor) -> bool:
         return False
 
     def distrust(self, descriptor: Descriptor) -> bool:
-        del self._urls[:1]
-        return bool(self._urls)
+        others = [url for url in self._urls if url != self._served]
+        self._urls = others or self._urls  # the last one is tried again
+        return bool(others)
 
-    def pause(self, attempt: int) -> bool:
+    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
         return self._http.pause(attempt)

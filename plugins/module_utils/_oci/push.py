@@ -222,9 +222,9 @@ class RemoteSink:
         except (errors.AuthenticationError, errors.DeniedError) as exc:
             raise type(exc)(str(exc), _HINT, **exc.details) from exc
 
-    def pause(self, attempt: int) -> bool:
+    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
         """Wait before the next try."""
-        return self.repository.pause(attempt)
+        return self.repository.pause(attempt, descriptor)
 
     def ask(self, descriptor: Descriptor) -> bool:
         """Whether it is there now."""

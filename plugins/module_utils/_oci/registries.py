@@ -126,6 +126,8 @@ class Mirrored:
         self._origin = places[-1][0]
         self._served: dict[Digest, Repository] = {}
         self._closed: set[Repository] = set()
+        self._lacking: set[tuple[Repository, Digest]] = set()
+        self._breaks: dict[Digest, int] = {}  # of a blob, since much of it came
 
     def __str__(self) -> str:
         return str(self._origin)
@@ -149,17 +151,18 @@ class Mirrored:
         patient: bool = True,
     ) -> Blob:
         def read(repository: Repository) -> Blob:
-            self._served[descriptor.digest] = repository
+            if patient:
+                self._served[descriptor.digest] = repository
             span, chunks = repository.read_blob(descriptor, first, end, patient)
             return span, _counted(chunks, repository.registry)
 
         if not patient:
-            return read(self._living("digest-only")[0])
+            return read(self._living("digest-only", descriptor.digest)[0])
         # The reader begins anew, or tries again.
         return self._ask(descriptor.digest, read, (errors.RangeError, errors.TruncatedError))
 
-    def has_ranges(self) -> bool:
-        return all(repository.has_ranges() for repository in self._living("digest-only")[:1])
+    def has_ranges(self, descriptor: Descriptor) -> bool:
+        return self._living("digest-only", descriptor.digest)[0].has_ranges(descriptor)
 
     def distrust(self, descriptor: Descriptor) -> bool:
         repository = self._served.get(descriptor.digest, self._origin)
@@ -176,15 +179,22 @@ class Mirrored:
     def referrers(self, digest: Digest) -> list[Referrer]:
         return self._origin.referrers(digest)
 
-    def pause(self, attempt: int) -> bool:
-        return self._origin.pause(attempt)
+    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+        served = self._served.get(descriptor.digest, self._origin) if descriptor else self._origin
+        if descriptor and served is not self._origin:
+            # One that gives a few bytes each time would have the patience of a registry.
+            breaks = self._breaks.get(descriptor.digest, 0) + 1 if attempt else 0
+            attempt = self._breaks[descriptor.digest] = breaks
+        return served.pause(attempt)
 
-    def _living(self, use: str) -> list[Repository]:
+    def _living(self, use: str, what: Digest | str) -> list[Repository]:
+        """Those to ask, in order."""
         mirrors = [
             repository
             for repository, place in self._places[:-1]
             if place.use in ("all", use)
             and repository not in self._closed
+            and (repository, what) not in self._lacking
             and not repository.registry.failure
         ]
         return [*mirrors, self._origin]
@@ -195,14 +205,15 @@ class Mirrored:
         ask: t.Callable[[Repository], T],
         passed: tuple[type[Exception], ...] = (),
     ) -> T:
-        living = self._living("digest-only" if isinstance(what, Digest) else "tag-only")
+        living = self._living("digest-only" if isinstance(what, Digest) else "tag-only", what)
         for repository in living[:-1]:
             try:
                 return ask(repository)
             except passed:
                 raise
             except errors.NotFoundError:
-                pass
+                if isinstance(what, Digest):
+                    self._lacking.add((repository, what))
             except errors.DeniedError as exc:  # others may be open to us
                 self._closed.add(repository)
                 repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")

@@ -43,7 +43,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     next_page,
     origin,
     rate_limit,
-    retry_after,
     shown_url,
     warning_text,
 )
@@ -94,6 +93,7 @@ class Registry:
         self._first = threading.RLock()
         self._lock = threading.Lock()
         self._settled = False
+        self._dead: errors.RegistryError | None = None
         self._has_looked = False
         self._warnings: list[str] = []
 
@@ -133,8 +133,14 @@ class Registry:
             retries = min(1, self.http.options.retries)
         if not self._settled:
             with self._first:
+                if self._dead:  # not another time-out for each thread that waited here
+                    raise type(self._dead)(str(self._dead), self._dead.hint)
                 if not self._settled:
-                    response = self._request(method, path, repository, headers, retries, body)
+                    try:
+                        response = self._request(method, path, repository, headers, retries, body)
+                    except (errors.UnreachableError, errors.TlsError) as exc:
+                        self._dead = exc if self.is_mirror else None
+                        raise
                     self._settled = True
                     return response
         return self._request(method, path, repository, headers, retries, body)
@@ -199,6 +205,7 @@ class Registry:
     def fail(self, response: Response, subject: str) -> t.NoReturn:
         """Raise what a status says."""
         words, status = self.error_words(response), response.status
+        response.close()
         said = f" ({words})" if words else ""
         if status == 404:
             raise errors.NotFoundError(f"{subject}: not found{said}")
@@ -208,7 +215,7 @@ class Registry:
             raise errors.DeniedError(f"{subject}: access is denied{said}")
         if status == 429:
             left = rate_limit("", response.header("RateLimit-Remaining")).get("remaining")
-            seconds = retry_after(response.header("Retry-After"), self.http.clock.now())
+            seconds = response.retry_after(self.http.clock.date())
             remaining = "" if left is None else f", {left} left"
             wait = f", it asks to wait {seconds:.0f} s" if seconds else ""
             raise errors.RateLimitError(
@@ -387,7 +394,7 @@ class Repository:
             registry.has_ranges = False
         return (0, descriptor.size), response.chunks(self._is_encoded(response, descriptor))
 
-    def has_ranges(self) -> bool:
+    def has_ranges(self, descriptor: Descriptor) -> bool:
         return self.registry.has_ranges
 
     def distrust(self, descriptor: Descriptor) -> bool:
@@ -411,8 +418,10 @@ class Repository:
             found = set(_parse_referrers(manifest.raw, manifest.media_type, subject))
         return sorted({one.digest: one for one in found}.values(), key=lambda one: one.digest)
 
-    def pause(self, attempt: int) -> bool:
-        return self.registry.http.pause(attempt)
+    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+        # Where there is another to ask, patience only delays.
+        is_tried = self.registry.is_mirror and attempt > 1
+        return not is_tried and self.registry.http.pause(attempt)
 
     def _read_manifest(self, identifier: Digest | str, subject: str) -> tuple[Response, bytes]:
         path, accept, attempt = f"manifests/{identifier}", {"Accept": ACCEPT}, 0
@@ -446,14 +455,13 @@ class Repository:
         return computed
 
     def _is_encoded(self, response: Response, descriptor: Descriptor) -> bool:
-        """A Content-Encoding may be on top of a blob (moby#17595). Without a size, only a second reading undoes it."""
+        """A Content-Encoding may be on top of a blob (moby#17595). Without a size, every second reading undoes it."""
         if not response.encoding:
             return False
         if response.content_length is not None:
             return response.content_length != descriptor.size
-        second = descriptor.digest in self._encoded
-        self._encoded.add(descriptor.digest)
-        return second
+        self._encoded ^= {descriptor.digest}
+        return descriptor.digest not in self._encoded
 
 
 def _is_part(response: Response, first: int, end: int, size: int) -> bool:
@@ -462,8 +470,7 @@ def _is_part(response: Response, first: int, end: int, size: int) -> bool:
     kind = response.header("Content-Type").lower()
     return (
         response.status == 206
-        and got is not None
-        and (got[0], got[1] + 1, got[2] or size) == (first, end, size)
+        and got in ((first, end - 1, size), (first, end - 1, None))
         and response.content_length in (None, end - first)
         and not response.header("Content-Encoding").strip()
         and not kind.startswith("multipart/")

@@ -34,7 +34,7 @@ class StoreSource:
         store: ImageStore,
         names: t.Mapping[str, Name],
         reference: Reference,
-        pause: t.Callable[[int], bool],
+        pause: t.Callable[..., bool],
     ) -> None:
         self._store = store
         self._names = names
@@ -81,7 +81,7 @@ class StoreSource:
                 _HINT,
             )
 
-    def has_ranges(self) -> bool:
+    def has_ranges(self, descriptor: Descriptor) -> bool:
         return False
 
     def distrust(self, descriptor: Descriptor) -> bool:

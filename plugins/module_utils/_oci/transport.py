@@ -66,6 +66,7 @@ class Response:
         self._largest = largest
         self._guard = threading.Lock()
         self._socket: socket.socket | None = None
+        self._budget = patience  # seconds that it may still be slower than the lowest speed
         self._deadline = math.inf
         self._is_late = False
 
@@ -76,6 +77,11 @@ class Response:
     def header_values(self, name: str) -> list[str]:
         """Each header of this name."""
         return list(self._answer.raw.headers.getlist(name))
+
+    def retry_after(self, now: float) -> float | None:
+        """The seconds that it asks to wait."""
+        value = self.header("Retry-After")
+        return retry_after(value, now, self.header("Date")) if value else None
 
     @property
     def locations(self) -> list[str]:
@@ -144,7 +150,10 @@ class Response:
             self.close()
 
     def _read(self, size: int) -> bytes:
-        """A read that has the time the lowest speed needs: a socket's own time-out starts anew with every byte."""
+        """A read that has the time the lowest speed needs, and what is left of the patience with this body.
+
+        A socket's own time-out starts anew with every byte, and one read says nothing of many small ones.
+        """
         raw = self._answer.raw
         if self._socket is None:
             # A second handle on the connection: shutting it down ends a read that another thread waits in.
@@ -152,11 +161,15 @@ class Response:
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 self._socket = socket.socket(fileno=os.dup(raw.fileno()))
                 self._watch.add(self)
-        self._deadline = time.monotonic() + self._patience + size / _LOWEST_SPEED
+        started = time.monotonic()
+        self._deadline = started + self._budget + size / _LOWEST_SPEED
         try:
             chunk: bytes = raw.read(size, decode_content=False)
         finally:
             self._deadline = math.inf
+        # Only what is waited for counts, not what its reader does meanwhile.
+        left = self._budget + len(chunk) / _LOWEST_SPEED - (time.monotonic() - started)
+        self._budget = max(0.0, min(left, self._patience))
         if self._is_late:
             raise errors.TruncatedError(f"{shown_url(self.url)}: the answer comes too slowly")
         return chunk
@@ -221,19 +234,27 @@ class Watch:
 def _gunzipped(
     chunks: t.Generator[bytes, None, None], subject: str
 ) -> t.Generator[bytes, None, None]:
-    """A bomb stops where its reader stops."""
-    decoder = zlib.decompressobj(wbits=31)
+    """A bomb stops where its reader stops, and what comes to nothing here."""
+    decoder, came, given = zlib.decompressobj(wbits=31), 0, 0
     try:
         for chunk in chunks:
-            rest = chunk
+            rest, came = chunk, came + len(chunk)
             while rest:
-                yield decoder.decompress(rest, _LARGEST_READ)
-                rest = decoder.unconsumed_tail
+                if decoder.eof:  # members may follow one another (RFC 1952 2.2)
+                    decoder = zlib.decompressobj(wbits=31)
+                piece = decoder.decompress(rest, _LARGEST_READ)
+                given += len(piece)
+                yield piece
+                rest = decoder.unconsumed_tail or decoder.unused_data
+            if came > 2 * given + _DRAIN:
+                raise errors.EncodingError(f"{subject}: the gzip body is larger than its content")
         yield decoder.flush()
     except zlib.error as exc:
-        raise errors.ProtocolError(
+        raise errors.EncodingError(
             f"{subject}: the body is not gzip as its Content-Encoding says"
         ) from exc
+    if came and not decoder.eof:
+        raise errors.TruncatedError(f"{subject}: the gzip body ended too early")
 
 
 def reason(exc: BaseException) -> str:
@@ -302,9 +323,10 @@ class HttpOptions(t.NamedTuple):
 
 
 class Clock:
-    """Time, which tests replace."""
+    """Time, which tests replace; ``now`` is no date, and nobody sets it back."""
 
-    now = staticmethod(time.time)
+    now = staticmethod(time.monotonic)
+    date = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
 
     def jitter(self) -> float:
@@ -317,9 +339,9 @@ class _Host:
     """What a host has told all threads."""
 
     ready: float = 0.0  # when it may be asked
-    served: float = 0.0  # when it last answered
+    well: float = -math.inf  # when it last answered, and was not busy
     gone: errors.RegistryError | None = None  # why it is asked no more
-    is_tired: bool = False  # it was busy until nobody tried again
+    is_tired: bool = False  # it was busy or silent until nobody tried again
 
 
 class HttpClient:
@@ -399,6 +421,8 @@ class HttpClient:
                 context.wrap_socket(raw).close()
         except ssl.SSLError as exc:
             return exc.reason not in _NOT_TLS  # any other complaint comes from a TLS server
+        except socket.timeout:
+            return True  # a lost packet is no reason to speak in clear
         except OSError:
             return False
         return True
@@ -419,8 +443,6 @@ class HttpClient:
         host, attempt, since = self._host(url), 0, self.clock.now()
         while True:
             attempt += 1
-            if host.gone:
-                raise type(host.gone)(str(host.gone))
             self._wait_for_turn(host)
             retries = 0 if host.is_tired else self.options.retries if most is None else most
             try:
@@ -430,19 +452,21 @@ class HttpClient:
                 if wait is None:
                     tries = f" ({attempt} attempts)" if attempt > 1 else ""
                     error = errors.UnreachableError(f"{shown_url(url)}: {exc}{tries}")
-                    if most is None and host.served < since:
-                        host.gone = error
+                    if most is None and host.well <= since:
+                        # It may be the one URL: who asks for another tries once, and then it is the host.
+                        if host.is_tired:
+                            host.gone = error
+                        host.is_tired = True
                     raise error from exc
                 self._wait_to_retry(wait)
                 continue
-            host.served = self.clock.now()
-            host.is_tired = host.is_tired and response.status in BUSY
             if response.status not in BUSY:
+                host.well, host.is_tired = self.clock.now(), False
                 return response
-            asked = retry_after(response.header("Retry-After"), self.clock.now())
-            wait = self._wait_before(attempt, retries, asked, since)
+            wait = self._wait_as_asked(response, host, attempt, retries, since)
             if wait is None:
-                host.is_tired = host.is_tired or most is None
+                if most is None:
+                    host.is_tired = host.is_tired or host.well <= since
                 if most is None and response.status == 429:
                     where = "{}://{}:{}".format(*origin(url))
                     host.gone = errors.RateLimitError(
@@ -450,9 +474,19 @@ class HttpClient:
                     )
                 return response
             response.close()
-            if asked:  # by all threads
-                host.ready = max(host.ready, self.clock.now() + wait)
             self._wait_to_retry(wait)
+
+    def _wait_as_asked(
+        self, response: Response, host: _Host, attempt: int, retries: int, since: float
+    ) -> float | None:
+        """Seconds to wait for who is busy, None if there is no retry; all other threads wait then, too."""
+        asked = response.retry_after(self.clock.date())
+        wait = self._wait_before(attempt, retries, asked, since)
+        if asked:
+            calm = self._wait_before(1, 1, asked, since) if wait is None else wait
+            with self._lock:
+                host.ready = max(host.ready, self.clock.now() + (calm or 0))
+        return wait
 
     def _wait_before(
         self, attempt: int, retries: int, asked: float | None = None, since: float = math.inf
@@ -474,14 +508,18 @@ class HttpClient:
         self._sleep(seconds)
 
     def _wait_for_turn(self, host: _Host) -> None:
-        pace = self.options.requests_per_second
+        """Or the error for which it is asked no more."""
+        pace, wait = self.options.requests_per_second, 0.0
         with self._lock:
-            now = self.clock.now()
-            start = max(now, host.ready)
-            if pace:
-                host.ready = start + 1 / pace
-        if start > now:
-            self._sleep(start - now)
+            if not host.gone:
+                now = self.clock.now()
+                wait = max(host.ready - now, 0.0)
+                if pace:
+                    host.ready = now + wait + 1 / pace
+        if wait:
+            self._sleep(wait)
+        if host.gone:
+            raise type(host.gone)(str(host.gone))
 
     def _sleep(self, seconds: float) -> None:
         self.stats.add("seconds_waited", seconds)
@@ -506,6 +544,8 @@ class HttpClient:
                 proxies=self._proxies(url),
             )
         except theirs.SSLError as exc:
+            if "EOF occurred" in str(exc) or "UNEXPECTED_EOF" in str(exc):
+                raise _Transient("the TLS connection was ended") from exc
             raise errors.TlsError(f"{shown_url(url)}: {reason(exc)}", _tls_hint(exc)) from exc
         except theirs.ProxyError as exc:
             raise _Transient(f"the proxy does not serve the request: {reason(exc)}") from exc
@@ -520,7 +560,7 @@ class HttpClient:
 
         def received(size: int) -> None:
             self.stats.add("bytes_fetched", size)
-            host.served = self.clock.now()
+            host.well = self.clock.now()
 
         # Many at once read less at once: memory is not for each connection.
         largest = max(_DRAIN, min(_LARGEST_READ, _READS // self.options.connections))

@@ -21,22 +21,26 @@ _LINK = re.compile(r'<([^<>]*)>\s*((?:;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]+)
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-def retry_after(value: str, now: float) -> float | None:
-    """Seconds to wait (a unix time if need be)."""
+def retry_after(value: str, now: float, date: str = "") -> float | None:
+    """Seconds to wait, or a time (HTTP's, unix's) by the clock of who says it, which his ``date`` tells: ours may differ."""
     text = value.strip()
-    if re.fullmatch("[0-9]{1,18}", text):
-        seconds = float(text)
-        if seconds > 1e9:
-            seconds -= now
-    else:
-        parsed = email.utils.parsedate_tz(text) if re.search("[A-Za-z]", text) else None
-        if not parsed:
-            return None
-        try:
-            seconds = email.utils.mktime_tz(parsed) - now
-        except (OverflowError, ValueError):
-            return None
-    return max(seconds, 0.0)
+    number = float(text) if re.fullmatch("[0-9]{1,18}", text) else None
+    if number is not None and number <= 1e9:
+        return number
+    until = _moment(text) if number is None else number
+    if until is None:
+        return None
+    theirs = _moment(date)
+    return max(until - (now if theirs is None else theirs), 0.0)
+
+
+def _moment(text: str) -> float | None:
+    """The unix time of an HTTP date."""
+    parsed = email.utils.parsedate_tz(text) if re.search("[A-Za-z]", text) else None
+    try:
+        return float(email.utils.mktime_tz(parsed)) if parsed else None
+    except (OverflowError, ValueError):
+        return None
 
 
 def content_range(value: str) -> tuple[int, int, int | None] | None:

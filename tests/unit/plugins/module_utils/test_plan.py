@@ -8,13 +8,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     ConflictError,
     DependencyError,
+    LockedError,
     NoSpaceError,
     NotFoundError,
+    StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     Name,
@@ -113,6 +116,39 @@ def test_a_bug_ends_the_plan_as_it_is(sink):
     with pytest.raises(ZeroDivisionError):
         list(plan.apply())
     assert sink.names == {}
+
+
+@pytest.mark.parametrize("error", [NoSpaceError("full"), LockedError("held"), StoreAccessError("no")], ids=str)  # fmt: skip
+def test_where_names_cannot_be_written_what_arrived_is_told_and_all_names_have_failed(
+    source, sink, monkeypatch, error
+):
+    def set_names(moves):
+        raise error
+
+    monkeypatch.setattr(sink, "set_names", set_names)
+    plan = plan_of(source, sink, before={}, after={"a:1": "x", "b:1": "y"})
+    done = list(plan.apply())
+    assert done == list(plan.content)
+    assert plan.failures == {"a:1": error, "b:1": error}
+    assert plan.result(done)["diff"] == {"before": {}, "after": {}}
+    assert type(plan.failure) is type(error)
+
+
+def test_names_that_were_set_before_the_disk_was_full_stay(source, sink, monkeypatch):
+    """One needs nothing, the others wait for content; then nobody fetches for names that cannot be set."""
+    true = sink.set_names
+
+    def set_names(moves):
+        if "c:1" not in [move.name for move in moves]:
+            raise NoSpaceError("full")
+        true(moves)
+
+    monkeypatch.setattr(sink, "set_names", set_names)
+    plan = plan_of(source, sink)
+    plan = replace(plan, names=(*plan.names, SetName("c:1", Name(LAYER), None, sink)))
+    done = list(plan.apply())
+    assert [action.name for action in done if isinstance(action, SetName)] == ["c:1"]
+    assert set(plan.failures) == {"a:1", "b:1"}
 
 
 class Waits(Fails):

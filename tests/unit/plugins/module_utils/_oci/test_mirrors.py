@@ -134,6 +134,10 @@ FAILURES = {
     "R050-redirects-for-ever": {"redirect": lambda target: target},
     "R018-206": {"wrong_content_range": "bytes 0-1/2"},
     "R062-encoding": {"set_headers": {"Content-Encoding": "br"}},
+    "R061-encoding-that-is-none": {
+        "replace": bytes(100),
+        "set_headers": {"Content-Encoding": "gzip"},
+    },
     "not-what-was-asked-for": {"replace": b"{}"},
 }
 
@@ -164,6 +168,58 @@ def test_a_mirror_whose_manifests_break_off_is_left_out(tmp_path):
     with serving(FOUR) as origin, serving(FOUR, faults=[fault]) as mirror:
         plan = puller_of(tmp_path, origin, mirror).pull(workers=1)
         assert served(plan)[mirror.address]["failed"] in told(plan, mirror)[0]
+
+
+@pytest.mark.parametrize("step", [0, 100])
+def test_a_mirror_whose_blobs_break_off_is_asked_once_more(tmp_path, step):
+    """R010: however little it gives each time, and whatever the patience with a registry is."""
+    stalls = broken(ALL, truncate_at=step)
+    with serving(FOUR) as origin, serving(FOUR, faults=[stalls]) as mirror:
+        plan = puller_of(tmp_path, origin, mirror, retries=5).pull(workers=1)
+        assert len(told(plan, mirror)) == 1
+        assert mirror.applied(stalls) == 2
+
+
+def test_a_mirror_that_does_not_answer_costs_its_time_once(tmp_path):
+    """R010: not once for each thread that waits for its first answer."""
+    silent = Fault(method="HEAD|GET", delay=60, times=None)
+    with serving(FOUR) as origin, serving(FOUR, faults=[silent]) as mirror:
+        names = []
+        for number in range(6):
+            push(origin, f"demo/{number}", FOUR, "1.0")
+            names.append(f"{origin.address}/demo/{number}:1.0")
+        plan = puller_of(tmp_path, origin, mirror, timeout=0.4).pull(*names, workers=6)
+        assert mirror.applied(silent) == 2
+        assert len(told(plan, mirror)) == 1
+
+
+def test_what_a_mirror_lacks_comes_in_pieces_from_who_has_it(tmp_path, monkeypatch):
+    """And the mirror is asked for it once, not for each piece; nor is it blamed for the others."""
+    cut_always(monkeypatch)
+    digest = LAYERS[0].digest
+    with serving(FOUR) as origin, serving(FOUR) as mirror:
+        mirror.remove(REPOSITORY, digest)
+        puller = puller_of(tmp_path, origin, mirror)
+        plan = puller.pull(workers=4, pieces=Pieces(8192, 4))
+        assert len(spans(mirror, digest)) == 1
+        assert len(spans(origin, digest)) > 2
+        assert sent(origin, digest) == len(LAYERS[0].blob)
+        assert told(plan, mirror) == []
+
+
+def test_wrong_pieces_of_the_registry_are_no_fault_of_a_mirror_that_lacks_the_blob(
+    tmp_path, monkeypatch
+):
+    """R009"""
+    cut_always(monkeypatch)
+    digest = LAYERS[0].digest
+    wrong = broken(digest, corrupt=7)
+    with serving(FOUR, faults=[wrong]) as origin, serving(FOUR) as mirror:
+        mirror.remove(REPOSITORY, digest)
+        puller = puller_of(tmp_path, origin, mirror)
+        plan = puller.carry_out(workers=4, pieces=Pieces(8192, 4))
+        assert [error.kind for error in plan.failures.values()] == ["digest-mismatch"]
+        assert told(plan, mirror) == []
 
 
 def test_a_mirror_on_the_host_of_the_registry_takes_none_of_its_patience(tmp_path):

@@ -566,8 +566,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "code", "after"), REFUSED)
-def test_a_refused_call_removes_the_part_and_names_the_blob(place, monkeypatch, call, code, after):
-    before = open_files()
+def test_a_refused_call_removes_the_part_and_names_the_blob(
+    tmp_path, place, monkeypatch, call, code, after
+):
     with monkeypatch.context() as patch:
         refuse(patch, call, code, after)
         with pytest.raises(StoreAccessError) as caught, place.receive() as part:
@@ -577,7 +578,7 @@ def test_a_refused_call_removes_the_part_and_names_the_blob(place, monkeypatch, 
     assert str(caught.value) == f"{place.blob}: {os.strerror(code)}"
     assert isinstance(caught.value, NoSpaceError) == (code in (errno.ENOSPC, errno.EDQUOT))
     assert (place.blob.exists(), place.staged()) == (False, [])
-    assert open_files() == before
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EMFILE])
@@ -589,13 +590,12 @@ def test_a_part_that_cannot_be_opened_is_an_error_that_names_the_blob(place, mon
     assert str(caught.value) == f"{place.blob}: {os.strerror(code)}"
 
 
-def test_a_journal_that_cannot_be_opened_leaves_no_descriptor(place):
+def test_a_journal_that_cannot_be_opened_leaves_no_descriptor(tmp_path, place):
     """S016"""
-    before = open_files()
     place.journal.mkdir()
     with pytest.raises(StoreAccessError), place.receive():
         pass
-    assert open_files() == before
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -648,9 +648,8 @@ def test_a_blob_is_flushed_before_it_has_its_name_and_the_directory_after(place,
     assert order == ["pwrite", "fsync", "rename", "fsync directory"]
 
 
-def test_no_descriptor_is_left_open(place):
+def test_no_descriptor_is_left_open(tmp_path, place):
     """S031"""
-    before = open_files()
     with place.receive() as part:
         part.write(0, DATA[:10])
     with place.receive() as part:
@@ -658,7 +657,7 @@ def test_no_descriptor_is_left_open(place):
         part.finish()
     with place.receive() as part:
         assert part is None
-    assert open_files() == before
+    assert open_files(tmp_path) == []
 
 
 # -- disks
@@ -712,3 +711,18 @@ def test_root_may_use_what_is_kept_for_root(tmp_path, monkeypatch):
     for user, free in ((0, 70), (1000, 50)):
         monkeypatch.setattr(files.os, "geteuid", lambda user=user: user)
         assert files.free_bytes(str(tmp_path)) == free
+
+
+def test_a_disk_that_is_full_when_a_part_begins_leaves_none(tmp_path, monkeypatch):
+    """S001"""
+    place, true = Place(tmp_path), os.open
+
+    def full(path, *args, **kwargs):
+        if str(path).endswith(".journal"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return true(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(NoSpaceError), place.receive():
+        pass
+    assert place.staged() == []

@@ -59,6 +59,64 @@ def test_who_only_helps_gives_nobody_up(tmp_path):
         assert client.clock.slept == []
 
 
+@pytest.mark.parametrize(
+    "fault", [{"close_before": True}, {"status": 503}, {"status": 500}], ids=str
+)
+@pytest.mark.parametrize("workers", [1, 6])
+def test_one_layer_that_cannot_be_had_is_no_reason_to_leave_the_others(tmp_path, fault, workers):
+    """R044, R079"""
+    bad = MANY[0].layers[0].digest
+    with serving() as registry:
+        names = many(registry)
+        registry.faults.append(Fault(path=bad, times=None, **fault))
+        plan = Puller(tmp_path, registry).carry_out(*names, workers=workers)
+        assert list(plan.failures) == names[:1]
+
+
+class Meanwhile(FakeClock):
+    """Who sleeps does something else before."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def sleep(self, seconds):
+        self.what()
+        super().sleep(seconds)
+
+
+def test_patience_is_not_lost_with_a_registry_that_serves_all_but_one(tmp_path):
+    """R044"""
+    with serving() as registry:
+        registry.files.update({"/good": b"1", "/bad": b"2", "/other": b"3"})
+        registry.faults.append(Fault(path="/bad", status=500, times=None))
+        registry.faults.append(Fault(path="/other", status=503, times=1))
+        clock = Meanwhile(lambda: http.request("GET", f"{registry.url}/good").close())
+        http = http_client(clock, retries=2)
+        assert http.request("GET", f"{registry.url}/bad").status == 500
+        assert http.request("GET", f"{registry.url}/other").status == 200
+
+
+def test_what_is_asked_of_one_who_does_not_come_again_holds_for_the_others(tmp_path):
+    """R040"""
+    busy = Fault(path="/help", status=429, headers={"Retry-After": "7"})
+    with serving(faults=[busy]) as registry:
+        client = http_client(FakeClock(), retries=3)
+        client.request("GET", f"{registry.url}/help", retries=0).close()
+        client.request("GET", f"{registry.url}/v2/").close()
+        assert client.clock.slept == [7.0]
+
+
+def test_nobody_waits_for_longer_than_a_request_may_take(tmp_path):
+    """R042"""
+    busy = Fault(path="/help", status=429, headers={"Retry-After": "301"})
+    with serving(faults=[busy]) as registry:
+        client = http_client(FakeClock(), retries=3, timeout_total=300.0)
+        client.request("GET", f"{registry.url}/help", retries=0).close()
+        client.request("GET", f"{registry.url}/v2/").close()
+        assert client.clock.slept == []
+
+
 # -- how fast
 
 

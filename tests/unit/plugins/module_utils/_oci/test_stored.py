@@ -99,6 +99,6 @@ def test_referrers_are_those_that_the_store_holds(source):
 
 
 def test_a_store_is_not_asked_in_pieces_and_has_no_mirror(source):
-    assert not source.has_ranges()
+    assert not source.has_ranges(descriptor(ONE.layers[0]))
     assert not source.distrust(descriptor(ONE.layers[0]))
     assert source.pause(1)

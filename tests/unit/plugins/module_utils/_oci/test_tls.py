@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.tests.support import certificates
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
@@ -17,8 +21,10 @@ from ansible_collections.lockstep.images.tests.support.pulling import (
     PLAIN,
     USER,
     USERS,
+    FakeClock,
     Puller,
     authorized,
+    http_client,
     resolve,
     serving,
     trail,
@@ -97,6 +103,26 @@ def test_a_server_of_tls_1_1_is_refused(tmp_path, validate):
         assert error.kind == "registry-tls"
         assert registry.url in str(error)
         assert registry.requests == []
+
+
+def test_a_connection_that_ends_in_the_handshake_is_tried_again(tmp_path):
+    """R079: a balancer that has too much to do hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    connection.recv(4096)
+                    connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        clock = FakeClock()
+        with pytest.raises(errors.UnreachableError, match="3 attempts"):
+            http_client(clock, retries=2).request("GET", f"https://{address}/v2/")
+        assert clock.slept == [0.5, 1.0]
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_an_authority_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path):

@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import itertools
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci import transport
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import LockstepError
 from ansible_collections.lockstep.images.tests.support.faults import Fault
-from ansible_collections.lockstep.images.tests.support.images import Layer, demo_image, image
+from ansible_collections.lockstep.images.tests.support.images import Layer, demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.pulling import (
     BLOB,
     IMAGE,
@@ -23,6 +28,7 @@ from ansible_collections.lockstep.images.tests.support.pulling import (
     SIGNATURE,
     Puller,
     serving,
+    spans,
     trail,
 )
 
@@ -176,6 +182,26 @@ def test_a_blob_that_never_comes_on_ends_in_an_error(tmp_path, fault):
         assert LAYER in str(error)
 
 
+def test_many_reads_that_are_each_in_time_are_too_slow_all_the_same(tmp_path):
+    """R011: what counts is the speed, not that bytes come."""
+    large = image([layer({"n": random.Random(1).randbytes(60_000)})])
+    slow = Fault(path=large.layers[0].digest, drip=11_000)
+    with serving(large, faults=[slow]) as registry:
+        puller = Puller(tmp_path, registry, timeout=0.4)
+        puller.pull()
+        asked = spans(registry, large.layers[0].digest)
+        assert asked[0] is None and asked[1][0] < 40_000
+        assert puller.clock.slept == [0.5]
+
+
+def test_a_body_of_the_lowest_speed_is_waited_for(tmp_path):
+    large = image([layer({"n": random.Random(1).randbytes(60_000)})])
+    with serving(large, faults=[Fault(path=large.layers[0].digest, drip=24_000)]) as registry:
+        puller = Puller(tmp_path, registry, timeout=0.4)
+        puller.pull()
+        assert spans(registry, large.layers[0].digest) == [None]
+
+
 def test_an_answer_that_is_not_wanted_may_not_stall_us_either(tmp_path):
     """R011: the body of a redirect that drips is left alone after the time-out."""
     drip = {"body": bytes(20_000), "drip": 100}
@@ -213,6 +239,58 @@ def test_a_content_encoding_is_undone_only_where_there_is_one(tmp_path, fault):
         puller = Puller(tmp_path, registry)
         puller.pull()
         assert puller.tree()[f"blobs/{LAYER.replace(':', '/')}"] == BLOB
+
+
+@pytest.mark.parametrize("encode", ["set_headers", "content_encoding"])
+@pytest.mark.parametrize("breaks", [1, 2], ids="R005-{}-times".format)
+def test_an_encoding_is_undone_or_not_also_after_a_break(tmp_path, encode, breaks):
+    """R061: without a length only the digest tells, and each break begins anew."""
+    how = {"content_encoding": "gzip"}
+    if encode == "set_headers":
+        how = {"set_headers": {"Content-Encoding": "x-gzip"}}
+    faults = [
+        layer_fault(times=breaks, chunked_cut_at=5000, **how),
+        layer_fault(times=None, chunked=True, **how),
+    ]
+    with serving(faults=faults) as registry:
+        puller = Puller(tmp_path, registry, retries=3)
+        puller.pull()
+        assert puller.tree()[f"blobs/{LAYER.replace(':', '/')}"] == BLOB
+
+
+MEMBER = gzip.compress(b"some")
+GUNZIPPED = {
+    "one": ([MEMBER], b"some"),
+    "byte-by-byte": ([bytes([byte]) for byte in MEMBER], b"some"),
+    "two-members": ([MEMBER + MEMBER[:3], MEMBER[3:]], b"somesome"),
+    "nothing": ([], b""),
+    "much": ([gzip.compress(bytes(3 << 20))], bytes(3 << 20)),
+}
+NOT_GUNZIPPED = {
+    "ends-too-early": (lambda: [MEMBER[:-1]], "truncated"),
+    "no-gzip": (lambda: [b"some"], "registry-protocol"),
+    "R060-garbage-behind-it": (lambda: itertools.repeat(MEMBER + b"x" * 99), "registry-protocol"),
+    "R060-zeros-behind-it": (lambda: itertools.chain([MEMBER], itertools.repeat(bytes(99))), "registry-protocol"),
+    "R060-members-of-nothing": (lambda: itertools.repeat(gzip.compress(b"")), "registry-protocol"),
+    "R060-blocks-of-nothing": (
+        lambda: itertools.chain([MEMBER[:10]], itertools.repeat(b"\0\0\0\xff\xff" * 99)),
+        "registry-protocol",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("chunks", "content"), GUNZIPPED.values(), ids=GUNZIPPED)
+def test_what_is_gzip_is_unpacked(chunks, content):
+    assert b"".join(transport._gunzipped(iter(chunks), "it")) == content
+
+
+@pytest.mark.parametrize(("chunks", "kind"), NOT_GUNZIPPED.values(), ids=NOT_GUNZIPPED)
+def test_what_is_no_gzip_ends(chunks, kind):
+    """R062: also where no end is sent."""
+    with pytest.raises(LockstepError) as caught:
+        b"".join(transport._gunzipped(iter(chunks()), "it"))
+    assert caught.value.kind == kind
+    assert str(caught.value).startswith("it: ")
 
 
 REFUSED_ENCODINGS = {

@@ -19,6 +19,7 @@ from ansible_collections.lockstep.images.tests.support.pulling import (
     USERS,
     FakeClock,
     Puller,
+    http_client,
     resolve,
     serving,
     trail,
@@ -90,7 +91,7 @@ ONCE = {
 
 @pytest.mark.parametrize(("status", "value", "wait"), ONCE.values(), ids=ONCE)
 def test_a_busy_registry_is_asked_again_when_it_says(tmp_path, status, value, wait):
-    headers = {} if value is None else {"Retry-After": value}
+    headers = {} if value is None else {"Retry-After": value, "Date": date(0)}
     with serving(faults=[on_head(status=status, headers=headers)]) as registry:
         puller = Puller(tmp_path, registry)
         plan = puller.pull()
@@ -229,6 +230,33 @@ def test_a_wrong_clock_changes_nothing(tmp_path, skew):
         puller = Puller(tmp_path, registry, login=LOGIN, clock=FakeClock(NOW + skew))
         puller.pull()
         assert len(registry.token_requests) == 1
+
+
+@pytest.mark.parametrize("skew", [-86400, 86400], ids=["R093-a-day-behind", "R093-a-day-ahead"])
+@pytest.mark.parametrize(
+    "until", [date(5), f"{NOW + 5:.0f}"], ids=["R041-http-date", "R041-unix-time"]
+)
+def test_a_time_to_come_back_is_one_of_the_clock_of_who_says_it(tmp_path, skew, until):
+    busy = on_head(status=503, headers={"Retry-After": until, "Date": date(0)})
+    with serving(faults=[busy]) as registry:
+        puller = Puller(tmp_path, registry, clock=FakeClock(NOW + skew))
+        puller.pull()
+        assert puller.clock.slept == [5.0]
+
+
+def test_a_time_to_come_back_counts_by_our_clock_where_no_other_is_told(tmp_path):
+    busy = on_head(status=503, headers={"Retry-After": date(5), "Date": "yesterday"})
+    with serving(faults=[busy]) as registry:
+        puller = Puller(tmp_path, registry)
+        puller.pull()
+        assert puller.clock.slept == [5.0]
+
+
+def test_a_host_that_does_not_answer_in_time_is_not_spoken_to_in_clear():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert http_client(FakeClock(), timeout=0.2).speaks_tls(host)
+    assert not http_client(FakeClock(), timeout=0.2).speaks_tls(host)
 
 
 def test_cookies_are_never_sent_back(tmp_path):
