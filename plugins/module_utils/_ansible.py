@@ -10,14 +10,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 # First, for all that is imported after it.
-from ansible_collections.lockstep.images.plugins.module_utils import _archive  # noqa: F401  # pylint: disable=unused-import
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-)
+from . import _archive  # noqa: F401  # pylint: disable=unused-import
+from ._oci import errors
+from ._oci.names import Reference
+from ._plan import Plan
 
 Parameters = t.Mapping[str, t.Any]
 

@@ -14,7 +14,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ._oci import errors
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")

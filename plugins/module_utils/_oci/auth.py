@@ -18,23 +18,11 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    read_file,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    DOCKER_HUB,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
-    STRANGER,
-    HttpClient,
-    Trust,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
-    may_get_credentials,
-    may_serve_tokens,
-    shown_url,
-)
+from . import errors
+from .files import read_file
+from .names import DOCKER_HUB
+from .transport import STRANGER, HttpClient, Trust
+from .urls import may_get_credentials, may_serve_tokens, shown_url
 
 CLIENT_ID = "lockstep-images"
 MAX_TOKEN_BODY = 1024 * 1024

@@ -7,18 +7,11 @@ import json
 import re
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import scope
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ACCEPT,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    Registry,
-    Repository,
-)
+from . import errors
+from .auth import scope
+from .content import ACCEPT
+from .names import Digest
+from .registry import Registry, Repository
 
 _NAME = re.compile("[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _CATALOG = "registry:catalog:*"

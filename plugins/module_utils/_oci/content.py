@@ -10,13 +10,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Platform,
-    Reference,
-    choose,
-)
+from . import errors
+from .names import Digest, Platform, Reference, choose
 
 _OCI, _DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
 OCI_INDEX = f"{_OCI}index.v1+json"

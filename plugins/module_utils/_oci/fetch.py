@@ -8,15 +8,8 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSink,
-    ContentSource,
-    Descriptor,
-    Part,
-    Pieces,
-    verified,
-)
+from . import errors
+from .content import ContentSink, ContentSource, Descriptor, Part, Pieces, verified
 
 # Less than this many seconds is left on one connection: more of them do not pay.
 _PAYS = 1.0

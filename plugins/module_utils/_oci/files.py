@@ -15,10 +15,8 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
+from . import errors
+from .names import Digest
 
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755

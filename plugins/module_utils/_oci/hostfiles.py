@@ -10,9 +10,9 @@ import sys
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import read_file
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
+from . import errors
+from .files import read_file
+from .hosts import (
     Endpoint,
     Origin,
     Place,
@@ -23,8 +23,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import 
     repository_name,
     trusting,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import Trust
+from .names import Reference
+from .transport import Trust
 
 _USES = ("all", "digest-only", "tag-only")
 _CERTS = (".config/containers/certs.d", "etc/containers/certs.d", "etc/docker/certs.d")

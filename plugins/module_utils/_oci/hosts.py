@@ -8,20 +8,13 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
-    Credentials,
-    lookup_keys,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    DOCKER_HUB,
-    Reference,
-    parse_registry,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import Trust
+from . import errors
+from .auth import Credentials, lookup_keys
+from .names import DOCKER_HUB, Reference, parse_registry
+from .transport import Trust
 
 if t.TYPE_CHECKING:
-    from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import HostFiles
+    from .hostfiles import HostFiles
 
 HUB_API = "registry-1.docker.io"
 _URL = re.compile(r"(?:(https?)://)?([^/@?#\s]+)((?:/[^/@?#\s]+)*)/*")

@@ -6,26 +6,12 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    access,
-    read_file,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    Lock,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
-    images_of_images_lock,
-    is_images_lock,
-    with_places,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.yamlfile import (
-    Located,
-    load_documents,
-)
+from . import errors
+from .files import access, read_file
+from .lock import Lock
+from .lockfile import images_of_images_lock, is_images_lock, with_places
+from .names import Reference
+from .yamlfile import Located, load_documents
 
 _MAX_SIZE = 64 * 1024 * 1024
 _YAML = (".yml", ".yaml", ".json")

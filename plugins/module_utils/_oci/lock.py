@@ -8,18 +8,9 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Closure,
-    Descriptor,
-    Image,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    ALL,
-    Digest,
-    Platform,
-    Reference,
-)
+from . import errors
+from .content import Closure, Descriptor, Image
+from .names import ALL, Digest, Platform, Reference
 
 VERSION = 1
 _FIELDS = ("name", "digest", "media_type", "platforms")

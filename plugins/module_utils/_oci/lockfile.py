@@ -7,26 +7,11 @@ import os
 import re
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    access,
-    read_file,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    AGAIN,
-    VERSION,
-    Lock,
-    LockedImage,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    ALL,
-    Digest,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.yamlfile import (
-    Located,
-    load_documents,
-)
+from . import errors
+from .files import access, read_file
+from .lock import AGAIN, VERSION, Lock, LockedImage
+from .names import ALL, Digest, Reference
+from .yamlfile import Located, load_documents
 
 MAX_LOCK = 64 * 1024 * 1024
 _KBLD_ID = "kbld.carvel.dev/id"

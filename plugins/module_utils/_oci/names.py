@@ -9,7 +9,7 @@ import re
 import typing as t
 import urllib.parse
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from . import errors
 
 DOCKER_HUB = "docker.io"
 _HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")

@@ -9,33 +9,14 @@ import threading
 import typing as t
 import urllib.parse
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import scope
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ACCEPT,
-    OCI_INDEX,
-    Descriptor,
-    Manifest,
-    verified,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    Repository,
-    referrers_tag,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
-    BUSY,
-    Response,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import (
-    Upload,
-    Uploads,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
-    shown_url,
-)
+from . import errors
+from .auth import scope
+from .content import ACCEPT, OCI_INDEX, Descriptor, Manifest, verified
+from .names import Digest
+from .registry import Repository, referrers_tag
+from .transport import BUSY, Response
+from .upload import Upload, Uploads
+from .urls import shown_url
 
 _MAX_SCOPES = 20
 # So many tags that are not there raise the question whether the repository is.

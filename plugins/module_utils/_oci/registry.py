@@ -10,34 +10,13 @@ import threading
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
-    Authorizer,
-    Challenge,
-    Credentials,
-    parse_challenges,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ACCEPT,
-    INDEXES,
-    MAX_MANIFEST,
-    Descriptor,
-    Manifest,
-    media_type_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
-    Endpoint,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    TAG,
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
-    BUSY,
-    HttpClient,
-    Response,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
+from . import errors
+from .auth import Authorizer, Challenge, Credentials, parse_challenges
+from .content import ACCEPT, INDEXES, MAX_MANIFEST, Descriptor, Manifest, media_type_of
+from .hosts import Endpoint
+from .names import TAG, Digest
+from .transport import BUSY, HttpClient, Response
+from .urls import (
     content_range,
     is_loopback,
     next_page,

@@ -6,15 +6,9 @@ from __future__ import annotations
 import threading
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSource,
-    Descriptor,
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-)
+from . import errors
+from .content import ContentSource, Descriptor, Sources
+from .names import Reference
 
 _DAY = 24 * 60 * 60.0
 
@@ -47,9 +41,7 @@ class LateRegistries:
     def _open(self) -> Sources:
         with self._lock:
             if self._opened is None:
-                from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-                    open_registries,
-                )
+                from .registries import open_registries
 
                 self._opened = open_registries(self._options, self._connections)
             return self._opened

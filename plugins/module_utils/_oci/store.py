@@ -11,16 +11,9 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    MAX_MANIFEST,
-    OCI_INDEX,
-    Descriptor,
-    Manifest,
-    parse_object,
-    verified,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+from . import errors
+from .content import MAX_MANIFEST, OCI_INDEX, Descriptor, Manifest, parse_object, verified
+from .files import (
     KEPT,
     NO_SPACE_HINT,
     Part,
@@ -39,9 +32,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
     write_chunks,
     write_file,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
+from .names import Digest
 
 REF_NAME = "org.opencontainers.image.ref.name"
 PLATFORMS = "io.lockstep.platforms"

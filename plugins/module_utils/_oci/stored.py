@@ -6,22 +6,11 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
-    Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    read_chunks,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
+from . import errors
+from .content import Descriptor, Manifest
+from .files import read_chunks
+from .names import Digest, Reference
+from .store import ImageStore, Name
 
 _HINT = "Pull it first, with platform=all if all platforms of it are wanted."
 

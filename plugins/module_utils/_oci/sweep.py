@@ -9,25 +9,11 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    Part,
-    access,
-    read_chunks,
-    remove_file,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-    name_of,
-    points_at,
-)
+from . import errors
+from .content import Descriptor
+from .files import Part, access, read_chunks, remove_file
+from .names import Digest
+from .store import ImageStore, Name, name_of, points_at
 
 _ALGORITHMS = ("sha256", "sha512")
 QUICK, FULL = "quick", "full"  # content is checked by its size, or by all its bytes

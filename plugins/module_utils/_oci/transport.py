@@ -18,17 +18,9 @@ import warnings
 import zlib
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import (
-    TransferStats,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
-    is_loopback,
-    origin,
-    redirect_target,
-    retry_after,
-    shown_url,
-)
+from . import errors
+from .sources import TransferStats
+from .urls import is_loopback, origin, redirect_target, retry_after, shown_url
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024

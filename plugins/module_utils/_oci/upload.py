@@ -12,17 +12,10 @@ import threading
 import typing as t
 import urllib.parse
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
-    BUSY,
-    Response,
-)
+from . import errors
+from .content import Descriptor
+from .names import Digest
+from .transport import BUSY, Response
 
 # Up to so many bytes are sent in one request that can be repeated.
 _SMALL = 1024 * 1024

@@ -11,7 +11,7 @@ import socket
 import typing as t
 import urllib.parse
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from . import errors
 
 # Below these anybody may register: example.co.uk is no sibling of registry.co.uk.
 _PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")

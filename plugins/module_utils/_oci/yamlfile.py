@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from . import errors
 
 # Pairs that merge keys may bring into a file: of a handful of lines they make billions else.
 _MAX_MERGED = 100_000

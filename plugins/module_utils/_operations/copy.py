@@ -7,32 +7,13 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSource,
-    ImageConfig,
-    Sources,
-    age_key,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
-    read_content,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-    parse_registry,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
-    expand_tags,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
-    Sinks,
-    Transfer,
-    plan_transfers,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-    each,
-)
+from .._oci import errors
+from .._oci.content import ContentSource, ImageConfig, Sources, age_key
+from .._oci.fetch import read_content
+from .._oci.names import Reference, parse_registry
+from .._plan import Plan, each
+from .referrers import expand_tags
+from .transfer import Sinks, Transfer, plan_transfers
 
 _MAX_DEPTH = 8
 

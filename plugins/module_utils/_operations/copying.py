@@ -7,21 +7,10 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSink,
-    ContentSource,
-    Descriptor,
-    NameSink,
-    Pieces,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Pool,
-)
+from .._oci import errors
+from .._oci.content import ContentSink, ContentSource, Descriptor, NameSink, Pieces
+from .._oci.names import Digest
+from .._plan import Action, Pool
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class FetchBlob(Action):
 
     def apply(self, pool: Pool) -> None:
         # Where nothing is fetched, a host need not even compile it.
-        from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
+        from .._oci.fetch import copy_blob
 
         *firsts, last = (self.source, *self.others)
         for source in firsts:

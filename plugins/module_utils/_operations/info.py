@@ -7,31 +7,12 @@ import hashlib
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
-    ImageConfig,
-    Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    ALL,
-    DOCKER_HUB,
-    Digest,
-    Platform,
-    Reference,
-    choose,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    find_name,
-    needed,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-)
+from .._oci import errors
+from .._oci.content import Descriptor, ImageConfig, Manifest
+from .._oci.names import ALL, DOCKER_HUB, Digest, Platform, Reference, choose
+from .._oci.store import ImageStore, Name
+from .._plan import Plan
+from .reach import find_name, needed
 
 _MAX_DEPTH = 8
 

@@ -8,36 +8,13 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Closure,
-    ContentSource,
-    Descriptor,
-    ImageConfig,
-    Manifest,
-    Sources,
-    walk,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
-    read_content,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    FILE_MODE,
-    access,
-    make_directory,
-    read_file,
-    remove_file,
-    write_file,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.imagelists import (
-    references_in,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    Lock,
-    LockedImage,
-    platforms_found,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
+from .._oci import errors
+from .._oci.content import Closure, ContentSource, Descriptor, ImageConfig, Manifest, Sources, walk
+from .._oci.fetch import read_content
+from .._oci.files import FILE_MODE, access, make_directory, read_file, remove_file, write_file
+from .._oci.imagelists import references_in
+from .._oci.lock import Lock, LockedImage, platforms_found
+from .._oci.lockfile import (
     MAX_LOCK,
     images_of_images_lock,
     is_images_lock,
@@ -49,25 +26,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile impo
     render_lock,
     with_places,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    ALL,
-    Digest,
-    Platform,
-    Reference,
-    platforms_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
-    pattern_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
-    each_once,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Plan,
-    Pool,
-    each,
-)
+from .._oci.names import ALL, Digest, Platform, Reference, platforms_of
+from .._plan import Action, Plan, Pool, each
+from .patterns import pattern_of
+from .reading import each_once
 
 NONE, EVERYTHING = "none", "all"
 EMBED = "embed"

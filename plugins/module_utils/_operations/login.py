@@ -9,8 +9,8 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+from .._oci import errors
+from .._oci.auth import (
     TOKEN_USER,
     AuthFile,
     CredentialHelper,
@@ -20,19 +20,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     is_host_key,
     server_key,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    locked,
-    make_directory,
-    write_file,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    Registry,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Plan,
-    Pool,
-)
+from .._oci.files import locked, make_directory, write_file
+from .._oci.registry import Registry
+from .._plan import Action, Plan, Pool
 
 _LOCK_TIMEOUT = 30.0
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700

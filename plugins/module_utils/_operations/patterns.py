@@ -6,11 +6,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-)
+from .._oci import errors
+from .._oci.names import Digest, Reference
 
 # Stands for * while a pattern is read as the name it would be.
 _ANY = "zz0any0zz"

@@ -5,40 +5,16 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Pieces,
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Platform,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
-    FetchBlob,
-    SetName,
-    merged,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
-    NEVER,
-    PIECES,
-    Reading,
-    Request,
-    Wanted,
-    request_of,
-    shown,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-)
+from .._oci import errors
+from .._oci.content import Pieces, Sources
+from .._oci.names import Platform, Reference
+from .._oci.store import ImageStore
+from .._plan import Plan
+from .copying import FetchBlob, SetName, merged
+from .reading import NEVER, PIECES, Reading, Request, Wanted, request_of, shown
 
 if t.TYPE_CHECKING:
-    from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-        Lock,
-    )
+    from .._oci.lock import Lock
 
 
 def plan_pull(
@@ -63,9 +39,7 @@ def plan_pull(
     if policy == NEVER and (all_tags or referrers):
         raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
     if all_tags:
-        from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
-            expand_tags,
-        )
+        from .referrers import expand_tags
 
         references = expand_tags(references, sources, workers, failures)
     carried = lock.manifests if lock else {}
@@ -73,10 +47,7 @@ def plan_pull(
     requests = [request_of(reference, platforms, lock) for reference in references]
     wanted = reading.want_all(requests, workers, failures)
     if referrers:
-        from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
-            follow,
-            referrers_of,
-        )
+        from .referrers import follow, referrers_of
 
         def look(one: Wanted) -> list[Reference]:
             return referrers_of(one.reference, sources.repository(one.reference), one.digests)

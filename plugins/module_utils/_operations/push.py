@@ -6,28 +6,13 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.stored import (
-    StoreSource,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    Reach,
-    find_name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
-    Sinks,
-    Transfer,
-    plan_transfers,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-)
+from .._oci import errors
+from .._oci.names import Reference
+from .._oci.store import ImageStore
+from .._oci.stored import StoreSource
+from .._plan import Plan
+from .reach import Reach, find_name
+from .transfer import Sinks, Transfer, plan_transfers
 
 
 def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:

@@ -6,22 +6,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
-    Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    ALL,
-    Digest,
-    Platform,
-    Reference,
-    choose,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
+from .._oci import errors
+from .._oci.content import Descriptor, Manifest
+from .._oci.names import ALL, Digest, Platform, Reference, choose
+from .._oci.store import ImageStore, Name
 
 _MAX_DEPTH = 8
 

@@ -8,8 +8,8 @@ import operator
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+from .._oci import errors
+from .._oci.content import (
     MAX_MANIFEST,
     Closure,
     ContentSource,
@@ -21,31 +21,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Sources,
     walk,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    ALL,
-    Digest,
-    Platform,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
-    Content,
-    FetchBlob,
-    StoreContent,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    attempts,
-    each,
-)
+from .._oci.names import ALL, Digest, Platform, Reference
+from .._oci.store import ImageStore, Name
+from .._plan import attempts, each
+from .copying import Content, FetchBlob, StoreContent
 
 if t.TYPE_CHECKING:
-    from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-        Lock,
-        LockedImage,
-    )
+    from .._oci.lock import Lock, LockedImage
 
 PIECES = Pieces()
 ALWAYS, NEVER = "always", "never"
@@ -350,9 +332,7 @@ class _Reader:
             except (errors.NotFoundError, errors.DigestMismatchError):
                 raw = None
             if raw is None:
-                from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
-                    read_content,
-                )
+                from .._oci.fetch import read_content
 
                 if descriptor.size > MAX_MANIFEST:
                     raise errors.InputError(

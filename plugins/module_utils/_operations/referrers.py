@@ -6,21 +6,11 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSource,
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    referrers_tag,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    each,
-)
+from .._oci import errors
+from .._oci.content import ContentSource, Sources
+from .._oci.names import Digest, Reference
+from .._oci.registry import referrers_tag
+from .._plan import each
 
 _MAX_LEVELS = 3  # of signatures of attestations of an image
 # The tag that stands in for a list of referrers, and those of cosign.

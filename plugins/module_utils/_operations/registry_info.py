@@ -7,41 +7,15 @@ import json
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import (
-    repositories,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    MAX_MANIFEST,
-    Descriptor,
-    Image,
-    ImageConfig,
-    Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import (
-    read_content,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Platform,
-    Reference,
-    choose,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    Mirrored,
-    Registries,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    Registry,
-    Repository,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.info import (
-    history,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-    in_parallel,
-)
+from .._oci import errors
+from .._oci.catalog import repositories
+from .._oci.content import MAX_MANIFEST, Descriptor, Image, ImageConfig, Manifest
+from .._oci.fetch import read_content
+from .._oci.names import Digest, Platform, Reference, choose
+from .._oci.registries import Mirrored, Registries
+from .._oci.registry import Registry, Repository
+from .._plan import Plan, in_parallel
+from .info import history
 
 # As deep and as wide as an index may be: a small one can list itself into millions.
 _MAX_DEPTH = 8

@@ -6,29 +6,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import (
-    delete_manifest,
-    has_manifest,
-    may_delete,
-    with_any_right,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    Registries,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    Repository,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Plan,
-    Pool,
-    each,
-)
+from .._oci import errors
+from .._oci.catalog import delete_manifest, has_manifest, may_delete, with_any_right
+from .._oci.names import Digest, Reference
+from .._oci.registries import Registries
+from .._oci.registry import Repository
+from .._plan import Action, Plan, Pool, each
 
 BY_TAG, BY_DIGEST = "tag", "digest"
 _ABSENT = "absent"

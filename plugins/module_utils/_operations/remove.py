@@ -11,42 +11,16 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ImageConfig,
-    age_key,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
-    KEPT,
-    part_size,
-    remove_unlocked,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
-    contents,
-    remove,
-    roots,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
-    SetName,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import (
-    pattern_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    Reach,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Plan,
-    Pool,
-)
+from .._oci import errors
+from .._oci.content import ImageConfig, age_key
+from .._oci.files import KEPT, part_size, remove_unlocked
+from .._oci.names import Digest
+from .._oci.store import ImageStore, Name
+from .._oci.sweep import contents, remove, roots
+from .._plan import Action, Plan, Pool
+from .copying import SetName
+from .patterns import pattern_of
+from .reach import Reach
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 

@@ -6,32 +6,14 @@ from __future__ import annotations
 import typing as t
 from stat import S_ISREG
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ImageConfig,
-    Manifest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
-    contents,
-    disk,
-    has_overlay,
-    roots,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.info import (
-    chain_ids,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    Reach,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-)
+from .._oci import errors
+from .._oci.content import ImageConfig, Manifest
+from .._oci.names import Digest
+from .._oci.store import ImageStore
+from .._oci.sweep import contents, disk, has_overlay, roots
+from .._plan import Plan
+from .info import chain_ids
+from .reach import Reach
 
 
 def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:

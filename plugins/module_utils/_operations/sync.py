@@ -8,56 +8,17 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Pieces,
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    Lock,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-    platforms_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-    render_names,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
-    FULL,
-    OTHER_BYTES,
-    DoubtedStore,
-    contents,
-    fault,
-    roots,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import (
-    plan_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    Reach,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
-    INCOMPLETE,
-    NOTHING,
-    Reading,
-    Request,
-    Wanted,
-    request_of,
-    shown,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
-    RemoveContent,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Plan,
-    Pool,
-    in_parallel,
-)
+from .._oci import errors
+from .._oci.content import Pieces, Sources
+from .._oci.lock import Lock
+from .._oci.names import Digest, Reference, platforms_of
+from .._oci.store import ImageStore, Name, render_names
+from .._oci.sweep import FULL, OTHER_BYTES, DoubtedStore, contents, fault, roots
+from .._plan import Action, Plan, Pool, in_parallel
+from .pull import plan_of
+from .reach import Reach
+from .reading import INCOMPLETE, NOTHING, Reading, Request, Wanted, request_of, shown
+from .remove import RemoveContent
 
 
 @dataclass(frozen=True)

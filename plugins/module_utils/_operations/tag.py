@@ -5,23 +5,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
-    SetName,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    find_name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-)
+from .._oci import errors
+from .._oci.names import Reference
+from .._oci.store import ImageStore, Name
+from .._plan import Plan
+from .copying import SetName
+from .reach import find_name
 
 OVERWRITE, KEEP = "overwrite", "keep"
 

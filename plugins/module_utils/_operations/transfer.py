@@ -7,47 +7,16 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Closure,
-    ContentSource,
-    Descriptor,
-    Manifest,
-    walk,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Platform,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.push import (
-    RemoteSink,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    Registries,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import (
-    referrers_tag,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import (
-    Uploads,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
-    Content,
-    FetchBlob,
-    merged,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.referrers import (
-    follow,
-    referrers_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Plan,
-    Pool,
-    each,
-    in_parallel,
-)
+from .._oci import errors
+from .._oci.content import Closure, ContentSource, Descriptor, Manifest, walk
+from .._oci.names import Digest, Platform, Reference
+from .._oci.push import RemoteSink
+from .._oci.registries import Registries
+from .._oci.registry import referrers_tag
+from .._oci.upload import Uploads
+from .._plan import Action, Plan, Pool, each, in_parallel
+from .copying import Content, FetchBlob, merged
+from .referrers import follow, referrers_of
 
 
 @dataclass(frozen=True)

@@ -9,48 +9,16 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    ContentSource,
-    Descriptor,
-    Manifest,
-    Sources,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-    platforms_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    Name,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
-    FULL,
-    DoubtedStore,
-    contents,
-    fault,
-    foreign,
-    roots,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
-    Content,
-    StoreContent,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import (
-    plan_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reach import (
-    Reach,
-    needed,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
-    Reading,
-    Request,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Plan,
-    in_parallel,
-)
+from .._oci import errors
+from .._oci.content import ContentSource, Descriptor, Manifest, Sources
+from .._oci.names import Digest, Reference, platforms_of
+from .._oci.store import Name
+from .._oci.sweep import FULL, DoubtedStore, contents, fault, foreign, roots
+from .._plan import Plan, in_parallel
+from .copying import Content, StoreContent
+from .pull import plan_of
+from .reach import Reach, needed
+from .reading import Reading, Request
 
 
 @dataclass

@@ -14,8 +14,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     NotFoundError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_content
-from ansible_collections.lockstep.images.plugins.module_utils._oci.foreign import ForeignLayer
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import ForeignLayer
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
     FakeClock,
