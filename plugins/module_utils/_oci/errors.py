@@ -16,6 +16,10 @@ class LockstepError(Exception):
         self.hint = hint
         self.details = details
 
+    def again(self) -> LockstepError:
+        """The same, to be raised for somebody else."""
+        return type(self)(str(self), self.hint, **self.details)
+
     def as_result(self) -> dict[str, t.Any]:
         """What a playbook sees as ``error``."""
         return dict(self.details, kind=self.kind, hint=self.hint)

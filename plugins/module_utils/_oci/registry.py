@@ -113,7 +113,7 @@ class Registry:
         if not self._settled:
             with self._first:
                 if self._dead:  # not another time-out for each thread that waited here
-                    raise type(self._dead)(str(self._dead), self._dead.hint)
+                    raise self._dead.again()
                 if not self._settled:
                     try:
                         response = self._request(method, path, repository, headers, retries, body)

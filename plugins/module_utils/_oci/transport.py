@@ -142,10 +142,7 @@ class Response:
             self.close()
 
     def _read(self, size: int) -> bytes:
-        """A read that has the time the lowest speed needs, and what is left of the patience with this body.
-
-        A socket's own time-out starts anew with every byte, and one read says nothing of many small ones.
-        """
+        """A read that has the time the lowest speed needs, and what is left of the patience: many may be short."""
         raw = self._answer.raw
         if self._socket is None:
             # A second handle on the connection: shutting it down ends a read that another thread waits in.
@@ -249,20 +246,22 @@ def _gunzipped(
         raise errors.TruncatedError(f"{subject}: the gzip body ended too early")
 
 
-def reason(exc: BaseException) -> str:
-    """The innermost cause; requests' own words repeat the query."""
+def _causes(exc: BaseException) -> list[BaseException]:
+    """All of them, the innermost first."""
     seen: list[BaseException] = []
     queue: list[t.Any] = [exc]
     while queue:
         current = queue.pop(0)
         if isinstance(current, BaseException) and current not in seen:
             seen.insert(0, current)
-            queue += [
-                getattr(current, "reason", None),
-                current.__cause__,
-                current.__context__,
-                *current.args,
-            ]
+            queue += [getattr(current, "reason", None), current.__cause__, current.__context__]
+            queue += current.args
+    return seen
+
+
+def reason(exc: BaseException) -> str:
+    """The innermost cause; requests' own words repeat the query."""
+    seen = _causes(exc)
     for error in seen:
         # The second is urllib3's, for another name.
         if isinstance(error, ssl.SSLCertVerificationError) or "CertificateError" in str(
@@ -289,6 +288,7 @@ _MAX_PAUSE = 30.0
 _MAX_WAIT = 300.0
 _DAY = 24 * 60 * 60.0
 _CONNECT_TIMEOUT = 10.0
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
@@ -413,10 +413,8 @@ class HttpClient:
                 context.wrap_socket(raw).close()
         except ssl.SSLError as exc:
             return exc.reason not in _NOT_TLS  # any other complaint comes from a TLS server
-        except socket.timeout:
-            return True  # a lost packet is no reason to speak in clear
-        except OSError:
-            return False
+        except OSError as exc:
+            return isinstance(exc, socket.timeout)  # a lost packet is no reason to speak in clear
         return True
 
     @property
@@ -511,7 +509,7 @@ class HttpClient:
         if wait:
             self._sleep(wait)
         if host.gone:
-            raise type(host.gone)(str(host.gone))
+            raise host.gone.again()
 
     def _sleep(self, seconds: float) -> None:
         self.stats.add("seconds_waited", seconds)
@@ -536,7 +534,8 @@ class HttpClient:
                 proxies=self._proxies(url),
             )
         except theirs.SSLError as exc:
-            if "EOF occurred" in str(exc) or "UNEXPECTED_EOF" in str(exc):
+            # By its words, too: Python 3.9 has no class for it with OpenSSL 3.
+            if any(isinstance(one, _HUNG_UP) or "_EOF_" in str(one) for one in _causes(exc)):
                 raise _Transient("the TLS connection was ended") from exc
             raise errors.TlsError(f"{shown_url(url)}: {reason(exc)}", _tls_hint(exc)) from exc
         except theirs.ProxyError as exc:

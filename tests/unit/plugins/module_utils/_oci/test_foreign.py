@@ -73,7 +73,13 @@ def test_a_layer_that_is_nowhere_is_an_error_that_names_where_it_was_looked_for(
         read(server)
 
 
-@pytest.mark.parametrize("how", [{"content_encoding": "gzip"}, {"set_headers": {"Content-Encoding": "gzip"}}], ids=["R061-encoded", "R061-declared-only"])  # fmt: skip
+ENCODED = {
+    "R061-encoded": {"content_encoding": "gzip"},
+    "R061-declared-only": {"set_headers": {"Content-Encoding": "gzip"}},
+}
+
+
+@pytest.mark.parametrize("how", ENCODED.values(), ids=ENCODED)
 def test_an_encoding_is_undone_only_where_there_is_one(server, how):
     server.files["/good"] = BLOB
     server.faults.append(Fault(path="/good", times=None, **how))
