@@ -22,7 +22,7 @@ Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def retry_after(value: str, now: float, date: str = "") -> float | None:
-    """Seconds to wait, or a time (HTTP's, unix's) by the clock of who says it, which his ``date`` tells: ours may differ."""
+    """Seconds to wait, or a time (HTTP's, unix's) by the clock of who says it, which ``date`` tells: ours may differ."""
     text = value.strip()
     number = float(text) if re.fullmatch("[0-9]{1,18}", text) else None
     if number is not None and number <= 1e9:
