@@ -114,6 +114,7 @@ ODD = {
     "R015-another-end": {"wrong_content_range": true_but(last=-1)},
     "R015-moved": {"wrong_content_range": true_but(first=5, last=5)},
     "R015-another-total": {"wrong_content_range": true_but(total=1)},
+    "R015-a-total-of-nothing": {"wrong_content_range": true_but(total="0")},
     "R015-the-whole-range": {"wrong_content_range": f"bytes 0-{SIZE - 1}/{SIZE}", "skip": 1},
     "R015-no-content-range": {"drop_headers": ["Content-Range"]},
     "R015-garbled": {"wrong_content_range": lambda _true: "bytes 0-"},

@@ -139,6 +139,23 @@ GONE = {
 }
 
 
+def test_a_wrong_byte_of_an_earlier_run_does_not_end_going_on_where_it_broke_off(tmp_path):
+    """R005: a link that cuts every connection brings the whole blob all the same."""
+    cut = on_layers(BIG.digest, truncate_at=30_000, times=None)
+    with serving(THREE, faults=[cut]) as registry:
+        puller = Puller(tmp_path, registry, retries=2)
+        staging = Path(puller.store.path, ".staging")
+        staging.mkdir(parents=True)
+        name = BIG.digest.replace(":", "-")
+        (staging / f"{name}.part").write_bytes(bytes(10))
+        (staging / f"{name}.journal").write_text("0 10\n")
+        puller.pull(workers=1)
+        asked = spans(registry, BIG.digest)
+        assert asked[0] == (10, TOTAL)
+        again = asked.index(None)  # one answer is wanted, and it breaks off
+        assert asked[again + 1] == (30_000, TOTAL)
+
+
 @pytest.mark.parametrize("retries", [0, 2])
 def test_no_mirror_is_blamed_for_what_an_earlier_run_left(tmp_path, retries):
     fault = on_layers(BIG.digest, truncate_at=60_000)
