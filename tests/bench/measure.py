@@ -31,7 +31,7 @@ class Usage:
     to_disk: float  # and until all that it wrote is on the disk
     cpu: float  # user and system, of all processes that worked for it
     peak: float | None  # bytes, of the process that did the work
-    task: float | None = None  # seconds of the task, which is what Ansible was started for
+    task: float | None = None  # seconds of the task that Ansible was started for
 
 
 def median(usages: Sequence[Usage]) -> Usage:

@@ -13,7 +13,7 @@ from .auth import Credentials, CredentialStore, places
 from .content import ContentSource, Descriptor, Manifest
 from .hosts import Endpoint, HostConfig, Place, api_host
 from .names import Digest, Reference
-from .registry import Blob, FindCredentials, Referrer, Registry, Repository
+from .registry import Blob, FindCredentials, Referrer, Registry, Repository, is_encoded
 from .sources import check_numbers
 from .transport import HttpClient, HttpOptions, Trust
 from .urls import may_reach, shown_url
@@ -217,6 +217,7 @@ class ForeignLayer:
         self._registry_url = registry_url
         self._digest = descriptor.digest
         self._served = ""
+        self._as_is: set[Digest] = set()
 
     def __str__(self) -> str:
         return shown_url(self._urls[0]) if self._urls else str(self._digest)
@@ -240,9 +241,8 @@ class ForeignLayer:
                 continue
             if response.status == 200:
                 self._served = url
-                # As in a registry, it may be on top of the layer, or the layer's own (moby#17595).
-                is_on_top = response.encoding and response.content_length != descriptor.size
-                return (0, descriptor.size), response.chunks(bool(is_on_top))
+                encoded = is_encoded(response, descriptor, self._as_is)
+                return (0, descriptor.size), response.chunks(encoded)
             response.close()
             failures.append(f"{shown_url(url)} answered {response.status}")
         why = "; ".join(failures) or "its manifest names no URL for it"

@@ -317,7 +317,7 @@ class Repository:
     def __init__(self, registry: Registry, name: str) -> None:
         self.registry = registry
         self.name = name
-        self._encoded: set[Digest] = set()
+        self._as_is: set[Digest] = set()
 
     def __str__(self) -> str:
         return f"{self.registry.name}/{self.name}"
@@ -371,7 +371,7 @@ class Repository:
             registry.fail(response, subject)
         if end is not None:
             registry.has_ranges = False
-        return (0, descriptor.size), response.chunks(self._is_encoded(response, descriptor))
+        return (0, descriptor.size), response.chunks(is_encoded(response, descriptor, self._as_is))
 
     def has_ranges(self, descriptor: Descriptor) -> bool:
         return self.registry.has_ranges
@@ -433,14 +433,18 @@ class Repository:
             self.registry.warn(f"{self}: the registry calls {computed} {claimed}")
         return computed
 
-    def _is_encoded(self, response: Response, descriptor: Descriptor) -> bool:
-        """A Content-Encoding may be on top of a blob (moby#17595). Without a size, every second reading undoes it."""
-        if not response.encoding:
-            return False
-        if response.content_length is not None:
-            return response.content_length != descriptor.size
-        self._encoded ^= {descriptor.digest}
-        return descriptor.digest not in self._encoded
+
+def is_encoded(response: Response, descriptor: Descriptor, as_is: set[Digest]) -> bool:
+    """A Content-Encoding may be on top of a blob (moby#17595). Without a size, every second reading undoes it.
+
+    ``as_is`` is for this alone: the blobs whose last reading did not.
+    """
+    if not response.encoding:
+        return False
+    if response.content_length is not None:
+        return response.content_length != descriptor.size
+    as_is ^= {descriptor.digest}
+    return descriptor.digest not in as_is
 
 
 def _is_part(response: Response, first: int, end: int, size: int) -> bool:

@@ -76,6 +76,11 @@ def test_a_layer_that_is_nowhere_is_an_error_that_names_where_it_was_looked_for(
 ENCODED = {
     "R061-encoded": {"content_encoding": "gzip"},
     "R061-declared-only": {"set_headers": {"Content-Encoding": "gzip"}},
+    "R061-encoded-without-a-length": {"content_encoding": "gzip", "chunked": True},
+    "R061-declared-only-without-a-length": {
+        "set_headers": {"Content-Encoding": "gzip"},
+        "content_length": None,
+    },
 }
 
 
