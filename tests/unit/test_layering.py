@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.lockstep.images.tests.support.imports import (
+    PLUGINS,
+    PREFIX,
+    UTILS,
+    closure_of,
+    file_of,
+    imports_of,
+    source_of,
+    tree_of,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-PLUGINS = ROOT / "plugins"
-UTILS = PLUGINS / "module_utils"
-PREFIX = "ansible_collections.lockstep.images."
 HOME = f"{PREFIX}plugins.module_utils."
 UTIL_FILES = sorted(UTILS.rglob("*.py"))
 MODULE_FILES = sorted((PLUGINS / "modules").glob("*.py"))
@@ -47,43 +52,6 @@ def of_file(path: Path) -> str:
 every_util = pytest.mark.parametrize("path", UTIL_FILES, ids=of_file)
 every_plugin = pytest.mark.parametrize("path", PLUGIN_FILES, ids=of_file)
 every_module = pytest.mark.parametrize("path", MODULE_FILES, ids=of_file)
-
-
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def imports_of(path: Path, early: bool = False) -> set[str]:
-    """The full name of every module a file imports, anywhere.
-
-    If `early`, only what is imported when the file is.
-    """
-    found = set()
-    for node in tree_of(path).body if early else ast.walk(tree_of(path)):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = source_of(node, path)
-            inner = {f"{module}.{alias.name}" for alias in node.names}
-            found |= {name for name in inner if file_of(name)} or {module}
-    return found
-
-
-def source_of(node: ast.ImportFrom, path: Path) -> str:
-    """The full name of what a file imports from."""
-    if not node.level:
-        return node.module or ""
-    package = path.relative_to(ROOT).parts[: -node.level]
-    return PREFIX + ".".join(filter(None, [*package, node.module]))
-
-
-def file_of(module: str) -> Path | None:
-    """The file behind a module of the collection."""
-    if not module.startswith(PREFIX):
-        return None
-    path = ROOT.joinpath(*module[len(PREFIX) :].split(".")).with_suffix(".py")
-    return path if path.is_file() else None
 
 
 def part_of(path: Path) -> str:
@@ -132,17 +100,6 @@ def test_imports_are_absolute_or_ansible_would_not_ship_them(path):
 def test_imports_of_the_collection_lead_to_files(path):
     own = {module for module in imports_of(path) if module.startswith(PREFIX)}
     assert {module for module in own if file_of(module) is None} == set()
-
-
-def closure_of(path: Path, early: bool = False) -> set[Path]:
-    seen: set[Path] = set()
-    todo = [path]
-    while todo:
-        current = todo.pop()
-        if current not in seen:
-            seen.add(current)
-            todo += filter(None, map(file_of, imports_of(current, early)))
-    return seen
 
 
 def test_the_closure_of_imports_is_found_at_all():
