@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible_collections.lockstep.images.plugins.module_utils._oci import fetch
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (

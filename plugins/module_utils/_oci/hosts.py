@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from . import errors
-from .auth import Credentials, lookup_keys
+from .credentials import Credentials, lookup_keys
 from .names import DOCKER_HUB, Reference, parse_registry
 from .transport import Trust
 

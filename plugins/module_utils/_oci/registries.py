@@ -9,8 +9,8 @@ import threading
 import typing as t
 
 from . import errors
-from .auth import Credentials, CredentialStore, places
 from .content import ContentSource, Descriptor, Manifest
+from .credentials import Credentials, CredentialStore, places
 from .hosts import Endpoint, HostConfig, Place, api_host
 from .names import Digest, Reference
 from .registry import Blob, FindCredentials, Referrer, Registry, Repository, is_encoded

@@ -11,8 +11,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from . import errors
-from .auth import Authorizer, Challenge, Credentials, parse_challenges
+from .auth import Authorizer, Challenge, parse_challenges
 from .content import ACCEPT, INDEXES, MAX_MANIFEST, Descriptor, Manifest, media_type_of
+from .credentials import Credentials
 from .hosts import Endpoint
 from .names import TAG, Digest
 from .transport import BUSY, HttpClient, Response

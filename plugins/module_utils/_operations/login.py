@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._oci import errors
-from .._oci.auth import (
+from .._oci.credentials import (
     TOKEN_USER,
     AuthFile,
     CredentialHelper,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (

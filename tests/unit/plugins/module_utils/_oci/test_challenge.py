@@ -15,13 +15,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
     CLIENT_ID,
     MIN_LIFETIME,
     Challenge,
-    Credentials,
     choose,
     insufficient,
     parse_challenges,
     parse_token,
     scope,
     token_requests,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+    Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     AuthenticationError,

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
     CredentialHelper,
     Credentials,
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import store as files
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
     HUB_KEY,
     AuthFile,
     Credentials,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import store as files
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import (
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (

@@ -9,8 +9,8 @@ import contextlib
 import random
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import Credentials
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Pieces
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
     HostFiles,
 )

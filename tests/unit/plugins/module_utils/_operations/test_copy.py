@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import Credentials
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
     Platform,
