@@ -24,7 +24,7 @@ _FOREIGN = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://|(?:oci|oci-archive|docker-archive|docker-daemon|dir):(?=[/.])"
 )
 _USER = re.compile(r"^.*@(?!sha[0-9]+:[0-9a-fA-F]*$)", re.DOTALL)
-_MAX_NAME = 255
+_MAX_PATH = 255  # as distribution/reference counts: without the registry
 
 
 class Digest(t.NamedTuple):
@@ -82,7 +82,7 @@ class Reference(t.NamedTuple):
         name, tag = _cut_tag(rest, text)
         registry, repository = split_domain(name)
         registry = _check_registry(registry, text)
-        _check_repository(registry, repository, text)
+        _check_repository(repository, text)
         return cls(registry, repository, tag or (None if digest else "latest"), digest)
 
     @property
@@ -191,16 +191,16 @@ def _check_registry(registry: str, text: str) -> str:
     return DOCKER_HUB if lower in _HUB_ALIASES else lower
 
 
-def _check_repository(registry: str, repository: str, text: str) -> None:
+def _check_repository(repository: str, text: str) -> None:
     for component in repository.split("/"):
         if not _COMPONENT.fullmatch(component):
             reason = "must be lower case" if component != component.lower() else "is not valid"
             raise errors.ReferenceError(
                 f"reference {_shown(text)}: name component {_shown(component)} {reason}"
             )
-    if len(registry) + 1 + len(repository) > _MAX_NAME:
+    if len(repository) > _MAX_PATH:
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: the name is longer than {_MAX_NAME} characters"
+            f"reference {_shown(text)}: the repository has {len(repository)} characters, more than {_MAX_PATH}"
         )
 
 
