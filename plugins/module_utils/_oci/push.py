@@ -16,7 +16,7 @@ from .names import Digest
 from .registry import Repository, referrers_tag
 from .transport import BUSY, Response
 from .upload import Upload, Uploads
-from .urls import shown_url
+from .urls import own_url, shown_url
 
 _MAX_SCOPES = 20
 # So many tags that are not there raise the question whether the repository is.
@@ -167,21 +167,15 @@ class RemoteSink:
 
     def location(self, response: Response, before: str = "") -> str:
         """Where an upload goes on, ``before`` if that is not said; or ProtocolError for another host."""
-        base = self.repository.registry.authorizer.base_url
         found = [one for one in response.locations if one.strip()]
         if not found and before:
             return before
-        try:
-            target = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, found[0].strip()))
-            own = urllib.parse.urlsplit(base)
-            is_own = target.hostname == own.hostname and bool(target.path)
-        except (IndexError, ValueError):
-            is_own = False
-        if not is_own:
+        base = self.repository.registry.authorizer.base_url
+        target = own_url(found[0], response.url, base) if found else ""
+        if not target:
             where = f"on another host, {shown_url(found[0])}" if found else "nowhere"
             raise errors.ProtocolError(f"{self}: the registry lets an upload go on {where}")
-        # A proxy before a registry may not tell it that it speaks TLS: the host is what counts.
-        return urllib.parse.urlunsplit((own.scheme, own.netloc, target.path, target.query, ""))
+        return target
 
     def refuse(self, response: Response, subject: str, size: int = 0) -> t.NoReturn:
         """Raise what the answer to a push says."""

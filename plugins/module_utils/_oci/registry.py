@@ -144,7 +144,8 @@ class Registry:
             before = len(found)
             raw = response.read(_MAX_PAGE, "list")
             found.update(parse(raw, response.header("Content-Type"), subject))
-            url = next_page(response.header_values("Link"), response.url)
+            links = response.header_values("Link")
+            url = next_page(links, response.url, self.authorizer.base_url)
             if not url:
                 return found
             if len(found) == before or len(found) > _MAX_ENTRIES:

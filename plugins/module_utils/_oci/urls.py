@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import functools
 import ipaddress
@@ -64,8 +65,8 @@ def rate_limit(limit: str, remaining: str) -> dict[str, int]:
     return found
 
 
-def next_page(links: t.Iterable[str], url: str) -> str | None:
-    """The URL of the next page (RFC 8288); or ProtocolError for another origin."""
+def next_page(links: t.Iterable[str], url: str, base: str = "") -> str | None:
+    """The URL of the next page (RFC 8288) of a list that ``url`` gave; or ProtocolError for another host."""
     for header in links:
         matches = list(_LINK.finditer(header))
         if not matches:
@@ -74,18 +75,29 @@ def next_page(links: t.Iterable[str], url: str) -> str | None:
             )
         for match in matches:
             if re.search(r'\brel\s*=\s*"?[^";]*\bnext\b', match.group(2), re.IGNORECASE):
-                try:
-                    target = urllib.parse.urljoin(url, match.group(1))
-                except ValueError as exc:
+                target = own_url(match.group(1), url, base)
+                if not target:
                     raise errors.ProtocolError(
-                        f"{shown_url(url)}: the next page is no URL"
-                    ) from exc
-                if origin(target) != origin(url):
-                    raise errors.ProtocolError(
-                        f"{shown_url(url)}: the next page is on another host, {shown_url(target)}"
+                        f"{shown_url(url)}: the next page is on another host, {shown_url(match.group(1))}"
                     )
                 return target
     return None
+
+
+def own_url(location: str, url: str, base: str = "") -> str:
+    """A URL that a registry gives of itself in an answer from ``url``, "" if it is on another host.
+
+    The name of the host counts, of ``url`` or of the registry's own ``base``. Scheme and port are those by which we reach
+    it: a proxy may not tell its registry that it speaks TLS, or on which port.
+    """
+    with contextlib.suppress(ValueError):
+        target = urllib.parse.urlsplit(urllib.parse.urljoin(url, location.strip()))
+        # To read a port that is not a number raises ValueError.
+        is_url = target.scheme in ("http", "https") and target.hostname and target.port != 0
+        for own in map(urllib.parse.urlsplit, (url, base)):
+            if is_url and target.path and target.hostname == own.hostname:
+                return own._replace(path=target.path, query=target.query, fragment="").geturl()
+    return ""
 
 
 def warning_text(value: str) -> str:

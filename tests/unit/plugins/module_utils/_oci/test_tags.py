@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.catalog import repositories
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import OCI_INDEX
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest, Reference
 from ansible_collections.lockstep.images.tests.support.faults import Fault, Filler
 from ansible_collections.lockstep.images.tests.support.pulling import (
     IMAGE,
@@ -148,7 +150,6 @@ def test_pages_without_end_are_given_up(tmp_path):
 
 LINKS = {
     "R072-other-host": '<http://elsewhere.example/v2/demo/app/tags/list>; rel="next"',
-    "R072-other-scheme": '<https://{host}/v2/demo/app/tags/list>; rel="next"',
     "R072-file": '<file:///etc/passwd>; rel="next"',
     "R072-malformed": "next",
     "R072-no-bracket": "</v2/demo/app/tags/list",
@@ -164,6 +165,46 @@ def test_a_link_that_leads_astray_is_an_error(tmp_path, link):
         error = failure(Puller(tmp_path, registry, login=LOGIN), registry)
         assert error.kind == "registry-protocol"
         assert "127.0.0.1" in str(error)
+
+
+OF_ITSELF = {
+    "another-scheme": "https://{host}",
+    "without-the-port": "http://127.0.0.1",
+    "another-port": "http://127.0.0.1:5000",
+    "without-a-scheme": "//127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("where", OF_ITSELF.values(), ids=OF_ITSELF)
+@pytest.mark.parametrize("what", ["tags", "referrers", "catalog"])
+def test_F10_a_next_page_is_asked_for_where_the_registry_is(tmp_path, where, what):
+    """Behind a proxy, a registry may not know its own scheme and port."""
+    with serving(auth="basic", users=USERS) as registry:
+        base = where.format(host=registry.address)
+        path, first, second = {
+            "tags": ("/v2/demo/app/tags/list", {"tags": ["a"]}, {"tags": ["b"]}),
+            "referrers": (f"/v2/demo/app/referrers/{IMAGE.digest}", list_of("a"), list_of("b")),
+            "catalog": ("/v2/_catalog", {"repositories": ["a"]}, {"repositories": ["b"]}),
+        }[what]
+        headers = {"Link": f'<{base}{path}?last=a>; rel="next"', "Content-Type": OCI_INDEX}
+        registry.faults.append(Fault(path=path, headers=headers, body=first))
+        registry.faults.append(Fault(path=path, headers={"Content-Type": OCI_INDEX}, body=second))
+        puller = Puller(tmp_path, registry, login=LOGIN)
+        repository = puller.sources.origin(Reference.parse(f"{registry.address}/demo/app"))
+        if what == "referrers":
+            found = repository.referrers(Digest.parse(IMAGE.digest))
+            assert [one.digest.encoded[0] for one in found] == ["a", "b"]
+        else:
+            read = repository.tags if what == "tags" else lambda: repositories(repository.registry)
+            assert read() == ["a", "b"]
+        assert [request.query for request in registry.requests][-1] == "last=a"
+        assert authorized(registry)[-1]
+
+
+def list_of(letter):
+    """An index of one manifest, whose digest has this letter only."""
+    entry = {"mediaType": IMAGE.media_type, "digest": f"sha256:{letter * 64}", "size": 5}
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
 
 
 def test_the_login_is_not_shown_to_a_next_page_elsewhere(tmp_path):
