@@ -22,6 +22,7 @@ docs/contributing/development.md says more.
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import signal
 import subprocess
@@ -29,17 +30,22 @@ import sys
 
 from devtools import environment, system
 from devtools.parts import run_waves
-from devtools.plan import STAGES, WAVES
+from devtools.plan import HOSTS, QUICKSTART, STAGES, WAVES
 
 # The commands that run in the mirrored tree, with the private environment.
-QUICKSTART = [
-    "ansible-playbook",
-    "-i",
-    "playbooks/inventory/quickstart.yml",
-    "playbooks/quickstart.yml",
-]
 BENCH = ["python", "tests/bench/run.py", "--docs", str(environment.ROOT / "docs")]
 BENCH_PACKAGES = ["curl", "docker-registry", "nginx-light", "time"]
+
+
+NEXT = f"""\
+The three hosts' stores stay in {environment.QUICKSTART.relative_to(environment.ROOT)} until the next run or ./dev clean.
+
+What next?
+  See what a host holds:      ./dev run ansible -i {HOSTS} host1 -m lockstep.images.image_info -a 'store={{{{ store_path }}}}'
+  Write a report of all:      ./dev run ansible-playbook -i {HOSTS} lockstep.images.report -e report_path=$PWD/report.html
+  Provision your own hosts:   "Use it" in README.md
+  Read how it works:          docs/index.md
+"""
 
 
 def run(command):
@@ -53,9 +59,12 @@ def run(command):
 
 
 def quickstart(args):
-    """Run the main job on the embedded registry."""
+    """Run the main job on the embedded registry, and say what to do next."""
     environment.prepare(tools=False)
-    return run([*QUICKSTART, *args])
+    status = run([*QUICKSTART, *args])
+    if status == 0:
+        print(NEXT)
+    return status
 
 
 def bench(args):
@@ -118,8 +127,12 @@ def main(argv):
         return COMMANDS[name](args)
     if name in STAGES:
         return stages([[name]])
-    print(__doc__)
-    return 0 if name in ("help", "-h", "--help") else 2
+    if name in ("help", "-h", "--help"):
+        print(__doc__)
+        return 0
+    near = difflib.get_close_matches(name, [*COMMANDS, *STAGES], n=1)
+    meant = f"; did you mean ./dev {near[0]}?" if near else ""
+    raise environment.DevError(f"{name}: no such command{meant} (./dev help lists the commands)")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,14 @@ DEV = ROOT / ".dev"
 TREE = DEV / "ansible_collections" / "lockstep" / "images"
 HOME = DEV / "home"
 VENV = DEV / "venv"
+QUICKSTART = DEV / "quickstart"  # what ./dev quickstart makes
 REQUIREMENTS = ROOT / "tests" / "requirements"
+# What each requirement file is for, as a person reads it.
+SHOWN = {
+    "base": "ansible-core and requests",
+    "tools": "the linters and test tools",
+    "unit-oldest": "the oldest supported requests",
+}
 PREFERRED_PYTHON = "3.11"  # of the main environment; the Python of ./dev itself where it is missing
 
 # In the mirrored tree, but made there by tools: never removed by sync().
@@ -99,6 +106,7 @@ def environ(venv=VENV, private_home=True):
         ANSIBLE_COLLECTIONS_PATH=str(DEV),
         ANSIBLE_NOCOWS="1",
         ANSIBLE_LOCALHOST_WARNING="false",
+        LOCKSTEP_QUICKSTART=str(QUICKSTART),
         PATH=os.pathsep.join([str(venv / "bin"), *path]),
         PYTHONUNBUFFERED="1",
     )
@@ -135,7 +143,10 @@ def install(venv, python, *names):
             continue
         if not (venv / "pip.ok").exists() or not (venv / "bin" / "python").exists():
             _make(venv, python, env)
-        pip = [venv / "bin" / "python", "-m", "pip", "-qq", "install"]
+        print(f"Installing {SHOWN[name]} into {venv.relative_to(ROOT)}; once, it takes a minute.")
+        # pip shows what it downloads to a person who waits for it.
+        quiet = [] if sys.stderr.isatty() else ["-qq"]
+        pip = [venv / "bin" / "python", "-m", "pip", *quiet, "install"]
         sh(*pip, *(arg for path in files for arg in ("-r", path)), env=env)
         stamp.write_text(wanted, encoding="ascii")
 

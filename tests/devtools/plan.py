@@ -33,6 +33,9 @@ FLEET_PACKAGES = [
     "time",
 ]
 
+HOSTS = "playbooks/inventory/quickstart.yml"
+QUICKSTART = ["ansible-playbook", "-i", HOSTS, "playbooks/quickstart.yml"]
+
 # All that the artifact may hold at its top: what a user needs, and what Galaxy shows.
 SHIPPED = {
     "CHANGELOG.md",
@@ -183,6 +186,11 @@ def fleet(shell):
     shell.run("pytest", "-v", "--durations=10", "tests/fleet")
 
 
+def quickstart(shell):
+    """What newcomers run first."""
+    shell.run(*QUICKSTART)
+
+
 # docs, galaxy
 
 
@@ -278,6 +286,7 @@ STAGES = {
         Part("units on the newest", units_newest),
     ],
     "sanity": [_sanity(core, version) for core, version in SANITY],
+    "main job": [Part("quickstart", quickstart)],
     "docs": [Part("html", html)],
     "galaxy": [Part("artifact", artifact)],
     "integration": [Part("integration", integration)],
@@ -285,4 +294,4 @@ STAGES = {
     "fleet": [Part("fleet", fleet, seconds=1500)],
 }
 # ./dev test: what is quick first. Two parts run at a time, so the longest of a wave begin it.
-WAVES = (("lint", "unit"), ("fleet", "integration", "sanity", "docs", "galaxy"))
+WAVES = (("lint", "unit"), ("fleet", "integration", "sanity", "main job", "docs", "galaxy"))
