@@ -9,6 +9,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 requirements:
   - "requests >= 2.25.1 on the host, when a registry is asked"
+  - "PySocks on the host, for a proxy that speaks SOCKS"
   - "tomli on the host, for O(use_host_config) with a Python older than 3.11"
 options:
   username:
@@ -52,7 +53,8 @@ options:
     default: false
   use_proxy:
     description:
-      - Whether to use the proxies that the environment variables E(HTTP_PROXY), E(HTTPS_PROXY) and E(NO_PROXY) name. Loopback is never proxied.
+      - Whether to use the proxies that the environment variables E(HTTP_PROXY), E(HTTPS_PROXY), E(ALL_PROXY) and E(NO_PROXY) name.
+        Entries of E(NO_PROXY) mean what they mean to Docker and skopeo. Loopback is never proxied.
     type: bool
     default: true
   timeout:

@@ -75,6 +75,7 @@ def is_standard(module: str) -> bool:
 # The files that import anything from elsewhere, which a host may lack.
 FROM_ELSEWHERE = {
     UTILS / "_oci" / "transport.py": {"requests", "urllib3"},
+    UTILS / "_oci" / "connect.py": {"socks"},
     UTILS / "_oci" / "hostfiles.py": {"tomllib", "tomli"},
     UTILS / "_oci" / "yamlfile.py": {"yaml"},
 }

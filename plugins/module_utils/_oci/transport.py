@@ -19,8 +19,20 @@ import zlib
 from dataclasses import dataclass
 
 from . import errors
+from .connect import (
+    NOT_TLS,
+    Failure,
+    Proxy,
+    failure_of,
+    hung_up,
+    missing_library,
+    proxy_for,
+    reason,
+    refused,
+    tls_hint,
+)
 from .sources import TransferStats
-from .urls import is_loopback, origin, redirect_target, retry_after, shown_url
+from .urls import origin, redirect_target, retry_after, shown_url
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024
@@ -246,39 +258,6 @@ def _gunzipped(
         raise errors.TruncatedError(f"{subject}: the gzip body ended too early")
 
 
-def _causes(exc: BaseException) -> list[BaseException]:
-    """All of them, the innermost first."""
-    seen: list[BaseException] = []
-    queue: list[t.Any] = [exc]
-    while queue:
-        current = queue.pop(0)
-        if isinstance(current, BaseException) and current not in seen:
-            seen.insert(0, current)
-            queue += [getattr(current, "reason", None), current.__cause__, current.__context__]
-            queue += current.args
-    return seen
-
-
-def reason(exc: BaseException) -> str:
-    """The innermost cause; requests' own words repeat the query."""
-    seen = _causes(exc)
-    for error in seen:
-        # The second is urllib3's, for another name.
-        if isinstance(error, ssl.SSLCertVerificationError) or "CertificateError" in str(
-            type(error)
-        ):
-            why = getattr(error, "verify_message", error.args[0])
-            return errors.printable(f"the certificate is not trusted: {why}")
-    for error in seen:
-        if isinstance(error, ssl.SSLError):
-            return f"TLS failed: {(error.reason or 'connection closed').replace('_', ' ').lower()}"
-        if isinstance(error, (socket.timeout, TimeoutError)) or "Timeout" in type(error).__name__:
-            return "no answer in time"
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(seen[0]).__name__).lower()
-
-
 # Statuses that may be gone on the next try.
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -288,8 +267,6 @@ _MAX_PAUSE = 30.0
 _MAX_WAIT = 300.0
 _DAY = 24 * 60 * 60.0
 _CONNECT_TIMEOUT = 10.0
-_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
 class Trust(t.NamedTuple):
@@ -412,7 +389,7 @@ class HttpClient:
             with socket.create_connection(address, self._timeouts[0]) as raw:
                 context.wrap_socket(raw).close()
         except ssl.SSLError as exc:
-            return exc.reason not in _NOT_TLS  # any other complaint comes from a TLS server
+            return exc.reason not in NOT_TLS  # any other complaint comes from a TLS server
         except OSError as exc:
             return isinstance(exc, socket.timeout)  # a lost packet is no reason to speak in clear
         return True
@@ -437,16 +414,12 @@ class HttpClient:
             retries = 0 if host.is_tired else self.options.retries if most is None else most
             try:
                 response = self._send(method, url, fields, body, trust)
-            except _Transient as exc:
-                wait = self._wait_before(attempt, retries, since=since)
+            except _Failed as exc:
+                wait = self._wait_before(attempt, exc.failure.limit(retries), since=since)
                 if wait is None:
-                    tries = f" ({attempt} attempts)" if attempt > 1 else ""
-                    error = errors.UnreachableError(f"{shown_url(url)}: {exc}{tries}")
-                    if most is None and host.well <= since:
-                        # It may be the one URL: who asks for another tries once, and then it is the host.
-                        if host.is_tired:
-                            host.gone = error
-                        host.is_tired = True
+                    error = exc.failure.error(shown_url(url), attempt)
+                    if host.well <= since:
+                        self._doubt(host, error, exc.failure.is_final, most is None)
                     raise error from exc
                 self._wait_to_retry(wait)
                 continue
@@ -465,6 +438,15 @@ class HttpClient:
                 return response
             response.close()
             self._wait_to_retry(wait)
+
+    @staticmethod
+    def _doubt(
+        host: _Host, error: errors.UnreachableError, is_final: bool, was_patient: bool
+    ) -> None:
+        """It may be the one URL: who asks for another tries once, and then it is the host."""
+        if is_final or (was_patient and host.is_tired):
+            host.gone = error
+        host.is_tired = host.is_tired or was_patient
 
     def _wait_as_asked(
         self, response: Response, host: _Host, attempt: int, retries: int, since: float
@@ -524,6 +506,8 @@ class HttpClient:
     ) -> Response:
         requests, theirs, failures = _libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
+        proxy = self._proxy(url)
+        through = f" through {proxy}" if proxy else ""
         self.stats.add(method)
         try:
             answer = self._adapter(trust, url.startswith("https")).send(
@@ -531,21 +515,23 @@ class HttpClient:
                 stream=True,
                 timeout=self._timeouts,
                 verify=trust.validate_certs,
-                proxies=self._proxies(url),
+                proxies={origin(url)[0]: proxy.url} if proxy else {},
             )
         except theirs.SSLError as exc:
-            # By its words, too: Python 3.9 has no class for it with OpenSSL 3.
-            if any(isinstance(one, _HUNG_UP) or "_EOF_" in str(one) for one in _causes(exc)):
-                raise _Transient("the TLS connection was ended") from exc
-            raise errors.TlsError(f"{shown_url(url)}: {reason(exc)}", _tls_hint(exc)) from exc
-        except theirs.ProxyError as exc:
-            raise _Transient(f"the proxy does not serve the request: {reason(exc)}") from exc
+            if hung_up(exc):
+                raise _Failed(Failure(f"the TLS connection was ended{through}")) from exc
+            raise errors.TlsError(
+                f"{shown_url(url)}: {reason(exc)}{through}", tls_hint(exc)
+            ) from exc
         except (theirs.ConnectionError, theirs.Timeout, theirs.ChunkedEncodingError) as exc:
-            raise _Transient(reason(exc)) from exc
+            raise _Failed(failure_of(exc, url, proxy)) from exc
         except (theirs.RequestException, ValueError) as exc:
             raise errors.ProtocolError(
                 f"{shown_url(url)}: cannot be requested: {reason(exc)}"
             ) from exc
+        if proxy and answer.status_code == 407:
+            answer.close()
+            raise _Failed(refused(proxy, 407, errors.printable(answer.reason or "")))
 
         host = self._host(url)
 
@@ -557,10 +543,13 @@ class HttpClient:
         largest = max(_DRAIN, min(_LARGEST_READ, _READS // self.options.connections))
         return Response(answer, url, failures, self.options.timeout, received, self._watch, largest)
 
-    def _proxies(self, url: str) -> dict[str, str]:
-        if not self.options.use_proxy or is_loopback(urllib.parse.urlsplit(url).netloc):
-            return {}
-        return _libraries()[0].utils.get_environ_proxies(url)
+    def _proxy(self, url: str) -> Proxy | None:
+        """The proxy to go through; or InputError, DependencyError."""
+        proxy = proxy_for(url, os.environ) if self.options.use_proxy else None
+        missing = missing_library(proxy) if proxy else None
+        if missing:
+            raise missing
+        return proxy
 
     def _adapter(self, trust: Trust, tls: bool) -> t.Any:
         with self._lock:
@@ -588,8 +577,12 @@ class HttpClient:
         return context
 
 
-class _Transient(Exception):
-    """May be gone on the next try."""
+class _Failed(Exception):
+    """There is no answer."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
 def _libraries() -> tuple[t.Any, t.Any, tuple[type[Exception], ...]]:
@@ -630,6 +623,9 @@ def _new_adapter(context: ssl.SSLContext | None, connections: int) -> t.Any:
         def proxy_manager_for(self, proxy: str, **kwargs: t.Any) -> t.Any:
             return super().proxy_manager_for(proxy, ssl_context=context, **kwargs)
 
+        def proxy_headers(self, proxy: str) -> dict[str, str]:
+            return Proxy.parse("", proxy).headers  # requests knows Latin-1 only
+
     return Adapter(pool_connections=max(16, connections), pool_maxsize=max(16, connections))
 
 
@@ -640,10 +636,3 @@ def _load(load: t.Callable[..., None], what: str, *paths: str | None) -> None:
         raise errors.InputError(
             f"{what} {paths[0]}: cannot be used: {exc.strerror or exc}"
         ) from exc
-
-
-def _tls_hint(exc: BaseException) -> str:
-    text = str(exc)
-    if any(word in text for word in _NOT_TLS):
-        return "The host seems to speak plain http: set plain_http if that is meant."
-    return "Give the registry's CA as ca_path." if "CERTIFICATE_VERIFY_FAILED" in text else ""

@@ -133,7 +133,7 @@ def shown_url(url: str) -> str:
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine by its spelling, as Docker decides it."""
     bare = re.sub(":[0-9]+$", "", host) if host.count(":") == 1 or host.startswith("[") else host
-    address = _literal(bare)
+    address = literal(bare)
     return bare.lower() == "localhost" or bool(address and address.is_loopback)
 
 
@@ -205,12 +205,13 @@ def may_get_credentials(realm: str, registry: str) -> bool:
 def _address(host: str) -> Address | None:
     """Also 127.1 and 2130706433."""
     try:
-        return _literal(host) or ipaddress.IPv4Address(socket.inet_aton(host))
+        return literal(host) or ipaddress.IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):
         return None
 
 
-def _literal(host: str) -> Address | None:
+def literal(host: str) -> Address | None:
+    """The address that a host is, in brackets or not; None for a name."""
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:

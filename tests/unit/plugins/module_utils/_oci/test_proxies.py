@@ -89,8 +89,8 @@ def test_no_proxy_knows_ranges_of_addresses(tmp_path, monkeypatch, value, direct
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", value)
         puller = Puller(tmp_path, plain_http=True)
-        used = puller.http._proxies("http://10.9.8.7:5000/v2/")
-        assert bool(used.get("http")) is not direct
+        used = puller.http._proxy("http://10.9.8.7:5000/v2/")
+        assert bool(used) is not direct
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
