@@ -190,6 +190,9 @@ class FakeSources:
         with self._lock:
             return self.repositories.setdefault(name, FakeRepository(name))
 
+    def prepare(self) -> None:
+        """Everything is imported already."""
+
     def repository(self, reference: Reference) -> FakeRepository:
         return self[reference.name]
 

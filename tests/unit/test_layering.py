@@ -154,6 +154,33 @@ def names_in(node: ast.AST) -> list[ast.alias]:
     return node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []
 
 
+# The functions that import something when they are called. What a pool may need of it is imported in the main thread
+# before the pool starts (`prepare`, `fetch`), or only that thread calls them: `zipimport` is not safe in threads.
+# `test_imports.py` runs the modules, and sees whether it is so.
+IMPORTING = {
+    # Where it is installed, requests has imported it before.
+    "module_utils/_oci/connect.py": {"missing_library"},
+    "module_utils/_oci/hostfiles.py": {"_toml"},
+    "module_utils/_oci/registries.py": {"registries_of"},
+    "module_utils/_oci/sources.py": {"_open"},
+    "module_utils/_oci/transport.py": {"libraries"},
+    "module_utils/_oci/yamlfile.py": {"load_documents"},
+    "module_utils/_operations/copying.py": {"fetch"},
+    "module_utils/_operations/pull.py": {"plan_pull"},
+    "modules/image_pull.py": {"lock_of"},
+}
+
+
+def test_F03_imports_inside_functions_are_where_no_thread_of_a_pool_comes_first():
+    found = {}
+    for path in [*UTIL_FILES, *MODULE_FILES]:
+        functions = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)]
+        late = {one.name for one in functions if any(names_in(node) for node in ast.walk(one))}
+        if late:
+            found[of_file(path)] = late
+    assert found == IMPORTING
+
+
 def test_no_package_file_pulls_in_the_rest():
     assert [path for path in PLUGINS.rglob("__init__.py") if path.read_bytes().strip()] == []
 

@@ -352,6 +352,9 @@ class Sources(t.Protocol):
     def warnings(self) -> t.Sequence[str]:
         """What users should know."""
 
+    def prepare(self) -> None:
+        """Import what asking takes; call it in the main thread before a pool starts."""
+
     def repository(self, reference: Reference) -> ContentSource:
         """The repository a reference is in."""
 

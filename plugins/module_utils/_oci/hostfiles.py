@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -40,7 +41,8 @@ class HostFiles:
 
     def __init__(self, env: t.Mapping[str, str], home: str, root: str = "/") -> None:
         self._named, self._home, self._root = env.get("CONTAINERS_REGISTRIES_CONF"), home, root
-        self.table = functools.lru_cache(maxsize=None)(_read_table)
+        # Imported here, where no thread runs yet; who has no such file may lack it.
+        self.table = functools.lru_cache(maxsize=None)(functools.partial(_read_table, _toml()))
         self.certificates = functools.lru_cache(maxsize=None)(_certificates)
 
     def places(self, reference: Reference, origin: Origin) -> list[Place]:
@@ -245,22 +247,28 @@ def _list(directory: str) -> list[str]:
     return [os.path.join(directory, name) for name in names]
 
 
-def _read_table(path: str) -> Table | None:
-    """A TOML file of up to 1 MiB, None if it is missing; what parses TOML is imported when there is a file."""
+def _toml() -> t.Any:
+    """What parses TOML, None if there is nothing."""
+    with contextlib.suppress(ImportError):
+        if sys.version_info >= (3, 11):
+            import tomllib as toml
+        else:
+            import tomli as toml
+        return toml
+    return None
+
+
+def _read_table(toml: t.Any, path: str) -> Table | None:
+    """A TOML file of up to 1 MiB, None if it is missing; DependencyError if it is there and nothing parses TOML."""
     try:
         raw = read_file(os.path.realpath(path), 1024 * 1024)
     except FileNotFoundError:
         return None
     except errors.StoreAccessError as exc:
         raise errors.InputError(f"{path}: cannot be used: {exc}") from exc
-    try:
-        if sys.version_info >= (3, 11):
-            import tomllib as toml
-        else:
-            import tomli as toml
-    except ImportError as exc:
+    if toml is None:
         why = "needs the Python library tomli, or Python 3.11"
-        raise errors.DependencyError(f"{path}: reading it {why}", library="tomli") from exc
+        raise errors.DependencyError(f"{path}: reading it {why}", library="tomli")
     try:
         return toml.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as exc:

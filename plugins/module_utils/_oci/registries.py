@@ -15,7 +15,7 @@ from .hosts import Endpoint, HostConfig, Place, api_host
 from .names import Digest, Reference
 from .registry import Blob, FindCredentials, Referrer, Registry, Repository, is_encoded
 from .sources import check_numbers
-from .transport import HttpClient, HttpOptions, Trust
+from .transport import HttpClient, HttpOptions, Trust, libraries
 from .urls import may_reach, shown_url
 
 T = t.TypeVar("T")
@@ -38,6 +38,11 @@ class Registries:
         self._floor = rate_limit_floor
         self._lock = threading.Lock()
         self._known: dict[tuple[Endpoint, bool], Registry] = {}
+
+    def prepare(self) -> None:
+        with contextlib.suppress(errors.DependencyError):  # of no weight until something is asked
+            libraries()
+        "".encode("idna")  # imports what a socket takes for the name of a host
 
     def registry(self, name: str) -> Registry:
         """The registry with this name (``host[:port]``) itself."""
@@ -273,7 +278,14 @@ class ForeignLayer:
 
 
 def open_registries(options: t.Mapping[str, t.Any], connections: int) -> Registries:
-    """Registries as the options of doc_fragments/registry.py say."""
+    """Registries as the options of doc_fragments/registry.py say, prepared to be asked."""
+    registries = registries_of(options, connections)
+    registries.prepare()
+    return registries
+
+
+def registries_of(options: t.Mapping[str, t.Any], connections: int) -> Registries:
+    """The same, not prepared."""
     check_numbers(options, connections)
     http = {name: value for name, value in options.items() if name in HttpOptions._fields}
     trust = Trust(

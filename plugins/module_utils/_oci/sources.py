@@ -14,7 +14,7 @@ _DAY = 24 * 60 * 60.0
 
 
 class LateRegistries:
-    """Registries as ``open_registries`` opens them, once one is needed; or InputError, at once."""
+    """Registries as ``open_registries`` opens them, once one is needed; raise InputError at once."""
 
     def __init__(self, options: t.Mapping[str, t.Any], connections: int) -> None:
         check_numbers(options, connections)
@@ -24,6 +24,9 @@ class LateRegistries:
         self._opened: Sources | None = None
         if options["registries"]:  # an entry that is wrong is an error, needed or not
             self._open()
+
+    def prepare(self) -> None:
+        self._open().prepare()
 
     def repository(self, reference: Reference) -> ContentSource:
         return self._open().repository(reference)
@@ -41,9 +44,9 @@ class LateRegistries:
     def _open(self) -> Sources:
         with self._lock:
             if self._opened is None:
-                from .registries import open_registries
+                from .registries import registries_of
 
-                self._opened = open_registries(self._options, self._connections)
+                self._opened = registries_of(self._options, self._connections)
             return self._opened
 
 

@@ -504,7 +504,7 @@ class HttpClient:
     def _send(
         self, method: str, url: str, fields: dict[str, str], body: t.Any, trust: Trust
     ) -> Response:
-        requests, theirs, failures = _libraries()
+        requests, theirs, failures = libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
         proxy = self._proxy(url)
         through = f" through {proxy}" if proxy else ""
@@ -585,8 +585,8 @@ class _Failed(Exception):
         self.failure = failure
 
 
-def _libraries() -> tuple[t.Any, t.Any, tuple[type[Exception], ...]]:
-    """Imported late: a converged run never pays for them."""
+def libraries() -> tuple[t.Any, t.Any, tuple[type[Exception], ...]]:
+    """Requests, its exceptions, and all that it raises; imported late: a converged run never pays for them."""
     try:
         import requests
         import urllib3
@@ -613,7 +613,7 @@ def _prepared(
 
 def _new_adapter(context: ssl.SSLContext | None, connections: int) -> t.Any:
     """Its class is made here because requests may be missing."""
-    requests = _libraries()[0]
+    requests = libraries()[0]
     warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
     class Adapter(requests.adapters.HTTPAdapter):  # type: ignore[name-defined]

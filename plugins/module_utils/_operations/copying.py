@@ -13,6 +13,13 @@ from .._oci.names import Digest
 from .._plan import Action, Pool
 
 
+def fetch() -> t.Any:
+    """The module ``fetch``, which a run that fetches nothing need not compile; the first call is in the main thread."""
+    from .._oci import fetch as module
+
+    return module
+
+
 @dataclass(frozen=True)
 class StoreContent(Action):
     """Store bytes that were read for the plan."""
@@ -46,9 +53,7 @@ class FetchBlob(Action):
         return dict(self.descriptor.as_result(), action="fetch_blob", source=str(self.source))
 
     def apply(self, pool: Pool) -> None:
-        # Where nothing is fetched, a host need not even compile it.
-        from .._oci.fetch import copy_blob
-
+        copy_blob = fetch().copy_blob
         *firsts, last = (self.source, *self.others)
         for source in firsts:
             with contextlib.suppress(errors.RegistryError, errors.ContentError):
@@ -89,6 +94,7 @@ def merged(wanted: t.Sequence[Wants]) -> tuple[Content, ...]:
                 str(one.source): one.source for _want, one in pairs if isinstance(one, FetchBlob)
             }
             action = replace(action, others=tuple(sources.values())[1:])
+            fetch()  # before threads do
         content.append(action)
     return tuple(content)
 

@@ -38,6 +38,8 @@ def plan_pull(
     failures: dict[str, errors.LockstepError] = {}
     if policy == NEVER and (all_tags or referrers):
         raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
+    if all_tags or referrers:
+        sources.prepare()
     if all_tags:
         from .referrers import expand_tags
 
@@ -74,6 +76,8 @@ def plan_of(
     content = merged(wanted)
     sizes = {digest: size for want in wanted for digest, size in want.sizes.items()}
     blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
+    if blobs:
+        sources.prepare()
     staged = sum(map(store.staged, blobs))
     missing = sum(action.descriptor.size for action in content)
     digests = {action.descriptor.digest for action in content}

@@ -24,7 +24,7 @@ from .._oci.content import (
 from .._oci.names import ALL, Digest, Platform, Reference
 from .._oci.store import ImageStore, Name
 from .._plan import attempts, each
-from .copying import Content, FetchBlob, StoreContent
+from .copying import Content, FetchBlob, StoreContent, fetch
 
 if t.TYPE_CHECKING:
     from .._oci.lock import Lock, LockedImage
@@ -159,6 +159,8 @@ class Reading:
         refused: dict[str, errors.LockstepError] = {}
         found: dict[str, Wanted] = {}
         lacking = []
+        if asking:
+            self._prepare()
         resolved = attempts(_Reader.resolve, asking, workers)
         for reader, digest in itertools.chain(resolved, known):
             try:
@@ -169,10 +171,17 @@ class Reading:
                 lacking.append(reader)
             except errors.LockstepError as exc:
                 refused[reader.name] = exc
+        if lacking:
+            self._prepare()
+            fetch()
         fetched = each(_Reader.want, lacking, name_of, workers, refused)
         found.update((wanted.name, wanted) for wanted in fetched)
         failures.update((name, refused[name]) for name in names if name in refused)
         return [found[name] for name in names if name in found]
+
+    def _prepare(self) -> None:
+        if self.policy != NEVER:
+            self.sources.prepare()
 
 
 class _Reader:
@@ -332,13 +341,12 @@ class _Reader:
             except (errors.NotFoundError, errors.DigestMismatchError):
                 raw = None
             if raw is None:
-                from .._oci.fetch import read_content
-
                 if descriptor.size > MAX_MANIFEST:
                     raise errors.InputError(
                         f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
                     )
-                raw = read_content(descriptor, self._required(descriptor.digest))
+                source = self._required(descriptor.digest)
+                raw = fetch().read_content(descriptor, source)
                 content.append(StoreContent(descriptor, raw, self._store))
             configs[descriptor.digest] = ImageConfig.parse(
                 raw, f"{self._reference}: config {descriptor.digest}"

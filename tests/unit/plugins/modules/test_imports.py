@@ -1,0 +1,126 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No thread but the first one imports anything: `zipimport`, which loads what a host was sent, is not safe there."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
+from ansible_collections.lockstep.images.tests.support.modules import PYTHONPATH, run
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+
+COUNT = 4
+PLATFORM = "linux/amd64"
+
+# Notes what is imported by another thread than the first. Python imports this file when it starts.
+WATCH = """
+import os, sys, threading
+
+class Watch:
+    def find_spec(name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            with open(os.environ["LOCKSTEP_TEST_IMPORTED"], "a") as handle:
+                handle.write(name + "\\n")
+
+sys.meta_path.insert(0, Watch)
+"""
+
+
+@pytest.fixture(name="registry")
+def fixture_registry():
+    with Registry(auth="bearer", anonymous_pull=True, users={"user": "password"}) as registry:
+        for number in range(COUNT):
+            item = demo_image(f"app{number}", "1", platforms=[PLATFORM])
+            push(registry, f"demo/app{number}", item, "1")
+            note = layer({"note": f"{number}".encode()})
+            signature = image([note], artifactType="application/x", subject=item.descriptor())
+            push(registry, f"demo/app{number}", signature)
+        yield registry
+
+
+@pytest.fixture(name="watched")
+def fixture_watched(tmp_path):
+    """Runs a module that has to work, and holds that no thread of it has imported anything."""
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(WATCH)
+    noted = tmp_path / "imported"
+    path = os.pathsep.join([str(tmp_path / "start"), PYTHONPATH])
+
+    def watched(module, **params):
+        env = {"PYTHONPATH": path, "LOCKSTEP_TEST_IMPORTED": str(noted)}
+        outcome = run(module, env=env, **params)
+        assert not outcome.failed, outcome.result
+        assert not noted.exists(), noted.read_text().split()
+        return outcome.result
+
+    return watched
+
+
+@pytest.fixture(name="names")
+def fixture_names(registry):
+    return [f"{registry.address}/demo/app{number}:1" for number in range(COUNT)]
+
+
+def options(tmp_path, **more):
+    return {"store": str(tmp_path / "store"), "parallel": 4, "use_host_config": True, **more}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"pull": "missing"},
+        {"referrers": True},
+        {"foreign_layers": "fetch"},
+        {"registries": [{"registry": "registry.example"}]},
+    ],
+    ids=lambda more: "-".join(more) or "plain",
+)
+def test_F03_no_thread_of_a_pull_imports_anything(watched, names, tmp_path, more):
+    assert watched("image_pull", name=names, **options(tmp_path, **more))["changed"]
+    if "registries" not in more:
+        watched("image_pull", name=names, **options(tmp_path, **more))
+
+
+def test_F03_no_thread_of_a_pull_by_digest_or_of_all_tags_imports_anything(
+    watched, registry, names, tmp_path
+):
+    found = run("image_pull", name=names, **options(tmp_path)).result["images"]
+    pinned = [f"{name}@{one['digest']}" for name, one in zip(names, found)]
+    watched("image_pull", name=pinned, **options(tmp_path, store=str(tmp_path / "other")))
+    bare = [name[:-2] for name in names]
+    third = options(tmp_path, store=str(tmp_path / "third"), all_tags=True)
+    watched("image_pull", name=bare, **third)
+
+
+def test_F03_no_thread_of_lock_sync_and_verify_imports_anything(watched, names, tmp_path):
+    path = tmp_path / "images.lock.yml"
+    watched("image_lock", path=str(path), name=names, platform=[PLATFORM], parallel=4)
+    lock = read_lock(str(path), path.name)
+    watched("image_sync", lock=lock, **options(tmp_path))
+    for blob in (tmp_path / "store" / "blobs" / "sha256").iterdir():
+        blob.write_bytes(b"x" * blob.stat().st_size)
+    store = str(tmp_path / "store")
+    watched("store_verify", mode="full", repair=True, parallel=4, store=store)
+    watched("image_sync", lock=lock, verify="full", **options(tmp_path))
+
+
+def test_F03_no_thread_of_push_copy_and_removal_imports_anything(watched, names, tmp_path):
+    login = {"username": "user", "password": "password"}
+    run("image_pull", name=names, **options(tmp_path))
+    with Registry(auth="bearer", users={"user": "password"}) as target:
+        for name in names:
+            to = name.replace(name.partition("/")[0], target.address)
+            run("image_tag", name=name, repository=[to], store=str(tmp_path / "store"))
+        pushed = [name.replace(name.partition("/")[0], target.address) for name in names]
+        watched("image_push", name=pushed, **options(tmp_path, **login))
+        bare = [name[:-2] for name in pushed]
+        copied = {"parallel": 4, **login}
+        more = f"{target.address}/more"
+        watched("image_copy", name=bare, destination=more, newest=1, **copied)
+        watched("registry_info", name=bare, **copied)
+        watched("registry_remove", name=pushed, **copied)
