@@ -14,7 +14,13 @@ from .names import ALL, Digest, Reference
 from .yamlfile import Located, load_documents
 
 MAX_LOCK = 64 * 1024 * 1024
+# What image_lock puts beside the manifests, so that git keeps their bytes.
+ATTRIBUTES, KEEP_BYTES = ".gitattributes", b"* -text\n"
 _KBLD_ID = "kbld.carvel.dev/id"
+_KEEP = (
+    "Exclude the directory from hooks that change files, and commit the .gitattributes in it,"
+    " which keeps git from converting line ends."
+)
 _HEX = re.compile("[0-9a-f]{64}(?:[0-9a-f]{64})?")
 
 
@@ -94,10 +100,30 @@ def read_manifests(path: str, skip_bad: bool = False) -> dict[Digest, str]:
         if digest.encoded == name and text.encode("utf-8") == raw:
             found[digest] = text
         elif not skip_bad:
-            raise errors.LockError(
-                f"{os.path.join(directory, name)}: has other bytes than its name says", AGAIN
-            )
+            file = os.path.join(directory, name)
+            cause, hint = _cause(raw, name)
+            raise errors.LockError(f"{file}: has other bytes than its name says{cause}", hint)
     return found
+
+
+def _cause(raw: bytes, name: str) -> tuple[str, str]:
+    """What has probably changed the bytes of a manifest, empty if that is unknown; and a hint."""
+    if raw.startswith(b"version https://git-lfs"):
+        return ": it is a pointer of Git LFS", "Run git lfs pull."
+    body = raw[3:] if raw.startswith(b"\xef\xbb\xbf") else raw
+    unix = body.replace(b"\r\n", b"\n")
+    texts = {body: "a byte order mark was added" if body != raw else ""}
+    for text in (unix, unix.replace(b"\n", b"\r\n")):
+        texts.setdefault(text, "its line ends were converted, as git does")
+    at_end = "white space at its end was changed, as a pre-commit hook does"
+    for text, cause in tuple(texts.items()):
+        for other in (text.rstrip(b"\r\n"), text.rstrip(), text + b"\n", text + b"\r\n"):
+            texts.setdefault(other, cause or at_end)
+    algorithm = "sha256" if len(name) == 64 else "sha512"
+    for text, cause in texts.items():
+        if Digest.of(text, algorithm).encoded == name:
+            return f": {cause}", f"{_KEEP} {AGAIN}"
+    return "", AGAIN
 
 
 def listed_manifests(path: str) -> list[str]:
@@ -108,6 +134,14 @@ def listed_manifests(path: str) -> list[str]:
             return sorted(name for name in os.listdir(directory) if _HEX.fullmatch(name))
         except FileNotFoundError:
             return []
+
+
+def read_attributes(path: str) -> bytes | None:
+    """The attributes that git reads for the manifests beside a lock file, None without a file."""
+    try:
+        return read_file(os.path.join(manifests_of(path), ATTRIBUTES), MAX_LOCK)
+    except FileNotFoundError:
+        return None
 
 
 def render_lock(images: t.Iterable[LockedImage]) -> bytes:

@@ -15,11 +15,14 @@ from .._oci.files import FILE_MODE, access, make_directory, read_file, remove_fi
 from .._oci.imagelists import references_in
 from .._oci.lock import Lock, LockedImage, platforms_found
 from .._oci.lockfile import (
+    ATTRIBUTES,
+    KEEP_BYTES,
     MAX_LOCK,
     images_of_images_lock,
     is_images_lock,
     listed_manifests,
     manifests_of,
+    read_attributes,
     read_document,
     read_manifests,
     render_images_lock,
@@ -58,12 +61,12 @@ class WriteFile(Action):
 
 @dataclass(frozen=True)
 class WriteManifest(WriteFile):
-    """The same for a manifest that is carried along: they come first, all at once."""
+    """The same for what is in the directory of manifests: these come first, all at once."""
 
 
 @dataclass(frozen=True)
 class RemoveManifest(Action):
-    """Remove one that is not carried along any more."""
+    """Remove a manifest that is no longer embedded, or the attributes that git read for it."""
 
     path: str
 
@@ -285,12 +288,18 @@ def _actions(
     for digest in sorted(carried):
         if digest not in good:
             yield WriteManifest(os.path.join(directory, digest.encoded), carried[digest])
-    if data != there:
+    attributes = read_attributes(path)
+    if carried and attributes is None:  # those that are there may be the user's
+        yield WriteManifest(os.path.join(directory, ATTRIBUTES), KEEP_BYTES)
+    # Where git converts line ends, the lock file itself may differ in nothing else.
+    if there is None or data != there.replace(b"\r\n", b"\n"):
         yield WriteFile(path, data)
     wanted = {digest.encoded for digest in carried}
     for name in listed_manifests(path):
         if name not in wanted:
             yield RemoveManifest(os.path.join(directory, name))
+    if not carried and attributes == KEEP_BYTES:
+        yield RemoveManifest(os.path.join(directory, ATTRIBUTES))
 
 
 def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any]]:

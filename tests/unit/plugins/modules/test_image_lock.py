@@ -103,7 +103,7 @@ def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(params, pa
     for one, other in ((check, real), (check_again, real_again)):
         assert all(one[key] == other[key] for key in ("images", "changes", "actions", "diff"))
     assert real_again["stats"]["requests"] == {}
-    assert len(real["actions"]) == (4 if "manifests" in how else 1)
+    assert len(real["actions"]) == (5 if "manifests" in how else 1)
     assert path.exists()
     for outcome in outcomes:
         assert_as_documented("image_lock", outcome.result)
@@ -260,7 +260,7 @@ def test_a_link_is_followed_and_stays_one(params, path, tmp_path):
     assert link.is_symlink() and not path.is_symlink()
     assert outcomes[1].result["file"] == str(path)
     assert len(yaml.safe_load(path.read_text())["images"]) == 2
-    assert len(list(path.with_name("images.lock.d").iterdir())) == 3
+    assert len(list(path.with_name("images.lock.d").iterdir())) == 4
     path.chmod(0o600)
     run("image_lock", **{**params, "path": str(link), "platform": ["all"]})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

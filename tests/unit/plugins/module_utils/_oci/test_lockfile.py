@@ -377,7 +377,7 @@ def test_of_sha512_too_manifests_are_carried_along(path):
     assert read_manifests(str(path)) == {digest: FAMILY.raw.decode()}
 
 
-@pytest.mark.parametrize("spoil", [b"", b"{}", FAMILY.raw[:-1], FAMILY.raw + b"\n"], ids=len)
+@pytest.mark.parametrize("spoil", [b"", b"{}", FAMILY.raw[:-1], FAMILY.raw + b"x"], ids=len)
 def test_a_manifest_with_other_bytes_is_an_error_that_names_its_file(path, spoil):
     file = put(path, FAMILY, AMD64, ARM64) / FAMILY.digest.partition(":")[2]
     file.write_bytes(spoil)
@@ -385,6 +385,41 @@ def test_a_manifest_with_other_bytes_is_an_error_that_names_its_file(path, spoil
     assert told == f"{file}: has other bytes than its name says"
     assert Digest.parse(FAMILY.digest) not in read_manifests(str(path), skip_bad=True)
     assert len(read_manifests(str(path), skip_bad=True)) == 2
+
+
+PRETTY = b'{\n  "schemaVersion": 2,\n  "layers": []\n}'
+LINE_ENDS = "its line ends were converted, as git does"
+WHITE_SPACE = "white space at its end was changed, as a pre-commit hook does"
+
+
+@pytest.mark.parametrize(
+    ("raw", "there", "cause"),
+    [
+        (PRETTY, PRETTY.replace(b"\n", b"\r\n"), LINE_ENDS),
+        (PRETTY.replace(b"\n", b"\r\n"), PRETTY, LINE_ENDS),
+        (PRETTY, PRETTY + b"\n", WHITE_SPACE),
+        (PRETTY, PRETTY + b"\r\n", WHITE_SPACE),
+        (PRETTY + b"\n", PRETTY, WHITE_SPACE),
+        (PRETTY, PRETTY.replace(b"\n", b"\r\n") + b"\r\n", LINE_ENDS),
+        (PRETTY, b"\xef\xbb\xbf" + PRETTY, "a byte order mark was added"),
+    ],
+    ids=["CRLF", "LF", "newline", "CRLF newline", "stripped", "both", "BOM"],
+)
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_F27_the_cause_of_other_bytes_is_named_and_what_to_do(path, raw, there, cause, algorithm):
+    file = put(path) / Digest.of(raw, algorithm).encoded
+    file.write_bytes(there)
+    path.write_bytes(render_lock(family_lock()[1:]))
+    with pytest.raises(LockError) as caught:
+        read(path)
+    assert str(caught.value) == f"{file}: has other bytes than its name says: {cause}"
+    assert ".gitattributes" in caught.value.hint and "Lock again" in caught.value.hint
+
+
+def test_F27_a_pointer_of_git_lfs_is_named(path):
+    file = put(path) / ("a" * 64)
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
+    assert error_of(path, render_lock(family_lock()[1:])).endswith(": it is a pointer of Git LFS")
 
 
 def test_a_manifest_that_is_no_text_is_an_error_that_names_its_file(path):

@@ -134,7 +134,8 @@ def hexes(*items):
 
 def carried(path):
     directory = path.with_name("images.lock.d")
-    return sorted(one.name for one in directory.iterdir()) if directory.exists() else []
+    names = sorted(one.name for one in directory.iterdir()) if directory.exists() else []
+    return [name for name in names if name != ".gitattributes"]
 
 
 # -- the five properties
@@ -620,13 +621,13 @@ def test_manifests_are_written_as_the_registry_gave_them(path, sources):
     result = lock(path, sources, APP, TOOL, platforms=[AMD64], embed=True)
     wanted = {item.digest: item.raw for item in (FAMILY, FAMILY.for_platform(AMD64), ALONE)}
     directory = path.with_name("images.lock.d")
-    found = {f"sha256:{one.name}": one.read_bytes() for one in directory.iterdir()}
+    found = {f"sha256:{name}": (directory / name).read_bytes() for name in carried(path)}
     assert found == wanted
     assert {stat.S_IMODE(one.stat().st_mode) for one in directory.iterdir()} == {0o644}
     value = read_lock(str(path))
     assert value["manifests"] == {key: raw.decode() for key, raw in wanted.items()}
     assert Lock.parse(value).images == Lock.parse({**value, "manifests": {}}).images
-    assert len(result["actions"]) == 4
+    assert len(result["actions"]) == 5
 
 
 def test_manifests_of_all_are_all(path, sources):
@@ -674,9 +675,45 @@ def test_omitted_they_are_removed_and_foreign_files_stay(path, sources):
     text = path.read_bytes()
     result = lock(path, sources, APP, TOOL)
     names = sorted([*hexes(FAMILY, FAMILY.for_platform(AMD64), ALONE), "a" * 64])
-    assert written(result) == [("remove_file", name) for name in names]
+    assert written(result) == [("remove_file", name) for name in [*names, ".gitattributes"]]
     assert (path.read_bytes(), carried(path)) == (text, ["README.md"])
     assert result["reads"] == []
+
+
+def test_F27_git_is_kept_from_converting_manifests_and_what_a_user_wrote_stays(path, sources):
+    lock(path, sources, APP, platforms=[AMD64])
+    attributes = path.with_name("images.lock.d") / ".gitattributes"
+    assert not attributes.exists()
+    result = lock(path, sources, APP, embed=True)
+    assert ("write_file", ".gitattributes") in written(result)
+    assert attributes.read_bytes() == b"* -text\n"
+    attributes.write_text("* binary\n")
+    lock(path, sources, APP, embed=True)
+    lock(path, sources, APP)
+    assert attributes.read_text() == "* binary\n"
+    attributes.unlink()
+    assert written(lock(path, sources, APP, embed=True))[-1] == ("write_file", ".gitattributes")
+
+
+def test_F27_a_lock_file_with_converted_line_ends_is_the_same(path, sources):
+    lock(path, sources, APP, platforms=[AMD64])
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert not plan(path, sources, APP).changed
+    read_lock(str(path))
+
+
+def test_F27_converted_manifests_are_written_again(path, sources):
+    path.parent.mkdir()
+    pretty = image([layer({"a": b"1"})])
+    sources.publish(APP, pretty)
+    lock(path, sources, APP, platforms=[AMD64], embed=True)
+    (name,) = carried(path)
+    file = path.with_name("images.lock.d") / name
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(LockError, match="white space at its end"):
+        read_lock(str(path))
+    assert written(lock(path, sources, APP, embed=True)) == [("write_file", name)]
+    read_lock(str(path))
 
 
 def test_manifests_have_no_place_beside_an_images_lock(path, sources):
