@@ -86,6 +86,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     REQUIRED_BY,
+    secrets_of,
     shared_options,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import ImageConfig, walk
@@ -142,7 +143,9 @@ class LookupModule(LookupBase):
 def _checked(given):
     """All options as a module gets them; set_options would take any text for a bool, and leave what is in registries."""
     given.pop("wantlist", None)  # of ``with_lockstep.images.digest``
-    result = ArgumentSpecValidator(argument_spec(), required_by=REQUIRED_BY).validate(given)
+    spec = argument_spec()
+    hidden = {*secrets_of(spec, given)}
+    result = ArgumentSpecValidator(spec, required_by=REQUIRED_BY).validate(given)
     if result.error_messages:
         texts = [
             f"unsupported options: {error.msg}"
@@ -150,7 +153,7 @@ def _checked(given):
             else error.msg
             for error in result.errors
         ]
-        text = remove_values("; ".join(texts), result._no_log_values)
+        text = remove_values("; ".join(texts), hidden | result._no_log_values)
         raise AnsibleOptionsError(f"digest: {text}")
     return result.validated_parameters
 

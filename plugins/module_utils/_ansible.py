@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
 import typing as t
 
@@ -16,6 +17,9 @@ from ._oci.names import Reference
 from ._plan import Plan
 
 Parameters = t.Mapping[str, t.Any]
+
+# The password before the "@" of a URL, or of a name that somebody wrote like one.
+_PASSWORD_IN_URL = re.compile(r"(?:\w+://)?[^/:@\s]*:(.+)@(?!sha\d+:)")
 
 REQUIRED_BY = {"password": ["username"], "client_key": ["client_cert"]}
 
@@ -79,6 +83,48 @@ def references(params: Parameters) -> list[Reference] | None:
     return None if params["name"] is None else [Reference.parse(name) for name in params["name"]]
 
 
+class Module(AnsibleModule):
+    """AnsibleModule that hides secrets from results and from the host's log, also those in options that it refuses.
+
+    Ansible stops collecting secrets at the first value of a wrong type, then shows all options as they were given.
+    """
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        self.no_log_values.update(secrets_of(self.argument_spec, self.params))
+        super().fail_json(msg, **kwargs)
+
+    def _log_invocation(self) -> None:
+        self.no_log_values.update(secrets_of(self.argument_spec, self.params))
+        super()._log_invocation()
+
+
+def secrets_of(spec: Parameters, given: Parameters) -> t.Iterator[str]:
+    """Yield the texts that no answer may show: values of secret or unknown options, and passwords in URLs."""
+    known = {key: one for name, one in spec.items() for key in (name, *one.get("aliases", ()))}
+    for name, value in given.items():
+        option = known.get(name, {"no_log": True})
+        inner = option.get("options")
+        for item in value if inner and isinstance(value, list) else [value]:
+            if inner and isinstance(item, t.Mapping):
+                yield from secrets_of(inner, item)
+                continue
+            for text in _texts(item):
+                whole = inner or option.get("no_log")
+                match = None if whole else _PASSWORD_IN_URL.match(text)
+                secret = text if whole else match[1] if match else ""
+                if len(secret) > 3:  # shorter ones are in every message
+                    yield from (secret, repr(secret)[1:-1])  # Ansible logs the repr() of a list
+
+
+def _texts(value: t.Any) -> t.Iterator[str]:
+    """Yield all texts and numbers in a value."""
+    if isinstance(value, (list, tuple, t.Mapping)):
+        for item in value.values() if isinstance(value, t.Mapping) else value:
+            yield from _texts(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
 def run_plan(
     build: t.Callable[[Parameters, t.Any], Plan],
     argument_spec: dict[str, t.Any],
@@ -86,7 +132,7 @@ def run_plan(
     **module_options: t.Any,
 ) -> None:
     """Build a plan, then show it or carry it out; exits with ``Plan.result()``, or fails with ``error``."""
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(argument_spec, **shared_options()),
         supports_check_mode=True,
         required_by=REQUIRED_BY,

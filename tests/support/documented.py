@@ -31,12 +31,12 @@ class _Stop(Exception):
 
 
 def argument_spec(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
-    """The argument spec with which a module makes its ``AnsibleModule``."""
+    """The argument spec with which a module makes its ``Module``."""
     return told_options(module_options(module, monkeypatch)["argument_spec"])
 
 
 def module_options(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
-    """All with which a module makes its ``AnsibleModule``."""
+    """All with which a module makes its ``Module``."""
     seen: dict[str, t.Any] = {}
 
     def made(**options: t.Any) -> t.NoReturn:
@@ -44,7 +44,7 @@ def module_options(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
         raise _Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "AnsibleModule", made)
+        patch.setattr(runner, "Module", made)
         with contextlib.suppress(_Stop):
             importlib.import_module(f"{_HOME}modules.{module}").main()
     return seen

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
@@ -49,7 +50,7 @@ def params(cases: Iterable[Case], key: str) -> list[Any]:
 
 
 def secret_forms(*secrets: str) -> list[str]:
-    """Each secret as it is, as JSON writes it, and in base64 at each of its three shifts."""
+    """Each secret as it is, as JSON and repr() write it, in a URL, and in base64 at each of its three shifts."""
     forms = []
     for secret in secrets:
         raw = secret.encode("utf-8")
@@ -57,7 +58,15 @@ def secret_forms(*secrets: str) -> list[str]:
             base64.b64encode(b"\0" * shift + raw).decode("ascii")[shift and 4 :].rstrip("=")[:-1]
             for shift in range(3)
         )
-        forms += [secret, json.dumps(secret)[1:-1], *shifted]
+        texts = [
+            secret,
+            repr(secret)[1:-1],
+            quote(secret),
+            quote(secret, safe=""),
+            quote_plus(secret),
+        ]
+        texts += [json.dumps(secret, ensure_ascii=ascii)[1:-1] for ascii in (True, False)]
+        forms += [*dict.fromkeys(texts), *shifted]
     return [form for form in forms if len(form) > 3]
 
 

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 import yaml
-from ansible.errors import AnsibleLookupError, AnsibleOptionsError
+from ansible.errors import AnsibleError, AnsibleLookupError, AnsibleOptionsError
 from ansible_collections.lockstep.images.plugins.lookup import digest
 from ansible_collections.lockstep.images.tests.support.documented import all_options, told_options
 from ansible_collections.lockstep.images.tests.support.faults import Fault
@@ -178,6 +178,22 @@ def test_a_login_that_is_refused_is_an_error_without_the_password(auth):
     text = str(caught.value)
     assert registry.address in text
     assert not [form for form in secret_forms(SECRET) if form in text]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"registries": [[{"registry": "r.example", "password": SECRET}]]},
+        {"registries": [{"registry": "r.example", "passwort": SECRET}]},
+        {"registries": [{"registry": f"https://user:{SECRET}@r.example"}]},
+        {"registries": [f"user:{SECRET}@r.example"]},
+        {"password": [SECRET]},
+    ],
+)
+def test_F01_an_option_that_is_wrong_is_an_error_without_the_password(options):
+    with pytest.raises(AnsibleError) as caught:
+        look_up("r.example/app", **options)
+    assert not [form for form in secret_forms(SECRET) if form in str(caught.value)]
 
 
 @pytest.mark.parametrize(
