@@ -97,6 +97,7 @@ options:
       registry:
         description:
           - The registry, C(host[:port]), or a part of it, C(host[:port]/namespace). The longest that fits an image counts.
+          - What an entry for a whole host says of certificates also holds where a registry redirects to that host, or has its token server there.
         type: str
         required: true
       mirrors:

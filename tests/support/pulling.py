@@ -53,8 +53,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.transport imp
     Clock,
     HttpClient,
     HttpOptions,
-    Trust,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.trust import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 
@@ -126,11 +126,12 @@ class Puller:
         self.logins = dict(logins or {})
         if login:
             self.logins[registries[0].address] = login
-        self.http = http_client(self.clock, **{"timeout": 5.0, "retries": 2, **options})
+        config = HostConfig(origin_of(options), settings, files)
+        self.http = http_client(self.clock, config, **{"timeout": 5.0, "retries": 2, **options})
         self.sources = Registries(
             self.http,
             lambda registry, _repository: self.logins.get(registry),
-            HostConfig(origin_of(options), settings, files),
+            config,
             rate_limit_floor,
         )
         self.store = ImageStore(str(directory / "store"))
@@ -238,10 +239,11 @@ def is_part(name: str) -> bool:
     return re.fullmatch(r"sha\d+-[0-9a-f]+\.(part|journal)", name) is not None
 
 
-def http_client(clock: Clock, **options: Any) -> HttpClient:
+def http_client(clock: Clock, config: HostConfig | None = None, **options: Any) -> HttpClient:
     """A client with the options it knows; the others are for ``origin_of``."""
-    known = HttpOptions._fields
-    return HttpClient(HttpOptions(**{k: v for k, v in options.items() if k in known}), clock)
+    known = {name: value for name, value in options.items() if name in HttpOptions._fields}
+    trust_of = config.trust if config else lambda _url: None
+    return HttpClient(HttpOptions(**known), clock, trust_of)
 
 
 def origin_of(options: Mapping[str, Any]) -> Callable[[str], Endpoint]:

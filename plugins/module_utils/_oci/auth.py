@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from . import errors
 from .credentials import Credentials
-from .transport import STRANGER, HttpClient, Trust
-from .urls import may_get_credentials, may_serve_tokens, shown_url
+from .transport import HttpClient, Identity
+from .trust import STRANGER, Trust
+from .urls import host_name, may_get_credentials, may_serve_tokens, shown_url
 
 CLIENT_ID = "lockstep-images"
 MAX_TOKEN_BODY = 1024 * 1024
@@ -282,15 +283,15 @@ class Authorizer:
             )
             if text not in self.warnings:
                 self.warnings.append(text)
-        status = 0
+        status, ours = 0, Identity(trust=self._trust_of(realm))
         for request in token_requests(challenge, self._wanted_scopes(repository), who):
             response = self._http.request(
                 request.method,
                 request.url,
+                {"Authorization": request.authorization} if request.authorization else {},
+                identity=lambda _url: ours,
                 body=request.form or None,
-                own={"Authorization": request.authorization} if request.authorization else {},
                 follow=False,
-                trust=self._trust if may_see else STRANGER,
             )
             status = response.status
             if status == 200:
@@ -299,13 +300,22 @@ class Authorizer:
             if status not in (404, 405):
                 break
         if status in (400, 401, 403):
-            raise self._refused(who)
+            raise self._refused(who, f" by its token server {shown_url(realm)}")
         raise errors.ProtocolError(f"{subject} answered {status}")
 
-    def _refused(self, who: Credentials | None) -> errors.AuthenticationError:
+    def _trust_of(self, realm: str) -> Trust | None:
+        """Ours, for the registry's own host, and for one of its domain for which none is configured."""
+        if host_name(realm) == host_name(self.base_url):
+            return self._trust
+        is_known = self._http.trust_of(realm) is not None
+        return self._trust if not is_known and may_get_credentials(realm, self.base_url) else None
+
+    def _refused(self, who: Credentials | None, where: str = "") -> errors.AuthenticationError:
         if who is None:
             return errors.AuthenticationError(
-                f"{self._registry}: authentication is required or access is denied", _HINT
+                f"{self._registry}: authentication is required or access is denied{where}", _HINT
             )
         user = f" for user {who.username}" if who.username else ""
-        return errors.AuthenticationError(f"{self._registry}: the credentials{user} were refused")
+        return errors.AuthenticationError(
+            f"{self._registry}: the credentials{user} were refused{where}"
+        )

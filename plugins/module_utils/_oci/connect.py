@@ -224,11 +224,3 @@ def reason(exc: BaseException) -> str:
         if isinstance(error, UnicodeError) and "label" in str(error):
             return "a part of the host name is empty or longer than 63 characters"
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(seen[0]).__name__).lower()
-
-
-def tls_hint(exc: BaseException) -> str:
-    """What to do about a TLS connection that fails, "" for nothing."""
-    text = str(exc)
-    if any(word in text for word in NOT_TLS):
-        return "The host seems to speak plain http: set plain_http if that is meant."
-    return "Give the registry's CA as ca_path." if "CERTIFICATE_VERIFY_FAILED" in text else ""

@@ -25,7 +25,7 @@ from .hosts import (
     trusting,
 )
 from .names import Reference
-from .transport import Trust
+from .trust import Trust
 
 _USES = ("all", "digest-only", "tag-only")
 _CERTS = (".config/containers/certs.d", "etc/containers/certs.d", "etc/docker/certs.d")

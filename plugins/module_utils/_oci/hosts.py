@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from . import errors
 from .credentials import Credentials, lookup_keys
 from .names import DOCKER_HUB, Reference, parse_registry
-from .transport import Trust
+from .trust import STRANGER, Trust
+from .urls import host_name
 
 if t.TYPE_CHECKING:
     from .hostfiles import HostFiles
@@ -24,6 +25,12 @@ Table = t.Mapping[str, t.Any]
 def api_host(registry: str) -> str:
     """``host[:port]`` that serves the API of a registry."""
     return HUB_API if registry == DOCKER_HUB else registry
+
+
+def registry_at(url: str) -> str:
+    """The name of the registry whose API is at a URL."""
+    name = host_name(url)
+    return DOCKER_HUB if name == HUB_API else name
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class HostConfig:
     ) -> None:
         self._origin = origin
         self._files = files
+        self._given: dict[str, Table] = {}
         self._entries: dict[str, tuple[Endpoint, list[tuple[str, Place]]]] = {}
         for number, entry in enumerate(settings):
             where = f"registries[{number}]"
@@ -76,12 +84,21 @@ class HostConfig:
             mirrors = []
             for place, given in enumerate(entry.get("mirrors") or ()):
                 mirrors.append(_mirror(given, f"{where}.mirrors[{place}]"))
+            self._given[prefix] = entry
             self._entries[prefix] = _adapted(origin(registry), entry, where), mirrors
 
     def origin(self, registry: str) -> Endpoint:
         """A registry itself."""
         entry = self._entries.get(registry)
         return self._certified(entry[0] if entry else self._origin(registry))
+
+    def trust(self, url: str) -> Trust | None:
+        """What is configured for the host of a URL by its name, None for nothing; the task's own options do not count."""
+        name = registry_at(url)
+        entry = self._given.get(name) or self._given.get(f"{name}:443") or {}
+        found = self._certified(_adapted(Endpoint(name, name=name), entry, name)).trust
+        is_given = found != STRANGER or entry.get("validate_certs") is not None
+        return found if is_given else None
 
     def places(self, reference: Reference) -> list[Place]:
         """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""

@@ -15,7 +15,8 @@ from .hosts import Endpoint, HostConfig, Place, api_host
 from .names import Digest, Reference
 from .registry import Blob, FindCredentials, Referrer, Registry, Repository, is_encoded
 from .sources import check_numbers
-from .transport import HttpClient, HttpOptions, Trust, libraries
+from .transport import HttpClient, HttpOptions, libraries
+from .trust import Trust
 from .urls import may_reach, shown_url
 
 T = t.TypeVar("T")
@@ -305,12 +306,9 @@ def registries_of(options: t.Mapping[str, t.Any], connections: int) -> Registrie
         from .hostfiles import HostFiles
 
         files = HostFiles(env, home)
-    registries = Registries(
-        HttpClient(HttpOptions(**http, connections=connections)),
-        stored.find,
-        HostConfig(origin_of, options["registries"] or (), files),
-        options["rate_limit_floor"],
-    )
+    config = HostConfig(origin_of, options["registries"] or (), files)
+    client = HttpClient(HttpOptions(**http, connections=connections), trust_of=config.trust)
+    registries = Registries(client, stored.find, config, options["rate_limit_floor"])
     registries.notes = stored.warnings
     return registries
 

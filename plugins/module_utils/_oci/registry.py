@@ -16,7 +16,7 @@ from .content import ACCEPT, INDEXES, MAX_MANIFEST, Descriptor, Manifest, media_
 from .credentials import Credentials
 from .hosts import Endpoint
 from .names import TAG, Digest
-from .transport import BUSY, HttpClient, Response
+from .transport import BUSY, HttpClient, Identity, Response
 from .urls import (
     content_range,
     is_loopback,
@@ -283,8 +283,13 @@ class Registry:
         own = dict(self._endpoint.headers)
         if authorization:
             own["Authorization"] = authorization
-        trust, follow = self._endpoint.trust, body is None
-        return self.http.request(method, url, headers, own, trust, body, follow, retries)
+        ours = Identity(own, self._endpoint.trust)
+        base = origin(self.authorizer.base_url)
+
+        def identity(where: str) -> Identity:
+            return ours if origin(where) == base else Identity()
+
+        return self.http.request(method, url, headers, identity, body, body is None, retries)
 
     def _note(self, response: Response) -> None:
         """Take what an answer tells about the registry."""

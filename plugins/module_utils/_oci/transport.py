@@ -29,10 +29,10 @@ from .connect import (
     proxy_for,
     reason,
     refused,
-    tls_hint,
 )
 from .sources import TransferStats
-from .urls import origin, redirect_target, retry_after, shown_url
+from .trust import STRANGER, Trust, TrustOf, tls_context, tls_hint
+from .urls import host_name, origin, redirect_target, retry_after, shown_url
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024
@@ -269,15 +269,11 @@ _DAY = 24 * 60 * 60.0
 _CONNECT_TIMEOUT = 10.0
 
 
-class Trust(t.NamedTuple):
-    """How a host proves itself in TLS, and we to it: PEM files; pairs of certificate and key, None for one file."""
+class Identity(t.NamedTuple):
+    """What a URL gets of ours alone: headers, and the trust, None for what is configured for its host."""
 
-    validate_certs: bool = True
-    ca_paths: tuple[str, ...] = ()
-    client_certs: tuple[tuple[str, str | None], ...] = ()
-
-
-STRANGER = Trust()
+    headers: t.Mapping[str, str] = {}
+    trust: Trust | None = None
 
 
 class HttpOptions(t.NamedTuple):
@@ -314,11 +310,20 @@ class _Host:
 
 
 class HttpClient:
-    """Sends requests of any number of threads, over one pool per kind of trust."""
+    """Sends requests of any number of threads, over one pool per kind of trust.
 
-    def __init__(self, options: HttpOptions, clock: Clock | None = None) -> None:
+    ``trust_of`` is asked for hosts that are no registries of the task: redirects, token servers, foreign layers.
+    """
+
+    def __init__(
+        self,
+        options: HttpOptions,
+        clock: Clock | None = None,
+        trust_of: TrustOf = lambda _url: None,
+    ) -> None:
         self.options = options
         self.clock = clock or Clock()
+        self.trust_of = trust_of
         self.stats = TransferStats()
         self._lock = threading.Lock()
         self._adapters: dict[tuple[Trust, bool], t.Any] = {}
@@ -330,23 +335,20 @@ class HttpClient:
         method: str,
         url: str,
         headers: t.Mapping[str, str] | None = None,
-        own: t.Mapping[str, str] | None = None,
-        trust: Trust = STRANGER,
+        identity: t.Callable[[str], Identity] = lambda _url: Identity(),
         body: t.Any = None,
         follow: bool = True,
         retries: int | None = None,
     ) -> Response:
-        """The answer, after retries and redirects; ``own`` headers and ``trust`` are for the origin of ``url`` alone.
+        """The answer, after retries and redirects; each URL is asked by the ``identity`` that is for it.
 
         ``body``: bytes, a list of pairs for a form, or what has a length and gives its bytes once.
         """
         first = url
         for _hop in range(_MAX_REDIRECTS + 1):
-            is_own = origin(url) == origin(first)
-            fields = {**(headers or {}), **((own or {}) if is_own else {})}
-            response = self._send_patiently(
-                method, url, fields, body, trust if is_own else STRANGER, retries
-            )
+            own = identity(url)
+            fields = {**(headers or {}), **own.headers}
+            response = self._send_patiently(method, url, fields, body, own.trust, retries)
             if response.status not in _REDIRECTS:
                 return response
             response.close()
@@ -404,7 +406,7 @@ class HttpClient:
         url: str,
         fields: dict[str, str],
         body: t.Any,
-        trust: Trust,
+        trust: Trust | None,
         most: int | None,
     ) -> Response:
         host, attempt, since = self._host(url), 0, self.clock.now()
@@ -502,10 +504,11 @@ class HttpClient:
             return self._hosts.setdefault(origin(url), _Host())
 
     def _send(
-        self, method: str, url: str, fields: dict[str, str], body: t.Any, trust: Trust
+        self, method: str, url: str, fields: dict[str, str], body: t.Any, own: Trust | None
     ) -> Response:
         requests, theirs, failures = libraries()
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
+        trust = own or self.trust_of(url) or STRANGER
         proxy = self._proxy(url)
         through = f" through {proxy}" if proxy else ""
         self.stats.add(method)
@@ -520,9 +523,8 @@ class HttpClient:
         except theirs.SSLError as exc:
             if hung_up(exc):
                 raise _Failed(Failure(f"the TLS connection was ended{through}")) from exc
-            raise errors.TlsError(
-                f"{shown_url(url)}: {reason(exc)}{through}", tls_hint(exc)
-            ) from exc
+            hint = tls_hint(exc, host_name(url), own is None)
+            raise errors.TlsError(f"{shown_url(url)}: {reason(exc)}{through}", hint) from exc
         except (theirs.ConnectionError, theirs.Timeout, theirs.ChunkedEncodingError) as exc:
             raise _Failed(failure_of(exc, url, proxy)) from exc
         except (theirs.RequestException, ValueError) as exc:
@@ -555,26 +557,9 @@ class HttpClient:
         with self._lock:
             if (trust, tls) not in self._adapters:
                 # The authorities of the system take a while to load: not for plain http.
-                context = self._context(trust) if tls else None
+                context = tls_context(trust) if tls else None
                 self._adapters[trust, tls] = _new_adapter(context, self.options.connections)
             return self._adapters[trust, tls]
-
-    @staticmethod
-    def _context(trust: Trust) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # urllib3 compares the names itself; left to OpenSSL, urllib3 1.26 cannot speak to an address.
-        context.check_hostname = False
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        if bundle:
-            _load(context.load_verify_locations, "CA bundle", bundle)
-        if not trust.validate_certs:
-            context.verify_mode = ssl.CERT_NONE
-        for path in trust.ca_paths if trust.validate_certs else ():
-            _load(context.load_verify_locations, "ca_path", path)
-        for pair in trust.client_certs:
-            _load(context.load_cert_chain, "client_cert", *pair)
-        return context
 
 
 class _Failed(Exception):
@@ -627,12 +612,3 @@ def _new_adapter(context: ssl.SSLContext | None, connections: int) -> t.Any:
             return Proxy.parse("", proxy).headers  # requests knows Latin-1 only
 
     return Adapter(pool_connections=max(16, connections), pool_maxsize=max(16, connections))
-
-
-def _load(load: t.Callable[..., None], what: str, *paths: str | None) -> None:
-    try:
-        load(*paths)
-    except OSError as exc:  # ssl.SSLError is one
-        raise errors.InputError(
-            f"{what} {paths[0]}: cannot be used: {exc.strerror or exc}"
-        ) from exc

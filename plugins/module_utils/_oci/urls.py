@@ -120,6 +120,13 @@ def origin(url: str) -> tuple[str, str, int]:
         raise errors.ProtocolError(f"{shown_url(url)}: the host or the port is not valid") from exc
 
 
+def host_name(url: str) -> str:
+    """``host[:port]`` of a URL, as a registry is named: without a port that goes without saying."""
+    scheme, host, port = origin(url)
+    name = f"[{host}]" if ":" in host else host
+    return name if port == {"http": 80, "https": 443}.get(scheme) else f"{name}:{port}"
+
+
 def shown_url(url: str) -> str:
     """A URL without user and query, which may hold secrets."""
     try:

@@ -36,8 +36,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     HttpClient,
     HttpOptions,
-    Trust,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.trust import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     login_path,
     plan_login,
@@ -683,9 +683,9 @@ def test_a_certificate_that_cannot_be_used_is_named(option, content, tmp_path):
         "ca_path": Trust(ca_paths=(str(path),)),
         "client_cert": Trust(client_certs=((str(path), None),)),
     }
-    client = HttpClient(HttpOptions(retries=0, timeout=2))
+    client = HttpClient(HttpOptions(retries=0, timeout=2), trust_of=lambda _url: trusts[option])
     with pytest.raises(InputError) as caught:
-        client.request("GET", "https://127.0.0.1:1/v2/", trust=trusts[option])
+        client.request("GET", "https://127.0.0.1:1/v2/")
     assert_tells(caught.value, "invalid-input", option, str(path))
 
 
@@ -695,6 +695,7 @@ def test_a_certificate_without_its_key_is_named(tmp_path):
     path = tmp_path / "client.cert"
     path.write_text("the certificate is here, the key is not")
     trust = Trust(client_certs=((str(path), str(tmp_path / "none.key")),))
+    client = HttpClient(HttpOptions(retries=0), trust_of=lambda _url: trust)
     with pytest.raises(InputError) as caught:
-        HttpClient(HttpOptions(retries=0)).request("GET", "https://127.0.0.1:1/v2/", trust=trust)
+        client.request("GET", "https://127.0.0.1:1/v2/")
     assert_tells(caught.value, "invalid-input", "client_cert", str(path))

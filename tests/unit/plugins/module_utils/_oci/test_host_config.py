@@ -29,7 +29,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import 
     api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import Trust
+from ansible_collections.lockstep.images.plugins.module_utils._oci.trust import Trust
 from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
     attached,
