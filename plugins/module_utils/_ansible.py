@@ -151,11 +151,11 @@ def run_plan(
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
         module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
     except errors.LockstepError as exc:
-        module.fail_json(f"{exc} {exc.hint}".strip(), error=exc.as_result(), changed=bool(done))
+        module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
     for warning in plan.warnings():
-        module.warn(warning)
+        module.warn(errors.in_message(warning))
     failure = plan.failure
     if failure:
-        text = f"{failure} {failure.hint}".strip()
+        text = failure.full_message()
         module.fail_json(text, error=failure.as_result(), **plan.result(done))
     module.exit_json(**plan.result())

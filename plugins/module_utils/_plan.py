@@ -188,6 +188,7 @@ class Plan:
     failures: dict[str, errors.LockstepError] = field(default_factory=dict)
     problem: errors.LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
+    noun: str = "images"  # what ``failures`` names, in the plural
     prepare: t.Callable[[], object] = tuple  # does nothing
     settle: t.Callable[[], object] = tuple
     stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
@@ -283,7 +284,7 @@ class Plan:
         if self.failures:
             facts = {key: self._without_failures(fact) for key, fact in self.facts.items()}
             facts["failures"] = [
-                {"name": name, "msg": str(error), "error": error.as_result()}
+                {"name": name, "msg": error.full_message(), "error": error.as_result()}
                 for name, error in self.failures.items()
             ]
             arrived = {name: text for name, text in after.items() if name not in self.failures}
@@ -313,10 +314,9 @@ class Plan:
         total = len({*(self.after or ()), *self.failures})
         if not causes or total == 1:
             return causes[0] if causes else self.problem
-        told = "; ".join(str(cause) for cause in causes[:_TOLD])
         more = f"; and {len(causes) - _TOLD} more" if len(causes) > _TOLD else ""
-        text = f"{len(self.failures)} of {total} images failed: {told}{more}"
-        return type(causes[0])(text, causes[0].hint, **causes[0].details)
+        lead = f"{len(self.failures)} of {total} {self.noun} failed: "
+        return errors.together(lead, causes[:_TOLD], more)
 
 
 def _all_of(actions: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:

@@ -24,7 +24,7 @@ def told_as(kind: type[AnsibleError]) -> t.Iterator[None]:
         raise kind(f"{missing_required_lib(exc.details['library'])} ({exc})") from None
     except errors.LockstepError as exc:
         # Ansible would add the message of a cause to this one, which has it already.
-        raise kind(f"{exc} {exc.hint}".strip()) from None
+        raise kind(exc.full_message()) from None
 
 
 def plain(value: t.Any) -> t.Any:

@@ -151,9 +151,6 @@ def insufficient(challenge: Challenge, repository: str) -> list[str]:
     )
 
 
-_HINT = "Log in with lockstep.images.registry_login, or give username and password."
-
-
 class Authorizer:
     """Answers the challenges of one registry, for all threads of a task."""
 
@@ -212,7 +209,7 @@ class Authorizer:
         ):
             raise self._refused(who)
         if chosen.scheme == "basic" and not (who and who.basic):
-            raise errors.AuthenticationError(f"{self._registry}: authentication is required", _HINT)
+            raise errors.AuthenticationError(f"{self._registry}: authentication is required")
         if chosen.scheme == "bearer" and not may_serve_tokens(
             chosen.parameters["realm"], self.base_url
         ):
@@ -313,9 +310,10 @@ class Authorizer:
     def _refused(self, who: Credentials | None, where: str = "") -> errors.AuthenticationError:
         if who is None:
             return errors.AuthenticationError(
-                f"{self._registry}: authentication is required or access is denied{where}", _HINT
+                f"{self._registry}: authentication is required or access is denied{where}"
             )
         user = f" for user {who.username}" if who.username else ""
         return errors.AuthenticationError(
-            f"{self._registry}: the credentials{user} were refused{where}"
+            f"{self._registry}: the credentials{user} were refused{where}",
+            "Check the user name and the password, or log in again with lockstep.images.registry_login.",
         )

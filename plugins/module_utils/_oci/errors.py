@@ -5,24 +5,50 @@ from __future__ import annotations
 
 import typing as t
 
+_LONGEST = 1000
+
 
 class LockstepError(Exception):
-    """Base of all; ``details`` go into the result."""
+    """Base of all: a message without a full stop, and a hint of whole sentences.
+
+    Both may hold text of strangers: they are made printable and short here. ``details`` go into the result.
+    """
 
     kind = "error"
+    advice = ""  # the hint where none is given
 
     def __init__(self, message: str, hint: str = "", **details: t.Any) -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.details = details
+        super().__init__(in_message(message))
+        self.hint = in_message(hint or self.advice)
+        self.details = {name: _shown(value) for name, value in details.items()}
+        self._parts = [(str(self), self.hint)]
 
     def again(self) -> LockstepError:
-        """The same, to be raised for somebody else."""
+        """Return the same error, to be raised in another thread."""
         return type(self)(str(self), self.hint, **self.details)
+
+    def full_message(self) -> str:
+        """Return each message, as a sentence where a hint follows it."""
+        parts = [f"{end_sentence(text)} {hint}" if hint else text for text, hint in self._parts]
+        return " ".join([*map(end_sentence, parts[:-1]), parts[-1]])
 
     def as_result(self) -> dict[str, t.Any]:
         """What a playbook sees as ``error``."""
         return dict(self.details, kind=self.kind, hint=self.hint)
+
+
+def together(lead: str, causes: t.Sequence[LockstepError], more: str = "") -> LockstepError:
+    """Return several errors as one of the kind of the first; a hint that some share is given once, after the last."""
+    shared: dict[str, list[str]] = {}
+    for cause in causes:
+        shared.setdefault(cause.hint, []).append(str(cause))
+    parts = ["; ".join(texts) for texts in shared.values()]
+    parts[0] = lead + parts[0]
+    parts[-1] += more
+    error = type(causes[0])("", " ".join(filter(None, shared)), **causes[0].details)
+    error.args = ("; ".join(parts),)
+    error._parts = list(zip(parts, shared))
+    return error
 
 
 class InputError(LockstepError):
@@ -31,6 +57,7 @@ class InputError(LockstepError):
 
 class ReferenceError(InputError):
     kind = "invalid-reference"
+    advice = "Write registry/repository:tag, for example docker.io/library/debian:12."
 
 
 class DigestError(InputError):
@@ -39,6 +66,7 @@ class DigestError(InputError):
 
 class PlatformError(InputError):
     kind = "invalid-platform"
+    advice = "Write os/architecture[/variant], for example linux/arm64."
 
 
 class LockError(InputError):
@@ -47,34 +75,45 @@ class LockError(InputError):
 
 class AuthFileError(InputError):
     kind = "invalid-auth-file"
+    advice = "Correct the file, or log in again with lockstep.images.registry_login."
 
 
 class CredentialHelperError(InputError):
     kind = "credential-helper"
+    advice = "Install the helper on the PATH that modules have, or give username and password."
 
 
 class RegistryError(LockstepError):
     kind = "registry-error"
+    advice = "Run again later; if it fails again, ask whoever runs the registry."
 
 
 class UnreachableError(RegistryError):
     kind = "registry-unreachable"
+    advice = "Check the name of the registry, and the network and the proxy of this host."
 
 
 class TlsError(RegistryError):
     kind = "registry-tls"
+    advice = "Check the certificate of the registry, and the clock of this host."
 
 
 class AuthenticationError(RegistryError):
     kind = "authentication-failed"
+    advice = "Log in with lockstep.images.registry_login, or give username and password."
 
 
 class DeniedError(RegistryError):
     kind = "denied"
+    advice = "Log in as a user who has the right to do this. Some registries also deny what does not exist."
 
 
 class NotFoundError(RegistryError):
     kind = "not-found"
+    advice = (
+        "Check the spelling, log in if the image is private,"
+        " or list what there is with lockstep.images.registry_info."
+    )
 
 
 class PushRefusedError(RegistryError):
@@ -91,14 +130,17 @@ class NotOfferedError(RegistryError):
 
 class RateLimitError(RegistryError):
     kind = "rate-limited"
+    advice = "Log in for a higher limit, pull from a mirror, or run again later."
 
 
 class RedirectError(RegistryError):
     kind = "redirect-refused"
+    advice = "Ask whoever runs the registry, or the proxy in front of it, to correct the redirect."
 
 
 class ProtocolError(RegistryError):
     kind = "registry-protocol"
+    advice = "Check that a container registry answers there, and not a proxy or a login page."
 
 
 class RangeError(ProtocolError):
@@ -115,6 +157,7 @@ class ContentError(LockstepError):
 
 class DigestMismatchError(ContentError):
     kind = "digest-mismatch"
+    advice = "The content was changed where it is stored or on its way; nothing of it was kept."
 
 
 class SizeMismatchError(ContentError):
@@ -123,6 +166,7 @@ class SizeMismatchError(ContentError):
 
 class TruncatedError(ContentError):
     kind = "truncated"
+    advice = "Run again: what has arrived is kept."
 
 
 class ManifestError(ContentError):
@@ -135,6 +179,7 @@ class UnsupportedError(ContentError):
 
 class NoPlatformError(ContentError):
     kind = "platform-not-found"
+    advice = "Give a platform that is there, or use an image that is built for this one."
 
 
 class StoreError(LockstepError):
@@ -147,6 +192,7 @@ class NotALayoutError(StoreError):
 
 class CorruptStoreError(StoreError):
     kind = "store-corrupt"
+    advice = "Run lockstep.images.store_verify with repair: true."
 
 
 class StoreAccessError(StoreError):
@@ -155,22 +201,44 @@ class StoreAccessError(StoreError):
 
 class NoSpaceError(StoreAccessError):
     kind = "no-space"
+    advice = "Free some space and run again."
 
 
 class LockedError(StoreError):
     kind = "store-locked"
+    advice = "Another task uses it: run again when that task has ended."
 
 
 class ConflictError(StoreError):
     kind = "store-conflict"
+    advice = "Run again."
 
 
 class NotInStoreError(StoreError):
     kind = "not-in-store"
+    advice = "Pull it first."
 
 
 class DependencyError(LockstepError):
     kind = "missing-dependency"
+
+
+def in_message(text: str) -> str:
+    """Return text on one line as it fits into a message: of a long one the beginning, and the end with the reason."""
+    if not text.isprintable():
+        text = printable(text, len(text))
+    return text if len(text) <= _LONGEST else f"{text[:700]} ... {text[-295:]}"
+
+
+def end_sentence(text: str) -> str:
+    """Return text with a full stop."""
+    return text if text.endswith(".") else f"{text}."
+
+
+def _shown(value: t.Any) -> t.Any:
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    return in_message(value) if isinstance(value, str) else value
 
 
 def printable(text: str, limit: int = 200) -> str:

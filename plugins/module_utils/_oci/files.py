@@ -20,7 +20,6 @@ from .names import Digest
 
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
-NO_SPACE_HINT = "Free some space and run again."
 # How long a part that nobody goes on with is kept, in seconds: a week.
 KEPT = 7 * 24 * 60 * 60.0
 _STAGED = "part-"
@@ -36,7 +35,7 @@ def access(path: str) -> t.Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise errors.NoSpaceError(f"{path}: {exc.strerror}", NO_SPACE_HINT, path=path) from exc
+            raise errors.NoSpaceError(f"{path}: {exc.strerror}", path=path) from exc
         raise errors.StoreAccessError(f"{path}: {exc.strerror or exc}", path=path) from exc
 
 

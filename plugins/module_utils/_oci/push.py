@@ -26,6 +26,12 @@ _WORTH_A_LOOK = 1024 * 1024
 _HINT = "The login needs the right to push to this repository."
 
 
+def _may_not_push(exc: errors.LockstepError) -> errors.LockstepError:
+    """Return a refusal with what the login must be good for."""
+    hint = f"{exc.hint} {_HINT}" if isinstance(exc, errors.AuthenticationError) else _HINT
+    return type(exc)(str(exc), hint, **exc.details)
+
+
 class RemoteSink:
     """One repository; ``chunk_size`` in bytes, 0 for a blob in one request."""
 
@@ -153,9 +159,9 @@ class RemoteSink:
                 self._may_mount = False
                 self.mount_from(())
                 return self.request(method, path, headers, retries, body)
-            if exc.hint or method in ("GET", "HEAD"):
+            if method in ("GET", "HEAD"):
                 raise
-            raise errors.AuthenticationError(str(exc), _HINT, **exc.details) from exc
+            raise _may_not_push(exc) from exc
 
     def start(self) -> tuple[str, Response]:
         """Begin an upload: where it goes on; or an error."""
@@ -195,7 +201,7 @@ class RemoteSink:
         try:
             self.repository.registry.fail(response, subject)
         except (errors.AuthenticationError, errors.DeniedError) as exc:
-            raise type(exc)(str(exc), _HINT, **exc.details) from exc
+            raise _may_not_push(exc) from exc
 
     def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
         """Wait before the next try."""

@@ -21,6 +21,10 @@ from .urls import may_reach, shown_url
 
 T = t.TypeVar("T")
 
+_FOREIGN = (
+    "Push the layer to the registry that has the image, or use an image without foreign layers."
+)
+
 
 class Registries:
     """All registries of one task; ``notes`` are warnings from elsewhere."""
@@ -252,7 +256,7 @@ class ForeignLayer:
             response.close()
             failures.append(f"{shown_url(url)} answered {response.status}")
         why = "; ".join(failures) or "its manifest names no URL for it"
-        raise errors.NotFoundError(f"foreign layer {self._digest}: {why}")
+        raise errors.NotFoundError(f"foreign layer {self._digest}: {why}", _FOREIGN)
 
     def resolve(self, tag: str) -> Digest:
         raise errors.NotFoundError(f"{self}: has no tag {tag}")

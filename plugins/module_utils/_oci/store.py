@@ -15,7 +15,6 @@ from . import errors
 from .content import MAX_MANIFEST, OCI_INDEX, Descriptor, Manifest, parse_object, verified
 from .files import (
     KEPT,
-    NO_SPACE_HINT,
     Part,
     access,
     free_bytes,
@@ -171,7 +170,6 @@ class ImageStore:
         if size > free:
             raise errors.NoSpaceError(
                 f"{self.path}: {size} bytes are to be fetched, {free} are free, {size - free} are missing",
-                NO_SPACE_HINT,
                 path=self.path,
                 missing=size - free,
             )
@@ -182,7 +180,9 @@ class ImageStore:
         try:
             data = read_file(path, limit)
         except FileNotFoundError:
-            raise errors.NotFoundError(f"{self.path} does not hold {digest}") from None
+            raise errors.NotFoundError(
+                f"{self.path} does not hold {digest}", errors.NotInStoreError.advice
+            ) from None
         if not digest.matches(data):
             raise errors.DigestMismatchError(
                 f"{path}: its bytes do not have the digest in its name"

@@ -91,7 +91,9 @@ class DoubtedStore(ImageStore):
 
     def read(self, digest: Digest, limit: int = 4 * 1024 * 1024) -> bytes:
         if digest in self.doubted:
-            raise errors.NotFoundError(f"{self.path} does not hold {digest} as it should be")
+            raise errors.NotFoundError(
+                f"{self.path} does not hold {digest} as it should be", errors.NotInStoreError.advice
+            )
         return super().read(digest, limit)
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:

@@ -36,7 +36,11 @@ class SaveLogin(Action):
     who: Credentials | None
     path: str
     helper: CredentialHelper | None = field(repr=False)
-    name = ""  # there is one only
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The registry, as in the diff."""
+        return self.registry
 
     def summary(self) -> dict[str, t.Any]:
         """Where the login of whom goes; never the secret."""

@@ -87,6 +87,7 @@ def plan_registry_remove(
             ]
         },
         failures=failures,
+        noun="names",
         workers=workers,
         stats=sources.stats,
         warnings=lambda: sources.warnings,

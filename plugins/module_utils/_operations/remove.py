@@ -89,6 +89,7 @@ def plan_remove(
             "kept": sorted(kept),
             "bytes_freed": sum(action.size for action in garbage),
         },
+        noun="names",
         prepare=store.prepare,
     )
 
