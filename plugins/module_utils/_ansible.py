@@ -157,5 +157,5 @@ def run_plan(
     failure = plan.failure
     if failure:
         text = failure.full_message()
-        module.fail_json(text, error=failure.as_result(), **plan.result(done))
+        module.fail_json(text, error=failure.as_result(), **plan.brief(done))
     module.exit_json(**plan.result())

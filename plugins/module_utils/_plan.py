@@ -25,6 +25,8 @@ _GRACE = 10.0
 # What fails for all when it fails for one.
 _FATAL = (errors.DependencyError, errors.NoSpaceError)
 _TOLD = 3
+# What a failed result does not say of an image.
+_OMITTED = ("id", "layers", "media_type", "platforms")
 
 
 class Pool:
@@ -296,6 +298,25 @@ class Plan:
             diff={"before": self.before, "after": after},
         )
         return dict(answer, stats=dict(self.stats())) if self.stats else answer
+
+    def brief(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
+        """``result`` of a plan that failed, kept short because Ansible prints it whole.
+
+        It has no ``actions``, only ``images`` that changed, without their layers, and only ``differences`` that are left.
+        """
+        answer = self.result(done)
+        del answer["actions"]
+        if "images" in answer:
+            answer["images"] = [
+                {key: image[key] for key in image if key not in _OMITTED}
+                for image in answer["images"]
+                if image.get("status") != "up_to_date"
+            ]
+        if "differences" in answer and done is not None:
+            answer["differences"] = [
+                row for row in answer["differences"] if row["name"] not in self.after
+            ]
+        return answer
 
     def _without_failures(self, fact: t.Any) -> t.Any:
         """A fact about some names."""

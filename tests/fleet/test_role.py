@@ -16,63 +16,11 @@ import pytest
 from ansible_collections.lockstep.images.tests.support import layout
 from ansible_collections.lockstep.images.tests.support.fleet import PULL, SYNC
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
-from ansible_collections.lockstep.images.tests.support.playbook import (
-    PlayResult,
-    PlayRunner,
-    local_host,
-)
+from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
 from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.site import HOSTS, UNREACHABLE, WEB, Site
 
-HOSTS = ["one", "two", "three"]
 LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
-WEB, JOBS = "shop/web", "shop/jobs"
-
-
-class Site:
-    """Three hosts, a registry with two images, and a play of the role."""
-
-    def __init__(self, registry: Registry, directory: Path, play: PlayRunner) -> None:
-        self.registry = registry
-        self.directory = directory
-        self.play = play
-        for repository in (WEB, JOBS):
-            self.move(repository, "1")
-        self.names = [f"{registry.address}/{repository}:1" for repository in (JOBS, WEB)]
-        self.variables: dict[str, Any] = {
-            "store_lock_file": os.fspath(directory / "images.lock.yml"),
-            "store_images": self.names,
-            "store_platforms": ["linux/amd64"],
-            "store_plain_http": True,
-            "store_install_requests": False,
-        }
-
-    def move(self, repository: str, version: str) -> None:
-        """Have tag 1 of a repository point at this version."""
-        push(self.registry, repository, demo_image(repository[5:], version, size=400), "1")
-
-    def inventory(self, **more: dict[str, Any]) -> Path:
-        """The hosts."""
-        known = {
-            host: {
-                **local_host(self.directory / host),
-                "store_path": os.fspath(self.store(host)),
-                **more.get(host, {}),
-            }
-            for host in HOSTS
-        }
-        return self.play.inventory(known)
-
-    def store(self, host: str) -> Path:
-        """The store of one host."""
-        return self.directory / host / "store"
-
-    def fingerprints(self) -> set[str]:
-        """Those of all hosts."""
-        return {layout.fingerprint(self.store(host)) for host in HOSTS}
-
-    def run(self, playbook: str, **variables: Any) -> PlayResult:
-        """Run a playbook over all hosts."""
-        return self.play(playbook, self.inventory(), {**self.variables, **variables})
 
 
 @pytest.fixture(name="site")
@@ -189,8 +137,7 @@ def test_the_audit_names_hosts_that_tell_nothing(site: Site) -> None:
     site.run(LOCK).ok()
     site.run(PROVISION).ok()
     (site.store("two") / "index.json").write_text("{")
-    lost = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-    done = site.play(AUDIT, site.inventory(three=lost), site.variables)
+    done = site.play(AUDIT, site.inventory(three=UNREACHABLE), site.variables)
     assert done.returncode != 0
     message = next(one.result["msg"] for one in done.failures if "differ" in str(one.result))
     assert message.startswith("2 of 3 hosts differ")

@@ -200,6 +200,30 @@ def test_what_was_done_is_told_as_it_was_planned(sink):
     assert [action["name"] for action in plan.result(done)["actions"]] == ["a:1", "c:1"]
 
 
+def test_F24_a_failed_result_says_what_failed_what_changed_and_what_is_left():
+    images = [
+        {"name": "a:1", "digest": "d", "status": "downloaded", "layers": [{}], "id": "i"},
+        {"name": "b:1", "digest": "d", "status": "up_to_date", "layers": [{}], "id": "i"},
+        {"name": "c:1", "digest": "d", "status": "downloaded", "layers": [{}], "id": "i"},
+    ]
+    rows = [{"name": "a:1"}, {"name": "c:1"}, {"name": "extra:1"}]
+    plan = Plan(
+        before={"b:1": "old"},
+        after={"a:1": "new", "b:1": "old", "c:1": "new"},
+        facts={"images": images, "differences": rows},
+        failures={"c:1": NotFoundError("c:1: not found")},
+    )
+    brief = plan.brief([])
+    assert "actions" not in brief
+    assert brief["images"] == [{"name": "a:1", "digest": "d", "status": "downloaded"}]
+    assert brief["differences"] == [{"name": "extra:1"}]
+    assert brief["failures"][0]["name"] == "c:1"
+    assert brief["diff"]["after"] == {"a:1": "new", "b:1": "old"}
+    # In check mode nothing was done about the others.
+    assert plan.brief()["differences"] == [{"name": "a:1"}, {"name": "extra:1"}]
+    assert len(plan.result()["images"]) == 2
+
+
 def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):
     sink.names = {"b:1": Name(LAYER)}
     names = ("a:1", "b:1", "c:1")

@@ -1,0 +1,67 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What people read of provision, audit and report when a host or an image is not as it should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lockstep.images.tests.support import layout
+from ansible_collections.lockstep.images.tests.support.fleet import PULL
+from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.site import HOSTS, Site
+
+LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
+
+
+@pytest.fixture(name="site")
+def fixture_site(directory: Path, play: PlayRunner) -> Iterator[Site]:
+    """Nothing is locked yet."""
+    with Registry() as registry:
+        yield Site(registry, directory, play)
+
+
+def test_F24_a_wrong_name_is_short_and_the_diff_shows_what_arrived(site: Site) -> None:
+    del site.variables["store_lock_file"]
+    wrong = f"{site.registry.address}/shop/nothing:1"
+    variables = {**site.variables, "store_images": [*site.names, wrong]}
+    for check in (True, False):
+        done = site.play(PROVISION, site.inventory(), variables, check=check, diff=True)
+        failed = [line for line in done.stdout.splitlines() if line.startswith("fatal: ")]
+        assert len(failed) == len(HOSTS)
+        for line in failed:
+            assert f"{wrong}: " in line
+            assert len(line) < 2000, line
+        for name in site.names:
+            assert done.stdout.count(f'+    "{name}": "sha256:') == len(HOSTS), done.output
+    assert set(layout.names(site.store("two"))) == set(site.names)
+
+    again = site.play(PROVISION, site.inventory(), variables, diff=True)
+    assert "--- before" not in again.stdout
+    assert not any(name in again.output for name in site.names)
+
+
+@pytest.mark.parametrize("keywords", [{"no_log": True}, {"async": 60, "poll": 1}], ids=str)
+def test_F24_a_module_that_fails_keeps_what_a_task_may_say(
+    site: Site, keywords: dict[str, Any]
+) -> None:
+    options = {"name": [site.names[0], f"{site.names[0]}-not"], "platform": ["linux/amd64"]}
+    task = {
+        "name": PULL,
+        PULL: {**options, "store": "{{ store_path }}", "plain_http": True},
+        **keywords,
+    }
+    text = json.dumps(
+        [{"name": "Test", "hosts": "one", "gather_facts": False, "tasks": [task]}], indent=1
+    )
+    done = site.play(text, site.inventory(), diff=True)
+    assert done.returncode == 2
+    assert set(layout.names(site.store("one"))) == {site.names[0]}
+    assert "sha256:" not in done.output or "no_log" not in keywords

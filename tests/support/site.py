@@ -1,0 +1,67 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Three hosts of this machine, an embedded registry, and what the playbooks of the collection are given."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from . import layout
+from .images import demo_image, push
+from .playbook import PlayResult, PlayRunner, local_host
+from .registry import Registry
+
+HOSTS = ["one", "two", "three"]
+WEB, JOBS = "shop/web", "shop/jobs"
+# A host that refuses every connection.
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+class Site:
+    """Three hosts, a registry with two images, and a play of the role."""
+
+    def __init__(self, registry: Registry, directory: Path, play: PlayRunner) -> None:
+        self.registry = registry
+        self.directory = directory
+        self.play = play
+        for repository in (WEB, JOBS):
+            self.move(repository, "1")
+        self.names = [f"{registry.address}/{repository}:1" for repository in (JOBS, WEB)]
+        self.variables: dict[str, Any] = {
+            "store_lock_file": os.fspath(directory / "images.lock.yml"),
+            "store_images": self.names,
+            "store_platforms": ["linux/amd64"],
+            "store_plain_http": True,
+            "store_install_requests": False,
+        }
+
+    def move(self, repository: str, version: str) -> None:
+        """Have tag 1 of a repository point at this version."""
+        push(self.registry, repository, demo_image(repository[5:], version, size=400), "1")
+
+    def inventory(self, **more: dict[str, Any]) -> Path:
+        """The hosts."""
+        known = {
+            host: {
+                **local_host(self.directory / host),
+                "store_path": os.fspath(self.store(host)),
+                **more.get(host, {}),
+            }
+            for host in HOSTS
+        }
+        return self.play.inventory(known)
+
+    def store(self, host: str) -> Path:
+        """The store of one host."""
+        return self.directory / host / "store"
+
+    def fingerprints(self) -> set[str]:
+        """Those of all hosts."""
+        return {layout.fingerprint(self.store(host)) for host in HOSTS}
+
+    def run(self, playbook: str, **variables: Any) -> PlayResult:
+        """Run a playbook over all hosts."""
+        return self.play(playbook, self.inventory(), {**self.variables, **variables})
