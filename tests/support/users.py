@@ -6,13 +6,45 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-_NOBODY = 65534
+NOBODY = 65534
+# Runs a command, its last arguments, as the ordinary user.
+LAUNCHER = (
+    ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if os.geteuid() == 0
+    else []
+)
+
+
+def as_ordinary_user(function: Callable[[], Any], **env: str) -> Any:
+    """Call a function in a process that has given up root for good; return what it returns, or raise its error."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.environ.update(env)
+            writer.send((function(), None))
+        except BaseException as exc:
+            writer.send((None, exc))
+        finally:
+            os._exit(0)
+    writer.close()
+    answer, error = reader.recv()
+    os.waitpid(child, 0)
+    if error is not None:
+        raise error
+    return answer
 
 
 @contextlib.contextmanager
@@ -20,7 +52,7 @@ def ordinary_user() -> Iterator[None]:
     """Root is refused nothing; so be somebody else for a while."""
     root = os.geteuid() == 0
     if root:
-        os.seteuid(_NOBODY)
+        os.seteuid(NOBODY)
     try:
         yield
     finally:
@@ -33,7 +65,7 @@ def public_directory() -> Iterator[Path]:
     """A directory that everybody can reach, and that belongs to the ordinary user."""
     path = Path(tempfile.mkdtemp()).resolve()
     if os.geteuid() == 0:
-        os.chown(path, _NOBODY, _NOBODY)
+        os.chown(path, NOBODY, NOBODY)
     try:
         yield path
     finally:

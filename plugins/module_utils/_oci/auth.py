@@ -169,6 +169,7 @@ class Authorizer:
         self._registry = registry
         self._find = find
         self._found: dict[str, Credentials | None] = {}
+        self._unanswered: dict[str, errors.CredentialHelperError] = {}  # helpers that failed
         self._challenge: Challenge | None = None
         self._lock = threading.Lock()
         self._scopes: dict[str, list[str]] = {}
@@ -207,9 +208,9 @@ class Authorizer:
         if refused and (
             (chosen.scheme == "basic" and refused.startswith("Basic ")) or attempt > last
         ):
-            raise self._refused(who)
+            raise self._refused(who, repository)
         if chosen.scheme == "basic" and not (who and who.basic):
-            raise errors.AuthenticationError(f"{self._registry}: authentication is required")
+            raise self._required(repository, "authentication is required")
         if chosen.scheme == "bearer" and not may_serve_tokens(
             chosen.parameters["realm"], self.base_url
         ):
@@ -255,7 +256,13 @@ class Authorizer:
     def _credentials(self, repository: str) -> Credentials | None:
         if repository in self._found:
             return self._found[repository]
-        who = self._find(repository)
+        who = None
+        try:
+            who = self._find(repository)
+        except errors.CredentialHelperError as exc:
+            # Public images need no login: it is an error once the registry asks for one.
+            self._unanswered[repository] = exc
+            self._warn(f"{exc}; {self._registry} is asked without a login")
         if who:
             pair = who.basic.partition(" ")[2]
             self._secrets |= {who.password, who.identity_token, who.registry_token, pair} - {""}
@@ -278,8 +285,7 @@ class Authorizer:
                 None,
                 f"{subject} belongs to another domain, so it was asked without the credentials of the registry",
             )
-            if text not in self.warnings:
-                self.warnings.append(text)
+            self._warn(text)
         status, ours = 0, Identity(trust=self._trust_of(realm))
         for request in token_requests(challenge, self._wanted_scopes(repository), who):
             response = self._http.request(
@@ -297,7 +303,7 @@ class Authorizer:
             if status not in (404, 405):
                 break
         if status in (400, 401, 403):
-            raise self._refused(who, f" by its token server {shown_url(realm)}")
+            raise self._refused(who, repository, f" by its token server {shown_url(realm)}")
         raise errors.ProtocolError(f"{subject} answered {status}")
 
     def _trust_of(self, realm: str) -> Trust | None:
@@ -307,13 +313,28 @@ class Authorizer:
         is_known = self._http.trust_of(realm) is not None
         return self._trust if not is_known and may_get_credentials(realm, self.base_url) else None
 
-    def _refused(self, who: Credentials | None, where: str = "") -> errors.AuthenticationError:
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _required(self, repository: str, what: str) -> errors.LockstepError:
+        """The error where a login is missing: that of the helper which may have one, if it failed."""
+        failed, text = self._unanswered.get(repository), f"{self._registry}: {what}"
+        if failed:
+            return errors.CredentialHelperError(f"{text}, and {failed}", failed.hint)
+        return errors.AuthenticationError(text)
+
+    def _refused(
+        self, who: Credentials | None, repository: str, where: str = ""
+    ) -> errors.LockstepError:
         if who is None:
-            return errors.AuthenticationError(
-                f"{self._registry}: authentication is required or access is denied{where}"
-            )
+            what = f"authentication is required or access is denied{where}"
+            return self._required(repository, what)
         user = f" for user {who.username}" if who.username else ""
+        origin = f" from {who.origin}" if who.origin else ""
+        log_out = f", or log out with lockstep.images.registry_login, {who.way_out}"
         return errors.AuthenticationError(
-            f"{self._registry}: the credentials{user} were refused{where}",
-            "Check the user name and the password, or log in again with lockstep.images.registry_login.",
+            f"{self._registry}: the credentials{user}{origin} were refused{where}",
+            "A registry refuses public images too while it is sent a wrong login."
+            f" Correct the login{log_out if who.way_out else ''}.",
         )

@@ -14,10 +14,10 @@ import subprocess
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import errors
-from .files import read_file
+from .files import encoding_fault, is_hidden, is_ours, read_file, whose
 from .names import DOCKER_HUB
 
 # The key under which Docker keeps the login for Docker Hub.
@@ -25,6 +25,15 @@ HUB_KEY = "https://index.docker.io/v1/"
 # The user name with which a helper says that its secret is an identity token.
 TOKEN_USER = "<token>"
 _HUB_HOSTS = (DOCKER_HUB, "index.docker.io", "registry-1.docker.io")
+# The keys of an entry that we read, and what JSON calls a value that is none.
+_ENTRY = ("auth", "username", "password", "identitytoken", "registrytoken")
+_KINDS = {
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+}
 _NOT_FOUND = "credentials not found in native keychain"
 _MAX_FILE = 16 * 1024 * 1024
 _MAX_OUTPUT = 1024 * 1024
@@ -38,6 +47,9 @@ class Credentials:
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+    # Where the login is from, and the options of registry_login that log out; in words.
+    origin: str = field(default="", compare=False)
+    way_out: str = field(default="", compare=False)
 
     @property
     def basic(self) -> str:
@@ -47,11 +59,17 @@ class Credentials:
 
 
 class Place(t.NamedTuple):
-    """A file with logins, or the text of a variable."""
+    """A file with logins, or the text of a variable; ``tried`` if it was not named by the user."""
 
     name: str
     text: str | None = None
     legacy: bool = False
+    tried: bool = False
+
+    @property
+    def is_docker(self) -> bool:
+        """Whether it has Docker's format, which knows no logins for a part of a registry."""
+        return self.legacy or self.text is not None or os.path.basename(self.name) == "config.json"
 
 
 def places(config_path: str | None, env: t.Mapping[str, str], home: str, uid: int) -> list[Place]:
@@ -59,19 +77,26 @@ def places(config_path: str | None, env: t.Mapping[str, str], home: str, uid: in
     explicit = config_path or env.get("REGISTRY_AUTH_FILE")
     if explicit:
         return [Place(explicit)]
-    runtime, config = env.get("XDG_RUNTIME_DIR"), env.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    runtime = env.get("XDG_RUNTIME_DIR")
     found = [
-        Place(f"{runtime}/containers/auth.json" if runtime else f"/run/containers/{uid}/auth.json")
+        Place(f"{runtime}/containers/auth.json" if runtime else f"/run/containers/{uid}/auth.json"),
+        Place(containers_config(env, home)),
     ]
-    found.append(Place(f"{config}/containers/auth.json"))
     if env.get("DOCKER_AUTH_CONFIG"):
         found.append(Place("DOCKER_AUTH_CONFIG", env["DOCKER_AUTH_CONFIG"]))
-    return [*found, Place(docker_config(env, home)), Place(f"{home}/.dockercfg", legacy=True)]
+    found += [Place(docker_config(env, home)), Place(f"{home}/.dockercfg", legacy=True)]
+    # The home of a user whom the system does not know stays "~".
+    return [place._replace(tried=True) for place in found if not place.name.startswith("~")]
 
 
 def docker_config(env: t.Mapping[str, str], home: str) -> str:
     """The file ``docker login`` writes."""
     return os.path.join(env.get("DOCKER_CONFIG") or f"{home}/.docker", "config.json")
+
+
+def containers_config(env: t.Mapping[str, str], home: str) -> str:
+    """The file of podman and skopeo that outlives a reboot."""
+    return os.path.join(env.get("XDG_CONFIG_HOME") or f"{home}/.config", "containers/auth.json")
 
 
 class CredentialStore:
@@ -83,22 +108,40 @@ class CredentialStore:
         self._files: list[AuthFile] | None = None
 
     def find(self, registry: str, repository: str) -> Credentials | None:
-        """The login for a repository, of the first file that knows any."""
+        """The login for a repository, of the first file that knows any.
+
+        Raises CredentialHelperError when only a helper that gives no answer may know one.
+        """
         if self._files is None:
             files = [AuthFile.load(place) for place in self._places]
             self.warnings += [file.warning for file in files if file.warning]
             self._files = [file for file in files if file.value]  # most places hold nothing
-        found = (file.find(registry, repository) for file in self._files)
-        return next(filter(None, found), None)
+        missing: errors.MissingHelperError | None = None
+        for file in self._files:
+            try:
+                found = file.find(registry, repository)
+            except errors.MissingHelperError as exc:
+                missing = missing or exc
+            else:
+                if found:
+                    return found
+        if missing:
+            raise missing
+        return None
 
 
 class AuthFile:
     """One file with logins (docker/cli v28, configfile/file.go)."""
 
-    def __init__(self, path: str, value: dict[str, t.Any], warning: str = "") -> None:
-        self.path = path
+    def __init__(self, place: Place, value: dict[str, t.Any], warning: str = "") -> None:
+        self.path = place.name
+        self.is_docker = place.is_docker
         self.value = value
         self.warning = warning
+        self._scopes: dict[str, list[str]] = {}
+        for key in value.get("auths") or {}:
+            keys = self._scopes.setdefault(scope_of_key(key), [])
+            keys.insert(0 if key == scope_of_key(key) else len(keys), key)
 
     @classmethod
     def load(cls, place: Place) -> AuthFile:
@@ -106,73 +149,116 @@ class AuthFile:
         raw, warning = (
             (place.text.encode("utf-8", "surrogateescape"), "")
             if place.text is not None
-            else _read(place.name)
+            else _read(place)
         )
+        fault = encoding_fault(raw)
+        if fault:
+            hint = "Save it as UTF-8 without a byte order mark, as docker and skopeo need it."
+            raise errors.AuthFileError(f"{place.name}: {fault}", hint, path=place.name)
         try:
-            value = json.loads(raw.decode("utf-8")) if raw.strip() else None
+            value = json.loads(raw) if raw.strip() else None
         except (ValueError, RecursionError):
             raise errors.AuthFileError(f"{place.name}: is not JSON", path=place.name) from None
         value = {} if value is None else {"auths": value} if place.legacy else value
-        parts = (
-            [value, *(value.get(key) or {} for key in ("auths", "credHelpers"))]
-            if isinstance(value, dict)
-            else [None]
-        )
-        if not all(isinstance(part, dict) for part in parts):
-            raise errors.AuthFileError(f"{place.name}: is not a file with logins", path=place.name)
-        return cls(place.name, value, warning)
+        fault = _fault(value)
+        if fault:
+            raise errors.AuthFileError(f"{place.name}: {fault}", path=place.name)
+        return cls(place, value, warning)
 
     def find(self, registry: str, repository: str) -> Credentials | None:
-        """The login for a repository: of a helper, of the most specific key, of the host."""
-        helper = self.helper(registry)
-        found = helper.get(server_key(registry)) if helper else None
-        auths = self.value.get("auths") or {}
-        keys = lookup_keys(registry, repository) + [
-            key for key in auths if is_host_key(key, registry)
-        ]
-        return found or next(filter(None, (self._entry(auths.get(key), key) for key in keys)), None)
+        """The login for a repository: of a helper, of the most specific key, of the host.
+
+        Raises CredentialHelperError when a helper fails, or is missing and no key has a login.
+        """
+        host = host_of_key(registry)
+        keys = [key for scope in lookup_keys(host, repository) for key in self.keys(scope)]
+        if self.is_docker:  # to docker, each key of a host is one for all of it
+            keys += [key for key in self.value.get("auths") or {} if host_of_key(key) == host]
+        return self._of_helper(registry, keys) or self._first(keys)
+
+    def find_exactly(self, target: str) -> Credentials | None:
+        """The login for a whole host, or for ``host/path``, and for nothing above or below that."""
+        keys = self.keys(scope_of_key(target))
+        return self._of_helper(target, keys) or self._first(keys)
+
+    def keys(self, scope: str) -> list[str]:
+        """The keys of ``auths`` that stand for a host, or for ``host/path``."""
+        return self._scopes.get(scope, [])
 
     def helper(self, registry: str) -> CredentialHelper | None:
-        """The program that keeps the login of a host."""
+        """The program that keeps the login of a host; an empty name means the file itself."""
         helpers = self.value.get("credHelpers") or {}
-        names = [name for key, name in helpers.items() if host_of_key(key) == registry.lower()]
-        name = next(
-            (
-                name
-                for name in [*names, self.value.get("credsStore")]
-                if name and isinstance(name, str)
-            ),
-            None,
-        )
+        names = [name for key, name in helpers.items() if host_of_key(key) == host_of_key(registry)]
+        name = names[0] if names else self.value.get("credsStore")
         return CredentialHelper(name) if name else None
 
-    def _entry(self, entry: t.Any, key: str) -> Credentials | None:
-        if not isinstance(entry, dict):
+    def _of_helper(self, target: str, keys: t.Sequence[str]) -> Credentials | None:
+        helper = self.helper(target)
+        if not helper:
             return None
-        names = ("auth", "username", "password", "identitytoken", "registrytoken")
-        auth, user, password, identity, token = (entry.get(name) or "" for name in names)
-        if not all(isinstance(text, str) for text in (auth, user, password, identity, token)):
-            raise errors.AuthFileError(
-                f"{self.path}: the entry {key} is not a login", path=self.path
-            )
+        try:
+            found = helper.get(server_key(target))
+        except errors.MissingHelperError:
+            if self._first(keys):
+                return None
+            raise
+        origin = f"{helper.program}, which {self.path} names"
+        return self._from(found, origin, host_of_key(target)) if found else None
+
+    def _first(self, keys: t.Sequence[str]) -> Credentials | None:
+        auths = self.value.get("auths") or {}
+        return next(filter(None, (self._entry(auths[key], key) for key in keys)), None)
+
+    def _entry(self, entry: t.Mapping[str, t.Any] | None, key: str) -> Credentials | None:
+        auth, user, password, identity, token = ((entry or {}).get(name) or "" for name in _ENTRY)
         if auth:
             user, password = self._decode(auth, key)
+        found = Credentials(user, password)
         if token:
-            return Credentials(registry_token=token)
-        if identity:
-            return Credentials(username=user, identity_token=identity)
-        return Credentials(username=user, password=password) if password else None
+            found = Credentials(registry_token=token)
+        elif identity:
+            found = Credentials(user, identity_token=identity)
+        elif not password:
+            return None
+        key = errors.printable(key)
+        return self._from(found, f"the entry {key} of {self.path}", scope_of_key(key))
+
+    def _from(self, who: Credentials, origin: str, scope: str) -> Credentials:
+        way_out = f"registry_url: {scope}, config_path: {self.path} and state: absent"
+        return replace(who, origin=origin, way_out=way_out if os.path.isabs(self.path) else "")
 
     def _decode(self, text: str, key: str) -> tuple[str, str]:
-        subject = f"{self.path}: auth of the entry {key}"
+        subject = f"{self.path}: auth of the entry {errors.printable(key)}"
         try:
-            decoded = base64.b64decode(text, validate=True).decode("utf-8")
+            # Line breaks count for nothing, as to docker and skopeo; nor do blanks.
+            decoded = base64.b64decode("".join(text.split()), validate=True).decode("utf-8")
         except ValueError:
             raise errors.AuthFileError(f"{subject} is not base64 text", path=self.path) from None
         user, colon, password = decoded.partition(":")
         if not colon:
             raise errors.AuthFileError(f"{subject} has no colon", path=self.path)
         return user, password.strip("\x00")
+
+
+def _fault(value: t.Any) -> str:
+    """What is wrong with the types in a file with logins, "" if nothing; docker and skopeo refuse the same."""
+    auths, helpers = (
+        value.get(key) or {} if isinstance(value, dict) else None
+        for key in ("auths", "credHelpers")
+    )
+    if not isinstance(auths, dict) or not isinstance(helpers, dict):
+        return "is not a file with logins"
+    for key, entry in auths.items():
+        where = f"the entry {errors.printable(key)}"
+        if not isinstance(entry, (dict, type(None))):
+            return f'{where} is {_KINDS[type(entry)]}, not a login such as {{"auth": ...}}'
+        for name in _ENTRY:
+            if not isinstance((entry or {}).get(name), (str, type(None))):
+                return f"{where} is not a login: {name} is not a string"
+    for key, name in [*helpers.items(), ("credsStore", value.get("credsStore"))]:
+        if not isinstance(name, (str, type(None))):
+            return f"the credential helper of {errors.printable(key)} is not a string"
+    return ""
 
 
 class CredentialHelper:
@@ -226,7 +312,7 @@ class CredentialHelper:
                     start_new_session=True,
                 )
             except OSError as exc:
-                raise errors.CredentialHelperError(
+                raise errors.MissingHelperError(
                     f"{self.program} cannot be run: {exc.strerror}"
                 ) from exc
             try:
@@ -280,26 +366,36 @@ def host_of_key(key: str) -> str:
     return DOCKER_HUB if host in _HUB_HOSTS else host
 
 
-def is_host_key(key: str, registry: str) -> bool:
-    """Whether a key is for the whole host."""
-    rest = (key.partition("://")[2] or key).partition("/")[2].strip("/")
-    return host_of_key(key) == registry.lower() and rest in (
-        ("", "v1", "v2") if "://" in key else ("",)
-    )
+def scope_of_key(key: str) -> str:
+    """What a key of ``auths`` is for: ``host``, or ``host/path``; the path of a URL counts for nothing."""
+    path = "" if "://" in key else key.partition("/")[2].strip("/")
+    return f"{host_of_key(key)}/{path}" if path else host_of_key(key)
 
 
-def _read(path: str) -> tuple[bytes, str]:
-    target = os.path.realpath(path)
+def _read(place: Place) -> tuple[bytes, str]:
+    """The bytes of a file, and a warning if others can read it; b"" if it is missing.
+
+    A file that is only tried counts as missing where we may not look, and where it is none of ours.
+    """
+    target = os.path.realpath(place.name)
+    if place.tried and is_hidden(target):
+        return b"", ""
     try:
         raw = read_file(target, _MAX_FILE)
         mode = stat.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
         return b"", ""
     except errors.StoreAccessError as exc:
-        if isinstance(exc.__cause__, NotADirectoryError):
+        refused = isinstance(exc.__cause__, PermissionError)
+        if isinstance(exc.__cause__, NotADirectoryError) or (
+            refused and place.tried and not is_ours(target)
+        ):
             return b"", ""
-        raise errors.AuthFileError(str(exc), exc.hint, path=path) from exc
+        why = f"{place.name}: cannot be read: {whose(target)}" if refused else str(exc)
+        raise errors.AuthFileError(why, exc.hint, path=place.name) from exc
     return (
         raw,
-        f"{path} holds logins and can be read by others (mode {mode:04o})" if mode & 0o077 else "",
+        f"{place.name} holds logins and can be read by others (mode {mode:04o})"
+        if mode & 0o077
+        else "",
     )

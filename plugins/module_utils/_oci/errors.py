@@ -83,6 +83,10 @@ class CredentialHelperError(InputError):
     advice = "Install the helper on the PATH that modules have, or give username and password."
 
 
+class MissingHelperError(CredentialHelperError):
+    """The program of a helper is not there, or cannot be started."""
+
+
 class RegistryError(LockstepError):
     kind = "registry-error"
     advice = "Run again later; if it fails again, ask whoever runs the registry."

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import pwd
 import secrets
 import shutil
 import stat
@@ -37,6 +38,26 @@ def access(path: str) -> t.Iterator[None]:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise errors.NoSpaceError(f"{path}: {exc.strerror}", path=path) from exc
         raise errors.StoreAccessError(f"{path}: {exc.strerror or exc}", path=path) from exc
+
+
+def whose(path: str) -> str:
+    """Return whom a path belongs to, or the last directory on its way that we may look at, and who we are."""
+    there = None
+    while there is None:
+        with contextlib.suppress(OSError):
+            there = os.stat(path)
+        path = path if there else os.path.dirname(path)
+    mode = stat.S_IMODE(there.st_mode)
+    owner, user = user_name(there.st_uid), user_name(os.geteuid())
+    return f"{path} belongs to {owner} (mode {mode:04o}), and this task runs as {user}"
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user, or ``user NUMBER`` if the system knows none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
@@ -187,6 +208,41 @@ def read_file(path: str, limit: int) -> bytes:
     if len(data) > limit:
         raise errors.StoreAccessError(f"{path}: is larger than {limit} bytes", path=path)
     return data
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a path is behind a directory that we may not search."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a path, or a directory on its way, belongs to us; the root directory does not count."""
+    while path != os.path.dirname(path):
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_uid == os.geteuid():
+                return True
+        path = os.path.dirname(path)
+    return False
+
+
+def encoding_fault(raw: bytes) -> str:
+    """Return why bytes are no text in UTF-8, "" if they are; a byte order mark counts, as most tools refuse it."""
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark (BOM)"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]:
+        return "is in UTF-16, not in UTF-8"
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        return f"is not in UTF-8 (line {line})"
+    return ""
 
 
 def read_chunks(path: str, first: int = 0) -> t.Generator[bytes, None, None]:

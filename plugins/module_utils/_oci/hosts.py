@@ -143,7 +143,9 @@ def _adapted(endpoint: Endpoint, given: Table, where: str) -> Endpoint:
         ((cert, key),) if cert else trust.client_certs,
     )
     scheme = endpoint.scheme if plain is None else "http" if plain else ""
-    login = Credentials(user, password or "") if user else endpoint.login
+    login = (
+        Credentials(user, password or "", origin=f"the option {where}") if user else endpoint.login
+    )
     return replace(endpoint, scheme=scheme, trust=trust, login=login)
 
 

@@ -320,4 +320,5 @@ def registries_of(options: t.Mapping[str, t.Any], connections: int) -> Registrie
 def given_login(options: t.Mapping[str, t.Any]) -> Credentials | None:
     """The login the options give."""
     user = options["username"]
-    return Credentials(user, options["password"] or "") if user else None
+    origin = "the option username of the task"
+    return Credentials(user, options["password"] or "", origin=origin) if user else None

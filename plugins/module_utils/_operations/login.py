@@ -17,7 +17,7 @@ from .._oci.credentials import (
     Credentials,
     Place,
     docker_config,
-    is_host_key,
+    scope_of_key,
     server_key,
 )
 from .._oci.files import locked, make_directory, write_file
@@ -69,7 +69,7 @@ def plan_login(
     if who is None or not who.password:  # an option that is null counts as given for Ansible
         raise errors.InputError(f"{registry.name}: a login needs a username and a password")
     auth_file = AuthFile.load(Place(path))
-    helper, before = auth_file.helper(registry.name), auth_file.find(registry.name, "")
+    helper, before = auth_file.helper(registry.name), auth_file.find_exactly(registry.name)
     same = before == who
     verified, warnings = False, [auth_file.warning] if auth_file.warning else []
     if verify and (reauthorize or not same):
@@ -90,7 +90,7 @@ def plan_login(
 def plan_logout(registry: str, path: str) -> Plan:
     """Drop the login of a registry; one that is not there is no change."""
     auth_file = AuthFile.load(Place(path))
-    helper, before = auth_file.helper(registry), auth_file.find(registry, "")
+    helper, before = auth_file.helper(registry), auth_file.find_exactly(registry)
     return Plan(
         names=(SaveLogin(registry, None, path, helper),) if before else (),
         before=_shown(registry, before),
@@ -147,7 +147,7 @@ def with_login(auth_file: AuthFile, registry: str, who: Credentials | None) -> b
     auths = {
         key: entry
         for key, entry in (value.get("auths") or {}).items()
-        if not is_host_key(key, registry)
+        if scope_of_key(key) != scope_of_key(registry)
     }
     if who:
         pair = f"{who.username}:{who.password}".encode()
