@@ -55,3 +55,9 @@ def write_auth_file(path: Path, auths: Mapping[str, Any], **others: Any) -> str:
     path.write_text(json.dumps({"auths": auths, **others}), encoding="utf-8")
     path.chmod(0o600)
     return str(path)
+
+
+def write_case(path: Path, case: Mapping[str, Any], host: str) -> None:
+    """Write the file of a case of the table ``taken`` for a host."""
+    path.write_bytes(case["file"].replace("HOST", host).encode(case.get("encoding", "utf-8")))
+    path.chmod(0o600)

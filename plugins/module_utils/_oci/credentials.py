@@ -138,8 +138,9 @@ class AuthFile:
         self.is_docker = place.is_docker
         self.value = value
         self.warning = warning
+        self.auths: dict[str, t.Any] = _field(value, "auths") or {}
         self._scopes: dict[str, list[str]] = {}
-        for key in value.get("auths") or {}:
+        for key in self.auths:
             keys = self._scopes.setdefault(scope_of_key(key), [])
             keys.insert(0 if key == scope_of_key(key) else len(keys), key)
 
@@ -156,7 +157,7 @@ class AuthFile:
             hint = "Save it as UTF-8 without a byte order mark, as docker and skopeo need it."
             raise errors.AuthFileError(f"{place.name}: {fault}", hint, path=place.name)
         try:
-            value = json.loads(raw) if raw.strip() else None
+            value = json.loads(raw.decode("utf-8", "replace")) if raw.strip() else None
         except (ValueError, RecursionError):
             raise errors.AuthFileError(f"{place.name}: is not JSON", path=place.name) from None
         value = {} if value is None else {"auths": value} if place.legacy else value
@@ -173,7 +174,7 @@ class AuthFile:
         host = host_of_key(registry)
         keys = [key for scope in lookup_keys(host, repository) for key in self.keys(scope)]
         if self.is_docker:  # to docker, each key of a host is one for all of it
-            keys += [key for key in self.value.get("auths") or {} if host_of_key(key) == host]
+            keys += [key for key in self.auths if host_of_key(key) == host]
         return self._of_helper(registry, keys) or self._first(keys)
 
     def find_exactly(self, target: str) -> Credentials | None:
@@ -187,9 +188,9 @@ class AuthFile:
 
     def helper(self, registry: str) -> CredentialHelper | None:
         """The program that keeps the login of a host; an empty name means the file itself."""
-        helpers = self.value.get("credHelpers") or {}
+        helpers = _field(self.value, "credHelpers") or {}
         names = [name for key, name in helpers.items() if host_of_key(key) == host_of_key(registry)]
-        name = names[0] if names else self.value.get("credsStore")
+        name = names[0] if names else _field(self.value, "credsStore")
         return CredentialHelper(name) if name else None
 
     def _of_helper(self, target: str, keys: t.Sequence[str]) -> Credentials | None:
@@ -206,11 +207,10 @@ class AuthFile:
         return self._from(found, origin, host_of_key(target)) if found else None
 
     def _first(self, keys: t.Sequence[str]) -> Credentials | None:
-        auths = self.value.get("auths") or {}
-        return next(filter(None, (self._entry(auths[key], key) for key in keys)), None)
+        return next(filter(None, (self._entry(self.auths[key], key) for key in keys)), None)
 
     def _entry(self, entry: t.Mapping[str, t.Any] | None, key: str) -> Credentials | None:
-        auth, user, password, identity, token = ((entry or {}).get(name) or "" for name in _ENTRY)
+        auth, user, password, identity, token = (_field(entry or {}, name) or "" for name in _ENTRY)
         if auth:
             user, password = self._decode(auth, key)
         found = Credentials(user, password)
@@ -240,10 +240,19 @@ class AuthFile:
         return user, password.strip("\x00")
 
 
+def field_name(table: t.Mapping[str, t.Any], name: str) -> str:
+    """The spelling of a key in a file: docker, podman and skopeo take small letters for capitals."""
+    return next((key for key in table if key.lower() == name.lower()), name)
+
+
+def _field(table: t.Mapping[str, t.Any], name: str) -> t.Any:
+    return table.get(name) if name in table else table.get(field_name(table, name))
+
+
 def _fault(value: t.Any) -> str:
     """What is wrong with the types in a file with logins, "" if nothing; docker and skopeo refuse the same."""
     auths, helpers = (
-        value.get(key) or {} if isinstance(value, dict) else None
+        _field(value, key) or {} if isinstance(value, dict) else None
         for key in ("auths", "credHelpers")
     )
     if not isinstance(auths, dict) or not isinstance(helpers, dict):
@@ -253,9 +262,9 @@ def _fault(value: t.Any) -> str:
         if not isinstance(entry, (dict, type(None))):
             return f'{where} is {_KINDS[type(entry)]}, not a login such as {{"auth": ...}}'
         for name in _ENTRY:
-            if not isinstance((entry or {}).get(name), (str, type(None))):
+            if not isinstance(_field(entry or {}, name), (str, type(None))):
                 return f"{where} is not a login: {name} is not a string"
-    for key, name in [*helpers.items(), ("credsStore", value.get("credsStore"))]:
+    for key, name in [*helpers.items(), ("credsStore", _field(value, "credsStore"))]:
         if not isinstance(name, (str, type(None))):
             return f"the credential helper of {errors.printable(key)} is not a string"
     return ""
@@ -362,7 +371,9 @@ def server_key(registry: str) -> str:
 
 def host_of_key(key: str) -> str:
     """The registry a key of ``auths`` stands for."""
-    host = (key.partition("://")[2] or key).partition("/")[0].lower()
+    scheme, _colon, rest = key.rpartition("://")
+    host = re.split("[/?#]" if scheme else "/", rest)[0].lower()
+    host = host.rpartition("@")[2] if scheme else host
     return DOCKER_HUB if host in _HUB_HOSTS else host
 
 

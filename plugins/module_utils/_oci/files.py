@@ -232,17 +232,14 @@ def is_ours(path: str) -> bool:
 
 
 def encoding_fault(raw: bytes) -> str:
-    """Return why bytes are no text in UTF-8, "" if they are; a byte order mark counts, as most tools refuse it."""
+    """Return what makes a text unreadable to most tools that want UTF-8, "" if nothing does."""
     if raw.startswith(b"\xef\xbb\xbf"):
         return "begins with a byte order mark (BOM)"
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]:
-        return "is in UTF-16, not in UTF-8"
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        line = raw.count(b"\n", 0, exc.start) + 1
-        return f"is not in UTF-8 (line {line})"
-    return ""
+    return (
+        "is in UTF-16, not in UTF-8"
+        if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]
+        else ""
+    )
 
 
 def read_chunks(path: str, first: int = 0) -> t.Generator[bytes, None, None]:

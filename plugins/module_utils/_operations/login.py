@@ -17,6 +17,7 @@ from .._oci.credentials import (
     Credentials,
     Place,
     docker_config,
+    field_name,
     scope_of_key,
     server_key,
 )
@@ -146,13 +147,13 @@ def with_login(auth_file: AuthFile, registry: str, who: Credentials | None) -> b
     value = dict(auth_file.value)
     auths = {
         key: entry
-        for key, entry in (value.get("auths") or {}).items()
+        for key, entry in auth_file.auths.items()
         if scope_of_key(key) != scope_of_key(registry)
     }
     if who:
         pair = f"{who.username}:{who.password}".encode()
         auths[server_key(registry)] = {"auth": base64.b64encode(pair).decode("ascii")}
-    value["auths"] = auths
+    value[field_name(value, "auths")] = auths
     return (json.dumps(value, indent=2) + "\n").encode("utf-8")
 
 

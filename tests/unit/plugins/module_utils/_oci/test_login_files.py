@@ -1,0 +1,289 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files with logins as docker and skopeo take them, and what is said when a login does not help."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+    AuthFile,
+    Credentials,
+    CredentialStore,
+    Place,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    AuthFileError,
+    CredentialHelperError,
+    MissingHelperError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    plan_logout,
+    save_login,
+)
+from ansible_collections.lockstep.images.tests.support.images import demo_image, push
+from ansible_collections.lockstep.images.tests.support.logins import (
+    Helpers,
+    login,
+    write_auth_file,
+    write_case,
+)
+from ansible_collections.lockstep.images.tests.support.modules import run
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.tables import (
+    assert_tells,
+    params,
+    secret_forms,
+    table,
+)
+
+HOST, SECRET = "registry.example", "pw-hunter22"
+USER = Credentials("demo", SECRET)
+TAKEN = table("credentials", "taken")
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path):
+    return tmp_path / "config.json"
+
+
+@pytest.fixture(name="helpers")
+def fixture_helpers(tmp_path, monkeypatch):
+    return Helpers(tmp_path / "bin", monkeypatch)
+
+
+@pytest.mark.parametrize("case", params(TAKEN, "case"))
+def test_F15_a_login_that_docker_or_skopeo_finds_is_found(case, path):
+    write_case(path, case, HOST)
+    if case["found"] is True:
+        assert AuthFile.load(Place(str(path))).find(HOST, "org/app") == USER
+        return
+    with pytest.raises(AuthFileError) as caught:
+        AuthFile.load(Place(str(path))).find(HOST, "org/app")
+    words = case["found"].replace("HOST", HOST)
+    assert_tells(caught.value, "invalid-auth-file", str(path), words, never=[SECRET])
+
+
+def test_F15_what_both_programs_take_is_taken():
+    assert [case["case"] for case in TAKEN if case["docker"] and case["skopeo"]] == [
+        case["case"]
+        for case in TAKEN
+        if case["docker"] and case["skopeo"] and case["found"] is True
+    ]
+
+
+@pytest.mark.parametrize("key", ["HOST/path", "HOST/org2", "HOST/org/app/more"])
+def test_F15_in_a_file_of_podman_a_path_is_for_what_is_below_it_alone(key, tmp_path):
+    path = tmp_path / "auth.json"
+    write_auth_file(path, {key.replace("HOST", HOST): login("demo", SECRET)})
+    assert AuthFile.load(Place(str(path))).find(HOST, "org/app") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("REGISTRY.example/org", "demo"),
+        ("index.docker.io/library", None),
+        ("registry.example/org/app/", "demo"),
+        ("registry.example/", "demo"),
+    ],
+)
+def test_F15_keys_of_a_namespace_have_spellings_too(key, found, tmp_path):
+    path = tmp_path / "auth.json"
+    write_auth_file(path, {key: login("demo", SECRET)})
+    who = AuthFile.load(Place(str(path))).find(HOST, "org/app")
+    assert (who.username if who else None) == found
+
+
+def test_F15_the_most_specific_key_wins_and_its_own_spelling_first(path):
+    auths = {
+        f"https://{HOST}/v1/": login("url", SECRET),
+        HOST: login("host", SECRET),
+        f"{HOST}/other": login("other", SECRET),
+        f"{HOST}/org/": login("org", SECRET),
+    }
+    write_auth_file(path, auths)
+    names = ["org/app", "org", "else", ""]
+    found = [AuthFile.load(Place(str(path))).find(HOST, name) for name in names]
+    assert [who.username for who in found if who] == ["org", "org", "host", "host"]
+
+
+@pytest.mark.parametrize("key", [f"https://{HOST}/any/path", f"{HOST}/", f"HTTP://{HOST}/v2"])
+def test_F15_logging_out_removes_every_spelling(key, path):
+    write_auth_file(path, {key: login("demo", SECRET), f"{HOST}/org": login("demo", SECRET)})
+    plan = plan_logout(HOST, str(path))
+    assert plan.changed
+    list(plan.apply())
+    assert list(json.loads(path.read_text())["auths"]) == [f"{HOST}/org"]
+    assert not plan_logout(HOST, str(path)).changed
+
+
+def test_F15_a_login_is_written_under_the_spelling_that_is_there(path):
+    path.write_text(json.dumps({"Auths": {"other.example": login("demo", SECRET)}}))
+    save_login(str(path), HOST, USER)
+    assert list(json.loads(path.read_text())) == ["Auths"]
+    assert AuthFile.load(Place(str(path))).find(HOST, "app") == USER
+
+
+# Helpers
+
+
+def test_F15_where_a_helper_is_missing_the_next_file_is_asked(tmp_path):
+    first = write_auth_file(tmp_path / "1", {HOST: {}}, credsStore="missing")
+    second = write_auth_file(tmp_path / "2", {HOST: login("demo", SECRET)})
+    assert CredentialStore([Place(first), Place(second)]).find(HOST, "app") == USER
+    with pytest.raises(MissingHelperError) as caught:
+        CredentialStore([Place(first)]).find(HOST, "app")
+    assert_tells(caught.value, "credential-helper", "docker-credential-missing")
+
+
+def test_F15_a_helper_that_fails_is_no_reason_to_use_another_file(tmp_path, helpers):
+    helpers.answer("all", "locked", 2)
+    first = write_auth_file(tmp_path / "1", {HOST: {}}, credsStore="all")
+    second = write_auth_file(tmp_path / "2", {HOST: login("demo", SECRET)})
+    with pytest.raises(CredentialHelperError):
+        CredentialStore([Place(first), Place(second)]).find(HOST, "app")
+
+
+def pull(registry, tmp_path, config, **options):
+    return run(
+        "image_pull",
+        name=f"{registry.address}/org/app:1",
+        store=str(tmp_path / "store"),
+        config_path=str(config),
+        retries=0,
+        env={"PATH": os.environ["PATH"]},
+        **options,
+    )
+
+
+@pytest.fixture(name="public", params=[None, "bearer"], ids=["no-login", "token-for-all"])
+def fixture_public(request):
+    with Registry(auth=request.param, users={"demo": SECRET}, anonymous_pull=True) as registry:
+        push(registry, "org/app", demo_image("app", "1"), "1")
+        yield registry
+
+
+@pytest.fixture(name="private", params=["basic", "bearer"])
+def fixture_private(request):
+    with Registry(auth=request.param, users={"demo": SECRET}) as registry:
+        push(registry, "org/app", demo_image("app", "1"), "1")
+        yield registry
+
+
+@pytest.mark.parametrize("kind", ["missing", "no-program", "fails", "no-answer"])
+def test_F15_a_helper_that_gives_no_login_is_a_warning_for_a_public_image(
+    kind, public, tmp_path, path, helpers
+):
+    broken(kind, helpers)
+    write_auth_file(path, {}, credsStore=kind)
+    outcome = pull(public, tmp_path, path)
+    assert not outcome.failed, outcome.result
+    (warning,) = map(str, outcome.result["warnings"])
+    assert f"docker-credential-{kind}" in warning
+    assert f"{public.address} is asked without a login" in warning
+
+
+@pytest.mark.parametrize("kind", ["missing", "no-program", "fails", "no-answer"])
+def test_F15_it_is_an_error_once_the_registry_asks_for_a_login(
+    kind, private, tmp_path, path, helpers
+):
+    broken(kind, helpers)
+    write_auth_file(path, {}, credsStore=kind)
+    outcome = pull(private, tmp_path, path)
+    assert outcome.kind == "credential-helper"
+    assert f"{private.address}: authentication is required" in outcome.result["msg"]
+    assert f"docker-credential-{kind}" in outcome.result["msg"]
+
+
+def broken(kind: str, helpers: Helpers) -> None:
+    """Install a helper that gives no login, in one of several ways."""
+    if kind == "no-program":
+        helpers.write(kind, "", mode=0o644)
+    elif kind == "fails":
+        helpers.answer(kind, "pass not initialized", 1)
+    elif kind == "no-answer":
+        helpers.answer(kind, "no JSON")
+
+
+# Logins that a registry refuses
+
+
+@pytest.fixture(name="stale", params=["auths", "namespace", "helper"])
+def fixture_stale(request, helpers, path, private):
+    """A file with a login that is not valid any more, and the words that say where it is from."""
+    if request.param == "helper":
+        helpers.answer("own", json.dumps({"Username": "demo", "Secret": "outdated"}))
+        write_auth_file(path, {}, credHelpers={private.address: "own"})
+        return f"docker-credential-own, which {path} names", private.address
+    key = private.address + ("/org" if request.param == "namespace" else "")
+    write_auth_file(path, {key: login("demo", "outdated")})
+    return f"the entry {key} of {path}", key
+
+
+def test_F16_a_refused_login_is_named_by_where_it_is_from(stale, private, tmp_path, path):
+    origin, key = stale
+    outcome = pull(private, tmp_path, path)
+    assert outcome.kind == "authentication-failed"
+    message = outcome.result["msg"]
+    assert f"the credentials for user demo from {origin} were refused" in message
+    assert f"registry_url: {key}, config_path: {path} and state: absent" in message
+    assert not [form for form in secret_forms("outdated") if form in outcome.stdout]
+
+
+@pytest.mark.parametrize(
+    ("options", "origin"),
+    [
+        ({"username": "demo", "password": "outdated"}, "the option username of the task"),
+        (
+            {"registries": [{"registry": "HOST", "username": "demo", "password": "outdated"}]},
+            "the option registries[0]",
+        ),
+    ],
+    ids=["username", "registries"],
+)
+def test_F16_a_refused_login_of_a_task_is_named_by_its_option(
+    options, origin, private, tmp_path, path
+):
+    given = json.loads(json.dumps(options).replace("HOST", private.address))
+    outcome = pull(private, tmp_path, path, **given)
+    assert f"the credentials for user demo from {origin} were refused" in outcome.result["msg"]
+    assert "registry_login" not in outcome.result["msg"]
+
+
+def test_F16_a_refused_login_of_a_variable_is_named_by_the_variable(private, tmp_path):
+    text = json.dumps({"auths": {private.address: login("demo", "outdated")}})
+    outcome = run(
+        "image_pull",
+        name=f"{private.address}/org/app:1",
+        store=str(tmp_path / "store"),
+        env={"DOCKER_AUTH_CONFIG": text},
+    )
+    assert f"the entry {private.address} of DOCKER_AUTH_CONFIG" in outcome.result["msg"]
+
+
+# Types
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("text", "is a string, not a login"),
+        (SECRET, "is a string, not a login"),
+        (7, "is a number, not a login"),
+        (True, "is true or false, not a login"),
+        ([SECRET], "is a list, not a login"),
+        ({"identitytoken": 7}, "is not a login: identitytoken is not a string"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("key", [HOST, f"{HOST}/org", f"https://{HOST}/v1/", "other.example"])
+def test_F35_an_entry_that_is_no_login_is_named_with_its_file(key, entry, words, path):
+    write_auth_file(path, {key: entry})
+    with pytest.raises(AuthFileError) as caught:
+        CredentialStore([Place(str(path))]).find(HOST, "org/app")
+    subject = f"{path}: the entry {key} {words}"
+    assert_tells(caught.value, "invalid-auth-file", subject, never=[SECRET])
