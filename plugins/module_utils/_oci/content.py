@@ -183,12 +183,6 @@ class ImageConfig(t.NamedTuple):
         return cls(value, known, _digests(diff_ids, where))
 
 
-def age_key(config: ImageConfig) -> str:
-    """When an image was made, to be compared; "" if it does not tell."""
-    # RFC 3339: a fraction of a second would come before the Z.
-    return (config.value.get("created") or "").rstrip("Z")
-
-
 def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
     """Strict JSON, or ManifestError: two parsers must not see two things."""
     try:

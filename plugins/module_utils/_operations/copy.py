@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._oci import errors
-from .._oci.content import ContentSource, ImageConfig, Sources, age_key
+from .._oci.content import ContentSource, ImageConfig, Sources
+from .._oci.dates import Moment
 from .._oci.fetch import read_content
 from .._oci.names import Reference, parse_registry
 from .._plan import Plan, each
+from .newest import Dated, Newest, listed, newest
 from .referrers import expand_tags
 from .transfer import Sinks, Transfer, plan_transfers
 
@@ -97,8 +100,10 @@ def plan_copy(
         matching = tags.matching
         if matching:
             references = [one for one in references if matching.search(str(one.tag))]
-        if tags.newest:
-            references = _newest(references, tags.newest, sources, workers, failures)
+    left: Newest[Reference] = Newest([], [], [])
+    if tags and tags.newest:
+        left = _newest(references, tags.newest, sources, workers, failures)
+        references = left.chosen
     transfers = []
     for reference in references:
         target = destination.of(reference)
@@ -106,7 +111,18 @@ def plan_copy(
             raise errors.InputError(f"{reference}: would be copied to itself")
         content = sources.repository(reference)
         transfers.append(Transfer(reference, target, content, sinks.of(target)))
-    return plan_transfers(transfers, failures, sinks=sinks, workers=workers, **options)
+    plan = plan_transfers(transfers, failures, sinks=sinks, workers=workers, **options)
+    unknown = sorted(map(str, left.unknown))
+    text = f"newest: it is not known when these were made, so others come before them: {listed(unknown)}"
+    return replace(
+        plan,
+        facts={
+            **plan.facts,
+            "unknown_dates": unknown,
+            "equal_dates": sorted(map(str, left.equal)),
+        },
+        warnings=lambda: [*plan.warnings(), *([text] if unknown else [])],
+    )
 
 
 def _newest(
@@ -115,31 +131,37 @@ def _newest(
     sources: Sources,
     workers: int,
     failures: dict[str, errors.LockstepError],
-) -> list[Reference]:
-    """Of each repository the images that were made last, by their configuration; what says nothing is the oldest."""
+) -> Newest[Reference]:
+    """Of each repository the images that were made last; one of unknown date only where too few have one."""
 
-    def age(reference: Reference) -> tuple[str, Reference]:
-        return _age(sources.repository(reference), reference), reference
+    def dated(reference: Reference) -> Dated[Reference]:
+        made = _created(sources.repository(reference), reference)
+        return Dated(reference, reference.name, str(reference.tag), made)
 
-    aged = sorted(each(age, references, str, workers, failures), reverse=True)
-    kept: dict[str, list[Reference]] = {}
-    for _made, reference in aged:
-        kept.setdefault(reference.name, []).append(reference)
-    return [reference for found in kept.values() for reference in found[:count]]
+    found = newest(each(dated, references, str, workers, failures), count)
+    chosen = collections.Counter(one.name for one in found.chosen)
+    for one in found.unknown:
+        if chosen[one.name] < count:
+            chosen[one.name] += 1
+            found.chosen.append(one)
+    return found
 
 
-def _age(source: ContentSource, reference: Reference) -> str:
-    """When an image was made, "" if it does not say so; of an index the first image counts."""
+def _created(source: ContentSource, reference: Reference) -> Moment | None:
+    """When an image was made, None if it does not say so; of an index the first image counts."""
     manifest = source.read_manifest(reference.digest or str(reference.tag))[1]
     for _level in range(_MAX_DEPTH):
         children = [one for one in manifest.children if one.is_index or one.is_manifest]
         if not children:
             break
-        manifest = source.read_manifest(children[0].digest)[1]
+        # The first in a repository may be an attestation, which has no date.
+        images = [one for one in children if not (one.platform and one.platform.is_unknown)]
+        manifest = source.read_manifest((images or children)[0].digest)[1]
     if not manifest.config or not manifest.config.is_image_config:
-        return ""
+        return None
     raw = read_content(manifest.config, source)
-    return age_key(ImageConfig.parse(raw, f"{reference}: its configuration"))
+    value = ImageConfig.parse(raw, f"{reference}: its configuration").value
+    return Moment.parse(value.get("created"))
 
 
 def _pattern(option: str, text: str) -> re.Pattern[str]:

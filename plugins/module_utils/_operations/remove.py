@@ -12,13 +12,15 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._oci import errors
-from .._oci.content import ImageConfig, age_key
+from .._oci.content import ImageConfig
+from .._oci.dates import Moment
 from .._oci.files import KEPT, part_size, remove_unlocked
 from .._oci.names import Digest
 from .._oci.store import ImageStore, Name
 from .._oci.sweep import contents, remove, roots
 from .._plan import Action, Plan, Pool
 from .copying import SetName
+from .newest import Dated, Newest, listed, newest
 from .patterns import pattern_of
 from .reach import Reach
 
@@ -69,14 +71,15 @@ def plan_remove(
         for name in sorted(names)
         if name in literally or any(fits(name, names[name].target.digest) for fits in wanted)
     ]
-    dropped = _but_the_newest(store, names, fitting, keep_newest)
-    kept = set(fitting).difference(dropped)
+    left = _newest(store, names, fitting, keep_newest)
+    kept = {*left.chosen, *left.unknown}
+    dropped = [name for name in fitting if name not in kept]
     garbage: list[RemoveContent] = []
     if prune and dropped:
         # What lay about before is for store_prune.
-        left = Reach.of(store, roots(store, set(dropped)))
-        left.require_sound(store.path)
-        garbage = _garbage(store, left, Reach.of(store, map(names.__getitem__, dropped)).sizes)
+        needed = Reach.of(store, roots(store, set(dropped)))
+        needed.require_sound(store.path)
+        garbage = _garbage(store, needed, Reach.of(store, map(names.__getitem__, dropped)).sizes)
     return Plan(
         names=tuple(SetName(name, None, names[name], store) for name in dropped),
         last=tuple(garbage),
@@ -87,10 +90,13 @@ def plan_remove(
                 {"name": name, "digest": str(names[name].target.digest)} for name in dropped
             ],
             "kept": sorted(kept),
+            "unknown_dates": sorted(left.unknown),
+            "equal_dates": sorted(left.equal),
             "bytes_freed": sum(action.size for action in garbage),
         },
         noun="names",
         prepare=store.prepare,
+        warnings=lambda: _warnings(left.unknown),
     )
 
 
@@ -139,28 +145,36 @@ def _garbage(
     ]
 
 
-def _but_the_newest(
+def _newest(
     store: ImageStore, names: t.Mapping[str, Name], fitting: t.Sequence[str], keep: int
-) -> list[str]:
-    """Names without, for each repository, the ones whose images were made last."""
+) -> Newest[str]:
+    """Which names are left because their images are new, or may be."""
     if not keep:
-        return list(fitting)
-    repositories: dict[str, list[tuple[str, str]]] = {}
+        return newest((), 1)
+    dated = []
     for name in fitting:
         path, slash, last = name.partition("@")[0].rpartition("/")
-        repository = path + slash + last.partition(":")[0]
-        repositories.setdefault(repository, []).append((_created(store, names[name]), name))
-    kept = {name for aged in repositories.values() for _age, name in sorted(aged)[-keep:]}
-    return [name for name in fitting if name not in kept]
+        repository, _colon, tag = last.partition(":")
+        made = _created(store, names[name])
+        dated.append(Dated(name, path + slash + repository, tag, made))
+    return newest(dated, keep)
 
 
-def _created(store: ImageStore, held: Name) -> str:
-    """When the youngest image was made, by its configuration; "" if none tells."""
-    found = [""]
+def _created(store: ImageStore, held: Name) -> Moment | None:
+    """When the youngest image was made, by its configuration; None if none tells."""
+    found = []
     for image in Reach.of(store, [held]).images.values():
         config = image.config
         with contextlib.suppress(errors.LockstepError):
             if config and config.is_image_config and store.has(config):
                 raw = store.read(config.digest)
-                found.append(age_key(ImageConfig.parse(raw, str(config.digest))))
-    return max(found)
+                value = ImageConfig.parse(raw, str(config.digest)).value
+                found.append(Moment.parse(value.get("created")))
+    return max(filter(None, found), default=None)
+
+
+def _warnings(unknown: t.Sequence[str]) -> list[str]:
+    if not unknown:
+        return []
+    few = listed(sorted(unknown))
+    return [f"keep_newest: not removed, as it is not known when they were made: {few}"]

@@ -23,6 +23,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.transf
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import (
+    attestation,
     demo_image,
     image,
     index,
@@ -445,6 +446,49 @@ def test_tags_are_chosen(copier, many, tags, wanted):
 def test_of_images_of_one_age_the_same_are_taken_each_time(copier, many):
     found = {tuple(newest(copier, False, "^(same|v2|v1)$", 1, workers=n)) for n in (1, 2, 5)}
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("dates", "wanted", "unknown", "equal"),
+    [
+        (
+            ("2026-01-02T20:00:00Z", "2026-01-02T18:30:00-05:00", "2026-01-01t00:00:00z"),
+            "b",
+            "",
+            "",
+        ),
+        (("yesterday", "2026-01-01T00:00:00Z", "0001-01-01T00:00:00Z"), "b", "ac", ""),
+        (("yesterday", "", "2026-13-01T00:00:00Z"), "a", "abc", ""),
+        (("1970-01-01T00:00:00Z",) * 3, "c", "", "abc"),
+    ],
+    ids=["offset", "unknown", "all-unknown", "equal"],
+)
+def test_F02_the_newest_are_found_by_dates_as_points_in_time(
+    copier, source, dates, wanted, unknown, equal
+):
+    for tag, when in zip("abc", dates):
+        push(source, "demo/dated", made(tag, when), tag)
+    plan = copier.plan("demo/dated", tags=(False, None, 1))
+    assert [one["name"].rpartition(":")[2] for one in plan.facts["images"]] == [wanted]
+    for key, tags in {"unknown_dates": unknown, "equal_dates": equal}.items():
+        assert plan.facts[key] == [f"{source.address}/demo/dated:{tag}" for tag in tags]
+    assert len(plan.warnings()) == bool(unknown)
+
+
+def test_F02_of_one_date_the_newest_versions_are_copied(copier, source):
+    for tag in ("v1.9", "v1.10", "v2.0-rc1", "latest"):
+        push(source, "demo/dated", made(tag, "1980-01-01T00:00:01Z"), tag)
+    plan = copier.plan("demo/dated", tags=(False, None, 2))
+    found = {one["name"].rpartition(":")[2] for one in plan.facts["images"]}
+    assert found == {"v2.0-rc1", "v1.10"}
+
+
+def test_F02_an_attestation_that_comes_first_does_not_tell_the_date(copier, source):
+    for tag, when in (("a", "2026-01-02T00:00:00Z"), ("b", "2026-01-01T00:00:00Z")):
+        one = made(tag, when)
+        push(source, "demo/dated", index([attestation(one), one]), tag)
+    plan = copier.plan("demo/dated", tags=(False, None, 1))
+    assert (plan.facts["images"][0]["name"][-2:], plan.facts["unknown_dates"]) == (":a", [])
 
 
 def test_an_image_whose_age_makes_no_sense_fails_alone(copier, many, target):

@@ -26,6 +26,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.remove
 )
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
+    CREATED,
     demo_image,
     image,
     index,
@@ -275,24 +276,81 @@ def test_the_newest_of_each_repository_are_left(path, sources):
     assert_valid_store(path)
 
 
+@pytest.fixture(name="made")
+def fixture_made(path, sources):
+    """A store of a repository, from when its tags were made."""
+
+    def made(**dates):
+        tags = {
+            f"registry.example/x:{tag.replace('_', '.')}": dated(when, tag)
+            for tag, when in dates.items()
+        }
+        for name, item in tags.items():
+            sources.publish(name, item)
+        return fill(path, sources, tags)
+
+    return made
+
+
+def tags_gone(result):
+    return [name.rpartition(":")[2] for name in gone(result)]
+
+
 @pytest.mark.parametrize(
     ("older", "newer"),
     [
         ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.5Z"),
         ("2026-01-02T03:04:05.4Z", "2026-01-02T03:04:05.55Z"),
-        (None, "0001-01-01T00:00:00Z"),
-        ("", "1970-01-01T00:00:00Z"),
+        ("2026-01-02T20:00:00Z", "2026-01-02T18:30:00-05:00"),
+        ("2026-01-03T01:00:00+05:30", "2026-01-02T20:00:00Z"),
+        ("2026-01-02T20:00:00Z", "2026-01-02t20:00:01z"),
+        ("2016-12-31T23:59:59Z", "2016-12-31T23:59:60Z"),
+        ("1970-01-01T00:00:01Z", "1980-01-01T00:00:01Z"),
     ],
 )
-def test_an_image_that_does_not_tell_is_the_oldest(path, sources, older, newer):
-    names_of = {
-        "registry.example/x:z": dated(older, "z"),
-        "registry.example/x:a": dated(newer, "a"),
-    }
-    for name, item in names_of.items():
-        sources.publish(name, item)
-    store = fill(path, sources, names_of)
-    assert gone(remove(store, "registry.example/x:*", keep_newest=1)) == ["registry.example/x:z"]
+def test_F02_dates_are_compared_as_points_in_time(made, older, newer):
+    result = remove(made(z=older, a=newer), "registry.example/x:*", keep_newest=1)
+    assert (tags_gone(result), result["unknown_dates"], result["equal_dates"]) == (["z"], [], [])
+
+
+@pytest.mark.parametrize(
+    "when",
+    [None, "", "yesterday", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
+)
+def test_F02_an_image_of_unknown_date_is_left_and_named(made, when):
+    store = made(a="2026-01-01T00:00:00Z", b=when, c="2026-01-02T00:00:00Z")
+    plan = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
+    result = plan.result()
+    assert tags_gone(result) == ["a"]
+    assert result["kept"] == ["registry.example/x:b", "registry.example/x:c"]
+    assert result["unknown_dates"] == ["registry.example/x:b"]
+    (warning,) = plan.warnings()
+    assert "registry.example/x:b" in warning
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", CREATED])
+def test_F02_of_one_date_versions_decide_and_the_result_says_so(made, when):
+    tags = ["v1_9", "v1_10", "v2_0-rc1", "v2_0", "latest"]
+    store = made(**dict.fromkeys(tags, when))
+    result = remove(store, "registry.example/x:*", keep_newest=2)
+    assert tags_gone(result) == ["latest", "v1.10", "v1.9"]
+    assert result["kept"] == ["registry.example/x:v2.0", "registry.example/x:v2.0-rc1"]
+    assert result["unknown_dates"] == []
+    assert len(result["equal_dates"]) == 5
+
+
+def test_F02_equal_dates_that_decide_nothing_are_not_named(made):
+    old, new = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    store = made(a=old, b=old, c=new, d=new)
+    result = remove(store, "registry.example/x:*", keep_newest=2)
+    assert (tags_gone(result), result["equal_dates"]) == (["a", "b"], [])
+
+
+def test_F02_many_images_of_unknown_date_make_a_short_warning(made):
+    store = made(**dict.fromkeys("abcdefgh"), z="2026-01-01T00:00:00Z")
+    plan = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
+    (warning,) = plan.warnings()
+    assert warning.endswith("registry.example/x:e and 3 more")
 
 
 def test_of_images_of_the_same_age_the_last_names_are_left(store):
@@ -323,10 +381,11 @@ def test_an_index_is_as_old_as_its_youngest_image_and_attestations_have_no_age(p
     assert gone(remove(store, "registry.example/x:*", keep_newest=1)) == ["registry.example/x:b"]
 
 
-def test_an_image_whose_configuration_is_gone_is_the_oldest(path, store):
+def test_F02_an_image_whose_configuration_is_gone_is_of_unknown_date(path, store):
     for member in SECOND.images:
         blob_path(path, member.config_digest).unlink()
-    assert gone(remove(store, "app:*", keep_newest=1)) == [NEXT]
+    result = remove(store, "app:*", keep_newest=1)
+    assert (gone(result), result["unknown_dates"]) == ([], [NEXT])
 
 
 def test_more_than_there_are_leaves_all(store):

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When images were made, and the order of versions in tags."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import typing as t
+
+_DATE = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
+    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
+    re.ASCII,
+)
+_DAY = 24 * 60 * 60
+_SUFFIX = "[0-9A-Za-z](?:.*[0-9A-Za-z])?"
+_PRE = rf"(?:a|alpha|b|beta|c|rc|pre|preview|dev|post)\d*(?:[-_.+]{_SUFFIX})?"
+_VERSION = re.compile(rf"[vV]?(\d+(?:\.\d+)*)(?:[-_.+]({_SUFFIX})|({_PRE}))?", re.ASCII)
+# A suffix comes before the version it is of (semver 11.3), unless it counts what came after it.
+_AFTER = re.compile(r"\d|(?:post|patch|p|r|rev|build)(?![A-Za-z])")
+
+
+class Moment(t.NamedTuple):
+    """A point in time, to be compared: seconds since year 1 UTC, whether a leap second follows them, a fraction."""
+
+    seconds: int
+    leap: bool = False
+    fraction: str = ""
+
+    @classmethod
+    def parse(cls, text: t.Any) -> Moment | None:
+        """Read a date of RFC 3339; return None for anything else."""
+        match = _DATE.fullmatch(text) if isinstance(text, str) else None
+        if not match:
+            return None
+        year, month, day, hour, minute, second = map(int, match.groups()[:6])
+        fraction, sign, *offset = match.groups()[6:]
+        try:
+            days = datetime.date(year, month, day).toordinal() - 1
+        except ValueError:
+            return None
+        leap = second == 60
+        seconds = days * _DAY + hour * 3600 + minute * 60 + second - leap
+        if sign:
+            east = int(offset[0]) * 3600 + int(offset[1]) * 60
+            seconds += east if sign == "-" else -east
+        if leap and seconds % _DAY != _DAY - 1:
+            return None  # leap seconds are the last of a day in UTC
+        return cls(seconds, leap, (fraction or "").rstrip("0"))
+
+
+# Go's zero time, which Docker and kaniko write, and the epoch, which reproducible builds write: no date.
+PLACEHOLDERS = frozenset(
+    map(Moment.parse, ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z")),
+)
+
+
+def version_key(tag: str) -> tuple[t.Any, ...]:
+    """Return what sorts tags: words by their text, then versions by their numbers, a pre-release before its release."""
+    match = _VERSION.fullmatch(tag)
+    if not match:
+        return (0, tag)
+    numbers = [int(part) for part in match.group(1).split(".")]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    suffix = match.group(2) or match.group(3) or ""
+    place = 0 if not suffix else 1 if _AFTER.match(suffix) else -1
+    parts = [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in re.findall("[0-9]+|[^0-9]+", suffix)
+    ]
+    return (1, numbers, place, parts, tag)
