@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pull or remove again and again, and ``kill -9`` each at its next system call until one survives.
+"""Pull, remove, log in or lock again and again, and ``kill -9`` each at its next system call until one survives.
 
 ::
 
@@ -21,17 +21,27 @@ import os
 import shutil
 import signal
 import sys
+import types
 import typing as t
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[5]))
 
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import Registry
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
     ImageStore,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    plan_login,
+    plan_logout,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import plan_remove
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.stores import carry_out, pull
@@ -40,6 +50,8 @@ from ansible_collections.lockstep.images.tests.support.syncing import lock_of, s
 APP, TOOL = "registry.example/app:1", "registry.example/tool:1"
 SCENARIOS = ("first", "moved")
 REMOVED, SYNCED = "removed", "synced"
+LOGGED_IN, LOGGED_OUT, LOCKED = "logged-in", "logged-out", "locked"
+HOST, USER = "registry.example", Credentials("alice", "hunter22")
 # Everything in files.py that reaches the disk, and what lies between.
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "chmod", "rename", "mkdir")
 CALLS += ("unlink", "close")
@@ -56,7 +68,13 @@ def sources_of(version: str) -> FakeSources:
 def prepare(scenario: str, path: Path) -> None:
     """What is there before: nothing, or an older version and what another killed pull left."""
     locked()
-    if scenario != "first":
+    if scenario in (LOGGED_OUT, LOCKED):
+        path.mkdir(parents=True)
+    if scenario == LOGGED_OUT:
+        log_in(path)
+    elif scenario == LOCKED:
+        (path / "images.lock.yml").write_text("---\nlockfile_version: 1\nimages: []\n")
+    elif scenario not in ("first", LOGGED_IN):
         pull(ImageStore(str(path)), sources_of("0"), APP, TOOL)
         (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
 
@@ -83,6 +101,51 @@ def locked() -> Lock:
 def synced(path: Path) -> dict[str, t.Any]:
     """The sync that is killed, and the one that comes after."""
     return sync(path, locked(), sources_of("1"))
+
+
+def log_in(path: Path) -> bool:
+    """The login that is killed, and the one that comes after."""
+    registry = types.SimpleNamespace(name=HOST, warnings=[])
+    file = str(path / "docker" / "config.json")
+    return done(plan_login(t.cast(Registry, registry), USER, file, verify=False, reauthorize=False))
+
+
+def log_out(path: Path) -> bool:
+    """The logout that is killed, and the one that comes after."""
+    return done(plan_logout(HOST, str(path / "docker" / "config.json")))
+
+
+def lock(path: Path) -> bool:
+    """The locking with embedded manifests that is killed, and the one that comes after."""
+    plan = plan_lock(
+        str(path / "images.lock.yml"),
+        references=[Reference.parse(APP)],
+        files=(),
+        update=("none",),
+        platforms=(),
+        embed=True,
+        form="lockstep",
+        sources=sources_of("1"),
+        workers=1,
+    )
+    return done(plan)
+
+
+def done(plan: Plan) -> bool:
+    """Carry a plan out; return whether it changed anything."""
+    list(plan.apply())
+    if plan.failures:
+        raise plan.failures.popitem()[1]
+    return plan.changed
+
+
+WORK: dict[str, t.Callable[[Path], object]] = {
+    REMOVED: remove,
+    SYNCED: synced,
+    LOGGED_IN: log_in,
+    LOGGED_OUT: log_out,
+    LOCKED: lock,
+}
 
 
 def die_at(number: int, report: int) -> None:
@@ -129,7 +192,7 @@ def main(scenario: str, directory: str) -> None:
     """Kill at every call, in a fresh copy of the same beginning each time."""
     before, calls = Path(directory, "before"), []
     prepare(scenario, before)
-    work = {REMOVED: remove, SYNCED: synced}.get(scenario, run)
+    work = WORK.get(scenario, run)
     for number in itertools.count(1):
         path = Path(directory, str(number))
         if before.exists():

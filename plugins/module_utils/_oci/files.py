@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import re
 import secrets
 import shutil
 import stat
@@ -24,6 +25,8 @@ DIRECTORY_MODE = 0o755
 # How long a part that nobody goes on with is kept, in seconds: a week.
 KEPT = 7 * 24 * 60 * 60.0
 _STAGED = "part-"
+# The same beside the file it will be, in a directory that is not ours alone.
+_BESIDE = re.compile(r"\.lockstep-[0-9a-f]{16}")
 _MAX_JOURNAL = 16 * 1024 * 1024
 _PIECE = 1024 * 1024
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -94,7 +97,11 @@ def write_file(path: str, staging: str, data: bytes, mode: int = FILE_MODE) -> N
 
 
 def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int = FILE_MODE) -> None:
-    """Write a file, which gets its name if ``chunks`` ends well; ``staging`` is on the same file system."""
+    """Write a file, which gets its name if ``chunks`` ends well; ``staging`` is on the same file system.
+
+    Only we can read it before. A writer that is killed leaves a file that ``stale_files`` finds in the staging
+    directory of a store, ``leftovers`` anywhere else.
+    """
     fd, name = _open_staged(staging, path)
     try:
         for chunk in chunks:
@@ -116,8 +123,9 @@ def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int =
 
 
 def _open_staged(staging: str, path: str) -> tuple[int, str]:
+    prefix = ".lockstep-" if staging == os.path.dirname(path) else _STAGED
     while True:
-        name = os.path.join(staging, f"{_STAGED}{secrets.token_hex(8)}")
+        name = os.path.join(staging, f"{prefix}{secrets.token_hex(8)}")
         with access(path):
             fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -156,15 +164,41 @@ def stale_files(
                         yield path
 
 
+def leftovers(directory: str) -> list[str]:
+    """Return what writers of ours that were killed have left in a directory, beside the files they wrote."""
+    found = []
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(directory)):
+            path = os.path.join(directory, name)
+            if not _BESIDE.fullmatch(name):
+                continue
+            there = os.lstat(path)
+            ours = stat.S_ISREG(there.st_mode) and there.st_uid == os.geteuid()
+            fd = _open_unlocked(path) if ours else None
+            if fd is not None:
+                os.close(fd)
+                found.append(path)
+    return found
+
+
 def remove_unlocked(path: str) -> None:
     """Remove a staged file, unless somebody is writing it; never fails."""
+    fd = _open_unlocked(path)
+    if fd is not None:
+        _discard(path)
+        os.close(fd)
+
+
+def _open_unlocked(path: str) -> int | None:
+    """Open and lock a staged file; None if it is gone, or somebody is writing it."""
     with contextlib.suppress(OSError):
         fd = os.open(path, _READ)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _discard(path)
-        finally:
+            return fd
+        except OSError:
             os.close(fd)
+    return None
 
 
 def remove_file(path: str) -> None:

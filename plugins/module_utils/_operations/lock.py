@@ -31,6 +31,7 @@ from .._oci.lockfile import (
 )
 from .._oci.names import ALL, Digest, Platform, Reference, platforms_of
 from .._plan import Action, Plan, Pool, each
+from .leftovers import remove_leftovers
 from .patterns import pattern_of
 from .reading import each_once
 
@@ -300,6 +301,7 @@ def _actions(
             yield RemoveManifest(os.path.join(directory, name))
     if not carried and attributes == KEEP_BYTES:
         yield RemoveManifest(os.path.join(directory, ATTRIBUTES))
+    yield from remove_leftovers(os.path.dirname(path), directory)
 
 
 def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any]]:

@@ -24,6 +24,7 @@ from .._oci.credentials import (
 from .._oci.files import locked, make_directory, write_file
 from .._oci.registry import Registry
 from .._plan import Action, Plan, Pool
+from .leftovers import remove_leftovers
 
 _LOCK_TIMEOUT = 30.0
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
@@ -81,6 +82,7 @@ def plan_login(
             )
     return Plan(
         names=() if same else (SaveLogin(registry.name, who, path, helper),),
+        last=remove_leftovers(os.path.dirname(os.path.realpath(path))),
         before=_shown(registry.name, before),
         after=_shown(registry.name, who),
         facts={"login_result": {"verified": verified, "stored_in": stored_in(path, helper)}},
@@ -94,6 +96,7 @@ def plan_logout(registry: str, path: str) -> Plan:
     helper, before = auth_file.helper(registry), auth_file.find_exactly(registry)
     return Plan(
         names=(SaveLogin(registry, None, path, helper),) if before else (),
+        last=remove_leftovers(os.path.dirname(os.path.realpath(path))),
         before=_shown(registry, before),
         after=_shown(registry, None),
         facts={"login_result": {"verified": False, "stored_in": stored_in(path, helper)}},

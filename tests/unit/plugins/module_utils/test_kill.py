@@ -54,7 +54,7 @@ def fixture_deaths(request, directory):
 def killed(scenario, directory):
     """A store for every call that was the last."""
     directory = directory / scenario
-    directory.mkdir()
+    directory.mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, killed_pull.__file__, scenario, str(directory)],
         check=True,
@@ -132,6 +132,73 @@ def test_whatever_a_killed_sync_leaves_is_a_valid_store_that_the_next_one_comple
         killed_pull.synced(path)
         assert tree(path) == tree(undisturbed), death
         assert not killed_pull.synced(path)["changed"], death
+
+
+# -- logins and lock files
+
+
+def files_of(path):
+    """The mode and the bytes of every file below a directory, by its path there."""
+    return {
+        str(file.relative_to(path)): (file.stat().st_mode & 0o777, file.read_bytes())
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def without_numbers(files):
+    """The files of a lock or a login, without what is left of the dead."""
+    return {name: file for name, file in files.items() if "/.lockstep-" not in f"/{name}"}
+
+
+@pytest.mark.parametrize("scenario", [killed_pull.LOGGED_IN, killed_pull.LOGGED_OUT])
+def test_F34_what_a_killed_login_leaves_is_readable_by_its_owner_alone_and_goes_with_the_next_task(
+    scenario, directory
+):
+    stores = killed(scenario, directory)
+    assert {"open", "flock", "write", "fchmod", "fsync", "rename"} <= {
+        name.split()[1] for name in stores
+    }
+    undisturbed = directory / scenario / "undisturbed"
+    killed_pull.prepare(scenario, undisturbed)
+    killed_pull.WORK[scenario](undisturbed)
+    left = 0
+    for death, path in stores.items():
+        files = files_of(path)
+        assert {mode for mode, _data in files.values()} <= {0o600}, death
+        left += len(files) - len(without_numbers(files))
+        if scenario == killed_pull.LOGGED_IN:
+            killed_pull.log_in(path)
+        else:
+            killed_pull.log_out(path)
+        assert files_of(path) == files_of(undisturbed), death
+        assert not killed_pull.WORK[scenario](path), death
+    assert left > 3
+
+
+def test_F34_a_logout_that_finds_no_login_removes_what_a_killed_login_left(directory):
+    stores = killed(killed_pull.LOGGED_IN, directory / "out")
+    for death, path in stores.items():
+        killed_pull.log_out(path)
+        files = files_of(path)
+        assert b'auth"' not in b"".join(data for _mode, data in files.values()), death
+        assert files == without_numbers(files), death
+        assert not killed_pull.log_out(path), death
+
+
+def test_F34_what_a_killed_image_lock_leaves_goes_with_the_next_one(directory):
+    stores = killed(killed_pull.LOCKED, directory)
+    undisturbed = directory / killed_pull.LOCKED / "undisturbed"
+    killed_pull.prepare(killed_pull.LOCKED, undisturbed)
+    killed_pull.lock(undisturbed)
+    places = set()
+    for death, path in stores.items():
+        files = files_of(path)
+        places |= {Path(name).parent.name for name in files.keys() - without_numbers(files).keys()}
+        killed_pull.lock(path)
+        assert files_of(path) == files_of(undisturbed), death
+        assert not killed_pull.lock(path), death
+    assert places == {"", "images.lock.d"}
 
 
 # -- many at once, each a process of its own

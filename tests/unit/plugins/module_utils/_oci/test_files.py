@@ -19,6 +19,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     LockedError,
     StoreAccessError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.files import (
+    leftovers,
+    remove_unlocked,
+    write_chunks,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
 
@@ -408,3 +413,74 @@ def test_no_descriptor_is_left_open(place, monkeypatch):
     with pytest.raises(StoreAccessError):
         write(place)
     assert open_files(place) == []
+
+
+# What killed writers leave beside other files
+
+
+DEAD = ".lockstep-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-0123456789abcdef",
+        ".lockstep-0123456789abcde",
+        ".lockstep-0123456789abcdef0",
+        ".lockstep-0123456789ABCDEF",
+        ".lockstep-notes",
+        "config.json",
+    ],
+)
+def test_F34_a_file_of_another_name_is_none_of_ours(name, tmp_path):
+    (tmp_path / name).write_text("kept")
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_a_file_that_is_being_written_is_left_alone(tmp_path):
+    path = tmp_path / DEAD
+    with path.open("w") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        assert leftovers(str(tmp_path)) == []
+        remove_unlocked(str(path))
+        assert path.exists()
+    assert leftovers(str(tmp_path)) == [str(path)]
+    remove_unlocked(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
+def test_F34_a_file_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / DEAD).write_text("kept")
+    os.chown(tmp_path / DEAD, 4242, 4242)
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_links_and_directories_are_no_files_that_we_left(tmp_path):
+    (tmp_path / DEAD).symlink_to("/etc/passwd")
+    assert leftovers(str(tmp_path)) == []
+    (tmp_path / DEAD).unlink()
+    (tmp_path / DEAD).mkdir()
+    (tmp_path / DEAD / "kept").write_text("kept")
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_a_directory_that_is_missing_or_closed_has_none(tmp_path):
+    assert leftovers(str(tmp_path / "none")) == leftovers(str(tmp_path / "none" / "deep")) == []
+
+
+def test_F34_a_file_beside_its_target_has_a_name_of_its_own_and_is_private(tmp_path):
+    """And in a staging directory it has the name that the store knows."""
+    seen = []
+
+    def chunks(directory):
+        for entry in sorted(os.scandir(directory), key=lambda one: one.name):
+            seen.append((entry.name.rpartition("-")[0], entry.stat().st_mode & 0o777))
+        yield b"data"
+
+    write_chunks(str(tmp_path / "file"), str(tmp_path), chunks(tmp_path), 0o644)
+    (tmp_path / "staging").mkdir()
+    write_chunks(
+        str(tmp_path / "file"), str(tmp_path / "staging"), chunks(tmp_path / "staging"), 0o644
+    )
+    assert seen == [(".lockstep", 0o600), ("part", 0o600)]
