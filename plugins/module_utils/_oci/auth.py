@@ -161,9 +161,11 @@ class Authorizer:
         base_url: str,
         find: t.Callable[[str], Credentials | None],
         trust: Trust = STRANGER,
+        hint: str = "",
     ) -> None:
         self.base_url = base_url
         self._trust = trust
+        self._hint = hint
         self.warnings: list[str] = []
         self._http = http
         self._registry = registry
@@ -322,7 +324,7 @@ class Authorizer:
         failed, text = self._unanswered.get(repository), f"{self._registry}: {what}"
         if failed:
             return errors.CredentialHelperError(f"{text}, and {failed}", failed.hint)
-        return errors.AuthenticationError(text)
+        return errors.AuthenticationError(text, self._hint)
 
     def _refused(
         self, who: Credentials | None, repository: str, where: str = ""

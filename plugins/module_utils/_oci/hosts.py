@@ -92,6 +92,14 @@ class HostConfig:
         entry = self._entries.get(registry)
         return self._certified(entry[0] if entry else self._origin(registry))
 
+    def login(self, registry: str, repository: str) -> Credentials | None:
+        """The login that an entry gives itself, whoever asks for it."""
+        for prefix in lookup_keys(registry, repository):
+            entry = self._given.get(prefix) or {}
+            if entry.get("username"):
+                return Credentials(entry["username"], entry.get("password") or "")
+        return None
+
     def trust(self, url: str) -> Trust | None:
         """What is configured for the host of a URL by its name, None for nothing; the task's own options do not count."""
         name = registry_at(url)

@@ -15,7 +15,7 @@ from .hosts import Endpoint, HostConfig, Place, api_host
 from .names import Digest, Reference
 from .registry import Blob, FindCredentials, Referrer, Registry, Repository, is_encoded
 from .sources import check_numbers
-from .transport import HttpClient, HttpOptions, libraries
+from .transport import HttpClient, HttpOptions, Response, is_refusal_elsewhere, libraries
 from .trust import Trust
 from .urls import may_reach, shown_url
 
@@ -38,7 +38,7 @@ class Registries:
     ) -> None:
         self.http = http
         self.notes: list[str] = []
-        self._find = find
+        self._find: FindCredentials = lambda *where: config.login(*where) or find(*where)
         self._config = config
         self._floor = rate_limit_floor
         self._lock = threading.Lock()
@@ -245,7 +245,7 @@ class ForeignLayer:
                 failures.append(f"{shown_url(url)} is in a private network")
                 continue
             try:
-                response = self._http.request("GET", url)
+                response = self._request(url)
             except errors.LockstepError as exc:
                 failures.append(str(exc))
                 continue
@@ -254,9 +254,16 @@ class ForeignLayer:
                 encoded = is_encoded(response, descriptor, self._as_is)
                 return (0, descriptor.size), response.chunks(encoded)
             response.close()
-            failures.append(f"{shown_url(url)} answered {response.status}")
+            failures.append(f"{shown_url(response.url)} answered {response.status}")
         why = "; ".join(failures) or "its manifest names no URL for it"
         raise errors.NotFoundError(f"foreign layer {self._digest}: {why}", _FOREIGN)
+
+    def _request(self, url: str) -> Response:
+        response = self._http.request("GET", url)
+        if not is_refusal_elsewhere(response, url):
+            return response
+        response.close()
+        return self._http.request("GET", url)
 
     def resolve(self, tag: str) -> Digest:
         raise errors.NotFoundError(f"{self}: has no tag {tag}")

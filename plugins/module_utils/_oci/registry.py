@@ -14,10 +14,12 @@ from . import errors
 from .auth import Authorizer, Challenge, parse_challenges
 from .content import ACCEPT, INDEXES, MAX_MANIFEST, Descriptor, Manifest, media_type_of
 from .credentials import Credentials
-from .hosts import Endpoint
+from .hosts import Endpoint, registry_at
 from .names import TAG, Digest
-from .transport import BUSY, HttpClient, Identity, Response
+from .transport import BUSY, HttpClient, Identity, Response, is_refusal_elsewhere
+from .trust import STRANGER
 from .urls import (
+    api_path,
     content_range,
     is_loopback,
     next_page,
@@ -32,9 +34,19 @@ _MAX_PAGE = 4 * 1024 * 1024
 _MAX_PAGES = 1000
 _MAX_ENTRIES = 100_000
 _MAX_WARNINGS = 10
+# So many registries may ask for a login one after the other, by redirects.
+_MAX_CHALLENGERS = 3
+# S3, Google and Azure say so why they refuse; of their words, nothing else is safe to repeat.
+_STORE_CODE = re.compile(rb"<Error>.{0,200}?<Code>([A-Za-z]{3,60})</Code>", re.DOTALL)
 
 # Servers that do not like to be asked for pieces without need (RTFACT-13797).
 _WHOLE_ONLY = re.compile("artifactory", re.IGNORECASE)
+
+_REFUSALS: dict[int, tuple[type[errors.RegistryError], str]] = {
+    401: (errors.AuthenticationError, "authentication is required"),
+    403: (errors.DeniedError, "access is denied"),
+    404: (errors.NotFoundError, "not found"),
+}
 
 FindCredentials = t.Callable[[str, str], t.Optional[Credentials]]
 Blob = tuple[tuple[int, int], t.Generator[bytes, None, None]]
@@ -69,17 +81,19 @@ class Registry:
         self.bytes = self.manifests = 0  # served as a mirror
         self._endpoint = endpoint
         self._floor = rate_limit_floor
-        self._find = functools.partial(find, self.name)
+        self._find = find
         self._first = threading.RLock()
         self._lock = threading.Lock()
         self._settled = False
         self._dead: errors.RegistryError | None = None
         self._has_looked = False
         self._warnings: list[str] = []
+        self._guests: dict[tuple[str, str, int], Authorizer] = {}
 
     @property
     def warnings(self) -> list[str]:
-        return self._warnings + self.authorizer.warnings if self._settled else self._warnings
+        known = self._authorizers if self._settled else ()
+        return self._warnings + [text for one in known for text in one.warnings]
 
     @functools.cached_property
     def authorizer(self) -> Authorizer:
@@ -89,7 +103,8 @@ class Registry:
             may_be_plain = endpoint.insecure or is_loopback(self.host)
             scheme = "http" if may_be_plain and not self.http.speaks_tls(self.host) else "https"
         login = endpoint.login
-        find = (lambda _repository: login) if login else self._find
+        own = functools.partial(self._find, self.name)
+        find = (lambda _repository: login) if login else own
         url = f"{scheme}://{self.host}"
         authorizer = Authorizer(self.http, self.name, url, find, endpoint.trust)
         authorizer.hide(value for _name, value in endpoint.headers)
@@ -184,38 +199,50 @@ class Registry:
                 self.warn(f"mirror {self.host} is left out: {exc}")
 
     def fail(self, response: Response, subject: str) -> t.NoReturn:
-        """Raise what a status says."""
-        words, status = self.error_words(response), response.status
+        """Raise what a status says, in the name of who answered."""
+        words, status, where = self.error_words(response), response.status, self.place(response)
         response.close()
-        said = f" ({words})" if words else ""
-        if status == 404:
-            raise errors.NotFoundError(f"{subject}: not found{said}")
-        if status == 401:
-            raise errors.AuthenticationError(f"{subject}: authentication is required{said}")
-        if status == 403:
-            raise errors.DeniedError(f"{subject}: access is denied{said}")
+        said, at, hint = f" ({words})" if words else "", f" at {where}" if where else "", ""
+        if where and not api_path(response.url)[1]:
+            hint = (
+                f"Ask whoever runs {self.name}: it redirects to a place that does not serve this."
+            )
+        if status in _REFUSALS:
+            kind, what = _REFUSALS[status]
+            raise kind(f"{subject}: {what}{at}{said}", hint)
         if status == 429:
             left = rate_limit("", response.header("RateLimit-Remaining")).get("remaining")
             seconds = response.retry_after(self.http.clock.date())
             remaining = "" if left is None else f", {left} left"
             wait = f", it asks to wait {seconds:.0f} s" if seconds else ""
             raise errors.RateLimitError(
-                f"{subject}: too many requests, the rate limit of {self.name} is reached{remaining}{wait}{said}"
+                f"{subject}: too many requests, the rate limit of {where or self.name} is reached{remaining}{wait}{said}"
             )
         if status == 206:
             raise errors.ProtocolError(
-                f"{subject}: answered with a part although the whole was asked for"
+                f"{subject}: answered{at} with a part although the whole was asked for"
             )
+        who = f"{where}," if where else self.name
         raise errors.RegistryError(
-            f"{subject}: {self.name} answered with status {status}{said}", status=status
+            f"{subject}: {who} answered with status {status}{said}", hint, status=status
         )
 
+    def place(self, response: Response) -> str:
+        """In words, who answered in place of the registry; "" for itself."""
+        if self._is_own(response.url):
+            return ""
+        return f"{errors.printable(shown_url(response.url), 250)}, to which {self.name} redirects"
+
     def error_words(self, response: Response) -> str:
-        """Code and message of an error (distribution-spec v1.1, "Error Codes"), "" for none."""
-        if origin(response.url) != origin(self.authorizer.base_url):
-            return ""  # who was asked with a signed URL could repeat it
+        """Code and message of an error (distribution-spec v1.1, "Error Codes"), the code of an object store, "" for none."""
         try:
-            first = json.loads(response.read(_MAX_ERROR, "error").decode("utf-8"))["errors"][0]
+            raw = response.read(_MAX_ERROR, "error")
+            code = _STORE_CODE.search(raw)
+            if code:
+                return code.group(1).decode("ascii")
+            if not self._is_own(response.url) and "?" in response.url:
+                return ""  # who was asked with a signed URL could repeat it
+            first = json.loads(raw.decode("utf-8"))["errors"][0]
             words = ": ".join(
                 first[key] for key in ("code", "message") if isinstance(first.get(key), str)
             )
@@ -228,7 +255,7 @@ class Registry:
             RecursionError,
         ):
             return ""
-        return errors.printable(self.authorizer.redact(words))
+        return errors.printable(self._redact(words))
 
     def warn(self, text: str) -> None:
         """Keep a warning, once."""
@@ -251,48 +278,98 @@ class Registry:
         retries: int | None,
         body: t.Any,
     ) -> Response:
-        url, attempt = self._url(path), 0
-        header = self.authorizer.header(repository)
-        while True:
-            response = self._send(method, url, headers, header, retries, body)
-            for value in response.header_values("Warning"):
-                text = errors.printable(self.authorizer.redact(warning_text(value)), 500)
-                if text:
-                    self.warn(f"{self.name}: {text}")
-            if origin(response.url) != origin(url):
-                return response
-            self._note(response)
-            if response.status != 401 or not isinstance(body, (bytes, type(None))):
-                return response
-            attempt += 1
-            response.close()
-            challenges = parse_challenges(response.header_values("WWW-Authenticate"))
-            header = self.authorizer.answer(
-                challenges or self._challenges_of_api(path), repository, header, attempt
-            )
-
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: t.Mapping[str, str] | None = None,
-        authorization: str = "",
-        retries: int | None = None,
-        body: t.Any = None,
-    ) -> Response:
-        own = dict(self._endpoint.headers)
-        if authorization:
-            own["Authorization"] = authorization
-        ours = Identity(own, self._endpoint.trust)
-        base = origin(self.authorizer.base_url)
+        url, is_fresh = self._url(path), False
+        shown: dict[tuple[Authorizer, str], str] = {}
+        attempts: dict[Authorizer, int] = {}
 
         def identity(where: str) -> Identity:
-            return ours if origin(where) == base else Identity()
+            who = self._login_at(where, repository)
+            if who and who not in shown:
+                shown[who] = who[0].header(who[1])
+            return self._identity(where, shown[who] if who else "")
 
-        return self.http.request(method, url, headers, identity, body, body is None, retries)
+        while True:
+            response = self.http.request(
+                method, url, headers, identity, body, body is None, retries
+            )
+            self._note(response)
+            who = self._login_at(response.url, repository, response.status == 401)
+            if response.status == 401 and who and isinstance(body, (bytes, type(None))):
+                attempts[who[0]] = attempts.get(who[0], 0) + 1
+                if len(attempts) > _MAX_CHALLENGERS:
+                    return response
+                response.close()
+                challenges = parse_challenges(response.header_values("WWW-Authenticate"))
+                challenges = challenges or self._challenges_of_api(response.url)
+                shown[who] = who[0].answer(challenges, who[1], shown.get(who, ""), attempts[who[0]])
+            elif not is_fresh and is_refusal_elsewhere(response, url):
+                # A signed URL of an object store expires; only the registry can sign another.
+                response.close()
+                is_fresh = self.http.pause(0)
+            else:
+                return response
+
+    def _is_own(self, url: str) -> bool:
+        return origin(url) == origin(self.authorizer.base_url)
+
+    def _identity(self, url: str, authorization: str) -> Identity:
+        """What is configured for the registry is for its own origin."""
+        is_own = self._is_own(url)
+        fields = dict(self._endpoint.headers) if is_own else {}
+        if authorization:
+            fields["Authorization"] = authorization
+        return Identity(fields, self._endpoint.trust if is_own else None)
+
+    @property
+    def _authorizers(self) -> list[Authorizer]:
+        return [self.authorizer, *list(self._guests.values())]
+
+    def _redact(self, text: str) -> str:
+        for one in self._authorizers:
+            text = one.redact(text)
+        return text
+
+    def _login_at(
+        self, url: str, repository: str, is_asked: bool = False
+    ) -> tuple[Authorizer, str] | None:
+        """Who logs in at a URL, and for which repository there; None for nobody.
+
+        Registries to which this one redirects are known once they have asked for a login. An object store gets none.
+        """
+        if self._is_own(url):
+            return self.authorizer, repository
+        name, place = api_path(url)[1], origin(url)
+        with self._lock:
+            if name and is_asked and place not in self._guests:
+                self._guests[place] = self._guest(url)
+            guest = self._guests.get(place)
+        return (guest, name) if guest and name else None
+
+    def _guest(self, url: str) -> Authorizer:
+        """A registry to which this one redirects: it sees the login kept for its own name, if any, and never ours."""
+        name, (scheme, host, _port) = registry_at(url), origin(url)
+
+        def find(repository: str) -> Credentials | None:
+            is_private = scheme == "https" or is_loopback(host)
+            return self._find(name, repository) if is_private else None
+
+        return Authorizer(
+            self.http,
+            f"{name}, to which {self.name} redirects",
+            api_path(url)[0].partition("/v2/")[0],
+            find,
+            self.http.trust_of(url) or STRANGER,
+            f"Log in to {name} with lockstep.images.registry_login, or give username and password in an entry of registries for it.",
+        )
 
     def _note(self, response: Response) -> None:
         """Take what an answer tells about the registry."""
+        for value in response.header_values("Warning"):
+            text = errors.printable(self._redact(warning_text(value)), 500)
+            if text:
+                self.warn(f"{self.name}: {text}")
+        if not self._is_own(response.url):
+            return
         if _WHOLE_ONLY.search(response.header("Server")):
             self.has_ranges = False
         told = rate_limit(
@@ -309,11 +386,12 @@ class Registry:
                 if source:
                     self.rate_limit["source"] = errors.printable(source, 64)
 
-    def _challenges_of_api(self, path: str) -> list[Challenge]:
+    def _challenges_of_api(self, url: str) -> list[Challenge]:
         """gcr.io says there only how to log in."""
-        if not path:
+        root = self._url("") if self._is_own(url) else api_path(url)[0]
+        if url == root:
             return []
-        response = self._send("GET", self._url(""))
+        response = self.http.request("GET", root, identity=lambda at: self._identity(at, ""))
         response.close()
         return parse_challenges(response.header_values("WWW-Authenticate"))
 
@@ -363,17 +441,14 @@ class Repository:
         headers = {} if end is None else {"Range": f"bytes={first}-{end - 1}"}
         path, retries = f"blobs/{descriptor.digest}", None if patient else 0
         response = self._request("GET", path, headers, retries)
-        elsewhere = origin(response.url) != origin(registry.authorizer.base_url)
-        if response.status == 403 and elsewhere:
-            # A signed URL of an object store expires; only the registry can sign another.
-            response.close()
-            raise errors.TruncatedError(f"{subject}: {shown_url(response.url)} no longer serves it")
         if end is not None and response.status in (206, 416):
             if _is_part(response, first, end, descriptor.size):
                 return (first, end), response.chunks()
             response.close()
-            registry.has_ranges = False
-            raise errors.RangeError(f"{subject}: answered with other bytes than were asked for")
+            registry.has_ranges, where = False, registry.place(response)
+            raise errors.RangeError(
+                f"{subject}: answered{where and f' at {where}'} with other bytes than were asked for"
+            )
         if response.status != 200:
             registry.fail(response, subject)
         if end is not None:

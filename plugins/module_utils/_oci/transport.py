@@ -36,7 +36,7 @@ from .urls import host_name, origin, redirect_target, retry_after, shown_url
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024
-_READS = 16 * 1024 * 1024  # bytes of all reads together
+_ALL_READS = 16 * 1024 * 1024  # bytes of all reads together
 _LOWEST_SPEED = 16 * 1024  # bytes a second below which a body counts as stalled
 _DRAIN = 64 * 1024
 _GLANCE = 0.25  # seconds between two looks at what is being read
@@ -262,6 +262,7 @@ def _gunzipped(
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
+_READS = ("GET", "HEAD")
 _MAX_PAUSE = 30.0
 # No registry makes us sleep longer than this (seconds) in one go.
 _MAX_WAIT = 300.0
@@ -274,6 +275,12 @@ class Identity(t.NamedTuple):
 
     headers: t.Mapping[str, str] = {}
     trust: Trust | None = None
+
+
+def is_refusal_elsewhere(response: Response, url: str) -> bool:
+    """Whether another host than the one of ``url``, to which it redirected, refuses: a new redirect may help."""
+    is_refused = 400 <= response.status < 500 and response.status not in BUSY
+    return is_refused and origin(response.url) != origin(url)
 
 
 class HttpOptions(t.NamedTuple):
@@ -352,11 +359,13 @@ class HttpClient:
             if response.status not in _REDIRECTS:
                 return response
             response.close()
-            if not follow:
+            target = redirect_target(response.locations, url, first)
+            # What is written goes to the host that was named for it.
+            if not follow or (method not in _READS and origin(target) != origin(url)):
                 raise errors.RedirectError(
-                    f"{shown_url(url)}: redirects, which is not allowed for this request"
+                    f"{shown_url(url)}: redirects to {shown_url(target)}, which is not followed for this request"
                 )
-            url = redirect_target(response.locations, url, first)
+            url = target
         raise errors.RedirectError(f"{shown_url(first)}: more than {_MAX_REDIRECTS} redirects")
 
     def pause(self, attempt: int) -> bool:
@@ -542,7 +551,7 @@ class HttpClient:
             host.well = self.clock.now()
 
         # Many at once read less at once: memory is not for each connection.
-        largest = max(_DRAIN, min(_LARGEST_READ, _READS // self.options.connections))
+        largest = max(_DRAIN, min(_LARGEST_READ, _ALL_READS // self.options.connections))
         return Response(answer, url, failures, self.options.timeout, received, self._watch, largest)
 
     def _proxy(self, url: str) -> Proxy | None:

@@ -19,6 +19,10 @@ _PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
 _WARNING = re.compile(r'299 - "((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]+))?\s*)*)')
 
+_IN_REPOSITORY = re.compile(
+    r"([a-z0-9]+(?:[._/-]+[a-z0-9]+)*)/(?:(?:manifests|blobs|referrers)/[^/]+|tags/list)"
+)
+
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
@@ -98,6 +102,16 @@ def own_url(location: str, url: str, base: str = "") -> str:
             if is_url and target.path and target.hostname == own.hostname:
                 return own._replace(path=target.path, query=target.query, fragment="").geturl()
     return ""
+
+
+def api_path(url: str) -> tuple[str, str]:
+    """The root of a registry's API in a URL, and the repository of the request; "" and "" for any other URL."""
+    parts = urllib.parse.urlsplit(url)
+    before, root, rest = parts.path.partition("/v2/")
+    match = _IN_REPOSITORY.fullmatch(rest)
+    if not match:
+        return "", ""
+    return parts._replace(path=before + root, query="", fragment="").geturl(), match.group(1)
 
 
 def warning_text(value: str) -> str:

@@ -344,7 +344,7 @@ def test_an_object_storage_that_always_refuses_is_named_without_its_signature(tm
         bucket.faults.append(Fault(path="/bucket/layer", status=403, times=None))
         registry.faults.append(layer_fault(redirect=bucket.url + EXPIRED, times=None))
         error = Puller(tmp_path, registry).fails()
-        assert error.kind == "truncated"
+        assert error.kind == "denied"
         assert f"{bucket.url}/bucket/layer" in str(error)
 
 
