@@ -7,29 +7,30 @@ from __future__ import annotations
 
 # Documented in registry_login.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import parse_registry
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     given_login,
     open_registries,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     login_path,
+    login_target,
     plan_login,
     plan_logout,
 )
 
 
 def build(params, _target):
-    name = parse_registry(params["registry_url"])
-    path = login_path(params["config_path"])
+    name, namespace = login_target(params["registry_url"])
+    path = login_path(params["config_path"], namespace=namespace)
     if params["state"] == "absent":
-        return plan_logout(name, path)
+        return plan_logout(name, path, namespace)
     return plan_login(
         open_registries(params, 1).registry(name),
         given_login(params),
         path,
         verify=params["verify"],
         reauthorize=params["reauthorize"],
+        namespace=namespace,
     )
 
 

@@ -186,10 +186,12 @@ class AuthFile:
         """The keys of ``auths`` that stand for a host, or for ``host/path``."""
         return self._scopes.get(scope, [])
 
-    def helper(self, registry: str) -> CredentialHelper | None:
-        """The program that keeps the login of a host; an empty name means the file itself."""
+    def helper(self, target: str) -> CredentialHelper | None:
+        """The program that keeps the login of a host, never that for a part of it; an empty name means the file."""
+        if "/" in scope_of_key(target):
+            return None
         helpers = _field(self.value, "credHelpers") or {}
-        names = [name for key, name in helpers.items() if host_of_key(key) == host_of_key(registry)]
+        names = [name for key, name in helpers.items() if host_of_key(key) == host_of_key(target)]
         name = names[0] if names else _field(self.value, "credsStore")
         return CredentialHelper(name) if name else None
 

@@ -16,12 +16,15 @@ from .._oci.credentials import (
     CredentialHelper,
     Credentials,
     Place,
+    containers_config,
     docker_config,
     field_name,
     scope_of_key,
     server_key,
 )
-from .._oci.files import locked, make_directory, write_file
+from .._oci.files import locked, make_directory, user_name, write_file
+from .._oci.hosts import parse_url, repository_name
+from .._oci.names import parse_registry
 from .._oci.registry import Registry
 from .._plan import Action, Plan, Pool
 from .leftovers import remove_leftovers
@@ -62,18 +65,29 @@ class SaveLogin(Action):
 
 
 def plan_login(
-    registry: Registry, who: Credentials | None, path: str, *, verify: bool, reauthorize: bool
+    registry: Registry,
+    who: Credentials | None,
+    path: str,
+    *,
+    verify: bool,
+    reauthorize: bool,
+    namespace: str = "",
 ) -> Plan:
-    """Keep a login. The registry is asked before anything is written, and again only if ``reauthorize`` wants it.
+    """Keep a login for a registry, or for a ``namespace`` in it.
 
-    Raises AuthenticationError when the registry refuses the login; nothing is written then.
+    The registry is asked before anything is written, and again only if ``reauthorize`` wants it. Raises
+    AuthenticationError when the registry refuses the login; nothing is written then.
     """
+    target = _key(registry.name, namespace)
     if who is None or not who.password:  # an option that is null counts as given for Ansible
-        raise errors.InputError(f"{registry.name}: a login needs a username and a password")
+        raise errors.InputError(f"{target}: a login needs a username and a password")
     auth_file = AuthFile.load(Place(path))
-    helper, before = auth_file.helper(registry.name), auth_file.find_exactly(registry.name)
+    helper, before = auth_file.helper(target), auth_file.find_exactly(target)
     same = before == who
-    verified, warnings = False, [auth_file.warning] if auth_file.warning else []
+    warnings = [auth_file.warning] if auth_file.warning else []
+    if namespace:
+        warnings += _limits(auth_file, registry.name, target)
+    verified = False
     if verify and (reauthorize or not same):
         verified = bool(ping(registry))
         if not verified:
@@ -81,18 +95,33 @@ def plan_login(
                 f"{registry.name} asks for no login, so the one given could not be verified"
             )
     return Plan(
-        names=() if same else (SaveLogin(registry.name, who, path, helper),),
+        names=() if same else (SaveLogin(target, who, path, helper),),
         last=remove_leftovers(os.path.dirname(os.path.realpath(path))),
-        before=_shown(registry.name, before),
-        after=_shown(registry.name, who),
+        before=_shown(target, before),
+        after=_shown(target, who),
         facts={"login_result": {"verified": verified, "stored_in": stored_in(path, helper)}},
         warnings=lambda: warnings + registry.warnings,
     )
 
 
-def plan_logout(registry: str, path: str) -> Plan:
-    """Drop the login of a registry; one that is not there is no change."""
-    auth_file = AuthFile.load(Place(path))
+def _limits(auth_file: AuthFile, registry: str, target: str) -> list[str]:
+    """What a file makes of a login for a namespace; or InputError if a helper keeps its logins."""
+    helper = auth_file.helper(registry)
+    if helper:
+        raise errors.InputError(
+            f"{target}: {auth_file.path} names {helper.program}, which keeps logins for whole registries only",
+            "Give config_path, for example ~/.config/containers/auth.json, which podman and skopeo read.",
+        )
+    if auth_file.is_docker:
+        return [
+            f"{auth_file.path} has Docker's format: docker uses the login for {target} for all of {registry}"
+        ]
+    return []
+
+
+def plan_logout(registry: str, path: str, namespace: str = "") -> Plan:
+    """Drop the login of a registry, or of a namespace in it; one that is not there is no change."""
+    auth_file, registry = AuthFile.load(Place(path)), _key(registry, namespace)
     helper, before = auth_file.helper(registry), auth_file.find_exactly(registry)
     return Plan(
         names=(SaveLogin(registry, None, path, helper),) if before else (),
@@ -115,13 +144,42 @@ def ping(registry: Registry) -> str:
     return registry.authorizer.scheme
 
 
+def login_target(text: str) -> tuple[str, str]:
+    """A registry and "", or with ``host/path`` also the namespace that a login is for; or InputError."""
+    try:
+        return parse_registry(text), ""
+    except errors.ReferenceError:
+        if "://" in text or "/" not in text:
+            raise
+    _scheme, registry, path = parse_url(text, "registry_url")
+    return registry, repository_name(path, "registry_url")
+
+
 def login_path(
-    config_path: str | None, env: t.Mapping[str, str] | None = None, home: str | None = None
+    config_path: str | None,
+    env: t.Mapping[str, str] | None = None,
+    home: str | None = None,
+    namespace: str = "",
 ) -> str:
-    """The file a login goes to: the one named, else ``REGISTRY_AUTH_FILE``, else Docker's."""
+    """The file a login goes to: the one named, else ``REGISTRY_AUTH_FILE``, else Docker's.
+
+    That of podman and skopeo for a namespace, which Docker's format does not know. InputError if nobody knows
+    the home of the user.
+    """
     env = os.environ if env is None else env
     home = home or os.path.expanduser("~")
-    return config_path or env.get("REGISTRY_AUTH_FILE") or docker_config(env, home)
+    default = containers_config(env, home) if namespace else docker_config(env, home)
+    path = config_path or env.get("REGISTRY_AUTH_FILE") or default
+    if path.startswith("~"):
+        user = user_name(os.geteuid())
+        raise errors.InputError(
+            f"{user} has no home directory for a file with logins", "Give config_path."
+        )
+    return path
+
+
+def _key(registry: str, namespace: str) -> str:
+    return f"{registry}/{namespace}" if namespace else registry
 
 
 def stored_in(path: str, helper: CredentialHelper | None) -> str:

@@ -18,9 +18,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials i
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     AuthFileError,
     CredentialHelperError,
+    InputError,
     MissingHelperError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    login_path,
+    login_target,
     plan_logout,
     save_login,
 )
@@ -287,3 +290,103 @@ def test_F35_an_entry_that_is_no_login_is_named_with_its_file(key, entry, words,
         CredentialStore([Place(str(path))]).find(HOST, "org/app")
     subject = f"{path}: the entry {key} {words}"
     assert_tells(caught.value, "invalid-auth-file", subject, never=[SECRET])
+
+
+# Logins for a part of a registry
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quay.io", ("quay.io", "")),
+        ("https://quay.io/v2/", ("quay.io", "")),
+        ("https://index.docker.io/v1/", ("docker.io", "")),
+        ("quay.io/org", ("quay.io", "org")),
+        ("QUAY.io/org/", ("quay.io", "org")),
+        ("quay.io/org/repo", ("quay.io", "org/repo")),
+        ("registry.example:5000/a/b/c", ("registry.example:5000", "a/b/c")),
+        ("docker.io/org", ("docker.io", "org")),
+        ("index.docker.io/org", ("docker.io", "org")),
+    ],
+)
+def test_F16_a_login_is_for_a_registry_or_a_part_of_it(text, expected):
+    assert login_target(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://quay.io/org", "quay.io/Org", "quay.io/org:1", "quay.io/org@x", "a b/c", "/org"],
+)
+def test_F16_what_is_neither_is_refused(text):
+    with pytest.raises(InputError):
+        login_target(text)
+
+
+def test_F16_a_login_for_a_namespace_goes_to_the_file_of_podman():
+    env: dict[str, str] = {}
+    path = "/home/alice/.config/containers/auth.json"
+    assert login_path(None, env, "/home/alice", namespace="org") == path
+    assert login_path(None, {"XDG_CONFIG_HOME": "/c"}, "/h", "org") == "/c/containers/auth.json"
+    assert login_path("/x", env, "/h", "org") == "/x"
+    assert login_path(None, {"REGISTRY_AUTH_FILE": "/y"}, "/h", "org") == "/y"
+
+
+def test_F14_without_a_home_a_login_needs_a_file():
+    with pytest.raises(InputError) as caught:
+        login_path(None, {}, "~")
+    assert_tells(caught.value, "invalid-input", "has no home directory")
+    assert "config_path" in caught.value.hint
+
+
+def log_in(registry, path, **options):
+    return run(
+        "registry_login",
+        registry_url=f"{registry.address}/org",
+        username="demo",
+        password=SECRET,
+        retries=0,
+        **({"config_path": str(path)} if path else {}),
+        **options,
+    )
+
+
+def test_F16_a_login_for_a_namespace_serves_it_alone(private, tmp_path):
+    path = tmp_path / "auth.json"
+    write_auth_file(path, {private.address: login("other", "else")})
+    first, again = log_in(private, path), log_in(private, path)
+    assert (first.result["changed"], again.result["changed"]) == (True, False)
+    assert first.result["login_result"] == {"verified": True, "stored_in": str(path)}
+    assert first.result["diff"]["after"] == {f"{private.address}/org": "demo"}
+    auth_file = AuthFile.load(Place(str(path)))
+    for repository, who in [("org/app", "demo"), ("org", "demo"), ("org2", "other"), ("", "other")]:
+        assert auth_file.find(private.address, repository).username == who
+    assert not pull(private, tmp_path, path).failed
+    gone = {"registry_url": f"{private.address}/org/", "config_path": str(path), "state": "absent"}
+    assert [run("registry_login", **gone).result["changed"] for _ in range(2)] == [True, False]
+    assert list(json.loads(path.read_text())["auths"]) == [private.address]
+
+
+def test_F16_without_a_file_it_is_written_where_podman_reads_it(private, tmp_path):
+    env = {"HOME": str(tmp_path)}
+    path = tmp_path / ".config" / "containers" / "auth.json"
+    assert log_in(private, None, env=env).result["login_result"]["stored_in"] == str(path)
+    assert list(json.loads(path.read_text())["auths"]) == [f"{private.address}/org"]
+    assert "warnings" not in log_in(private, None, env=env).result
+
+
+def test_F16_in_the_file_of_docker_it_comes_with_a_warning(private, tmp_path):
+    outcome = log_in(private, tmp_path / "config.json")
+    (warning,) = map(str, outcome.result["warnings"])
+    assert (
+        f"docker uses the login for {private.address}/org for all of {private.address}" in warning
+    )
+
+
+def test_F16_a_helper_keeps_no_login_for_a_namespace(private, tmp_path, helpers):
+    helpers.answer("own", "{}")
+    path = tmp_path / "auth.json"
+    write_auth_file(path, {}, credHelpers={private.address: "own"})
+    outcome = log_in(private, path)
+    assert outcome.kind == "invalid-input"
+    assert "docker-credential-own, which keeps logins for whole registries" in outcome.result["msg"]
+    assert json.loads(path.read_text())["auths"] == {}
