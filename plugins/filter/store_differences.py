@@ -54,7 +54,7 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.plugin_utils._differences import differences
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import failed, untrusted
 
 
 def store_differences(held):
@@ -62,8 +62,9 @@ def store_differences(held):
     try:
         return untrusted(differences(held))
     except (AttributeError, KeyError, TypeError) as exc:
-        raise AnsibleFilterError(
-            f"store_differences: expects host names with results of lockstep.images.image_info, {exc!r}"
+        raise failed(
+            AnsibleFilterError,
+            f"store_differences: expects host names with results of lockstep.images.image_info, {exc!r}",
         ) from exc
 
 

@@ -9,7 +9,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import failed, untrusted
 
 _DIGEST = re.compile(r"\b(sha(?:256|512):[0-9a-f]{12})[0-9a-f]{52,}")
 _WIDEST = 120
@@ -20,8 +20,9 @@ def table(rows, columns):
     try:
         cells = [[_cell(row[column]) for column in columns] for row in rows]
     except (KeyError, TypeError) as exc:
-        raise AnsibleFilterError(
-            f"table: expects a list of dictionaries that have {columns}, {exc!r}"
+        raise failed(
+            AnsibleFilterError,
+            f"table: expects a list of dictionaries that have {columns}, {exc!r}",
         ) from exc
     lines = [[str(column).upper() for column in columns], *cells]
     widths = [max(map(len, column)) for column in zip(*lines)]

@@ -83,7 +83,6 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.lookup import LookupBase
-from ansible.utils.display import Display
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     REQUIRED_BY,
     secrets_of,
@@ -95,9 +94,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
 from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    failed,
     parse_reference,
     plain,
     told_as,
+    warn,
 )
 
 _PARALLEL = 6
@@ -134,7 +135,7 @@ class LookupModule(LookupBase):
             each = list(dict.fromkeys(references))
             digests = dict(zip(each, in_parallel(digest_of, each, _PARALLEL)))
         for text in [*sources.warnings, *sorted(doubts)]:
-            Display().warning(text)
+            warn(text)
         if options["result"] == "digest":
             return [str(digests[one]) for one in references]
         return [str(one._replace(digest=digests[one])) for one in references]
@@ -154,7 +155,7 @@ def _checked(given):
             for error in result.errors
         ]
         text = remove_values("; ".join(texts), hidden | result._no_log_values)
-        raise AnsibleOptionsError(f"digest: {text}")
+        raise failed(AnsibleOptionsError, f"digest: {text}")
     return result.validated_parameters
 
 

@@ -79,6 +79,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    failed,
     parse_reference,
     plain,
     told_as,
@@ -91,7 +92,9 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         names = kwargs.pop("names", [])
         if kwargs:
-            raise AnsibleLookupError(f"lock: unsupported options: {', '.join(sorted(kwargs))}")
+            raise failed(
+                AnsibleLookupError, f"lock: unsupported options: {', '.join(sorted(kwargs))}"
+            )
         found = [self._read(str(plain(term)), variables) for term in self._flatten(terms)]
         with told_as(AnsibleLookupError):
             for lock in map(Lock.parse, found if names else ()):
@@ -105,5 +108,5 @@ class LookupModule(LookupBase):
         with told_as(AnsibleLookupError):
             value = read_lock(os.path.realpath(found or place), term)
         if value is None:
-            raise AnsibleLookupError(f"{term}: there is no such lock file")
+            raise failed(AnsibleLookupError, f"{term}: there is no such lock file")
         return value

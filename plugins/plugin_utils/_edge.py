@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.basic import missing_required_lib
+from ansible.utils.display import Display
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
@@ -25,6 +26,16 @@ def told_as(kind: type[AnsibleError]) -> t.Iterator[None]:
     except errors.LockstepError as exc:
         # Ansible would add the message of a cause to this one, which has it already.
         raise kind(exc.full_message()) from None
+
+
+def failed(kind: type[AnsibleError], text: str) -> AnsibleError:
+    """Return an error of a plugin itself, whose text may hold what was given."""
+    return kind(errors.in_message(text))
+
+
+def warn(text: str) -> None:
+    """Show a warning, which may hold what registries say."""
+    Display().warning(errors.in_message(text))
 
 
 def plain(value: t.Any) -> t.Any:

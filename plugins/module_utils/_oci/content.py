@@ -117,20 +117,13 @@ class Manifest(t.NamedTuple):
     def parse(cls, raw: bytes, content_type: str, where: str) -> Manifest:
         """Read one that was called ``content_type``; or ManifestError."""
         value = parse_object(raw, where)
-        version = value.get("schemaVersion")
-        called = (media_type_of(content_type), str(value.get("mediaType")))
-        if any(one.startswith(_SCHEMA1) for one in called) or (
-            version == 1 and version is not True
-        ):
-            raise errors.UnsupportedError(
-                f"{where} is a Docker schema 1 manifest, which is not supported",
-                "Push the image again with a current tool; schema 1 was retired in 2020.",
-            )
+        outer, version = media_type_of(content_type), value.get("schemaVersion")
+        _refuse_schema_1(value, outer, where)
         if not isinstance(version, int) or version != 2:
             raise errors.ManifestError(
                 f"{where}: schemaVersion is {errors.printable(repr(version))}, not 2"
             )
-        media_type = _media_type(value, called[0], where)
+        media_type = _media_type(value, outer, where)
         _annotations(value, where)
         if not isinstance(value.get("artifactType", ""), str):
             raise errors.ManifestError(f"{where}: artifactType is not a string")
@@ -201,6 +194,32 @@ def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
     if not isinstance(value, dict):
         raise errors.ManifestError(f"{where} is not a JSON object")
     return value
+
+
+def mismatch(raw: bytes, content_type: str, got: Digest, where: str) -> errors.ContentError:
+    """Return what is wrong with a manifest that has another digest than it was asked for by.
+
+    The digest of a signed Docker schema 1 manifest leaves its signatures out: that is unsupported, not changed.
+    """
+    try:
+        _refuse_schema_1(parse_object(raw, where), media_type_of(content_type), where)
+    except errors.UnsupportedError as exc:
+        return exc
+    except errors.ManifestError:
+        pass  # not even a manifest
+    return errors.DigestMismatchError(
+        f"{where}: the {len(raw)} bytes received have the digest {got}"
+    )
+
+
+def _refuse_schema_1(value: dict[str, t.Any], outer: str, where: str) -> None:
+    version = value.get("schemaVersion")
+    called = (outer, str(value.get("mediaType")))
+    if any(one.startswith(_SCHEMA1) for one in called) or (version == 1 and version is not True):
+        raise errors.UnsupportedError(
+            f"{where} is a Docker schema 1 manifest, which is not supported",
+            "Push the image again with a current tool; schema 1 was retired in 2020.",
+        )
 
 
 def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 _LONGEST = 1000
+_USER = re.compile(r"^.*@(?!sha[0-9]+(?::[0-9a-fA-F]*)?$)", re.DOTALL)
 
 
 class LockstepError(Exception):
@@ -251,3 +253,13 @@ def printable(text: str, limit: int = 200) -> str:
         text = "".join(char if char.isprintable() else " " for char in text)
     clean = " ".join(text.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def shown_name(text: str) -> str:
+    """Return a name for a message; what stands before an ``@`` or behind a ``?`` could be a secret."""
+    base = re.split("[?#]", text or "", maxsplit=1)[0]
+    query = (text or "")[len(base) :]
+    if base.endswith("@") and base.count("@") == 1 and "://" not in base:
+        return printable(repr(base), 160)  # a digest was left out, as an empty variable does
+    safe = "..." if "@" in query else _USER.sub("...@", base) + (f"{query[0]}..." if query else "")
+    return printable(repr(safe), 160)

@@ -23,7 +23,6 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _FOREIGN = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://|(?:oci|oci-archive|docker-archive|docker-daemon|dir):(?=[/.])"
 )
-_USER = re.compile(r"^.*@(?!sha[0-9]+:[0-9a-fA-F]*$)", re.DOTALL)
 _MAX_PATH = 255  # as distribution/reference counts: without the registry
 
 
@@ -75,7 +74,8 @@ class Reference(t.NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Read what a user writes; or ReferenceError."""
-        if not isinstance(text, str) or not text:
+        text = trimmed(text) if isinstance(text, str) else ""
+        if not text:
             raise errors.ReferenceError("reference is empty")
         _refuse_foreign_forms(text)
         rest, digest = _cut_digest(text)
@@ -98,7 +98,9 @@ class Reference(t.NamedTuple):
     def with_tag(self, tag: str) -> Reference:
         """The same repository at another tag."""
         if not TAG.fullmatch(tag):
-            raise errors.ReferenceError(f"reference {self.name}: tag {_shown(tag)} is not valid")
+            raise errors.ReferenceError(
+                f"reference {self.name}: tag {errors.shown_name(tag)} is not valid"
+            )
         return Reference(self.registry, self.repository, tag)
 
     def __str__(self) -> str:
@@ -121,9 +123,11 @@ def split_domain(name: str) -> tuple[str, str]:
 
 def parse_registry(text: str) -> str:
     """``host[:port]`` of a registry or its URL; or ReferenceError."""
-    match = re.fullmatch(r"(?:https?://)?([^/?#@]+)(?:/v[12])?/?", text or "")
+    match = re.fullmatch(r"(?:https?://)?([^/?#@]+)(?:/v[12])?/?", trimmed(text or ""))
     if not match:
-        raise errors.ReferenceError(f"registry {_shown(text)} is not of the form host[:port]")
+        raise errors.ReferenceError(
+            f"registry {errors.shown_name(text)} is not of the form host[:port]"
+        )
     return _check_registry(match.group(1), match.group(1))
 
 
@@ -133,7 +137,7 @@ def _refuse_foreign_forms(text: str) -> None:
         # "oci:latest" is a legal name on Docker Hub; "oci:/path" is skopeo's notation for something else.
         what = "a scheme" if foreign.group().endswith("/") else "a transport"
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: {what} ({foreign.group()}) is not part of a name",
+            f"reference {errors.shown_name(text)}: {what} ({foreign.group()}) is not part of a name",
             "Write registry/repository:tag, for example docker.io/library/debian:12.",
         )
     if re.fullmatch("[a-f0-9]{64}", text):
@@ -143,8 +147,10 @@ def _refuse_foreign_forms(text: str) -> None:
         )
     if not re.fullmatch("[!-~]+", text):
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: only printable ASCII without blanks is allowed",
-            "Write an internationalised host name in its xn-- form.",
+            f"reference {errors.shown_name(text)}: only printable ASCII without blanks is allowed",
+            "Write each name as an item of a list."
+            if text.isascii()
+            else "Write an internationalised host name in its xn-- form.",
         )
 
 
@@ -154,13 +160,16 @@ def _cut_digest(text: str) -> tuple[str, Digest | None]:
         return text, None
     if re.search("[/@]", digest) or re.search("[?#]", text):
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: behind an @ stands a digest, credentials are not part of a name",
+            f"reference {errors.shown_name(text)}: behind an @ stands a digest, credentials are not part of a name",
             "Give them as username and password, or log in with lockstep.images.registry_login.",
         )
     try:
         return rest, Digest.parse(digest)
     except errors.DigestError as exc:
-        raise errors.ReferenceError(f"reference {_shown(text)}: {exc}") from exc
+        raise errors.ReferenceError(
+            f"reference {errors.shown_name(text)}: {exc}",
+            "Write repository@sha256:... for a digest.",
+        ) from exc
 
 
 def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
@@ -168,7 +177,7 @@ def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
     name, colon, tag = last.partition(":")
     if colon and not TAG.fullmatch(tag):
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: tag {_shown(tag)} is not valid, it has 1 to 128 characters of A-Z a-z 0-9 _ . -"
+            f"reference {errors.shown_name(text)}: tag {errors.shown_name(tag)} is not valid, it has 1 to 128 characters of A-Z a-z 0-9 _ . -"
             " and starts with none of . and -"
         )
     return head + slash + name, tag or None
@@ -178,12 +187,12 @@ def _check_registry(registry: str, text: str) -> str:
     match = _HOST.fullmatch(registry)
     if not match:
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: registry {_shown(registry)} is not of the form host[:port]"
+            f"reference {errors.shown_name(text)}: registry {errors.shown_name(registry)} is not of the form host[:port]"
         )
     port = match.group("port")
     if port and (port[0] == "0" or int(port[:6]) > 65535):
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: port {_shown(port)} is not between 1 and 65535"
+            f"reference {errors.shown_name(text)}: port {errors.shown_name(port)} is not between 1 and 65535"
         )
     lower = registry.lower()
     if "." not in lower and ":" not in lower and lower != "localhost":
@@ -196,20 +205,17 @@ def _check_repository(repository: str, text: str) -> None:
         if not _COMPONENT.fullmatch(component):
             reason = "must be lower case" if component != component.lower() else "is not valid"
             raise errors.ReferenceError(
-                f"reference {_shown(text)}: name component {_shown(component)} {reason}"
+                f"reference {errors.shown_name(text)}: name component {errors.shown_name(component)} {reason}"
             )
     if len(repository) > _MAX_PATH:
         raise errors.ReferenceError(
-            f"reference {_shown(text)}: the repository has {len(repository)} characters, more than {_MAX_PATH}"
+            f"reference {errors.shown_name(text)}: the repository has {len(repository)} characters, more than {_MAX_PATH}"
         )
 
 
-def _shown(text: str) -> str:
-    """What stands before an ``@`` or behind a ``?`` could be a secret."""
-    base = re.split("[?#]", text or "", maxsplit=1)[0]
-    query = (text or "")[len(base) :]
-    safe = "..." if "@" in query else _USER.sub("...@", base) + (f"{query[0]}..." if query else "")
-    return errors.printable(repr(safe), 160)
+def trimmed(text: str) -> str:
+    """Return a name without the white space that a YAML block or a lookup leaves around it."""
+    return text.strip(" \t\r\n")
 
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
@@ -239,7 +245,7 @@ class Platform(t.NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Platform:
         """Read what a user writes; what one word does not say is the host's."""
-        first, *rest = text.split("/") if isinstance(text, str) else [""]
+        first, *rest = trimmed(text).split("/") if isinstance(text, str) else [""]
         match = _OS.fullmatch(first)
         subject = f"platform {errors.printable(repr(text))}"
         if not match or len(rest) > 2 or not all(_PART.fullmatch(part) for part in rest):
@@ -332,7 +338,7 @@ ALL = "all"
 
 def platforms_of(texts: t.Sequence[str]) -> list[Platform] | None:
     """The platforms a user asks for, by default that of this machine; None for ``all``."""
-    if ALL in texts:
+    if ALL in map(trimmed, texts):
         return None
     return [Platform.parse(text) for text in texts] or [Platform.host()]
 

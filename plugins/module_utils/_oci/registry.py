@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 
 from . import errors
 from .auth import Authorizer, Challenge, parse_challenges
-from .content import ACCEPT, INDEXES, MAX_MANIFEST, Descriptor, Manifest, media_type_of
+from .content import (
+    ACCEPT,
+    INDEXES,
+    MAX_MANIFEST,
+    Descriptor,
+    Manifest,
+    media_type_of,
+    mismatch,
+)
 from .credentials import Credentials
 from .hosts import Endpoint, registry_at
 from .names import TAG, Digest
@@ -422,10 +430,8 @@ class Repository:
         response, raw = self._read_manifest(identifier, subject)
         digest = pinned or self._digest_of(response, raw)
         if not digest.matches(raw):
-            got = Digest.of(raw, digest.algorithm)
-            raise errors.DigestMismatchError(
-                f"{subject}: the {len(raw)} bytes received have the digest {got}"
-            )
+            got, kind = Digest.of(raw, digest.algorithm), response.header("Content-Type")
+            raise mismatch(raw, kind, got, subject)
         manifest = Manifest.parse(raw, response.header("Content-Type"), subject)
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 

@@ -12,7 +12,7 @@ from .._oci import errors
 from .._oci.content import ContentSource, ImageConfig, Sources
 from .._oci.dates import Moment
 from .._oci.fetch import read_content
-from .._oci.names import Reference, parse_registry
+from .._oci.names import Reference, parse_registry, trimmed
 from .._plan import Plan, each
 from .newest import Dated, Newest, listed, newest
 from .referrers import expand_tags
@@ -32,11 +32,11 @@ class Destination:
     @classmethod
     def parse(cls, text: str, rewrites: t.Sequence[t.Mapping[str, str]] = ()) -> Destination:
         """Read ``host[:port][/prefix]``; or InputError."""
-        host, _slash, prefix = text.rstrip("/").partition("/")
+        host, _slash, prefix = trimmed(text).rstrip("/").partition("/")
         registry = parse_registry(host)
         if Reference.parse(f"{registry}/name").registry != registry:
             raise errors.InputError(
-                f"{text}: {registry} has no dot and no port, so it names no registry"
+                f"{errors.shown_name(text)}: {registry} has no dot and no port, so it names no registry"
             )
         return cls(
             registry,
@@ -167,5 +167,5 @@ def _created(source: ContentSource, reference: Reference) -> Moment | None:
 def _pattern(option: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
-    except re.error as exc:
+    except (re.error, OverflowError, RecursionError) as exc:
         raise errors.InputError(f"{option}: {text!r} is no regular expression: {exc}") from exc

@@ -18,12 +18,14 @@ Fits = t.Callable[[str, Digest], bool]
 def pattern_of(text: str) -> Fits:
     """Tells whether a name that points at a digest fits: ``*`` is any part of one path component, or of the tag."""
     if _ANY in text.lower():
-        raise errors.InputError(f"{text}: is not a pattern")
+        raise errors.InputError(f"{errors.shown_name(text)}: is not a pattern")
     try:
         reference = Reference.parse(text.replace("*", _ANY))
     except errors.ReferenceError as exc:
+        reason = str(exc).replace(_ANY, "*")
         raise errors.InputError(
-            f"{text}: is neither a reference nor a pattern of one: {exc}"
+            f"{errors.shown_name(text)}: is neither a reference nor a pattern of one: {reason}",
+            exc.hint,
         ) from exc
     if reference.tag is None:
         digest = reference.digest

@@ -7,7 +7,7 @@ import contextlib
 import typing as t
 
 from .._oci import errors
-from .._oci.names import Reference
+from .._oci.names import Reference, trimmed
 from .._oci.store import ImageStore
 from .._oci.stored import StoreSource
 from .._plan import Plan
@@ -23,8 +23,8 @@ def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Referen
     for text in repositories:
         target = Reference.parse(text)
         if target.digest:
-            raise errors.InputError(f"{text}: an image is pushed to a tag, not to a digest")
-        if not text.endswith(f":{target.tag}"):
+            raise errors.InputError(f"{target}: an image is pushed to a tag, not to a digest")
+        if not trimmed(text).endswith(f":{target.tag}"):
             target = target._replace(tag=source.tag, digest=None if source.tag else source.digest)
         found.append(target)
     return found

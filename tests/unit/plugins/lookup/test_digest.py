@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleError, AnsibleLookupError, AnsibleOptionsError
 from ansible_collections.lockstep.images.plugins.lookup import digest
+from ansible_collections.lockstep.images.plugins.plugin_utils import _edge
 from ansible_collections.lockstep.images.tests.support.documented import all_options, told_options
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
@@ -45,7 +46,7 @@ def fixture_warned(monkeypatch):
         def warning(self, text):
             texts.append(text)
 
-    monkeypatch.setattr(digest, "Display", Display)
+    monkeypatch.setattr(_edge, "Display", Display)
     return texts
 
 
@@ -129,7 +130,7 @@ def test_a_platform_is_chosen_from_the_index(registry):
 
 def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(registry):
     with pytest.raises(
-        AnsibleLookupError, match=r"linux/s390x, there is linux/amd64, linux/arm64$"
+        AnsibleLookupError, match=r"linux/s390x, there is linux/amd64, linux/arm64\. Give"
     ) as caught:
         look_up(f"{registry.address}/demo/app:1.0", platform="linux/s390x")
     assert f"{registry.address}/demo/app:1.0: no image for platform" in str(caught.value)
@@ -200,7 +201,7 @@ def test_F01_an_option_that_is_wrong_is_an_error_without_the_password(options):
     ("name", "words"),
     [
         ("Debian", "name component 'Debian' must be lower case"),
-        ("docker://debian", "is not part of a name Write registry/repository:tag"),
+        ("docker://debian", "is not part of a name. Write registry/repository:tag"),
         ("user:pw@registry.example.com/app", "Give them as username and password"),
         (12, "of type int, not a text"),
         (None, "of type NoneType, not a text"),
@@ -275,3 +276,21 @@ def test_what_a_vault_holds_is_read_wherever_it_stands():
         name = Vaulted(f"{registry.address}/demo/app:1")
         assert look_up(name, **login) == [APP.digest]
         assert look_up(name, registries=[{"registry": registry.address, **login}]) == [APP.digest]
+
+
+def test_F18_a_hint_follows_a_full_stop_in_a_lookup_too():
+    with pytest.raises(AnsibleLookupError, match=r"is not part of a name\. Write registry/"):
+        look_up("docker://debian")
+
+
+def test_F25_what_a_lookup_leaves_around_a_name_is_no_part_of_it(registry):
+    assert look_up(f"{registry.address}/demo/app:1.0\n") == [APP.digest]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0" + "b" * 9_999, "x\x1b[31m", "x\u202e"], ids=["long", "escape", "bidi"]
+)
+def test_F35_a_name_that_is_none_is_reported_on_one_short_line(text):
+    with pytest.raises(AnsibleLookupError) as caught:
+        look_up(text)
+    assert caught.value.message.isprintable() and len(caught.value.message) < 1500

@@ -202,7 +202,7 @@ def test_what_is_no_path_is_an_error(term, tmp_path, monkeypatch):
         ("    digest: ", "\tdigest: ", ", line 5: "),
         ("registry.example/b", "registry.example/a", ", line 12: registry.example/a:1 is listed t"),
         ("---\n", "--- &a\n- *a\n--- \n", ", line 2: aliases have no place here"),
-        ("lockfile_version: 1", "kind: ImagesLock", ": is an ImagesLock of imgpkg Make a lock"),
+        ("lockfile_version: 1", "kind: ImagesLock", ": is an ImagesLock of imgpkg. Make a lock"),
         (None, "", ": holds 0 documents, not one"),
         (None, "---\n", ": is no lock file: it is empty"),
         (None, "- a\n", ": is no lock file: it has no images"),
@@ -221,7 +221,7 @@ def test_a_manifest_that_is_wrong_or_missing_is_told_with_its_directory(tmp_path
     directory = tmp_path / "images.lock.d"
     directory.mkdir()
     (directory / ONE.digest.partition(":")[2]).write_bytes(ONE.raw[:-1])
-    assert "has other bytes than its name says Lock again" in error_of(str(path))
+    assert "has other bytes than its name says. Lock again" in error_of(str(path))
     (directory / ONE.digest.partition(":")[2]).unlink()
     (directory / Digest.of(b"{}").encoded).write_bytes(b"{}")
     told = error_of(str(path))

@@ -9,6 +9,7 @@ import hashlib
 import json
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.tests.support.faults import Fault, Filler
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
 from ansible_collections.lockstep.images.tests.support.pulling import (
@@ -231,6 +232,25 @@ def test_schema_1_is_an_error_that_says_so(tmp_path):
         error = Puller(tmp_path, registry).fails()
         assert error.kind == "unsupported-content"
         assert "schema 1" in str(error)
+
+
+@pytest.mark.parametrize("named", ["application/json", "prettyjws"], ids=["json", "by-type"])
+def test_F35_a_signed_schema_1_image_is_unsupported_and_not_a_digest_mismatch(tmp_path, named):
+    kind = named if "/" in named else f"application/vnd.docker.distribution.manifest.v1+{named}"
+    signed = json.dumps({**SCHEMA1, "signatures": [{"protected": "e30"}]}).encode()
+    digest = Digest.of(json.dumps(SCHEMA1).encode())
+    answer = any_manifest(replace=signed, set_headers={"Content-Type": kind})
+    with serving(faults=[answer]) as registry:
+        registry.add("demo/app", json.dumps(SCHEMA1).encode(), kind, "old")
+        error = Puller(tmp_path, registry).fails(f"{registry.address}/demo/app@{digest}")
+        assert error.kind == "unsupported-content"
+        assert "schema 1" in str(error) and "schema 1" in error.hint
+
+
+def test_F35_other_wrong_bytes_are_a_digest_mismatch(tmp_path):
+    with serving(faults=[any_manifest(replace=b"no manifest")]) as registry:
+        error = Puller(tmp_path, registry).fails(f"{registry.address}/demo/app@{IMAGE.digest}")
+        assert error.kind == "digest-mismatch"
 
 
 def test_every_request_for_a_manifest_names_every_type(tmp_path):

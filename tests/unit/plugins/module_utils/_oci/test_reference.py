@@ -10,8 +10,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     ReferenceError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    Platform,
     Reference,
     parse_registry,
+    platforms_of,
     split_domain,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import familiar
@@ -155,7 +157,7 @@ def test_a_registry_is_a_host_and_a_port(case):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "\t", "\n", "a b", "a\tb", "debian\n", " debian", "a\0b", "debian:12\r\n", "a\x7f"],
+    ["", " ", "\t", "\n", "a b", "a\tb", "deb\nian", "a\0b", "a\0", "debian: 12\r\n", "a\x7f"],
     ids=repr,
 )
 def test_blanks_and_control_characters_are_no_part_of_a_name(text):
@@ -347,6 +349,44 @@ def test_separators_stand_between_letters_and_are_of_one_kind(name, accepted):
 
 @pytest.mark.parametrize(
     "text",
+    ["debian:12\n", " debian:12", "\tdebian:12 ", "debian:12\r\n", "\n\n debian:12"],
+    ids=repr,
+)
+def test_F25_white_space_around_a_name_is_no_part_of_it(text):
+    assert Reference.parse(text) == Reference.parse("debian:12")
+
+
+@pytest.mark.parametrize("text", ["linux/arm64\n", " linux/arm64", "linux/arm64\r\n"], ids=repr)
+def test_F25_white_space_around_a_platform_is_no_part_of_it(text):
+    assert Platform.parse(text) == Platform.parse("linux/arm64")
+    assert platforms_of([text]) == [Platform.parse("linux/arm64")]
+
+
+def test_F25_white_space_around_all_platforms_is_no_part_of_it():
+    assert platforms_of(["all\n"]) is None
+
+
+@pytest.mark.parametrize(("text", "hint"), [("a b", "list"), ("a,\nb", "list"), ("\u00fc", "xn--")])
+def test_F25_the_hint_fits_what_a_name_must_not_have(text, hint):
+    with pytest.raises(ReferenceError) as caught:
+        Reference.parse(text)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["registry.example/app@", "debian@", "debian:12@", "host:5000/a/b:1@", "a/b@sha256"]
+)
+def test_F35_a_name_whose_digest_was_left_out_is_reported_as_it_was_given(text):
+    assert repr(text) in refused(text)
+
+
+@pytest.mark.parametrize("text", ["https://user:hunter22@", "user:x@hunter22@", "user:hunter22@x@"])
+def test_F35_a_name_that_ends_in_an_at_sign_hides_what_may_be_a_password(text):
+    assert refused(text, never=("hunter22",))
+
+
+@pytest.mark.parametrize(
+    "text",
     [
         pytest.param("d\u0435bian", id="cyrillic-e"),
         pytest.param("b\u00fccher.example/app", id="IDN"),
@@ -478,6 +518,7 @@ def test_credentials_in_a_registry_are_refused_and_not_repeated(text):
         ("http://registry.example:5000/v2/", "registry.example:5000"),
         ("https://index.docker.io/v1/", "docker.io"),
         ("Registry.Example", "registry.example"),
+        (" registry.example\n", "registry.example"),
         ("[::1]:5000", "[::1]:5000"),
     ],
 )
@@ -485,9 +526,7 @@ def test_a_registry_may_be_given_as_a_url(text, registry):
     assert parse_registry(text) == registry
 
 
-@pytest.mark.parametrize(
-    "text", ["", None, "ftp://x.y", "x.y/z", "x.y/v3", "x y", "x.y:0", "x.y\n"]
-)
+@pytest.mark.parametrize("text", ["", None, "ftp://x.y", "x.y/z", "x.y/v3", "x y", "x.y:0"])
 def test_anything_else_is_no_registry(text):
     """I001, I015."""
     with pytest.raises(ReferenceError) as caught:

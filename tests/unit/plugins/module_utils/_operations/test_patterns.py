@@ -1,0 +1,38 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said about a pattern that is none."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import pattern_of
+from ansible_collections.lockstep.images.tests.support.tables import short
+
+
+def refused(text: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        pattern_of(text)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb*", "a\0*", "\x1b[31m*", "a\u202e*", "A" * 10_000 + "*", "zz0any0zz\n"], ids=short
+)
+def test_F35_a_pattern_that_is_none_is_reported_on_one_short_line(text):
+    message = str(refused(text))
+    assert message.isprintable() and len(message) < 600
+
+
+def test_F35_a_pattern_is_reported_as_it_was_given():
+    assert "'registry.example/App*'" in str(refused("registry.example/App*"))
+    assert "zz0any" not in str(refused("registry.example/App*"))
+
+
+def test_F35_a_pattern_hides_what_may_be_a_password():
+    assert "hunter22" not in str(refused("user:hunter22@registry.example/*"))
+
+
+def test_F25_white_space_around_a_pattern_is_no_part_of_it():
+    assert pattern_of("debian:*\n")("docker.io/library/debian:12", None)
