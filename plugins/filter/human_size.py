@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 # Documented in human_size.yml.
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 
 _UNITS = {
-    "si": (1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB")),
+    "si": (),
     "binary": (1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")),
 }
 _LIMIT = 1024**7
@@ -23,14 +23,7 @@ def human_size(value, units="si"):
         raise AnsibleFilterError(
             f"human_size: units is si or binary, not {errors.printable(repr(units))}"
         )
-    base, names = _UNITS[str(units)]
-    left = _number(value)
-    for name in names:
-        rounded = _rounded(left)
-        if rounded < base or name == names[-1]:
-            break
-        left /= base
-    return f"{rounded:f} {name}"
+    return errors.readable_size(_number(value), *_UNITS[str(units)])
 
 
 def _number(value):
@@ -44,12 +37,6 @@ def _number(value):
     raise AnsibleFilterError(
         f"human_size: {errors.printable(repr(value))} is not a number of bytes"
     )
-
-
-def _rounded(number):
-    """Three digits, or all before the point; without zeros at the end."""
-    places = max(0, 2 - max(0, number.adjusted()))
-    return number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP).normalize()
 
 
 class FilterModule:

@@ -335,7 +335,7 @@ class CredentialHelper:
                     process.wait()
             if _size(output) > _MAX_OUTPUT:
                 raise errors.CredentialHelperError(
-                    f"{self.program}: the answer is larger than {_MAX_OUTPUT} bytes"
+                    f"{self.program}: the answer is larger than {errors.readable_size(_MAX_OUTPUT)}"
                 )
             output.seek(0)
             return process.returncode, output.read().decode("utf-8", "replace")

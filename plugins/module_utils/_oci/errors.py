@@ -7,6 +7,7 @@ import re
 import typing as t
 
 _LONGEST = 1000
+_SI = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _USER = re.compile(r"^.*@(?!sha[0-9]+(?::[0-9a-fA-F]*)?$)", re.DOTALL)
 
 
@@ -253,6 +254,20 @@ def printable(text: str, limit: int = 200) -> str:
         text = "".join(char if char.isprintable() else " " for char in text)
     clean = " ".join(text.split())
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def readable_size(size: t.Any, base: int = 1000, units: t.Sequence[str] = _SI) -> str:
+    """Return a number of bytes, an int or a Decimal, with three digits or all before the point, rounded half up."""
+    number = 0
+    while True:
+        scale = base**number
+        places = 2 if size < 10 * scale else 1 if size < 100 * scale else 0
+        rounded = (2 * size * 10**places + scale) // (2 * scale)
+        if rounded < base * 10**places or number == len(units) - 1:
+            break
+        number += 1
+    text = f"{rounded / 10**places:.{places}f}"
+    return f"{text.rstrip('0').rstrip('.') if places else text} {units[number]}"
 
 
 def shown_name(text: str) -> str:

@@ -40,7 +40,7 @@ def access(path: str) -> t.Iterator[None]:
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise errors.NoSpaceError(f"{path}: {exc.strerror}", path=path) from exc
-        raise errors.StoreAccessError(f"{path}: {exc.strerror or exc}", path=path) from exc
+        raise refusal(path, exc) from exc
 
 
 def whose(path: str) -> str:
@@ -61,6 +61,34 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
+
+
+def refusal(path: str, exc: OSError) -> errors.StoreAccessError:
+    """Return an error for what the system refuses; of permissions with whose it is, and who we are."""
+    reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror or str(exc)
+    if exc.errno not in (errno.EACCES, errno.EPERM):
+        return errors.StoreAccessError(f"{path}: {reason}", path=path)
+    nearest, uid, hint = path, os.geteuid(), ""
+    while True:  # behind a directory that is closed to us nothing can be seen
+        try:
+            there = os.stat(nearest)
+            break
+        except OSError:
+            nearest = os.path.dirname(os.path.abspath(nearest))
+    whose = f"{nearest} belongs to {_user(there.st_uid)}, mode {stat.S_IMODE(there.st_mode):04o}"
+    if uid:
+        hint = (
+            "Set become to act as a user who may do this, or give a path that is open to this one."
+        )
+    text = f"{path}: {reason}; {whose}, this task runs as {_user(uid)}"
+    return errors.StoreAccessError(text, hint, path=path)
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
@@ -232,15 +260,16 @@ def read_file(path: str, limit: int) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as exc:
-        reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror
-        raise errors.StoreAccessError(f"{path}: {reason}", path=path) from exc
+        raise refusal(path, exc) from exc
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise errors.StoreAccessError(f"{path}: is not a regular file", path=path)
     with access(path), os.fdopen(fd, "rb") as handle:
         data = handle.read(limit + 1)
     if len(data) > limit:
-        raise errors.StoreAccessError(f"{path}: is larger than {limit} bytes", path=path)
+        raise errors.StoreAccessError(
+            f"{path}: is larger than {errors.readable_size(limit)}", path=path
+        )
     return data
 
 

@@ -265,7 +265,7 @@ def _read_table(toml: t.Any, path: str) -> Table | None:
     except FileNotFoundError:
         return None
     except errors.StoreAccessError as exc:
-        raise errors.InputError(f"{path}: cannot be used: {exc}") from exc
+        raise errors.InputError(f"{path}: cannot be used: {exc}", exc.hint) from exc
     if toml is None:
         why = "needs the Python library tomli, or Python 3.11"
         raise errors.DependencyError(f"{path}: reading it {why}", library="tomli")

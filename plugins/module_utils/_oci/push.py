@@ -188,7 +188,7 @@ class RemoteSink:
         if response.status == 413:
             response.close()
             raise errors.TooLargeError(
-                f"{subject}: {self.repository.registry.name} refuses {size} bytes as too large",
+                f"{subject}: {self.repository.registry.name} refuses {errors.readable_size(size)} as too large",
                 "Raise the limit of the registry, or of the proxy before it (client_max_body_size of nginx),"
                 " or send less at once with chunk_size.",
             )

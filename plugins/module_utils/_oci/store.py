@@ -169,7 +169,8 @@ class ImageStore:
         free += sum(part_size(path) for path in self.stale(wanted))
         if size > free:
             raise errors.NoSpaceError(
-                f"{self.path}: {size} bytes are to be fetched, {free} are free, {size - free} are missing",
+                f"{self.path}: {errors.readable_size(size)} needed, {errors.readable_size(free)} free,"
+                f" {errors.readable_size(size - free)} missing",
                 path=self.path,
                 missing=size - free,
             )

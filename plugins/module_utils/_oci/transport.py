@@ -124,7 +124,7 @@ class Response:
                     break
         if max(size, expected or 0) > limit:
             self.close()
-            raise errors.ProtocolError(f"{subject} is larger than {limit} bytes")
+            raise errors.ProtocolError(f"{subject} is larger than {errors.readable_size(limit)}")
         if expected is not None and not encoding and size < expected:
             raise errors.TruncatedError(f"{subject} ended after {size} of {expected} bytes")
         return b"".join(parts)

@@ -343,7 +343,8 @@ class _Reader:
             if raw is None:
                 if descriptor.size > MAX_MANIFEST:
                     raise errors.InputError(
-                        f"{self._reference}: its config has {descriptor.size} bytes, more than {MAX_MANIFEST}"
+                        f"{self._reference}: its config has {errors.readable_size(descriptor.size)},"
+                        f" more than {errors.readable_size(MAX_MANIFEST)}"
                     )
                 source = self._required(descriptor.digest)
                 raw = fetch().read_content(descriptor, source)

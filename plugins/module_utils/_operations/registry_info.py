@@ -208,7 +208,7 @@ class _Look:
             subject = f"{name}: config {config.digest}"
             if config.size > MAX_MANIFEST:
                 raise errors.ManifestError(
-                    f"{subject} has {config.size} bytes, more than {MAX_MANIFEST}"
+                    f"{subject} has {errors.readable_size(config.size)}, more than {errors.readable_size(MAX_MANIFEST)}"
                 )
             return ImageConfig.parse(read_content(config, self._source(name)), subject)
 

@@ -128,3 +128,13 @@ def test_a_login_needs_both_options(params):
     del params["password"]
     outcome = run("registry_login", **params)
     assert "missing: password" in outcome.result["msg"]
+
+
+def test_F25_a_login_that_cannot_be_written_is_reported_as_itself(params, path, tmp_path):
+    """It is no image, and one of one."""
+    (tmp_path / "docker").write_text("a file where the directory belongs")
+    outcome = run("registry_login", **params)
+    assert outcome.failed and outcome.kind == "invalid-auth-file"
+    assert str(tmp_path) in outcome.result["msg"] and "images failed" not in outcome.result["msg"]
+    assert [one["name"] for one in outcome.result["failures"]] == [params["registry_url"]]
+    assert_no_secret(outcome)

@@ -184,14 +184,14 @@ def test_an_answer_that_is_none_is_an_error_and_not_repeated(answer, helpers):
 def test_an_answer_of_many_bytes_is_refused(helpers):
     """A008."""
     helpers.write("test", "cat >/dev/null\nhead -c 3000000 /dev/zero\n")
-    assert "larger than 1048576 bytes" in refused()
+    assert "larger than 1.05 MB" in refused()
 
 
 def test_an_answer_without_an_end_is_cut_off_long_before_the_time_is_up(helpers):
     """A008."""
     helpers.write("test", "yes hunter22\n")
     started = time.monotonic()
-    assert "larger than 1048576 bytes" in refused()
+    assert "larger than 1.05 MB" in refused()
     assert time.monotonic() - started < 10
 
 

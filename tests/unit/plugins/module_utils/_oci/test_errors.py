@@ -202,3 +202,23 @@ def test_F35_of_a_long_message_the_reason_at_its_end_is_kept():
 def test_F35_text_that_is_fit_for_a_message_is_not_touched():
     text = "/srv/a  b: 이미지 'x  y'"
     assert str(errors.InputError(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1005, "1.01 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (21_000_000, "21 MB"),
+        (93_300_000, "93.3 MB"),
+        (10**18, "1 EB"),
+        (5 * 10**21, "5000 EB"),
+    ],
+)
+def test_F25_a_number_of_bytes_is_reported_in_units(size, text):
+    assert errors.readable_size(size) == text

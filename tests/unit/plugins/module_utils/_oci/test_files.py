@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import stat
 import subprocess
 import sys
@@ -26,6 +27,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.files import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
+from ansible_collections.lockstep.images.tests.support.users import (
+    NOBODY,
+    ordinary_user,
+    public_directory,
+)
 
 OLD, NEW = b"the old bytes", b"the new bytes"
 
@@ -79,7 +85,9 @@ def test_a_refused_call_is_an_error_that_names_the_path_and_leaves_the_old_file(
         refuse(patch, call, code)
         with pytest.raises(StoreAccessError) as caught:
             write(place)
-    assert str(caught.value) == f"{place / 'file'}: {os.strerror(code)}"
+    message = str(caught.value)
+    assert message.split("; ", maxsplit=1)[0] == f"{place / 'file'}: {os.strerror(code)}"
+    assert ("belongs to" in message) == (code in (errno.EACCES, errno.EPERM))
     assert caught.value.details == {"path": str(place / "file")}
     assert (place / "file").read_bytes() == OLD
     assert os.listdir(place / "staging") == []
@@ -224,7 +232,7 @@ def test_any_name_the_system_takes_is_good(place, name):
 
 
 def test_more_than_the_limit_is_not_read(place):
-    with pytest.raises(StoreAccessError, match="is larger than 12 bytes"):
+    with pytest.raises(StoreAccessError, match="is larger than 12 B"):
         files.read_file(str(place / "file"), len(OLD) - 1)
     assert files.read_file(str(place / "file"), len(OLD)) == OLD
 
@@ -484,3 +492,46 @@ def test_F34_a_file_beside_its_target_has_a_name_of_its_own_and_is_private(tmp_p
         str(tmp_path / "file"), str(tmp_path / "staging"), chunks(tmp_path / "staging"), 0o644
     )
     assert seen == [(".lockstep", 0o600), ("part", 0o600)]
+
+
+@pytest.fixture(name="closed")
+def fixture_closed():
+    """A directory of root that others may not look into."""
+    with public_directory() as public:
+        place = public / "closed"
+        place.mkdir(mode=0o700)
+        (place / "file").write_bytes(OLD)
+        yield place
+
+
+ROOT = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("work", ["read", "write", "lock", "make"])
+def test_F25_a_refused_permission_says_whose_it_is_and_who_we_are(closed, work):
+    path = str(closed / "file")
+    calls = {
+        "read": lambda: files.read_file(path, 100),
+        "write": lambda: files.write_file(path, str(closed), b"new"),
+        "lock": lambda: files.locked(path, True, 0.0).__enter__(),
+        "make": lambda: files.make_directory(f"{path}/a/b"),
+    }
+    with ordinary_user(), pytest.raises(StoreAccessError) as caught:
+        calls[work]()
+    message = str(caught.value)
+    assert f"{closed} belongs to {ROOT} (uid 0), mode 0700" in message
+    assert f"this task runs as {files._user(NOBODY)}" in message
+    assert "become" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_F25_of_a_file_that_can_be_seen_its_own_owner_is_named(closed):
+    closed.chmod(0o755)
+    (closed / "file").chmod(0o600)
+    with ordinary_user(), pytest.raises(StoreAccessError, match=r"file belongs to .* mode 0600"):
+        files.read_file(str(closed / "file"), 100)
+
+
+def test_F25_an_owner_without_a_name_is_given_by_number():
+    assert files._user(4_000_000_000) == "uid 4000000000"

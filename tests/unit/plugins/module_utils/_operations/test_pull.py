@@ -807,11 +807,18 @@ def test_the_image_that_lacks_least_comes_first_and_of_it_what_is_small(store, s
     assert sizes == sorted(sizes)
 
 
+def test_F25_too_little_space_is_reported_in_units(store, sources, monkeypatch):
+    free_space(monkeypatch, 21_000_000)
+    monkeypatch.setattr(ImageStore, "stale", lambda *_rest: ())
+    with pytest.raises(NoSpaceError, match=r": 93\.3 MB needed, 21 MB free, 72\.3 MB missing$"):
+        store.require_space(93_300_000)
+
+
 def test_too_little_space_is_an_error_before_the_first_byte(path, store, sources, monkeypatch):
     wanted = plan_size(store, sources, APP, TOOL)
     free_space(monkeypatch, wanted - 1)
     sources.forget()
-    with pytest.raises(NoSpaceError, match=rf"{wanted} bytes .* {wanted - 1} are free, 1 are miss"):
+    with pytest.raises(NoSpaceError, match=r"needed, .* free, 1 B missing"):
         pull(store, sources, APP, TOOL)
     layers = {one.digest for one in FAMILY.for_platform(AMD64).layers}
     assert not {what for verb, what in sources.reads if verb == "blob"} & layers
