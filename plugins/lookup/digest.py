@@ -87,6 +87,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     REQUIRED_BY,
     secrets_of,
     shared_options,
+    with_lists,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.content import ImageConfig, walk
 from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_content
@@ -94,6 +95,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
 from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    entries_of,
     failed,
     parse_reference,
     plain,
@@ -119,7 +121,7 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         options, doubts = _checked(plain(kwargs)), []
         with told_as(AnsibleLookupError):
-            references = [parse_reference(term) for term in self._flatten(terms)]
+            references = [parse_reference(one) for one in _names(self._flatten(terms))]
             platform = options["platform"]
             wanted = None if platform is None else Platform.parse(platform)
             sources = open_registries(options, _PARALLEL)
@@ -141,10 +143,17 @@ class LookupModule(LookupBase):
         return [str(one._replace(digest=digests[one])) for one in references]
 
 
+def _names(terms):
+    """All names; a term may be a text that stands for a list."""
+    for term in map(plain, terms):
+        yield from (isinstance(term, str) and entries_of(term)) or [term]
+
+
 def _checked(given):
     """All options as a module gets them; set_options would take any text for a bool, and leave what is in registries."""
     given.pop("wantlist", None)  # of ``with_lockstep.images.digest``
     spec = argument_spec()
+    given = with_lists(spec, given)
     hidden = {*secrets_of(spec, given)}
     result = ArgumentSpecValidator(spec, required_by=REQUIRED_BY).validate(given)
     if result.error_messages:

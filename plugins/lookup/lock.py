@@ -79,6 +79,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    entries_of,
     failed,
     parse_reference,
     plain,
@@ -90,7 +91,8 @@ class LookupModule(LookupBase):
     """The lookup of this file."""
 
     def run(self, terms, variables=None, **kwargs):
-        names = kwargs.pop("names", [])
+        with told_as(AnsibleLookupError):
+            names = entries_of(kwargs.pop("names", []))
         if kwargs:
             raise failed(
                 AnsibleLookupError, f"lock: unsupported options: {', '.join(sorted(kwargs))}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import traceback
 import typing as t
@@ -83,11 +84,37 @@ def references(params: Parameters) -> list[Reference] | None:
     return None if params["name"] is None else [Reference.parse(name) for name in params["name"]]
 
 
+def as_list(text: str) -> list[t.Any]:
+    """Return the entries of a list that a variable holds as text: of JSON, of ``[a, b]``, or split at commas as Ansible does."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return list(json.loads(text))
+        if not any(char in text[1:-1] for char in "[{"):
+            text = text[1:-1]
+    entries = (entry.strip(" \t\r\n'\"") for entry in text.split(","))
+    return [entry for entry in entries if entry]
+
+
+def with_lists(spec: Parameters, given: Parameters) -> dict[str, t.Any]:
+    """Return ``given`` with a list wherever ``spec`` wants one and a text was given; an empty text stays an error."""
+    return {
+        name: as_list(value)
+        if isinstance(value, str) and value.strip() and spec.get(name, {}).get("type") == "list"
+        else value
+        for name, value in given.items()
+    }
+
+
 class Module(AnsibleModule):
-    """AnsibleModule that hides secrets from results and from the host's log, also those in options that it refuses.
+    """AnsibleModule that reads a list from a text as all of this collection does, and that hides secrets from results and from the host's log, also those in options that it refuses.
 
     Ansible stops collecting secrets at the first value of a wrong type, then shows all options as they were given.
     """
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.params = with_lists(self.argument_spec, self.params)
 
     def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
         self.no_log_values.update(secrets_of(self.argument_spec, self.params))

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.utils.display import Display
 from ansible.utils.unsafe_proxy import wrap_var
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import as_list
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 
@@ -45,6 +46,17 @@ def plain(value: t.Any) -> t.Any:
     if isinstance(value, t.Mapping):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def entries_of(value: t.Any) -> list[t.Any]:
+    """Return the entries of a list, which may be a text as modules take one; none of None. Or raise InputError."""
+    value = plain(value)
+    if value is None or isinstance(value, list):
+        return value or []
+    if not isinstance(value, str):
+        str(value)  # an undefined variable says so
+        raise errors.InputError(f"a list is expected, not a {type(value).__name__}")
+    return as_list(value)
 
 
 def untrusted(value: t.Any) -> t.Any:

@@ -65,3 +65,18 @@ def test_F24_a_module_that_fails_keeps_what_a_task_may_say(
     assert done.returncode == 2
     assert set(layout.names(site.store("one"))) == {site.names[0]}
     assert "sha256:" not in done.output or "no_log" not in keywords
+
+
+@pytest.mark.parametrize("spelled", ["{0}", "{0},{1}", '["{0}", "{1}"]', "[{0}, {1}]"])
+def test_F19_images_may_be_a_text_with_a_lock_file_and_without(site: Site, spelled: str) -> None:
+    text = spelled.format(*site.names)
+    wanted = {name for name in site.names if name in text}
+    site.run(LOCK, store_images=text, store_platforms='["linux/amd64"]').ok()
+    site.run(PROVISION, store_images=text, store_platforms="[linux/amd64]").ok()
+    assert set(layout.names(site.store("one"))) == wanted
+    lock = site.variables.pop("store_lock_file")
+    assert site.run(PROVISION, store_images=text).ok().changed == 0
+    listed = site.directory / "list.txt"
+    listed.write_text("\n".join(wanted))
+    files = {"store_images": "", "store_images_from": json.dumps([str(listed)])}
+    assert site.run(LOCK, store_lock_file=lock, **files).ok().changed == 0

@@ -285,3 +285,20 @@ def test_without_pyyaml_nothing_runs_on_the_controller(tmp_path, monkeypatch):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert "Failed to import the required Python library (PyYAML)" in error_of(str(path))
+
+
+NAMES = ["docker.io/library/one:1", "docker.io/library/two:1"]
+
+
+@pytest.mark.parametrize("given", [NAMES, ",".join(NAMES), json.dumps(NAMES), f"[{NAMES[0]}]"])
+def test_F19_names_may_be_a_text_that_stands_for_a_list(tmp_path, given):
+    place = put(tmp_path / "images.lock.yml", *NAMES)
+    assert names(look_up(str(place), names=given)) == [NAMES]
+    with pytest.raises(AnsibleLookupError, match=r"docker\.io/library/three:1"):
+        look_up(str(place), names="one:1, three:1")
+
+
+def test_F19_names_that_are_no_list_are_an_error(tmp_path):
+    place = put(tmp_path / "images.lock.yml", *NAMES)
+    with pytest.raises(AnsibleLookupError, match="a list is expected, not a int"):
+        look_up(str(place), names=5)

@@ -1,0 +1,22 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# Documented in as_list.yml.
+from ansible.errors import AnsibleFilterError
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import entries_of, told_as
+
+
+def as_list(value):
+    """The entries of a list, or of a text that stands for one; see RETURN."""
+    with told_as(AnsibleFilterError):
+        return entries_of(value)
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"as_list": as_list}
