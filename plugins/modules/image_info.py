@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 # Documented in image_info.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    references,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import plan_info
 
 
 def build(params, store):
-    return plan_info(store, references(params))
+    return plan_info(store, params["name"])
 
 
 def main():

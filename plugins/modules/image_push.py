@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 # Documented in image_push.yml, which does not travel.
-from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
-    references,
-    run_plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
     open_registries,
 )
@@ -21,7 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.transf
 def build(params, store):
     registries = open_registries(params, params["parallel"])
     return plan_push(
-        store, references(params), params["repository"] or [], **sending(params, registries)
+        store, params["name"], params["repository"] or [], **sending(params, registries)
     )
 
 

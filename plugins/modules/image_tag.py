@@ -15,7 +15,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.tag im
 def build(params, store):
     return plan_tag(
         store,
-        Reference.parse(params["name"]),
+        params["name"],
         [Reference.parse(text) for text in params["repository"]],
         existing=params["existing"],
     )

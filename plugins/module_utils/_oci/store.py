@@ -65,13 +65,21 @@ class ImageStore:
 
     def names(self) -> t.Mapping[str, Name]:
         """Every name; or CorruptStoreError, for a wrong entry when it is looked at."""
-        return _Names(self._read_index()["manifests"], self._index_path)
+        entries = self._read_index()["manifests"]
+        # Of one name the last entry counts.
+        return _Names(
+            {name_of(entry): entry for entry in entries if name_of(entry)}, self._index_path
+        )
+
+    def labelled(self) -> t.Mapping[str, Name]:
+        """Every entry by its label (``labels_of``); or CorruptStoreError, as for ``names``."""
+        return self._labelled(self._read_index()["manifests"])
 
     def set_names(self, moves: t.Sequence[t.Any]) -> None:
         """Move names, all or for ConflictError none: ``name``, ``expected``, and ``target``, None to drop it."""
         with self._index_lock():
             index = self._read_index()
-            names, dropped = _Names(index["manifests"], self._index_path), set()
+            names, dropped = self._labelled(index["manifests"]), set()
             for move in moves:
                 current = names.get(move.name)
                 if current not in (move.expected, move.target):
@@ -84,7 +92,9 @@ class ImageStore:
                     continue
                 index["manifests"].append(_entry(move.name, move.target))
             entries = index["manifests"]
-            index["manifests"] = [entry for entry in entries if name_of(entry) not in dropped]
+            index["manifests"] = [
+                entry for entry, label in zip(entries, labels_of(entries)) if label not in dropped
+            ]
             write_file(self._index_path, self._staging, render_index(index))
 
     def entries(self) -> list[dict[str, t.Any]]:
@@ -268,6 +278,9 @@ class ImageStore:
                 make_directory(staging)
         return path, staging
 
+    def _labelled(self, entries: t.Sequence[dict[str, t.Any]]) -> t.Mapping[str, Name]:
+        return _Names(dict(zip(labels_of(entries), entries)), self._index_path)
+
     def _index_lock(self) -> t.ContextManager[None]:
         return locked(os.path.join(self._staging, "index.lock"), True, self._timeout)
 
@@ -361,9 +374,8 @@ def open_store(
 class _Names(t.Mapping[str, Name]):
     """Read entry by entry: of ten thousand names a task wants a few."""
 
-    def __init__(self, entries: t.Sequence[dict[str, t.Any]], path: str) -> None:
-        # Of one name the last entry counts.
-        self._entries = {name_of(entry): entry for entry in entries if name_of(entry)}
+    def __init__(self, entries: t.Mapping[str, dict[str, t.Any]], path: str) -> None:
+        self._entries = entries
         self._path = path
 
     def __getitem__(self, name: str) -> Name:
@@ -386,10 +398,26 @@ def points_at(entry: dict[str, t.Any], where: str) -> Name:
     return Name(target, tuple(filter(None, asked.split(","))))
 
 
+def labels_of(entries: t.Sequence[dict[str, t.Any]]) -> list[str]:
+    """What each entry of an index goes by: its name, or its digest where it has none.
+
+    Other tools write a tag alone, of which there may be several: each of those is NAME@DIGEST.
+    """
+    digests: dict[str, set[str]] = {}
+    for entry in entries:
+        digests.setdefault(name_of(entry), set()).add(str(entry.get("digest")))
+    labels = []
+    for entry in entries:
+        name, digest = name_of(entry), str(entry.get("digest"))
+        is_one = "/" in name or len(digests[name]) == 1
+        labels.append((name if is_one else f"{name}@{digest}") if name else digest)
+    return labels
+
+
 def render_index(index: dict[str, t.Any]) -> bytes:
-    """The canonical bytes: sorted, of one name the last entry."""
+    """The canonical bytes: sorted, of one full name the last entry."""
     entries = {
-        (name_of(entry) or "", "" if name_of(entry) else _canonical(entry)): entry
+        (name_of(entry), "" if "/" in name_of(entry) else _canonical(entry)): entry
         for entry in index["manifests"]
     }
     return _canonical(dict(index, manifests=[entries[key] for key in sorted(entries)])).encode(

@@ -13,7 +13,7 @@ from . import errors
 from .content import Descriptor
 from .files import Part, access, read_chunks, remove_file
 from .names import Digest
-from .store import ImageStore, Name, name_of, points_at
+from .store import ImageStore, Name, labels_of, points_at
 
 _ALGORITHMS = ("sha256", "sha512")
 QUICK, FULL = "quick", "full"  # content is checked by its size, or by all its bytes
@@ -27,11 +27,12 @@ _OWN = {
 
 
 def roots(store: ImageStore, without: t.Container[str] = ()) -> list[Name]:
-    """What every entry of the index points at, also those without a name; or CorruptStoreError."""
+    """What every entry of the index points at, but those with some labels; or CorruptStoreError."""
+    entries = store.entries()
     return [
         points_at(entry, f"{store.path}/index.json: manifests[{n}]")
-        for n, entry in enumerate(store.entries())
-        if name_of(entry) not in without
+        for n, (entry, label) in enumerate(zip(entries, labels_of(entries)))
+        if label not in without
     ]
 
 

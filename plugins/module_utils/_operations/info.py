@@ -12,7 +12,7 @@ from .._oci.content import Descriptor, ImageConfig, Manifest
 from .._oci.names import ALL, DOCKER_HUB, Digest, Platform, Reference, choose
 from .._oci.store import ImageStore, Name
 from .._plan import Plan
-from .reach import find_name, needed
+from .reach import find_label, needed
 
 _MAX_DEPTH = 8
 
@@ -46,9 +46,9 @@ class _Named:
     whole: bool
 
 
-def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Plan:
-    """The facts about some names, or about all for None. The plan never has an action."""
-    names = store.names()
+def plan_info(store: ImageStore, references: t.Sequence[Reference | str] | None) -> Plan:
+    """The facts about some entries, as ``find_label`` finds them, or about all for None. The plan never has an action."""
+    names = store.labelled()
     named = {name: _Walk(store, points_at).named(name) for name, points_at in names.items()}
     view = _View(named.values())
     missing = []
@@ -57,9 +57,9 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference] | None) -> Pl
     else:
         chosen = []
         for reference in references:
-            found = find_name(reference, names)
+            found = find_label(str(reference), names)
             if found is None:
-                missing.append(str(reference))
+                missing.append(str(Reference.parse(str(reference))))
             elif found not in chosen:
                 chosen.append(found)
     return Plan(

@@ -7,11 +7,11 @@ import contextlib
 import typing as t
 
 from .._oci import errors
-from .._oci.names import Reference, trimmed
-from .._oci.store import ImageStore
+from .._oci.names import TAG, Reference, trimmed
+from .._oci.store import ImageStore, Name
 from .._oci.stored import StoreSource
 from .._plan import Plan
-from .reach import Reach, find_name
+from .reach import Reach, find_label, find_name, find_text, not_in_store
 from .transfer import Sinks, Transfer, plan_transfers
 
 
@@ -30,30 +30,55 @@ def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Referen
     return found
 
 
+def _pairs(
+    text: str, label: str, held: Name, repositories: t.Sequence[str]
+) -> list[tuple[Reference, Reference]]:
+    """What an entry is in a registry, and where it goes to, for each place; what another tool has named is there already."""
+    digest = held.target.digest
+    if find_text(text, {label: held}):
+        source = Reference.parse(text)
+        return [
+            (source._replace(digest=digest), target) for target in targets_of(source, repositories)
+        ]
+    if not repositories:
+        raise errors.InputError(
+            f"{label}: this name of the store does not say where to push it to",
+            "Set repository, or give it a name first with lockstep.images.image_tag.",
+        )
+    tag = label.partition("@")[0]
+    own = Reference("", "", tag if TAG.fullmatch(tag) else None, digest)
+    return [
+        (Reference(target.registry, target.repository, None, digest), target)
+        for target in targets_of(own, repositories)
+    ]
+
+
 def plan_push(
     store: ImageStore,
-    references: t.Sequence[Reference],
+    references: t.Sequence[Reference | str],
     repositories: t.Sequence[str],
     sinks: Sinks,
     **options: t.Any,
 ) -> Plan:
-    """Bring names of a store to registries, each under its own name or to ``repositories``."""
+    """Bring entries of a store to registries, each under its own name or to ``repositories``.
+
+    An entry whose label is no reference needs ``repositories``.
+    """
     names = store.names()
     failures: dict[str, errors.LockstepError] = {}
     transfers = []
-    for reference in references:
-        there = find_name(reference, names)
+    for text in map(str, references):
+        # Of ten thousand names a task wants a few: all are looked through only for what is no name of ours.
+        known = names if find_text(text, names) else store.labelled()
+        there = find_label(text, known)
         if there is None:
-            failures[str(reference)] = errors.NotInStoreError(
-                f"{store.path} does not hold {reference}",
-                "Pull it first, or give it this name with image_tag.",
-            )
+            failures[str(Reference.parse(text))] = not_in_store(store, text)
             continue
-        for target in targets_of(reference, repositories):
+        for source, target in _pairs(text, there, known[there], repositories):
             sink = sinks.of(target)
-            source = reference._replace(digest=names[there].target.digest)
-            content = StoreSource(store, names, reference, sink.pause)
-            transfers.append(Transfer(source, target, content, sink, content.require))
+            content = StoreSource(store, names, source, sink.pause)
+            called = "" if find_name(source, names) else there
+            transfers.append(Transfer(source, target, content, sink, content.require, called))
 
     def holders() -> None:
         for name, held in names.items():

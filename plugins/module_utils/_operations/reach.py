@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
 from .._oci import errors
 from .._oci.content import Descriptor, Manifest
-from .._oci.names import ALL, Digest, Platform, Reference, choose
+from .._oci.names import ALL, Digest, Platform, Reference, choose, trimmed
 from .._oci.store import ImageStore, Name
 
 _MAX_DEPTH = 8
@@ -75,6 +76,33 @@ def find_name(reference: Reference, names: t.Mapping[str, Name]) -> str | None:
     near = sorted(one for one in names if one.startswith(f"{reference.name}:"))
     return next(
         (one for one in near if not reference.tag and names[one].target.digest == digest), None
+    )
+
+
+def find_text(text: str, names: t.Mapping[str, Name]) -> str | None:
+    """The name that a text means as a reference, if it is one."""
+    with contextlib.suppress(errors.ReferenceError):
+        return find_name(Reference.parse(text), names)
+    return None
+
+
+def find_label(text: str, labelled: t.Mapping[str, Name]) -> str | None:
+    """The label of the entry that a user means: by a reference, or as another tool has written it, or by digest."""
+    found = find_text(text, labelled)
+    for literal in (text, trimmed(text)):
+        found = found or (literal if literal in labelled else None)
+    with_digest = (
+        one for one in sorted(labelled) if str(labelled[one].target.digest) == trimmed(text)
+    )
+    return found or next(with_digest, None)
+
+
+def not_in_store(store: ImageStore, text: str) -> errors.NotInStoreError:
+    """The error for what is in no entry of the store; or ReferenceError, for what could not even be a name there."""
+    return errors.NotInStoreError(
+        f"{store.path} does not hold {Reference.parse(text)}",
+        "Pull it first. What another tool has brought is known by its tag or its digest: lockstep.images.image_info"
+        " lists these, and lockstep.images.image_tag gives it a name.",
     )
 
 

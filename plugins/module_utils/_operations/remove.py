@@ -62,14 +62,15 @@ def plan_remove(
     """Drop the names that fit, then content that only they led to; inside an exclusive ``hold``."""
     if keep_newest < 0:
         raise errors.InputError("keep_newest must not be less than 0")
-    names = store.names()
-    wanted = [pattern_of(text) for text in patterns]
-    # Also by what another tool calls it, as "latest".
-    literally = set(patterns)
+    names = store.labelled()
+    # Also by what another tool calls it, as "latest", of which there may be several.
+    called = {label: {label, label.partition("@")[0]} for label in names}
+    literally = {text for text in patterns if any(text in texts for texts in called.values())}
+    wanted = [pattern_of(text) for text in patterns if text not in literally]
     fitting = [
         name
         for name in sorted(names)
-        if name in literally or any(fits(name, names[name].target.digest) for fits in wanted)
+        if literally & called[name] or any(fits(name, names[name].target.digest) for fits in wanted)
     ]
     left = _newest(store, names, fitting, keep_newest)
     kept = {*left.chosen, *left.unknown}

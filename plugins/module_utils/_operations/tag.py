@@ -10,22 +10,25 @@ from .._oci.names import Reference
 from .._oci.store import ImageStore, Name
 from .._plan import Plan
 from .copying import SetName
-from .reach import find_name
+from .reach import find_label, not_in_store
 
 OVERWRITE, KEEP = "overwrite", "keep"
 
 
 def plan_tag(
-    store: ImageStore, source: Reference, targets: t.Sequence[Reference], *, existing: str
+    store: ImageStore, source: Reference | str, targets: t.Sequence[Reference], *, existing: str
 ) -> Plan:
-    """Let each target be a name of what the source is; with ``keep`` one that is something else stays."""
+    """Let each target be a name of what the source is; with ``keep`` one that is something else stays.
+
+    The source may also be the label of an entry, or a digest.
+    """
     for target in targets:
         if target.digest:
             raise errors.InputError(f"{target}: a new name has a tag, not a digest")
-    names = store.names()
-    there = find_name(source, names)
+    names = store.labelled()
+    there = find_label(str(source), names)
     if there is None:
-        raise errors.NotInStoreError(f"{store.path} does not hold {source}", "Pull it first.")
+        raise not_in_store(store, str(source))
     held = names[there]
     moves, entries = [], []
     for name in dict.fromkeys(one.store_name for one in targets):

@@ -63,13 +63,17 @@ class PublishImage(Action):
 
 @dataclass(frozen=True)
 class Transfer:
-    """One image on its way; ``require`` raises when it is known that a blob cannot be had."""
+    """One image on its way; ``require`` raises when it is known that a blob cannot be had.
+
+    ``called`` is what the store calls it, if that is no reference.
+    """
 
     source: Reference
     target: Reference
     content: ContentSource = field(repr=False)
     sink: RemoteSink = field(repr=False)
     require: t.Callable[[Descriptor], None] = field(default=lambda _blob: None, repr=False)
+    called: str = ""
 
     @property
     def name(self) -> str:
@@ -104,7 +108,7 @@ class _Wanted:
     def entry(self) -> dict[str, t.Any]:
         return {
             "name": self.name,
-            "source": self.transfer.source.store_name,
+            "source": self.transfer.called or self.transfer.source.store_name,
             "digest": str(self.root.digest),
             "status": self.status,
         }
@@ -284,7 +288,7 @@ class _Reader:
         return wanted
 
     def _closure(self, root: Descriptor, manifest: Manifest) -> Closure:
-        subject = str(self._transfer.source)
+        subject = self._transfer.called or str(self._transfer.source)
         try:
             if not (self._platform and manifest.is_index):
                 return walk(root, None, self._manifest, subject)

@@ -42,7 +42,7 @@ def plan_verify(
     store: DoubtedStore, *, mode: str, workers: int, sources: Sources | None = None
 ) -> Plan:
     """What is wrong; with ``sources`` the actions that bring it again from where the names come from."""
-    names = store.names()
+    names = store.labelled()
     there = contents(store)
     store.doubted = {digest for digest, one in there.items() if not stat.S_ISREG(one.st_mode)}
     reach = Reach.of(store, roots(store))
@@ -154,7 +154,7 @@ def _reference(name: str) -> Reference:
         reference = Reference.parse(name)
         if reference.store_name == name:
             return reference
-    hint = "Remove the name, or pull the image under the name it has in a registry."
+    hint = "Give it the name it has in a registry with lockstep.images.image_tag and remove this one, or pull it again."
     raise errors.CorruptStoreError(f"{name}: tells no registry to fetch it from", hint)
 
 

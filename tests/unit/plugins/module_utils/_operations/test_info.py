@@ -30,7 +30,13 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, fingerprint
-from ansible_collections.lockstep.images.tests.support.stores import AMD64, ARM64, pull, whole_tree
+from ansible_collections.lockstep.images.tests.support.stores import (
+    AMD64,
+    ARM64,
+    pull,
+    put,
+    whole_tree,
+)
 
 APP, TOOL = "docker.io/library/app:1", "registry.example:5000/tool:1"
 FAMILY = demo_image("app", "1", layers=3, size=300)
@@ -77,7 +83,7 @@ def fixture_store(path, sources):
 
 def info(store, *names):
     """The facts about some names, about all without any."""
-    references = [Reference.parse(name) for name in names] or None
+    references = list(names) or None
     with store.hold():
         plan = plan_info(store, references)
     assert (plan.actions, plan.changed) == ((), False)
@@ -374,9 +380,27 @@ def test_an_index_without_our_annotation_is_told_as_far_as_it_is_here(path, sour
     assert (entry["platform"], entry["platforms"], entry["complete"]) == (ARM64, [ARM64], True)
 
 
-def test_an_entry_without_a_name_is_not_told(path, store):
+def test_F12_an_entry_without_a_name_goes_by_its_digest(path, store):
     call(path, APP, None)
-    assert {entry["name"] for entry in info(store)["images"]} == {TOOL}
+    assert {entry["name"] for entry in info(store)["images"]} == {TOOL, FAMILY.digest}
+    assert {entry["name"] for entry in info(store, FAMILY.digest)["images"]} == {FAMILY.digest}
+
+
+@pytest.mark.parametrize("name", ["latest", "1.0 (final)", "App"])
+def test_F12_what_another_tool_has_named_is_found_by_that_and_by_its_digest(path, store, name):
+    call(path, TOOL, name)
+    for text in (name, TOOL_IMAGE.digest):
+        assert [entry["name"] for entry in info(store, text)["images"]] == [name]
+
+
+def test_F12_of_several_entries_with_one_tag_each_is_told_with_its_digest(path, store):
+    for item in (FAMILY, TOOL_IMAGE):
+        put(path, item, "latest")
+    labels = {f"latest@{item.digest}" for item in (FAMILY, TOOL_IMAGE)}
+    assert labels <= {entry["name"] for entry in info(store)["images"]}
+    assert info(store, "latest")["missing"] == ["docker.io/library/latest:latest"]
+    for label in labels:
+        assert {entry["name"] for entry in info(store, label)["images"]} == {label}
 
 
 @pytest.mark.parametrize("name", ["latest", "1.0 (final)", "App", "a+b", "app", "../../x"])
