@@ -76,16 +76,19 @@ class HostConfig:
         for number, entry in enumerate(settings):
             where = f"registries[{number}]"
             scheme, registry, path = parse_url(entry["registry"], f"{where}.registry")
-            prefix = registry + path
             refuse(scheme, f"{where}.registry: a name has no {scheme}://")
-            refuse(prefix in self._entries, f"{where}.registry: {prefix} has an entry already")
+            refuse(
+                registry + path in self._given,
+                f"{where}.registry: {registry + path} has an entry already",
+            )
             if path:
                 repository_name(path, f"{where}.registry")
-            mirrors = []
+            self._given[registry + path] = entry
+            self._entries[registry + path] = _adapted(origin(registry), entry, where), []
+        for number, (prefix, entry) in enumerate(self._given.items()):
             for place, given in enumerate(entry.get("mirrors") or ()):
-                mirrors.append(_mirror(given, f"{where}.mirrors[{place}]"))
-            self._given[prefix] = entry
-            self._entries[prefix] = _adapted(origin(registry), entry, where), mirrors
+                where = f"registries[{number}].mirrors[{place}]"
+                self._entries[prefix][1].append(self._mirror(given, where))
 
     def origin(self, registry: str) -> Endpoint:
         """A registry itself."""
@@ -103,10 +106,25 @@ class HostConfig:
     def trust(self, url: str) -> Trust | None:
         """What is configured for the host of a URL by its name, None for nothing; the task's own options do not count."""
         name = registry_at(url)
-        entry = self._given.get(name) or self._given.get(f"{name}:443") or {}
-        found = self._certified(_adapted(Endpoint(name, name=name), entry, name)).trust
-        is_given = found != STRANGER or entry.get("validate_certs") is not None
+        found = self._certified(self._named(name)).trust
+        is_given = found != STRANGER or self._entry(name).get("validate_certs") is not None
         return found if is_given else None
+
+    def _entry(self, name: str) -> Table:
+        """The entry for a whole host."""
+        return self._given.get(name) or self._given.get(f"{name}:443") or {}
+
+    def _named(self, name: str) -> Endpoint:
+        """A host as its entry describes it, with nothing of the task's own options."""
+        return _adapted(Endpoint(api_host(name), name=name), self._entry(name), name)
+
+    def _mirror(self, given: Table, where: str) -> tuple[str, Place]:
+        scheme, host, path = parse_url(given["url"], f"{where}.url")
+        plain = given.get("plain_http")
+        refuse(scheme == "https" and plain, f"{where}: plain_http contradicts https://")
+        endpoint = _adapted(self._named(host), given, where)
+        endpoint = replace(endpoint, scheme=scheme or endpoint.scheme)
+        return where, Place(endpoint, path, given.get("pull_from_mirror") or "all", True)
 
     def places(self, reference: Reference) -> list[Place]:
         """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""
@@ -128,14 +146,6 @@ class HostConfig:
     def _certified(self, endpoint: Endpoint) -> Endpoint:
         name = endpoint.name or endpoint.host
         return trusting(endpoint, self._files.trust(name)) if self._files else endpoint
-
-
-def _mirror(given: Table, where: str) -> tuple[str, Place]:
-    scheme, host, path = parse_url(given["url"], f"{where}.url")
-    endpoint = _adapted(Endpoint(api_host(host), name=host), given, where)
-    refuse(scheme == "https" and endpoint.scheme, f"{where}: plain_http contradicts https://")
-    endpoint = replace(endpoint, scheme=scheme or endpoint.scheme)
-    return where, Place(endpoint, path, given.get("pull_from_mirror") or "all", True)
 
 
 def _adapted(endpoint: Endpoint, given: Table, where: str) -> Endpoint:

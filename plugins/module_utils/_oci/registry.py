@@ -30,6 +30,7 @@ from .urls import (
     api_path,
     content_range,
     is_loopback,
+    is_same_host,
     next_page,
     origin,
     rate_limit,
@@ -318,7 +319,7 @@ class Registry:
                 return response
 
     def _is_own(self, url: str) -> bool:
-        return origin(url) == origin(self.authorizer.base_url)
+        return is_same_host(url, self.authorizer.base_url)
 
     def _identity(self, url: str, authorization: str) -> Identity:
         """What is configured for the registry is for its own origin."""
@@ -375,7 +376,7 @@ class Registry:
         for value in response.header_values("Warning"):
             text = errors.printable(self._redact(warning_text(value)), 500)
             if text:
-                self.warn(f"{self.name}: {text}")
+                self.warn(f"{self.place(response) or self.name}: {text}")
         if not self._is_own(response.url):
             return
         if _WHOLE_ONLY.search(response.header("Server")):

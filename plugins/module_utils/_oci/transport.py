@@ -32,7 +32,7 @@ from .connect import (
 )
 from .sources import TransferStats
 from .trust import STRANGER, Trust, TrustOf, tls_context, tls_hint
-from .urls import host_name, origin, redirect_target, retry_after, shown_url
+from .urls import host_name, is_same_host, origin, redirect_target, retry_after, shown_url
 
 _FIRST_READ = 4 * 1024
 _LARGEST_READ = 1024 * 1024
@@ -280,7 +280,7 @@ class Identity(t.NamedTuple):
 def is_refusal_elsewhere(response: Response, url: str) -> bool:
     """Whether another host than the one of ``url``, to which it redirected, refuses: a new redirect may help."""
     is_refused = 400 <= response.status < 500 and response.status not in BUSY
-    return is_refused and origin(response.url) != origin(url)
+    return is_refused and not is_same_host(response.url, url)
 
 
 class HttpOptions(t.NamedTuple):
@@ -361,7 +361,7 @@ class HttpClient:
             response.close()
             target = redirect_target(response.locations, url, first)
             # What is written goes to the host that was named for it.
-            if not follow or (method not in _READS and origin(target) != origin(url)):
+            if not follow or (method not in _READS and not is_same_host(target, url)):
                 raise errors.RedirectError(
                     f"{shown_url(url)}: redirects to {shown_url(target)}, which is not followed for this request"
                 )

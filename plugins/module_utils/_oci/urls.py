@@ -141,6 +141,12 @@ def host_name(url: str) -> str:
     return name if port == {"http": 80, "https": 443}.get(scheme) else f"{name}:{port}"
 
 
+def is_same_host(url: str, base: str) -> bool:
+    """Whether a URL is at the origin of ``base``, or there over TLS, on the same port or that of https in place of http."""
+    is_upgrade = url.startswith("https:") and host_name(url) == host_name(base)
+    return is_upgrade or origin(url) == origin(base)
+
+
 def shown_url(url: str) -> str:
     """A URL without user and query, which may hold secrets."""
     try:

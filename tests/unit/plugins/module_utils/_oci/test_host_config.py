@@ -110,6 +110,32 @@ def entry(registry: str, *mirrors: dict | str, **keys) -> dict:
     return {**absent, "registry": registry, "mirrors": full or None, **keys}
 
 
+def test_F31_an_entry_holds_for_its_host_as_a_mirror_too(host):
+    """What the mirror says itself comes first; the task's own options count for neither."""
+    named = entry("m:5000", ca_path="/m.pem", plain_http=True, username="m", password=SECRET)
+    bare, given, secure = host.places(
+        DEBIAN,
+        entry(
+            "docker.io",
+            "m:5000",
+            {"url": "m:5000/x", "ca_path": "/own.pem", "plain_http": False, "username": "own"},
+            "https://m:5000/y",
+        ),
+        named,
+    )[:3]
+    assert bare.endpoint == Endpoint(
+        "m:5000",
+        "http",
+        trust=Trust(ca_paths=("/m.pem",)),
+        login=Credentials("m", SECRET),
+        name="m:5000",
+    )
+    assert given.endpoint.scheme == ""
+    assert given.endpoint.trust == Trust(ca_paths=("/own.pem",))
+    assert given.endpoint.login == Credentials("own")
+    assert secure.endpoint.scheme == "https"
+
+
 def places_of(name: str, *settings: dict) -> list[Place]:
     """Without any file of the host."""
     return HostConfig(origin, settings).places(Reference.parse(name))

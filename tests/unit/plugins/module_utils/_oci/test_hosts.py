@@ -14,6 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import (
     is_loopback,
+    is_same_host,
     may_get_credentials,
     may_reach,
     may_serve_tokens,
@@ -46,6 +47,27 @@ def refused(*locations: str, url: str = BLOB, first: str = "") -> str:
         redirect_target(locations, url, first or url)
     assert_tells(caught.value, "redirect-refused", "registry.example.com", never=("hunter22",))
     return str(caught.value)
+
+
+SAME = {
+    "itself": ("https://h/x", "https://h", True),
+    "port-that-goes-without-saying": ("https://h:443/x", "https://h", True),
+    "upgrade": ("https://h/x", "http://h", True),
+    "upgrade-of-port-80": ("https://h:443/x", "http://h:80", True),
+    "upgrade-of-another-port": ("https://h:5000/x", "http://h:5000", True),
+    "capitals": ("https://H/x", "http://h", True),
+    "downgrade": ("http://h/x", "https://h", False),
+    "another-port": ("https://h:5001/x", "https://h:5000", False),
+    "from-80-to-another-port": ("https://h:5000/x", "http://h", False),
+    "from-another-port-to-443": ("https://h/x", "http://h:5000", False),
+    "another-host": ("https://h.example/x", "https://h", False),
+}
+
+
+@pytest.mark.parametrize(("url", "base", "is_same"), SAME.values(), ids=SAME)
+def test_F06_a_host_is_the_same_over_tls_on_its_own_port(url, base, is_same):
+    """What was sent in clear is not sent to anybody else there."""
+    assert is_same_host(url, base) is is_same
 
 
 def test_docker_hub_has_its_api_elsewhere():
