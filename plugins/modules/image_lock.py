@@ -40,7 +40,7 @@ def main():
         argument_spec={
             "path": dict(type="path", required=True),
             "name": dict(type="list", elements="str"),
-            "from": dict(type="list", elements="path"),
+            "from": dict(type="list", elements="raw"),
             "platform": dict(type="list", elements="str"),
             "update": dict(type="list", elements="str", default=["none"]),
             "manifests": dict(type="str", choices=["embed", "omit"], default="omit"),

@@ -164,7 +164,7 @@ IMPORTING = {
     "module_utils/_oci/registries.py": {"registries_of"},
     "module_utils/_oci/sources.py": {"_open"},
     "module_utils/_oci/transport.py": {"libraries"},
-    "module_utils/_oci/yamlfile.py": {"load_documents"},
+    "module_utils/_oci/yamlfile.py": {"_yaml_documents"},
     "module_utils/_operations/copying.py": {"fetch"},
     "module_utils/_operations/pull.py": {"plan_pull"},
     "modules/image_pull.py": {"lock_of"},

@@ -11,7 +11,7 @@ from . import errors
 from .files import access, read_file
 from .lock import AGAIN, VERSION, Lock, LockedImage
 from .names import ALL, Digest, Reference
-from .yamlfile import Located, load_documents
+from .yamlfile import Located, load_strict
 
 MAX_LOCK = 64 * 1024 * 1024
 # What image_lock puts beside the manifests, so that git keeps their bytes.
@@ -70,7 +70,7 @@ def read_document(path: str, place: str) -> t.Any:
     except FileNotFoundError:
         return None
     try:
-        documents = load_documents(raw, place, aliases=False)
+        documents = load_strict(raw, place)
     except errors.InputError as exc:
         raise errors.LockError(str(exc), exc.hint) from exc
     if len(documents) != 1:

@@ -3,35 +3,30 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import collections
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._oci import errors
 from .._oci.content import Closure, ContentSource, Descriptor, ImageConfig, Manifest, Sources, walk
 from .._oci.fetch import read_content
-from .._oci.files import FILE_MODE, access, make_directory, read_file, remove_file, write_file
-from .._oci.imagelists import references_in
+from .._oci.files import read_file
+from .._oci.imagelists import parse_sources, read_sources
 from .._oci.lock import Lock, LockedImage, platforms_found
 from .._oci.lockfile import (
-    ATTRIBUTES,
-    KEEP_BYTES,
     MAX_LOCK,
     images_of_images_lock,
     is_images_lock,
-    listed_manifests,
-    manifests_of,
-    read_attributes,
     read_document,
     read_manifests,
     render_images_lock,
     render_lock,
     with_places,
 )
+from .._oci.mentions import Named
 from .._oci.names import ALL, Digest, Platform, Reference, platforms_of
-from .._plan import Action, Plan, Pool, each
-from .leftovers import remove_leftovers
+from .._plan import Plan, each
+from .lockwriting import write_lock
 from .patterns import pattern_of
 from .reading import each_once
 
@@ -39,43 +34,6 @@ NONE, EVERYTHING = "none", "all"
 EMBED = "embed"
 LOCKSTEP, IMGPKG = "lockstep", "imgpkg"
 _RENDER = {LOCKSTEP: render_lock, IMGPKG: render_images_lock}
-
-
-@dataclass(frozen=True)
-class WriteFile(Action):
-    """Replace a file as a whole; it keeps the mode it has."""
-
-    path: str
-    data: bytes = field(repr=False)
-
-    def summary(self) -> dict[str, t.Any]:
-        return {"action": "write_file", "path": self.path, "size": len(self.data)}
-
-    def apply(self, pool: Pool) -> None:
-        mode, directory = FILE_MODE, os.path.dirname(self.path)
-        make_directory(directory)
-        with access(self.path):
-            if os.path.exists(self.path):
-                mode = stat.S_IMODE(os.stat(self.path).st_mode)
-        write_file(self.path, directory, self.data, mode)
-
-
-@dataclass(frozen=True)
-class WriteManifest(WriteFile):
-    """The same for what is in the directory of manifests: these come first, all at once."""
-
-
-@dataclass(frozen=True)
-class RemoveManifest(Action):
-    """Remove a manifest that is no longer embedded, or the attributes that git read for it."""
-
-    path: str
-
-    def summary(self) -> dict[str, t.Any]:
-        return {"action": "remove_file", "path": self.path}
-
-    def apply(self, pool: Pool) -> None:
-        remove_file(self.path)
 
 
 @dataclass(frozen=True)
@@ -90,7 +48,10 @@ class _Locked:
 
 @dataclass
 class _Locking:
-    """How names are locked, beside what there is: which anew, for which platforms, and with what."""
+    """How names are locked, beside what there is: which again, for which platforms, and with what.
+
+    ``own`` are the platforms that files ask for with a name, ``shared`` the names that are also asked for without.
+    """
 
     sources: Sources
     old: Lock
@@ -99,6 +60,8 @@ class _Locking:
     platforms: t.Sequence[str]
     embed: bool
     form: str
+    own: t.Mapping[str, t.Sequence[Platform]]
+    shared: t.Container[str]
 
     def __post_init__(self) -> None:
         self.known = {one.name: one for one in self.old.images}
@@ -110,7 +73,7 @@ class _Locking:
         name = reference.store_name
         source = self.sources.repository(reference)
         old, digest = self.known.get(name), reference.digest
-        platforms = self.platforms or (sorted(old.platforms) if old else self.default)
+        wanted, enough = self._platforms(name, old)
         if digest is None and old and not self.everything and name not in self.chosen:
             digest = old.digest
         digest = digest or source.resolve(str(reference.tag))
@@ -119,18 +82,42 @@ class _Locking:
             old = None
         if self.form == IMGPKG:
             return _Locked(LockedImage(name, digest, "", {}))
-        wanted = platforms_of(platforms)
-        keys = [ALL] if wanted is None else [str(one) for one in wanted]
+        keys = _keys(wanted)
         if old and set(keys) != set(old.platforms):
             old = None
         if old and not self.embed:
             return _Locked(old)
         reader = _Reader(reference, source, self.old.manifests)
-        closure = reader.closure(digest, wanted, is_checked=bool(old))
+        try:
+            closure = reader.closure(digest, wanted, is_checked=bool(old))
+        except errors.NoPlatformError:
+            if enough == wanted:
+                raise
+            keys = _keys(enough)
+            closure = reader.closure(digest, enough, is_checked=False)
         found = platforms_found(keys, closure, closure.images)
         image = LockedImage(name, digest, closure.manifests[-1][0].media_type, found)
         carried = {one.digest: manifest.raw for one, manifest in closure.manifests}
         return _Locked(image, carried if self.embed else {})
+
+    def _platforms(
+        self, name: str, old: LockedImage | None
+    ) -> tuple[list[Platform] | None, list[Platform] | None]:
+        """The platforms to lock a name for, and those that are enough if it lacks others; None for all."""
+        own = list(self.own.get(name, ()))
+        is_alone = bool(own) and name not in self.shared
+        asked = self.platforms or (sorted(old.platforms) if old else [])
+        if not asked and is_alone:
+            return own, own
+        wanted = platforms_of(asked or self.default)
+        if wanted is None:
+            return None, None
+        wanted = list(dict.fromkeys([*wanted, *own]))
+        return wanted, own if is_alone else wanted
+
+
+def _keys(platforms: t.Sequence[Platform] | None) -> list[str]:
+    return [ALL] if platforms is None else [str(one) for one in platforms]
 
 
 class _Reader:
@@ -184,7 +171,7 @@ def plan_lock(
     path: str,
     *,
     references: t.Sequence[Reference] | None,
-    files: t.Sequence[str],
+    files: t.Sequence[t.Any],
     update: t.Sequence[str],
     platforms: t.Sequence[str],
     embed: bool,
@@ -192,28 +179,25 @@ def plan_lock(
     sources: Sources,
     workers: int,
 ) -> Plan:
-    """Have a lock file of these names and of those in files, by default of the names it has."""
+    """Have a lock file of these names and of those in files, by default of the names it has.
+
+    ``files`` are paths, or mappings with path and keys. A platform that a file asks for is locked too.
+    """
     if embed and form == IMGPKG:
         raise errors.InputError(
             "manifests=embed has no place beside an ImagesLock, so not with format=imgpkg"
         )
     there, old = _existing(path)
-    names = [*(references or ()), *(one for file in files for one in references_in(file))]
+    listing = read_sources(parse_sources(files))
+    names = [*(references or ()), *(one.reference for one in listing.named)]
     if references is None and not files:
-        if there is None:
-            raise errors.InputError(
-                f"{path}: there is no lock file yet, and nothing says what to lock",
-                "Give name, or from.",
-            )
-        names = [Reference.parse(one.name) for one in old.images]
-    elif not names and references is None:
-        raise errors.InputError(
-            "from: these files name no image, and an empty lock would have hosts let go of all",
-            "Give name as an empty list to lock nothing.",
-        )
+        names = _names_of(old, is_there=there is not None)
     failures: dict[str, errors.LockstepError] = {}
     chosen = _chosen(update, old)
-    locking = _Locking(sources, old, EVERYTHING in update, chosen, platforms, embed, form)
+    own, shared = _own_platforms(names, listing.named)
+    locking = _Locking(
+        sources, old, EVERYTHING in update, chosen, platforms, embed, form, own, shared
+    )
     once = each_once(names, lambda one: one)
     locked = each(locking.lock, once, lambda one: one.store_name, workers, failures)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
@@ -221,7 +205,7 @@ def plan_lock(
     # All or nothing: a lock file without a name would have hosts let go of it.
     changes = [] if failures else _changes(old, images)
     kept = {one.name: _shown(locking.known.get(one.name)) for one in images if failures}
-    actions = () if failures else _actions(path, there, _RENDER[form](images), carried)
+    actions = () if failures else write_lock(path, there, _RENDER[form](images), carried)
     return Plan(
         last=tuple(actions),
         before={**kept, **{one["name"]: one["was"] for one in changes if one["was"]}},
@@ -232,12 +216,36 @@ def plan_lock(
             "changes": [
                 {key: one[key] for key in one if key not in ("was", "is")} for one in changes
             ],
+            "skipped": [one._asdict() for one in listing.skipped],
         },
         failures=failures,
         workers=workers,
         stats=sources.stats,
-        warnings=lambda: sources.warnings,
+        warnings=lambda: [*listing.warnings, *sources.warnings],
     )
+
+
+def _names_of(old: Lock, is_there: bool) -> list[Reference]:
+    """The names that a lock file has; or InputError without a file."""
+    if not is_there:
+        raise errors.InputError(
+            f"{old.place}: there is no lock file yet, and nothing says what to lock",
+            "Give name, or from.",
+        )
+    return [Reference.parse(one.name) for one in old.images]
+
+
+def _own_platforms(
+    names: t.Sequence[Reference], named: t.Sequence[Named]
+) -> tuple[dict[str, list[Platform]], set[str]]:
+    """The platforms that files ask for, by name, and the names that are also asked for without."""
+    own: dict[str, list[Platform]] = {}
+    counts = collections.Counter(one.store_name for one in names)
+    for reference, platform in named:
+        if platform:
+            own.setdefault(reference.store_name, []).append(platform)
+            counts[reference.store_name] -= 1
+    return own, {name for name, count in counts.items() if count}
 
 
 def _existing(path: str) -> tuple[bytes | None, Lock]:
@@ -277,31 +285,6 @@ def _chosen(update: t.Sequence[str], old: Lock) -> set[str]:
             raise errors.InputError(f"update: {text} fits none of the names in {old.place}")
         chosen |= found
     return chosen
-
-
-def _actions(
-    path: str, there: bytes | None, data: bytes, carried: t.Mapping[Digest, bytes]
-) -> t.Iterator[Action]:
-    """The manifests come first, so that no lock file ever lacks one."""
-    directory = manifests_of(path)
-    # Also those of a run that was killed before it wrote the lock file.
-    good = read_manifests(path, skip_bad=True)
-    for digest in sorted(carried):
-        if digest not in good:
-            yield WriteManifest(os.path.join(directory, digest.encoded), carried[digest])
-    attributes = read_attributes(path)
-    if carried and attributes is None:  # those that are there may be the user's
-        yield WriteManifest(os.path.join(directory, ATTRIBUTES), KEEP_BYTES)
-    # Where git converts line ends, the lock file itself may differ in nothing else.
-    if there is None or data != there.replace(b"\r\n", b"\n"):
-        yield WriteFile(path, data)
-    wanted = {digest.encoded for digest in carried}
-    for name in listed_manifests(path):
-        if name not in wanted:
-            yield RemoveManifest(os.path.join(directory, name))
-    if not carried and attributes == KEEP_BYTES:
-        yield RemoveManifest(os.path.join(directory, ATTRIBUTES))
-    yield from remove_leftovers(os.path.dirname(path), directory)
 
 
 def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any]]:

@@ -14,8 +14,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.imagelists import (
-    references_in,
+    Source,
+    parse_sources,
+    read_source,
+    read_sources,
 )
+from ansible_collections.lockstep.images.tests.support.namefiles import NameFiles
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells
 from ansible_collections.lockstep.images.tests.support.users import (
     ordinary_user,
@@ -49,13 +53,17 @@ def fixture_write(tmp_path):
     return write
 
 
-def names_in(path):
-    return [str(reference) for reference in references_in(str(path))]
+def names_of(listing):
+    return list(dict.fromkeys(str(one.reference) for one in listing.named))
 
 
-def error_of(path, kind="invalid-input"):
+def names_in(path, *keys):
+    return names_of(read_source(Source(str(path), keys)))
+
+
+def error_of(path, kind="invalid-input", *keys):
     with pytest.raises(InputError) as caught:
-        references_in(str(path))
+        read_source(Source(str(path), keys))
     assert_tells(caught.value, kind)
     assert len(str(caught.value)) < 600
     return caught.value
@@ -100,7 +108,7 @@ COMPOSE = {
     ),
     "what else there is": (
         "name: demo\nversion: '3.8'\nservices:\n  a:\n    image: r.example/a:1\n"
-        "    volumes: [{type: image, source: r.example/c}]\n    environment: {image: r.example/d}\n",
+        "    volumes: [{type: bind, source: r.example/c}]\n    environment: {image: r.example/d}\n",
         ["r.example/a:1"],
     ),
 }
@@ -183,7 +191,7 @@ def test_a_bomb_of_aliases_is_not_written_out(write):
     assert names_in(write(text + "services: {a: {image: r.example/b:1}}\n")) == ["r.example/b:1"]
     path = write(text + "services: {a: {image: *x30}}\n")
     assert str(error_of(path)).endswith(": image is not a text")
-    assert names_in(write(text + "kind: Pod\n")) == []
+    assert names_in(write(text + "kind: Pod\n")) == ["r.example/a:1"]
     path = write(text + "containers: [image: *x30]\n")
     assert str(error_of(path)).endswith(": image is not a text")
     path = write(text + "lockfile_version: *x30\nimages: []\n")
@@ -211,7 +219,7 @@ KUBERNETES = {
     "all kinds of containers": (
         "kind: Pod\nspec:\n  initContainers: [{image: r.example/init}]\n"
         "  containers: [{image: r.example/main}]\n  ephemeralContainers: [{image: r.example/debug}]\n",
-        ["r.example/main:latest", "r.example/init:latest", "r.example/debug:latest"],
+        ["r.example/init:latest", "r.example/main:latest", "r.example/debug:latest"],
     ),
     "volumes that are images": (
         "kind: Pod\nspec:\n  volumes:\n  - {name: a, image: {reference: r.example/data:1}}\n"
@@ -237,7 +245,7 @@ KUBERNETES = {
         "kind: Pod\nspec: {containers: [{name: a}, {image:}, a, null]}",
         [],
     ),
-    "containers that are none": ("kind: Pod\nspec: {containers: {image: r.example/a}}", []),
+    "containers that are none": ("kind: Pod\nspec: {containers: {image: data}}", []),
     "aliases": (
         "kind: List\nitems:\n- &pod\n  spec: {containers: [&c {image: r.example/a}]}\n- *pod\n"
         "- spec: {containers: [*c, {<<: *c, name: b}]}\n",
@@ -268,9 +276,9 @@ def test_of_kubernetes_the_containers_of_all_objects_are_taken(write, text, name
         ("kind: Pod\nspec:\n  containers:\n  - image: {{ .Values.image }}\n", 4),
         ("kind: Pod\nspec:\n  containers:\n  - image: '{{ .Values.image }}'\n", 4),
         ("kind: Pod\nspec:\n{{- if .Values.a }}\n  containers: []\n{{- end }}\n", 4),
-        ("kind: Pod\nspec:\n  containers:\n  - name: a\n    image: r.example/A\n", 4),
+        ("kind: Pod\nspec:\n  containers:\n  - name: a\n    image: r.example/A\n", 5),
         ("a: 1\n---\nb: [\n", 4),
-        ("kind: Pod\nkind: Job\n", 2),
+        ("image: a\nimage: b\n", 2),
     ],
 )
 def test_what_is_wrong_in_a_manifest_is_an_error_with_file_and_line(write, text, line):
@@ -301,7 +309,8 @@ def test_a_directory_without_yaml_is_an_error(write, tmp_path, there):
     for name in there:
         write("r.example/a", f"k/{name}")
     assert str(error_of(tmp_path / "k")) == (
-        f"{tmp_path}/k: has no file that ends in .yml, .yaml, .json"
+        f"{tmp_path}/k: has no file that ends in .yml, .yaml, .json,"
+        " nor a Dockerfile, a Containerfile, or a unit of quadlet"
     )
 
 
@@ -319,6 +328,216 @@ def test_links_to_files_are_followed(write, tmp_path):
     assert names_in(tmp_path / "k") == names_in(tmp_path / "k" / "a.yml") == ["r.example/a:latest"]
 
 
+@pytest.fixture(name="files")
+def fixture_files(tmp_path):
+    return NameFiles(tmp_path / "k")
+
+
+def test_F04_links_to_directories_are_followed_and_each_is_read_once(files, tmp_path):
+    """As a ConfigMap is mounted: the files are links into a link to a directory."""
+    files.write("..2026/a.yml", "containers: [{image: r.example/a:1}]\n")
+    files.write("sub/b.yml", "containers: [{image: r.example/b:1}]\n")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "c.yml").write_text("containers: [{image: r.example/c:1, args: [x/y:1]}]\n")
+    (files.root / "..data").symlink_to("..2026")
+    (files.root / "a.yml").symlink_to("..data/a.yml")
+    (files.root / "far").symlink_to(tmp_path / "far")
+    (files.root / "sub" / "loop").symlink_to(files.root)
+    (files.root / "sub" / "self").symlink_to(".")
+    assert sorted(files.names()) == ["r.example/a:1", "r.example/b:1", "r.example/c:1"]
+    assert len(files.warnings()) == 1
+
+
+STRANGE = {
+    "patch.json": '[{"op": "remove", "path": "/spec/a"}]',
+    "patch.yml": "- {op: replace, path: /spec/replicas, value: 3}\n",
+    "template.yaml": "kind: Pod\n{{- if .Values.x }}\nspec: {{ .Values.y }}\n{{- end }}\n",
+    "tsconfig.json": '{\n  // ours\n  "compilerOptions": {"strict": true,},\n}\n',
+    "side.yml": "image: ''\n",
+    "null.yml": "image:\n",
+    "empty-container.yml": "spec: {containers: [{image: ''}]}\n",
+    "empty.yml": "",
+    "comment.yaml": "# nothing\n",
+    "words.json": '["one", "two", 3]',
+    "tabs.yml": "a:\n\tb: c\n",
+    "broken.yml": "a: [\n",
+    "text.yml": "only words\n",
+    "number.json": "5",
+    "binary.json": b"\x00\x01\xff",
+    "twice.yml": "kind: Service\nkind: Job\n",
+    "deep.json": "[" * 100_000,
+    "service.yml": "kind: Service\nspec: {ports: [{port: 80}]}\n",
+    "playbook.yml": "- hosts: all\n  vars: {secret: !vault x, other: !unsafe y}\n",
+    "mkdocs.yml": "x: !!python/name:a.b\n",
+    "key.yml": "? [a]\n: b\n",
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_F04_a_file_that_holds_no_image_does_not_end_the_lock_of_a_directory(files, name):
+    files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
+    path = files.write(name, STRANGE[name])
+    assert files.names() == ["r.example/a:1"]
+    assert files.skipped() == [name]
+    listing = read_sources([Source(str(files.root))])
+    assert f"{files.root}: 1 files in it name no image" in listing.warnings[-1]
+    with pytest.raises(InputError) as caught:
+        read_sources([Source(str(path))])
+    assert str(caught.value).startswith(f"{path}")
+
+
+def test_F04_what_is_no_file_in_a_directory_is_skipped(files):
+    files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
+    (files.root / ".#app.yml").symlink_to("user@host:1")
+    os.mkfifo(files.root / "pipe.yml")
+    assert files.names() == ["r.example/a:1"]
+    assert files.skipped() == [".#app.yml", "pipe.yml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "tpl.yaml",
+            "{{- if .x }}\nimage: {{ .Values.image }}\n{{- end }}\n",
+            "line 2: image: {{ .Values",
+        ),
+        (
+            "tpl.yaml",
+            "spec:\n  containers:\n  - image: '{{ .Values.a }}:1'\n",
+            "line 3: {{ .Values.a }}:1 has",
+        ),
+        (
+            "tsconfig.json",
+            '{\n// x\n"image": "r.example/a:1", }',
+            "line 3: image: r.example/a:1 could",
+        ),
+        (
+            "broken.yml",
+            "a: [\n- sidecarImage: r.example/a:1 # x\n",
+            "line 2: sidecarImage: r.example/a:1 c",
+        ),
+        ("broken.yml", "a: [\nargs: --x=r.example/a:1\n", "line 2: r.example/a:1 could"),
+        ("a.yml", "image: a\nimage: r.example/b:1\n", "line 2: image: r.example/b:1 could"),
+    ],
+)
+def test_F04_what_could_be_an_image_in_a_file_that_cannot_be_read_is_named(files, name, text, told):
+    files.write("app.yml", "containers: [{image: r.example/app:1}]\n")
+    files.write(name, text)
+    assert files.names() == ["r.example/app:1"]
+    assert [one for one in files.warnings() if one.startswith(f"{name}, {told}")]
+
+
+def test_F26_a_key_that_is_there_twice_beside_images_is_a_warning(files):
+    files.write("a.yml", "kind: Pod\nkind: Pod\nspec: {containers: [{image: r.example/a:1}]}\n")
+    assert files.names("a.yml") == ["r.example/a:1"]
+    assert files.warnings("a.yml") == [
+        "a.yml, line 2: the key kind is there twice, the last one counts"
+    ]
+
+
+@pytest.mark.parametrize("name", ["rendered.txt", "rendered", "out.tpl"])
+@pytest.mark.parametrize("start", ["---\n# Source: a\n", "", "\n\n"])
+def test_F04_a_rendered_chart_is_read_whatever_it_is_called(files, name, start):
+    files.write(
+        name, f"{start}apiVersion: v1\nkind: Pod\nspec: {{containers: [image: r.example/a:1]}}\n"
+    )
+    assert files.names(name) == ["r.example/a:1"]
+
+
+# -- keys
+
+KEYS = {
+    "a key": ("engineImage: r.example/a:1", ["engineImage"]),
+    "a key below others": ("spec: {engine: {image: r.example/a, name: b}}", ["engine.image"]),
+    "a key with dots": ("data: {'engine.image': r.example/a:1}", ["engine.image"]),
+    "a list": ("mirror: [r.example/a:1, r.example/b:1]", ["mirror"]),
+    "lines": ("data:\n  list: |\n    r.example/a:1\n\n    r.example/b:1\n", ["list"]),
+    "a variable": ("env: [{name: ENGINE, value: r.example/a:1}]", ["ENGINE"]),
+    "a variable of compose": ("environment: [ENGINE=r.example/a:1]", ["ENGINE"]),
+    "an option": ("args: [--engine, r.example/a:1, --x]", ["--engine"]),
+    "an option with =": ("args: [--engine=r.example/a:1]", ["--engine"]),
+    "in JSON": ('{"engine": "r.example/a:1"}', ["engine"]),
+}
+
+
+@pytest.mark.parametrize(("text", "keys"), KEYS.values(), ids=KEYS)
+def test_F04_keys_say_where_else_images_are(files, text, keys):
+    files.write("it.yml", text)
+    found = files.names("it.yml", *keys)
+    assert [one.partition(":")[0] for one in found] in (
+        ["r.example/a"],
+        ["r.example/a", "r.example/b"],
+    )
+    assert files.warnings("it.yml", *keys) == []
+
+
+def test_F04_keys_are_settings_in_a_file_that_is_not_yaml(files):
+    files.write(
+        ".env", "# ours\nexport ENGINE='r.example/a:1'\nOTHER = \"nginx\";\nNO=r.example/no:1\n"
+    )
+    assert files.names(".env", "ENGINE", "OTHER") == [
+        "r.example/a:1",
+        "docker.io/library/nginx:latest",
+    ]
+
+
+def test_F04_keys_add_to_what_is_known_and_one_that_is_not_there_is_an_error(files):
+    files.write("it.yml", "containers: [{image: r.example/a:1}]\nx: r.example/x:1\n")
+    assert files.names("it.yml", "x") == ["r.example/x:1", "r.example/a:1"]
+    assert (
+        str(error_of(files.root, "invalid-input", "y"))
+        == f"{files.root}: has no y, which keys names"
+    )
+
+
+@pytest.mark.parametrize("value", ["r.example/A:1", "r.example/a:$X", "1.5"])
+def test_F04_a_value_that_keys_name_must_be_an_image(files, value):
+    path = files.write("it.yml", f"first: 1\nx: {value}\n")
+    assert str(error_of(path, "invalid-input", "x")).startswith(f"{path}, line 2: ")
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([5], "from[0]: is neither a path nor a mapping with path and keys"),
+        ([{"keys": ["a"]}], "from[0]: is neither a path nor a mapping with path and keys"),
+        (["a", {"path": "b", "key": "x"}], "from[1]: key is not known, only path and keys are"),
+        ([{"path": "b", "keys": [1]}], "from[0]: keys is not a list of names"),
+        ([{"path": "b", "keys": {"a": 1}}], "from[0]: keys is not a list of names"),
+    ],
+)
+def test_F04_an_entry_that_is_wrong_is_told_with_its_number(entries, told):
+    with pytest.raises(InputError) as caught:
+        parse_sources(entries)
+    assert str(caught.value) == told
+
+
+def test_F04_entries_are_paths_or_mappings(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse_sources(["a", "~/b", {"path": "$HOME/c", "keys": "x"}, {"path": "d"}]) == [
+        Source("a"),
+        Source("/home/me/b"),
+        Source("/home/me/c", ("x",)),
+        Source("d"),
+    ]
+
+
+def test_F04_a_source_that_names_no_image_is_an_error_beside_others(files):
+    one = files.write("a.txt", "r.example/a:1\n")
+    for name, text in (
+        ("values.yml", "replicas: 1\n"),
+        ("none.txt", "# none\n"),
+        ("d/x.yml", "a: 1\n"),
+    ):
+        files.write(name, text)
+        path = files.root / name.partition("/")[0]
+        with pytest.raises(InputError) as caught:
+            read_sources([Source(str(one)), Source(str(path))])
+        assert str(caught.value) == f"{path}: names no image"
+        assert "keys" in caught.value.hint
+
+
 # -- lists
 
 
@@ -332,12 +551,13 @@ def test_links_to_files_are_followed(write, tmp_path):
         ),
         (b"r.example/a:1\r\n\r\nr.example/b:1\r\n", ["r.example/a:1", "r.example/b:1"]),
         (b"\xef\xbb\xbfr.example/a:1\n", ["r.example/a:1"]),
+        ("r.example/a:1\r\n".encode("utf-16"), ["r.example/a:1"]),
         (b"r.example/a:1\nr.example/a:1", ["r.example/a:1"]),
         ("# für uns\nr.example/a:1 # ü\n".encode(), ["r.example/a:1"]),
         (b"", []),
         (b"# nothing\n", []),
     ],
-    ids=["names", "comments", "CRLF", "BOM", "twice", "UTF-8", "empty", "only comments"],
+    ids=["names", "comments", "CRLF", "BOM", "UTF-16", "twice", "UTF-8", "empty", "only comments"],
 )
 @pytest.mark.parametrize("name", ["images.txt", "images", "images.list"])
 def test_any_other_file_is_a_list_of_names(write, text, names, name):
@@ -351,12 +571,12 @@ def test_any_other_file_is_a_list_of_names(write, text, names, name):
         (b"r.example/a:${TAG}\n", ", line 1: r.example/a:${TAG} has variables in it"),
         (b"a b\n", ", line 1: reference 'a b': only printable"),
         (b"- r.example/a\n", ", line 1: reference '- r.example/a': only printable"),
-        ("r.example/ä\n".encode("latin-1"), ": is no text in UTF-8"),
-        ("r.example/a\n".encode("utf-16"), ": is no text in UTF-8"),
+        ("a\nr.example/ä\n".encode("latin-1"), ", line 2: is not text in UTF-8"),
+        ("r.example/a\n".encode("utf-16-le"), ", line 1: reference 'r\\x00.\\x00e"),
         (b"\x00\x01" * 50_000, ", line 1: reference '\\x00\\x01"),
         (b"A" * 100_000, ", line 1: reference 'AAA"),
     ],
-    ids=["name", "variable", "blank", "YAML", "latin-1", "utf-16", "binary", "long"],
+    ids=["name", "variable", "blank", "YAML", "latin-1", "no mark", "binary", "long"],
 )
 def test_a_line_that_is_no_name_is_an_error_with_its_number(write, text, told):
     path = write(text, "images.txt")
@@ -373,8 +593,8 @@ def test_a_list_in_yaml_or_json_is_one_of_names(write, text):
     [
         ('["r.example/a", 5]', ": [1]: is not a reference"),
         ("- r.example/a\n- image: r.example/b\n", ": [1]: is not a reference"),
-        ("- [r.example/a]\n", ": [0]: is not a reference"),
-        ("- r.example/a\n- r.example/B\n", ": [1]: reference 'r.example/B': name component"),
+        ("- r.example/a\n- [r.example/a]\n", ": [1]: is not a reference"),
+        ("- r.example/a\n- r.example/B\n", ", line 2: reference 'r.example/B': name component"),
     ],
 )
 def test_an_entry_of_a_list_that_is_no_name_is_counted(write, text, told):
@@ -448,18 +668,18 @@ def test_what_may_not_be_read_is_an_error_that_names_it(denied):
         assert names_in(public) == ["r.example/a:latest"]
         (public / denied).chmod(0o000)
         with pytest.raises(StoreAccessError, match="Permission denied") as caught:
-            references_in(str(public))
+            read_source(Source(str(public)))
     assert_tells(caught.value, "store-access", str(public))
 
 
 def test_a_pipe_is_an_error_and_blocks_nobody(tmp_path):
     os.mkfifo(tmp_path / "it.yml")
     with pytest.raises(StoreAccessError, match="is not a regular file"):
-        references_in(str(tmp_path / "it.yml"))
+        read_source(Source(str(tmp_path / "it.yml")))
 
 
 def test_a_file_that_is_too_large_is_an_error(tmp_path):
     with (tmp_path / "it.txt").open("wb") as handle:
         handle.truncate(64 * 1024 * 1024 + 1)
     with pytest.raises(StoreAccessError, match="is larger than"):
-        references_in(str(tmp_path / "it.txt"))
+        read_source(Source(str(tmp_path / "it.txt")))

@@ -215,7 +215,7 @@ def test_no_file_is_none(path):
             "kind: ImagesLock\nimages: []\n", "a/b.yml: is an ImagesLock of imgpkg", id="imgpkg"
         ),
         pytest.param(b"\x7fELF\x02\x01\x01\0", "a/b.yml, line 1: is no YAML: ", id="binary"),
-        pytest.param(b"a: 1\nb: \xff\n", "a/b.yml, line 2: is no YAML: ", id="not UTF-8"),
+        pytest.param(b"a: 1\nb: \xff\n", "a/b.yml, line 2: is not text in UTF-8: ", id="not UTF-8"),
         pytest.param("[" * 10_000, "a/b.yml: is nested too deeply", id="deep"),
         pytest.param("a: 1\n" * 2, "a/b.yml, line 2: the key a is there twice", id="a key twice"),
         pytest.param(f"file: x\n{TEXT[4:]}", "a/b.yml: has the unknown key file", id="file"),

@@ -551,7 +551,7 @@ def test_without_names_and_a_file_there_is_nothing_to_lock(path, sources):
 def test_no_names_make_an_empty_file_only_if_that_is_said(path, sources, tmp_path):
     (tmp_path / "names.txt").write_text("# none yet\n")
     lock(path, sources, APP, platforms=[AMD64])
-    with pytest.raises(InputError, match="name no image"):
+    with pytest.raises(InputError, match="names no image"):
         plan(path, sources, files=[tmp_path / "names.txt"])
     assert changes(lock(path, sources, references=[])) == {APP: "dropped"}
     assert path.read_text() == "---\nlockfile_version: 1\nimages: []\n"
@@ -569,6 +569,66 @@ def test_names_come_from_files_too(path, sources, tmp_path):
     (tmp_path / "names.txt").write_text("A\n")
     with pytest.raises(InputError, match=r"names.txt, line 1: reference 'A'"):
         lock(path, sources, files=files)
+
+
+SERVICE = "services: {{a: {{image: '{}', platform: linux/arm64}}{}}}"
+
+
+def platforms_in(path):
+    return {one.name: sorted(one.platforms) for one in Lock.parse(read_lock(str(path))).images}
+
+
+def test_F04_the_platform_of_a_service_is_locked_as_well(path, sources, tmp_path):
+    file = tmp_path / "compose.yml"
+    file.write_text(SERVICE.format(APP, f", b: {{image: '{WEB}'}}"))
+    lock(path, sources, files=[file], platforms=[AMD64])
+    assert platforms_in(path) == {APP: [AMD64, ARM64], WEB: [AMD64]}
+
+
+def test_F04_without_platforms_a_service_that_names_one_is_locked_for_it_alone(
+    path, sources, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Platform, "host", classmethod(lambda cls: Platform.parse(AMD64)))
+    file = tmp_path / "compose.yml"
+    file.write_text(SERVICE.format(APP, f", b: {{image: '{WEB}'}}"))
+    lock(path, sources, files=[file])
+    assert platforms_in(path) == {APP: [ARM64], WEB: [AMD64]}
+    file.write_text(SERVICE.format(APP, f", b: {{image: '{APP}'}}"))
+    lock(tmp_path / "other.yml", sources, files=[file])
+    assert platforms_in(tmp_path / "other.yml") == {APP: [AMD64, ARM64]}
+
+
+def test_F04_an_image_of_such_services_alone_may_lack_other_platforms(path, sources, tmp_path):
+    file = tmp_path / "compose.yml"
+    file.write_text(SERVICE.format(APP, ""))
+    lock(path, sources, files=[file], platforms=["linux/s390x"])
+    assert platforms_in(path) == {APP: [ARM64]}
+    with pytest.raises(NoPlatformError):
+        lock(path, sources, APP, files=[file], platforms=["linux/s390x"])
+    file.write_text(SERVICE.format(APP, "").replace("arm64", "s390x"))
+    with pytest.raises(NoPlatformError):
+        lock(path, sources, files=[file], platforms=[AMD64])
+
+
+def test_F04_with_all_platforms_that_of_a_service_is_among_them(path, sources, tmp_path):
+    file = tmp_path / "compose.yml"
+    file.write_text(SERVICE.format(APP, ""))
+    lock(path, sources, files=[file], platforms=["all"])
+    assert platforms_in(path) == {APP: ["all"]}
+
+
+def test_F04_what_is_left_out_is_told_and_what_holds_none_is_counted(path, sources, tmp_path):
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "a.yml").write_text(
+        f"containers: [{{image: '{APP}', args: [--engine-image, r.example/engine:v1]}}]"
+    )
+    (tmp_path / "k" / "b.yml").write_text("kind: Service\n")
+    made = plan(path, sources, files=[tmp_path / "k"], platforms=[AMD64])
+    assert made.result()["skipped"] == [{"file": f"{tmp_path}/k/b.yml", "reason": "names no image"}]
+    assert [text.partition(": ")[0] for text in made.warnings()] == [
+        f"{tmp_path}/k/a.yml, line 1",
+        f"{tmp_path}/k",
+    ]
 
 
 # -- failures

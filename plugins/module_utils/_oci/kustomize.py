@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What kustomizations make of the images in their resources."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from . import errors
+from .mentions import Findings, Mention, text_of
+
+NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_LISTS = ("resources", "bases", "components", "crds", "generators", "transformers")
+_PATCHES = ("patches", "patchesStrategicMerge", "patchesJson6902")
+
+
+class Rule(t.NamedTuple):
+    """One entry of ``images``: what an image is called, and what becomes of it."""
+
+    name: str
+    new_name: str
+    new_tag: str
+    digest: str
+    place: str
+
+    def apply(self, text: str) -> str | None:
+        """The name an image gets; None for another image."""
+        match = re.fullmatch(re.escape(self.name) + r"(:[\w.-]+)?(@sha\S+)?", text)
+        if not match:
+            return None
+        new = f"{self.new_tag and ':'}{self.new_tag}{self.digest and '@'}{self.digest}"
+        return (self.new_name or self.name) + (new or "".join(filter(None, match.groups())))
+
+
+class _Kustomization(t.NamedTuple):
+    findings: Findings
+    rules: tuple[Rule, ...]
+    parts: frozenset[str]  # real paths of files and directories
+
+
+def is_kustomization(document: t.Any, file: str) -> bool:
+    """Whether a document is a kustomization or a component."""
+    return isinstance(document, dict) and (
+        os.path.basename(file) in NAMES
+        or text_of(document.get("apiVersion")).startswith("kustomize.config.k8s.io/")
+    )
+
+
+def read_kustomization(
+    document: t.Mapping[t.Any, t.Any], out: Findings, found: dict[str, t.Any]
+) -> None:
+    """Have what belongs to a kustomization read, and keep its rules in ``found`` under its directory."""
+    parts = []
+    for value in _paths(document):
+        path = os.path.join(os.path.dirname(out.file), value)
+        target = _target(path)
+        if target:
+            parts.append(os.path.realpath(path))
+            out.follow.append(target)
+        elif "\n" not in value:
+            out.problem(
+                out.place(value.line), f"the resource {errors.printable(value)} cannot be read"
+            )
+    images = document.get("images")
+    rules = [_rule(one, out) for one in images if isinstance(one, dict)] if images else []
+    directory = os.path.dirname(os.path.realpath(out.file))
+    found[directory] = _Kustomization(
+        out, tuple(rule for rule in rules if rule.name), frozenset(parts)
+    )
+
+
+def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t.Any]) -> None:
+    """Change what files name as the kustomizations do that they belong to; each gives a name of its own."""
+    used: set[Rule] = set()
+    for one in findings:
+        path = os.path.realpath(one.file)
+        chains = list(_chains(path, found))
+        if any(chains):
+            one.mentions = [
+                mention._replace(text=text)
+                for mention in one.mentions
+                for text in dict.fromkeys(_applied(mention.text, chain, used) for chain in chains)
+            ]
+    for kustomization in found.values():
+        for rule in kustomization.rules:
+            if rule not in used and (rule.new_tag or rule.digest):
+                # Of a resource that is elsewhere, as a remote one.
+                text = Rule.apply(rule, rule.name) or ""
+                kustomization.findings.mentions.append(Mention(text, rule.place))
+
+
+def _paths(document: t.Mapping[t.Any, t.Any]) -> t.Iterator[t.Any]:
+    for key in (*_LISTS, *_PATCHES):
+        entries = document.get(key)
+        for one in entries if isinstance(entries, list) else ():
+            value = one.get("path") if isinstance(one, dict) else one
+            if text_of(value):
+                yield value
+
+
+def _target(path: str) -> str:
+    """The file to read for a resource, empty if there is none."""
+    candidates = [os.path.join(path, name) for name in NAMES] if os.path.isdir(path) else [path]
+    return next((one for one in candidates if os.path.isfile(one)), "")
+
+
+def _rule(entry: t.Mapping[t.Any, t.Any], out: Findings) -> Rule:
+    name, new, tag, digest = (
+        text_of(entry.get(key)) for key in ("name", "newName", "newTag", "digest")
+    )
+    return Rule(name, new, tag, digest, out.place(getattr(entry, "line", 0)))
+
+
+def _chains(
+    path: str, found: t.Mapping[str, t.Any], above: tuple[str, ...] = ()
+) -> t.Iterator[tuple[Rule, ...]]:
+    """For each way from a file or a directory up to a kustomization that nobody uses, the rules on it."""
+    users = [one for one in found if path in found[one].parts and one not in above]
+    for user in users:
+        for chain in _chains(user, found, (*above, user)):
+            yield (*found[user].rules, *chain)
+    if not users:
+        yield ()
+
+
+def _applied(text: str, rules: t.Iterable[Rule], used: set[Rule]) -> str:
+    for rule in rules:
+        new = rule.apply(text)
+        if new is not None:
+            used.add(rule)
+            text = new
+    return text

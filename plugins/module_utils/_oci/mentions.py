@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a file says about images: those it names, and what could be one."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from . import errors
+from .names import Platform, Reference
+from .yamlfile import Text
+
+FILL_IN = "Give the file that `docker compose config`, or the tool that fills them in, prints."
+_PICTURE = re.compile(r"\.(?:png|jpe?g|svg|gif|webp|ico|bmp)$", re.IGNORECASE)
+_MAX_DOUBT = 300
+_NOTHING = Text()
+
+
+class Mention(t.NamedTuple):
+    """An image as a file names it, the place, and the platform that is asked for there."""
+
+    text: str
+    place: str
+    platform: str = ""
+
+
+class Named(t.NamedTuple):
+    """The same as a reference; ``platform`` is None where none is asked for."""
+
+    reference: Reference
+    platform: Platform | None
+
+
+class _Doubt(t.NamedTuple):
+    key: str
+    text: str
+    line: int
+    is_shown: bool
+
+
+class Findings:
+    """What one file holds; ``is_named`` says that the user named this file, not a directory with it."""
+
+    def __init__(self, file: str, is_named: bool) -> None:
+        self.file = file
+        self.is_named = is_named
+        self.mentions: list[Mention] = []
+        self.warnings: list[str] = []
+        self.follow: list[str] = []  # other files that belong to this one
+        self.taken: set[int] = set()  # ids of the values in mentions
+        self._doubts: dict[str, _Doubt] = {}
+
+    def place(self, line: int, file: str = "") -> str:
+        """A line of this file, or of another one."""
+        return f"{file or self.file}, line {line}" if line else file or self.file
+
+    def take(self, value: t.Any, line: int, platform: t.Any = None, file: str = "") -> None:
+        """Note a value that must be an image, and the platform it is for.
+
+        None and, in a directory, an empty text are no image. A template is a warning there.
+        """
+        if value is None or (value == "" and not self.is_named):
+            return
+        place = self.place(getattr(value, "line", 0) or line, file)
+        if not isinstance(value, str) or not getattr(value, "is_text", True):
+            self.problem(place, "image is not a text")  # 1.10 could be 1.1
+            return
+        self.taken.add(id(value))
+        template = next((text for text in (value, str(platform or "")) if "{{" in text), "")
+        if template:
+            self.variables(place, template)
+        else:
+            self.mentions.append(Mention(str(value), place, str(platform or "")))
+
+    def variables(self, place: str, text: str) -> None:
+        """Raise InputError for variables in a file that was named, or warn."""
+        problem, hint = _unfilled(place, text)
+        if self.is_named:
+            raise errors.InputError(problem, hint)
+        self.warnings.append(f"{problem}, and is not locked")
+
+    def guess(self, key: str, value: str, line: int, source: t.Any = None) -> None:
+        """Note a text that names an image if it is a reference; ``source`` is the value it comes from."""
+        if is_reference(value):
+            self.taken.add(id(value if source is None else source))
+            self.mentions.append(Mention(str(value), self.place(line)))
+        else:
+            self.doubt(key, value, line)
+
+    def doubt(self, key: str, text: str, line: int, is_shown: bool = True) -> None:
+        """Note what could be an image, and the key or option it is the value of."""
+        self._doubts.setdefault(text, _Doubt(key, text, line, is_shown))
+
+    def problem(self, place: str, problem: str) -> None:
+        """Raise InputError for a file that was named, or warn."""
+        if self.is_named:
+            raise errors.InputError(f"{place}: {problem}")
+        self.warnings.append(f"{place}: {problem}, and is not locked")
+
+    def named(self) -> list[Named]:
+        """The references of all mentions; or InputError with the place of a wrong one, or of variables."""
+        found = []
+        for mention in self.mentions:
+            for text in (mention.text, mention.platform):
+                if "$" in text:
+                    raise errors.InputError(*_unfilled(mention.place, text))
+            try:
+                platform = Platform.parse(mention.platform) if mention.platform else None
+                found.append(Named(Reference.parse(mention.text), platform))
+            except errors.InputError as exc:
+                raise errors.InputError(f"{mention.place}: {exc}", exc.hint) from exc
+        return found
+
+    def doubts(self) -> list[str]:
+        """A warning for each text that could be an image and is none of the mentions."""
+        known = {mention.text for mention in self.mentions}
+        found = []
+        for doubt in sorted(self._doubts.values(), key=lambda one: one.line):
+            if doubt.text not in known:
+                key = f"{errors.printable(doubt.key, 80)}: " if doubt.key else ""
+                what = errors.printable(doubt.text) if doubt.is_shown else "the value"
+                found.append(
+                    f"{self.place(doubt.line)}: {key}{what} could be an image, and is not locked"
+                )
+        return found
+
+
+def _unfilled(place: str, text: str) -> tuple[str, str]:
+    return f"{place}: {errors.printable(text)} has variables in it", FILL_IN
+
+
+def has_variables(text: str) -> bool:
+    """Whether something has yet to be filled in."""
+    return "$" in text or "{{" in text
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is a valid reference, and no picture."""
+    try:
+        Reference.parse(text)
+    except errors.InputError:
+        return False
+    return not _PICTURE.search(text)
+
+
+def is_specific(text: str) -> bool:
+    """Whether a text is a reference that says more than a word does: a tag, a digest or a host."""
+    host, slash, _rest = text.partition("/")
+    is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
+    return (is_host or has_tag(text)) and is_reference(text)
+
+
+def has_tag(text: str) -> bool:
+    """Whether a reference has a tag or a digest."""
+    return "@" in text or ":" in text.rpartition("/")[2]
+
+
+def could_be_image(text: str) -> bool:
+    """Whether a text in the place of an image may become one."""
+    if not text or len(text) > _MAX_DOUBT or "\n" in text or "://" in text:
+        return False
+    return has_variables(text) or is_reference(text)
+
+
+def text_of(value: t.Any) -> Text:
+    """A scalar, an empty one for anything else."""
+    return value if isinstance(value, Text) else _NOTHING

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images in objects of Kubernetes, in values of Helm and in other YAML, and what could be one."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .mentions import Findings, could_be_image, has_tag, is_reference, is_specific, text_of
+from .yamlfile import Text
+
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+# Of Argo and Tekton.
+_STEPS = ("container", "script", "sidecars", "steps", "stepTemplate")
+# What these hold is data: a key called image may be anything.
+_DATA = ("ConfigMap", "Secret", "ImageRepository", "CustomResourceDefinition")
+_TAGS = ("tag", "imageTag")
+_DIGESTS = ("digest", "sha")
+_SYNC = ("images", "images-by-tag-regex", "images-by-semver")
+_DIGEST = re.compile("(?:sha256:|sha512:)")
+
+_IMAGE_KEY = re.compile("images?$", re.IGNORECASE)
+_ARGUMENTS = ("args", "command", "entrypoint", "env", "environment")
+_OPTION = re.compile(r"(-{1,2}[\w.-]+)(?:=(.*))?", re.DOTALL)
+_VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VERSION = r"(?:v?[0-9][\w.-]*|latest|stable|edge|nightly|main|master)"
+_COMPONENT = "[a-z0-9][a-z0-9._-]*"
+# A reference with a slash and a tag or a digest, anywhere in a text.
+_IN_TEXT = re.compile(
+    rf"(?<![\w./:@%+$}}{{-])(?:{_COMPONENT}(?::[0-9]+)?/)(?:{_COMPONENT}/)*{_COMPONENT}"
+    r"(?::(?P<tag>[A-Za-z0-9_][\w.-]*)(?:@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})(?![\w/:@])"
+)
+_ALONE = re.compile(rf"{_COMPONENT}:{_VERSION}(?:@sha256:[0-9a-f]{{64}})?")
+_PORT = re.compile(r".*:(?:[89][0-9]|[0-9]{3,5})")
+_LINE = re.compile(
+    r"""\s*(?:-\s+)?["']?([\w./-]*[iI]mages?)["']?\s*[:=]\s*(?:"([^"]*)"|'([^']*)'|(\S.*))"""
+)
+_SILENT = ("description", "rbd", "stringData")
+
+
+def read_objects(document: t.Any, out: Findings) -> None:
+    """Take the images of one document: of all pods, in whatever object they are, and of values of Helm."""
+    for key, is_entry, value in _collections(document):
+        if isinstance(value, dict):
+            _read_mapping(value, key, is_entry, out)
+        elif key == "images" and any(is_specific(text_of(one)) for one in value):
+            for one in value:
+                if text_of(one):
+                    out.guess(key, one, one.line)
+
+
+def is_sync(document: t.Any) -> bool:
+    """Whether a document is what skopeo sync reads: registries with their images."""
+    return (
+        isinstance(document, dict)
+        and bool(document)
+        and all(
+            isinstance(one, dict) and any(isinstance(one.get(key), dict) for key in _SYNC)
+            for one in document.values()
+        )
+    )
+
+
+def read_sync(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
+    """Take the images of skopeo sync that have tags; patterns and all tags of an image cannot be locked."""
+    for registry, entry in document.items():
+        for form in _SYNC:
+            images = entry.get(form)
+            for name, tags in images.items() if isinstance(images, dict) else ():
+                line = getattr(name, "line", 0) or entry.line
+                full = f"{registry}/{name}"
+                if form != "images" or not tags or not isinstance(tags, list):
+                    which = f"the tags that {form} chooses" if form != "images" else "all tags"
+                    out.warnings.append(
+                        f"{out.place(line)}: {full}: {which} are not locked, as only names are"
+                    )
+                    continue
+                for tag in tags:
+                    join = "@" if _DIGEST.match(str(tag)) else ":"
+                    out.take(f"{full}{join}{tag}", getattr(tag, "line", 0) or line)
+
+
+def take_keys(document: t.Any, keys: t.Iterable[str], out: Findings) -> set[str]:
+    """Take the values of keys, variables of the environment and options; return those that are there."""
+    found = set()
+    for path, value in _scalars(document):
+        fits = {key for key in keys if path[-1:] == (key,) or _ends_with(path, key.split("."))}
+        found |= fits
+        for number, line in enumerate(value.split("\n") if fits else ()):
+            if line.strip():
+                one = value if line == value else line.strip()
+                out.take(one, _line_of(value, number))
+    return found
+
+
+def _ends_with(path: tuple[str, ...], parts: list[str]) -> bool:
+    return path[-len(parts) :] == tuple(parts)
+
+
+def doubt_objects(document: t.Any, out: Findings) -> None:
+    """Note every scalar that was not taken and could be an image."""
+    for path, text in _scalars(document):
+        if id(text) in out.taken or not text.is_text or any(one in path for one in _SILENT):
+            continue
+        if "\n" in text:
+            for number, line in enumerate(text.split("\n")):
+                doubt_line(line, _line_of(text, number), out)
+        elif _IMAGE_KEY.search(path[-1] if path else ""):
+            if could_be_image(text):
+                out.doubt(path[-1], text, text.line)
+        else:
+            _doubt_text(path, text, text.line, out)
+
+
+def doubt_line(line: str, number: int, out: Findings) -> None:
+    """Note what could be an image on a line of text that is not read as anything else."""
+    if line.lstrip()[:1] == "#" or line.lstrip()[:2] == "//":
+        return
+    match = _LINE.match(line)
+    value = next(filter(None, match.groups()[1:]), "") if match else ""
+    value = value.partition(" #")[0].strip().strip(",;")
+    if match and could_be_image(value):
+        out.doubt(match.group(1), value, number)
+    else:
+        _doubt_text((), line, number, out)
+
+
+def _doubt_text(path: t.Sequence[str], text: str, line: int, out: Findings) -> None:
+    key = path[-1] if path else ""
+    in_arguments = any(one in _ARGUMENTS for one in path)
+    for match in _IN_TEXT.finditer(text):
+        if is_reference(match.group()):
+            # A value of the environment may be a secret, so that it is shown only if it looks like nothing else.
+            is_shown = not in_arguments or bool(re.match(_VERSION, match.group("tag") or "latest"))
+            out.doubt(key, match.group(), line, is_shown)
+    if in_arguments and _ALONE.fullmatch(text) and not _PORT.fullmatch(text):
+        out.doubt(key, text, line, is_shown=False)
+
+
+def _line_of(text: Text, number: int) -> int:
+    return text.line + 1 + number if text.is_block else text.line
+
+
+def _collections(document: t.Any) -> t.Iterator[tuple[str, bool, t.Any]]:
+    """All mappings and lists with the key they are below, and whether as entries of a list; each once."""
+    todo: list[tuple[str, bool, t.Any]] = [("", False, document)]
+    seen = set()
+    while todo:
+        key, is_entry, value = todo.pop()
+        if not isinstance(value, (dict, list)) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield key, is_entry, value
+        if isinstance(value, list):
+            todo += [(key, True, one) for one in reversed(value)]
+        elif value.get("kind") not in _DATA:
+            todo += [(str(name), False, one) for name, one in reversed(value.items())]
+
+
+def _scalars(document: t.Any) -> t.Iterator[tuple[tuple[str, ...], Text]]:
+    """All scalars and the keys above them; the last one may be a variable or an option of a command."""
+    todo: list[tuple[tuple[str, ...], t.Any]] = [((), document)]
+    seen = set()
+    while todo:
+        path, value = todo.pop()
+        if isinstance(value, Text):
+            yield path, value
+        elif isinstance(value, (dict, list)) and id(value) not in seen:
+            seen.add(id(value))
+            below = _entries(path, value) if isinstance(value, list) else _values(path, value)
+            todo += reversed(list(below))
+
+
+def _values(
+    path: tuple[str, ...], value: dict[t.Any, t.Any]
+) -> t.Iterator[tuple[tuple[str, ...], t.Any]]:
+    name = value.get("name")
+    for key, one in value.items():
+        is_variable = key == "value" and isinstance(name, Text)
+        yield (*path, str(name if is_variable else key)), one
+
+
+def _entries(
+    path: tuple[str, ...], value: list[t.Any]
+) -> t.Iterator[tuple[tuple[str, ...], t.Any]]:
+    option = ""
+    for one in value:
+        match = _OPTION.fullmatch(one) if isinstance(one, Text) else None
+        pair = _VARIABLE.fullmatch(one) if isinstance(one, Text) else None
+        if match and match.group(2) is not None:
+            yield (*path, match.group(1)), Text.at(match.group(2), one.line)
+        elif pair:
+            yield (*path, pair.group(1)), Text.at(pair.group(2), one.line)
+        else:
+            yield ((*path, option) if option and not match else path), one
+        option = match.group(1) if match and match.group(2) is None else ""
+
+
+def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Findings) -> None:
+    line = getattr(value, "line", 0)
+    image = value.get("image", value.get("Image"))
+    text = text_of(image)
+    if key in _CONTAINERS and is_entry:
+        out.take(image, line)
+    elif key in _STEPS and text:
+        out.guess("image", text, text.line)
+    elif text.is_text and is_specific(_tagged(text, value)):
+        out.guess("image", _tagged(text, value), text.line, text)
+    elif key == "volumes" and is_entry and isinstance(image, dict):
+        out.take(image.get("reference"), getattr(image, "line", 0))
+    _read_parts(value, key, out)
+    name = text_of(value.get("name"))
+    if value.get("kind") == "DockerImage" and is_reference(name):
+        out.guess("name", name, name.line)
+    path, new = text_of(value.get("path")), text_of(value.get("value"))
+    if "op" in value and path.endswith("/image") and new:  # a patch
+        out.guess(path, new, new.line)
+
+
+def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
+    """Take an image that is written in parts, as values of Helm are."""
+    is_image = bool(_IMAGE_KEY.search(key))
+    name = text_of(value.get("repository") or (value.get("name") if is_image else None))
+    if not name or not (is_image or {*_TAGS, *_DIGESTS}.intersection(value)):
+        return
+    registry = text_of(value.get("registry")).rstrip("/")
+    plain = f"{registry}/{name}" if registry else str(name)
+    full = _tagged(plain, value)
+    if has_tag(full) and is_reference(full):
+        out.guess(key, full, name.line, name)
+    elif could_be_image(full):
+        out.taken.add(id(name))
+        out.doubt(f"{key}.repository", full, name.line)
+
+
+def _tagged(name: str, value: t.Mapping[t.Any, t.Any]) -> str:
+    """A name with the tag or the digest beside it."""
+    if has_tag(name):
+        return name
+    tag, digest = (
+        next((one for one in (text_of(value.get(key)) for key in keys) if one), "")
+        for keys in (_TAGS, _DIGESTS)
+    )
+    if digest and ":" not in digest:
+        digest = f"sha256:{digest}"
+    return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")

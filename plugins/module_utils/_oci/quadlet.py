@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images of units of podman-systemd (quadlet)."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from .mentions import Findings
+
+_UNITS = (".container", ".image", ".volume", ".kube")
+_SECTION = re.compile(r"\[(\w+)\]\s*$")
+_TRANSPORT = re.compile("docker://")
+_PLATFORM = re.compile(r"--platform[= ](\S+)")
+
+
+def is_quadlet(path: str) -> bool:
+    """Whether a file is a unit that names an image, or is a drop-in of one."""
+    directory = os.path.basename(os.path.dirname(path))
+    is_drop_in = path.endswith(".conf") and directory.endswith(tuple(f"{one}.d" for one in _UNITS))
+    return is_drop_in or path.endswith(_UNITS)
+
+
+def read_quadlet(text: str, out: Findings) -> None:
+    """Take the image of a container, an image or a volume, and images that a container mounts."""
+    values: dict[str, list[tuple[str, int]]] = {}
+    for section, key, value, line in _settings(text):
+        if section in ("Container", "Image", "Volume", "Kube"):
+            values.setdefault(key, []).append((value, line))
+    last = {key: entries[-1][0] for key, entries in values.items()}
+    platform = "/".join(filter(None, (last.get(key, "") for key in ("OS", "Arch", "Variant"))))
+    if "Arch" in last and "OS" not in last:
+        platform = f"linux/{platform}"
+    for value, _line in values.get("PodmanArgs", ()):
+        platform = "".join(_PLATFORM.findall(value)[-1:]) or platform
+    for value, line in values.get("Image", ())[-1:]:
+        _take(value, line, platform, out)
+    for value, line in values.get("Mount", ()):
+        parts = dict(part.partition("=")[::2] for part in value.split(","))
+        if parts.get("type") == "image":
+            _take(parts.get("source") or parts.get("src") or "", line, platform, out)
+    for value, line in values.get("Yaml", ()):
+        _follow(value, line, out)
+
+
+def _take(value: str, line: int, platform: str, out: Findings) -> None:
+    if value.endswith(".image"):
+        _follow(value, line, out)
+    elif value.endswith(".build"):
+        out.warnings.append(
+            f"{out.place(line)}: {value} is built: give its Containerfile in from"
+            " to lock the images that it is built on"
+        )
+    elif "%" in value:
+        out.problem(out.place(line), f"{value} has specifiers of systemd in it")
+    else:
+        out.take(_TRANSPORT.sub("", value), line, platform)
+
+
+def _follow(name: str, line: int, out: Findings) -> None:
+    file = os.path.join(os.path.dirname(out.file), name)
+    if os.path.isfile(file):
+        out.follow.append(file)
+    else:
+        out.problem(out.place(line), f"{file} is not there")
+
+
+def _settings(text: str) -> t.Iterator[tuple[str, str, str, int]]:
+    """Section, key, value and line of each setting; a value may go over several lines."""
+    section, whole, start = "", "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped[:1] in ("#", ";"):
+            continue
+        start = start if whole else number
+        whole += stripped
+        if whole.endswith("\\"):
+            whole = whole[:-1] + " "
+            continue
+        heading = _SECTION.match(whole)
+        if heading:
+            section = heading.group(1)
+        elif "=" in whole:
+            key, _equals, value = whole.partition("=")
+            yield section, key.strip(), value.strip().strip("\"'"), start
+        whole = ""

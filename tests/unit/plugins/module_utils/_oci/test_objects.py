@@ -1,0 +1,265 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images in objects of Kubernetes, in kustomizations, in values of Helm and in YAML of other tools."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.tests.support.namefiles import NameFiles
+
+HEX = "a" * 64
+
+
+@pytest.fixture(name="files")
+def fixture_files(tmp_path):
+    return NameFiles(tmp_path)
+
+
+TAKEN = {
+    "spec.image": (
+        "apiVersion: x/v1\nkind: Prometheus\nspec: {image: r.example/prometheus}",
+        ["r.example/prometheus:latest"],
+    ),
+    "deeper in spec": (
+        "kind: Cluster\nspec: {db: {image: 'postgres:15'}, other: {image: r.example/a:1}}",
+        ["docker.io/library/postgres:15", "r.example/a:1"],
+    ),
+    "container and script of Argo": (
+        "kind: Workflow\nspec:\n  templates:\n  - container: {image: busybox}\n"
+        "  - script: {image: 'python:3', source: x}\n    sidecars: [{image: nginx}]\n"
+        "  - containerSet: {containers: [{image: r.example/set}]}\n",
+        [
+            "docker.io/library/busybox:latest",
+            "docker.io/library/python:3",
+            "docker.io/library/nginx:latest",
+            "r.example/set:latest",
+        ],
+    ),
+    "steps of Tekton": (
+        "kind: Task\nspec:\n  stepTemplate: {image: alpine}\n  steps: [{image: bash}, {script: x}]\n"
+        "  sidecars: [{image: redis}]\n",
+        [f"docker.io/library/{one}:latest" for one in ("alpine", "bash", "redis")],
+    ),
+    "an image stream": (
+        "kind: ImageStream\nspec: {tags: [{from: {kind: DockerImage, name: 'r.example/a:1'}}]}",
+        ["r.example/a:1"],
+    ),
+    "a patch": (
+        "- op: replace\n  path: /spec/template/spec/containers/0/image\n  value: r.example/a:1\n"
+        "- {op: add, path: /spec/x, value: {containers: [{image: r.example/b:1}]}}\n",
+        ["r.example/a:1", "r.example/b:1"],
+    ),
+    "an ECS task": ('{"containerDefinitions": [{"image": "r.example/a:1"}]}', ["r.example/a:1"]),
+    "a playbook": (
+        "- hosts: all\n  tasks:\n  - community.docker.docker_container: {name: a, image: 'nginx:1'}\n",
+        ["docker.io/library/nginx:1"],
+    ),
+    "zarf": (
+        "kind: ZarfPackageConfig\ncomponents: [{name: a, images: [r.example/a:1, nginx]}]",
+        ["r.example/a:1", "docker.io/library/nginx:latest"],
+    ),
+    "Helm: parts": (
+        "image: {registry: r.example, repository: a/b, tag: '1'}\n"
+        "web: {image: {repository: r.example/c, tag: 1.10}}\n"
+        "image2: {repository: r.example/d, digest: 'sha256:HEX'}\n"
+        "sha: {image: {registry: quay.io, repository: e/f, tag: v1, sha: HEX}}\n".replace(
+            "HEX", HEX
+        ),
+        [
+            "r.example/a/b:1",
+            "r.example/c:1.10",
+            f"r.example/d@sha256:{HEX}",
+            f"quay.io/e/f:v1@sha256:{HEX}",
+        ],
+    ),
+    "Helm: another key": (
+        "engine: {repository: r.example/engine, tag: v1}\nimage: {ui: {name: r.example/u, tag: 1}}",
+        ["r.example/engine:v1"],
+    ),
+    "Helm: a text and its tag": (
+        "image: r.example/a\ntag: 1.20\nb: {image: nginx, imageTag: '1'}\nc: {image: 'r.example/c:1'}",
+        ["r.example/a:1.20", "docker.io/library/nginx:1", "r.example/c:1"],
+    ),
+    "values in a release of Flux": (
+        "kind: HelmRelease\nspec: {values: {image: {repository: r.example/a, tag: v1}}}",
+        ["r.example/a:v1"],
+    ),
+    "skopeo sync": (
+        f"r.example:5000:\n  tls-verify: false\n  images:\n    a/b: ['1.0', 'sha256:{HEX}']\n"
+        "    c: [2.10]\nquay.io: {images: {d/e: [latest]}}\n",
+        [
+            "r.example:5000/a/b:1.0",
+            f"r.example:5000/a/b@sha256:{HEX}",
+            "r.example:5000/c:2.10",
+            "quay.io/d/e:latest",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "names"), TAKEN.values(), ids=TAKEN)
+def test_F04_images_of_many_kinds_of_files_are_taken(files, text, names):
+    files.write("it.yml", text)
+    assert files.names("it.yml") == files.names() == names
+
+
+NOT_TAKEN = {
+    "an option of an operator": (
+        "kind: Deployment\nspec:\n  containers:\n  - image: r.example/a:1\n    args:\n    - --engine-image\n"
+        "    - longhornio/longhorn-engine:v1.5\n    - --sidecar=r.example/side:2\n",
+        [
+            (7, "--engine-image: longhornio/longhorn-engine:v1.5"),
+            (8, "--sidecar: r.example/side:2"),
+        ],
+    ),
+    "an option without a slash": (
+        "kind: Deployment\nspec:\n  containers:\n  - args: [--with, 'redis:7.2', --on, 'redis:6379', '0.0.0.0:80']\n",
+        [(4, "--with: the value")],
+    ),
+    "a variable": (
+        "kind: Deployment\nspec:\n  containers:\n  - env:\n    - {name: RELATED_IMAGE, value: envoy}\n"
+        "    - name: PROXY\n      value: r.example/envoy:v1\n    - {name: A, value: 'https://r.example/a:1'}\n",
+        [(5, "RELATED_IMAGE: envoy"), (7, "PROXY: r.example/envoy:v1")],
+    ),
+    "a key that ends in image": (
+        "kind: Cluster\nspec:\n  sidecarImage: r.example/a:1\n  baseImage: alpine\n  logo_image: x.png\n"
+        "  bootImage: http://x/y\n  osImage: Ubuntu 22\n",
+        [(3, "sidecarImage: r.example/a:1"), (4, "baseImage: alpine")],
+    ),
+    "an image that may be something else": (
+        "kind: Machine\nspec:\n  image: ubuntu-20.04\n",
+        [(3, "image: ubuntu-20.04")],
+    ),
+    "a map of configuration": (
+        "kind: ConfigMap\ndata:\n  image: r.example/a:1\n  run.sh: |\n    set -e\n    docker run r.example/b:2 ls\n"
+        "    # image: r.example/comment:1\n  pod.yml: |\n\n    image: nginx\n",
+        [(3, "image: r.example/a:1"), (6, "r.example/b:2"), (10, "image: nginx")],
+    ),
+    "parameters of Tekton and Argo": (
+        "kind: Task\nspec:\n  steps:\n  - image: $(params.image)\n  - container: {image: '{{inputs.x}}'}\n",
+        [(4, "image: $(params.image)"), (5, "image: {{inputs.x}}")],
+    ),
+    "values without a tag": (
+        "image:\n  repository: r.example/a\n  tag: ''\nb: {image: {repository: r.example/b}}\n",
+        [(2, "image.repository: r.example/a"), (4, "image.repository: r.example/b")],
+    ),
+    "all tags, and tags by patterns": (
+        "r.example:\n  images:\n    a: []\n  images-by-tag-regex:\n    b: ^1\n  images-by-semver: {c: '>1'}\n",
+        [(3, "r.example/a: all tags"), (5, "r.example/b: the tags"), (6, "r.example/c: the tags")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), NOT_TAKEN.values(), ids=NOT_TAKEN)
+def test_F04_what_could_be_an_image_is_named_with_file_and_line(files, text, told):
+    files.write("it.yml", text)
+    files.write("other.yml", "containers: [{image: r.example/other:1}]")
+    found = files.warnings()[: len(told)]
+    assert len(files.warnings()) == len(told)
+    for warning, (line, what) in zip(found, told):
+        assert warning.startswith(f"it.yml, line {line}: {what}")
+
+
+def test_F04_nothing_of_a_secret_is_shown(files):
+    files.write(
+        "it.yml",
+        "kind: Secret\nstringData: {a: 'robot/x:1secret', image: 'robot/y:1secret'}\n---\n"
+        "containers: [{image: r.example/a:1, env: [{name: P, value: 'robot/z:secret'}, {name: Q, value: 'a:1secret'}]}]\n",
+    )
+    told = " ".join(files.warnings())
+    assert "P: the value" in told and "Q: the value" in told
+    assert "secret" not in told and "robot" not in told
+
+
+def test_F04_what_is_taken_is_not_named_as_well(files):
+    files.write(
+        "it.yml",
+        "x-image: &i r.example/a:1\nkind: Pod\nspec: {containers: [{image: *i, args: [--image=r.example/a:1]}]}\n",
+    )
+    assert files.names("it.yml") == ["r.example/a:1"]
+    assert files.warnings("it.yml") == []
+
+
+# -- kustomizations
+
+BASE = """\
+kind: Deployment
+spec:
+  containers:
+  - image: nginx
+  - image: r.example/app:1
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ("{name: nginx, newTag: '1.25'}", ["docker.io/library/nginx:1.25", "r.example/app:1"]),
+        ("{name: nginx, newName: r.example/n}", ["r.example/n:latest", "r.example/app:1"]),
+        (
+            "{name: r.example/app, newTag: 2.10}",
+            ["docker.io/library/nginx:latest", "r.example/app:2.10"],
+        ),
+        (
+            f"{{name: r.example/app, digest: 'sha256:{HEX}'}}",
+            ["docker.io/library/nginx:latest", f"r.example/app@sha256:{HEX}"],
+        ),
+        (
+            f"{{name: r.example/app, newName: r.example/b, newTag: v2, digest: 'sha256:{HEX}'}}",
+            ["docker.io/library/nginx:latest", f"r.example/b:v2@sha256:{HEX}"],
+        ),
+        (
+            "{name: ng, newTag: v2}",
+            ["docker.io/library/nginx:latest", "r.example/app:1", "docker.io/library/ng:v2"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["kustomization.yaml", "kustomization.yml", "Kustomization"])
+def test_F04_the_images_of_a_kustomization_are_applied(files, name, entry, names):
+    files.write("k/app.yml", BASE)
+    files.write(f"k/{name}", f"resources: [app.yml]\nimages: [{entry}]\n")
+    assert sorted(files.names("k")) == sorted(files.names(f"k/{name}")) == sorted(names)
+
+
+def test_F04_overlays_change_what_their_bases_name_each_in_its_way(files):
+    files.write("base/app.yml", BASE)
+    files.write(
+        "base/kustomization.yaml", "resources: [app.yml]\nimages: [{name: nginx, newTag: a}]"
+    )
+    for name, tag in (("one", "1"), ("two", "2")):
+        files.write(
+            f"over/{name}/kustomization.yaml",
+            f"resources: [../../base]\nimages: [{{name: r.example/app, newTag: v{tag}}}]",
+        )
+    files.write("alone.yml", "kind: Pod\nspec: {containers: [image: nginx]}")
+    assert sorted(files.names()) == [
+        "docker.io/library/nginx:a",
+        "docker.io/library/nginx:latest",
+        "r.example/app:v1",
+        "r.example/app:v2",
+    ]
+    assert files.names("over/two") == ["docker.io/library/nginx:a", "r.example/app:v2"]
+    assert files.names("base") == ["docker.io/library/nginx:a", "r.example/app:1"]
+
+
+def test_F04_a_resource_that_cannot_be_read_is_an_error_and_in_a_directory_a_warning(files):
+    files.write("app.yml", BASE)
+    files.write("kustomization.yaml", "resources:\n- app.yml\n- https://git.example/a?ref=1\n")
+    with pytest.raises(InputError, match=r"kustomization\.yaml, line 3: the resource https"):
+        files.read("kustomization.yaml")
+    (warning,) = files.warnings()
+    assert warning.startswith(
+        "kustomization.yaml, line 3: the resource https://git.example/a?ref=1 ca"
+    )
+
+
+def test_F04_kustomizations_that_use_each_other_end(files):
+    for name, other in (("a", "b"), ("b", "a")):
+        files.write(f"{name}/app.yml", BASE)
+        files.write(
+            f"{name}/kustomization.yaml",
+            f"resources: [app.yml, ../{other}]\nimages: [{{name: nginx, newTag: '1'}}]",
+        )
+    assert len(files.names()) <= 3
