@@ -6,13 +6,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.tests.support.fleet import need_programs
+from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+    HttpClient,
+    HttpOptions,
+)
+from ansible_collections.lockstep.images.tests.support import images, services
+from ansible_collections.lockstep.images.tests.support.faults import Fault
+from ansible_collections.lockstep.images.tests.support.fleet import COPY, need_programs
+from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner, one_task
+from ansible_collections.lockstep.images.tests.support.proxy import ConnectProxy
+from ansible_collections.lockstep.images.tests.support.registry import (
+    Registry as EmbeddedRegistry,
+)
+from ansible_collections.lockstep.images.tests.support.services_process import (
+    free_port,
+    program,
+    run,
+    running,
+)
+from ansible_collections.lockstep.images.tests.support.tables import Case, params, table
 
+SMALL = images.image([images.layer({"file": b"x" * 5000})])
+LOGIN = "demo:secret-w0rd"
 HOST = "a-host-with-a-long-name.registry.example:5000"
 
 
@@ -40,3 +65,150 @@ def test_F11_a_name_is_as_long_as_docker_lets_it_be(host: str, length: int) -> N
     need_programs("docker")
     name = f"{host}{'a' * length}:tag"
     assert ours_takes(name) is docker_takes(name)
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[ConnectProxy]:
+    """A proxy that refuses every host, and knows who was asked for."""
+    with ConnectProxy(("127.0.0.1", 9), ()) as proxy:
+        yield proxy
+
+
+LOOK = {
+    "docker": ["docker", "-H", "unix:///nonexistent", "manifest", "inspect"],
+    "skopeo": ["skopeo", "inspect"],
+}
+
+
+def look(host: str, environment: Mapping[str, str]) -> str:
+    """What a tool says of an image on a host that cannot be reached, given a second.
+
+    skopeo takes no address of IPv6 for a registry.
+    """
+    tool = "docker" if "[" in host else "skopeo"
+    need_programs(tool)
+    transport = "docker://" if tool == "skopeo" else ""
+    clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    done = subprocess.run(
+        ["timeout", "1", *LOOK[tool], f"{transport}{host}/x"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**clean, **environment},
+    )
+    assert done.returncode
+    return done.stderr
+
+
+@pytest.mark.parametrize("case", params(table("proxies", "exceptions"), "no_proxy"))
+def test_F08_other_tools_ask_the_same_hosts_through_a_proxy(
+    refusing: ConnectProxy, case: Case
+) -> None:
+    """Names of .test and addresses for documentation: nobody is there without the proxy either."""
+    refusing.asked.clear()
+    look(case["host"], {"HTTPS_PROXY": refusing.url, "NO_PROXY": case["no_proxy"]})
+    assert (not refusing.asked) is case.get("go", case["direct"])
+
+
+@pytest.fixture(scope="module")
+def tinyproxy(workspace: Path) -> Iterator[str]:
+    """``host:port`` of a tinyproxy that wants a login, and opens tunnels to port 443 alone."""
+    need_programs("tinyproxy")
+    directory, port = workspace / "tinyproxy", free_port()
+    directory.mkdir()
+    config = directory / "tinyproxy.conf"
+    config.write_text(
+        f"Port {port}\nListen 127.0.0.1\nConnectPort 443\nBasicAuth {LOGIN.replace(':', ' ')}\n"
+    )
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        return False
+
+    command = [program("tinyproxy"), "-d", "-c", os.fspath(config)]
+    log = directory / "log"
+    with running(command, directory=directory, log=log, ready=answers):
+        yield f"127.0.0.1:{port}"
+
+
+# What tinyproxy answers: the login it is shown, the host it is asked for, and its words.
+ANSWERS = {
+    407: ("", "registry.test", "Proxy Authentication Required"),
+    401: ("demo:wrong@", "registry.test", "Unauthorized"),
+    403: (f"{LOGIN}@", "registry.test:5000", "Access violation"),
+    500: (f"{LOGIN}@", "registry.test", "Unable to connect"),
+}
+
+
+@pytest.mark.parametrize("status", ANSWERS)
+def test_F08_what_a_proxy_says_is_told_as_skopeo_tells_it(
+    tinyproxy: str, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    login, host, words = ANSWERS[status]
+    assert words in look(host, {"HTTPS_PROXY": f"http://{login}{tinyproxy}"})
+    monkeypatch.setenv("HTTPS_PROXY", f"{login}{tinyproxy}")
+    with pytest.raises(errors.UnreachableError) as caught:
+        HttpClient(HttpOptions(retries=0)).request("GET", f"https://{host}/v2/")
+    said = f"the proxy http://{tinyproxy} of HTTPS_PROXY answered {status} ({words})"
+    assert str(caught.value) == f"https://{host}/v2/: {said}"
+    assert LOGIN not in caught.value.hint
+
+
+@pytest.fixture(scope="module")
+def docker(workspace: Path) -> Iterator[dict[str, str]]:
+    """The environment in which the command docker speaks to a dockerd of its own."""
+    need_programs("docker", "dockerd", "containerd")
+    directory = workspace / "side-by-side"
+    with (
+        services.containerd(directory / "c") as runtime,
+        services.dockerd(directory / "d", runtime.address) as daemon,
+    ):
+        yield services.docker_env(daemon, directory / "client")
+
+
+REFUSED = [400, 401, 403, 405]
+
+
+@pytest.fixture()
+def refusing_tags(play: PlayRunner, local: Path) -> Iterator[Callable[[int], EmbeddedRegistry]]:
+    """A registry that refuses, with this status, tags which ``demo/target`` lacks; our copy is there."""
+    with EmbeddedRegistry() as registry:
+
+        def prepare(status: int) -> EmbeddedRegistry:
+            images.push(registry, "demo/source", SMALL, "1")
+            path = "/demo/target/.*manifests/"
+            fault = Fault(method="HEAD|GET", path=path, missing_as=status, times=None)
+            registry.faults.append(fault)
+            name, target = f"{registry.address}/demo/source:1", f"{registry.address}/demo/target"
+            task = one_task(COPY, name=[name], destination=target)
+            assert play(task, local).ok().one(COPY)["changed"]
+            assert not play(task, local).ok().one(COPY)["changed"]
+            assert registry.manifest("demo/target/demo/source", "1") == SMALL.raw
+            return registry
+
+        yield prepare
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_F05_docker_pushes_to_a_registry_that_refuses_tags_too(
+    refusing_tags: Callable[[int], EmbeddedRegistry], docker: dict[str, str], status: int
+) -> None:
+    """As Artifactory does for tags that are not there. docker looks at no tag before it pushes."""
+    registry = refusing_tags(status)
+    source, target = (f"{registry.address}/demo/{name}:1" for name in ("source", "target"))
+    run(["docker", "pull", "--quiet", source], env=docker)
+    run(["docker", "tag", source, target], env=docker)
+    run(["docker", "push", "--quiet", target], env=docker)
+    assert registry.storage.tags("demo/target") == ["1"]
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_F05_skopeo_copies_to_a_registry_that_refuses_tags_too(
+    refusing_tags: Callable[[int], EmbeddedRegistry], status: int
+) -> None:
+    need_programs("skopeo")
+    place = f"docker://{refusing_tags(status).address}/demo"
+    insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+    run(["skopeo", "copy", *insecure, f"{place}/source:1", f"{place}/target:1"])

@@ -44,6 +44,7 @@ class Fault:
     - ``content_encoding``: declared, and carried out for ``gzip``, ``x-gzip`` and ``deflate``
     - ``ignore_range``
     - ``wrong_content_range`` (makes a 200 a 206, too; or a function of the true one, for a 206 only)
+    - ``missing_as``: this status instead of 404, with no word on what is missing
     - ``negotiate``: the Accept header counts (an index becomes its first child, else 404)
 
     How it is sent:
@@ -82,6 +83,7 @@ class Fault:
     content_encoding: str | None = None
     ignore_range: bool = False
     wrong_content_range: str | Callable[[str], str] | None = None
+    missing_as: int | None = None
     negotiate: bool = False
 
     delay: float = 0.0

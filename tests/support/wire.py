@@ -42,6 +42,8 @@ def synthetic_answer(fault: Fault, target: str) -> Answer:
 
 def reshape(answer: Answer, fault: Fault) -> Answer:
     """``answer`` with the changes to headers and body that ``fault`` asks for."""
+    if fault.missing_as is not None and answer.status == 404:
+        answer = Answer(fault.missing_as)
     if fault.replace is not UNSET:
         answer.body, answer.start, answer.stop = as_body(fault.replace), 0, None
     true_range = answer.get("Content-Range")

@@ -77,7 +77,7 @@ class Proxy(t.NamedTuple):
         """What to do about a status with which it answers for a host."""
         if status >= 500:
             todo = "Look at the log of the proxy for why it does not reach the host."
-        elif status != 407:
+        elif status not in (401, 407):  # tinyproxy says 401 to a wrong login
             todo = "Let the proxy allow connections to the host."
         elif self.user:
             todo = "Correct the login in the URL of the proxy."

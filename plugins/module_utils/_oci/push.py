@@ -13,8 +13,8 @@ from . import errors
 from .auth import scope
 from .content import ACCEPT, OCI_INDEX, Descriptor, Manifest, verified
 from .names import Digest
-from .registry import Repository, referrers_tag
-from .transport import BUSY, Response
+from .registry import Repository, lacks, may_be_missing, referrers_tag
+from .transport import Response
 from .upload import Upload, Uploads
 from .urls import own_url, shown_url
 
@@ -45,6 +45,7 @@ class RemoteSink:
         self._known: dict[Digest, bool] = {}
         self._missed = 0
         self._is_new = False
+        self._is_let_in: bool | None = None
         self._may_mount = True
         self.mount_from(())
 
@@ -60,17 +61,21 @@ class RemoteSink:
         self.repository.registry.authorizer.want(self.repository.name, scopes)
 
     def find(self, identifier: str) -> Digest | None:
-        """What a tag or digest is there, None for nothing."""
+        """What a tag or digest is there, None for nothing, or if the registry does not say."""
         if self._is_new:
             return None
         try:
             return self.repository.resolve(identifier)
-        except errors.NotFoundError:
-            with self._looking:  # who comes meanwhile waits for what is seen
-                self._missed += 1
-                if self._missed == _MISSES:
-                    self._is_new = self._is_unknown()
-            return None
+        except (errors.RegistryError, errors.ContentError) as exc:
+            self._pass_over(exc)
+            if not isinstance(exc, errors.NotFoundError):
+                text = f"{self}: whether {identifier} is there is not known, so it is sent: {exc}"
+                self.repository.registry.warn(text)
+        with self._looking:  # who comes meanwhile waits for what is seen
+            self._missed += 1
+            if self._missed == _MISSES:
+                self._is_new = self._is_unknown()
+        return None
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether it is there; asked once in a task, and not at all of what is small in a new repository."""
@@ -213,20 +218,41 @@ class RemoteSink:
         kind, accept = ("manifests", {"Accept": ACCEPT}) if is_manifest else ("blobs", None)
         try:
             response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
-        except errors.AuthenticationError:
-            if is_manifest:
-                raise
-            return False  # public ECR tells nobody what blobs it has (distribution#4383)
-        response.close()
-        if response.status in BUSY:
-            self.repository.registry.fail(response, f"{self}@{descriptor.digest}")
-        # Artifactory says 403 for what is not there; who may not push is told so by the upload.
+            response.close()
+            if response.status not in (200, 404):
+                self.repository.registry.fail(response, f"{self}@{descriptor.digest}")
+        except errors.RegistryError as exc:
+            self._pass_over(exc)
+            return False
         size = response.content_length
         return response.status == 200 and (is_manifest or size in (None, descriptor.size))
 
+    def _pass_over(self, error: errors.LockstepError) -> None:
+        """Take what cannot be seen for missing, or raise the error where a write would fail like this look.
+
+        Artifactory says 403 for what is not there, public ECR 401 for every blob (distribution#4383).
+        """
+        is_refused = isinstance(error, errors.AuthenticationError) and not self._lets_in()
+        if is_refused or not may_be_missing(error):
+            raise error
+
+    def _lets_in(self) -> bool:
+        """Whether the registry takes the login at all; asked once, so that a wrong one is not shown for each blob."""
+        with self._looking:
+            if self._is_let_in is None:
+                try:
+                    self.repository.registry.request("GET", "", self.repository.name).close()
+                    self._is_let_in = True
+                except errors.AuthenticationError:
+                    self._is_let_in = False
+        return self._is_let_in
+
     def _is_unknown(self) -> bool:
         """Whether the registry knows no repository of this name (distribution-spec v1.1, "Error Codes")."""
-        response = self.request("GET", "tags/list?n=1")
+        try:
+            response = self.request("GET", "tags/list?n=1")
+        except errors.RegistryError:
+            return False
         words = self.repository.registry.error_words(response) if response.status == 404 else ""
         response.close()
         return words.startswith("NAME_UNKNOWN")
@@ -237,9 +263,10 @@ class RemoteSink:
         try:
             response = self.request("POST", f"blobs/uploads/?{query}")
             response.close()
-        except (errors.AuthenticationError, errors.DeniedError):
-            self._may_mount = False
-            self.mount_from(())
+        except errors.RegistryError as exc:
+            if isinstance(exc, (errors.AuthenticationError, errors.DeniedError)):
+                self._may_mount = False
+                self.mount_from(())
             return self.start()[0]
         if response.status == 201:
             return ""
@@ -260,7 +287,9 @@ class RemoteSink:
         try:
             _descriptor, index = self.repository.read_manifest(tag)
             value = json.loads(index.raw)
-        except errors.NotFoundError:
+        except errors.RegistryError as exc:
+            if not lacks(self.repository, tag, exc):
+                raise  # a list that cannot be read must not be replaced
             value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         entry = {
             "mediaType": manifest.media_type,

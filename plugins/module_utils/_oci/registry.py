@@ -16,6 +16,7 @@ from .content import (
     ACCEPT,
     INDEXES,
     MAX_MANIFEST,
+    ContentSource,
     Descriptor,
     Manifest,
     media_type_of,
@@ -405,6 +406,26 @@ class Registry:
         return parse_challenges(response.header_values("WWW-Authenticate"))
 
 
+def may_be_missing(error: errors.LockstepError) -> bool:
+    """Whether what was asked for may just not be there.
+
+    A registry answers 404 then, but also 400, 401, 403, 405 or 500. Who says nothing or is busy may have it.
+    """
+    no_answer = (errors.UnreachableError, errors.TlsError, errors.RateLimitError)
+    status = error.details.get("status")
+    return not isinstance(error, no_answer) and (status not in BUSY or status == 500)
+
+
+def lacks(source: ContentSource, tag: str, error: errors.LockstepError) -> bool:
+    """Whether a tag that could not be read is not there; where the answer may mean both, the list of tags decides."""
+    if isinstance(error, errors.NotFoundError):
+        return True
+    try:
+        return may_be_missing(error) and tag not in source.tags()
+    except errors.RegistryError as exc:
+        return isinstance(exc, errors.NotFoundError)  # a repository that is not there has no tags
+
+
 class Repository:
     """One repository as a source; no caller sees a status."""
 
@@ -477,10 +498,13 @@ class Repository:
         try:
             found = self.registry.pages(path, self.name, subject, _parse_referrers)
         except errors.NotFoundError:  # no such API: clients keep a list themselves
+            tag = referrers_tag(digest)
             try:
-                manifest = self.read_manifest(referrers_tag(digest))[1]
-            except errors.NotFoundError:
-                return []
+                manifest = self.read_manifest(tag)[1]
+            except errors.RegistryError as exc:
+                if lacks(self, tag, exc):
+                    return []
+                raise
             if not manifest.is_index:
                 return []
             found = set(_parse_referrers(manifest.raw, manifest.media_type, subject))

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .._oci import errors
 from .._oci.content import ContentSource, Sources
 from .._oci.names import Digest, Reference
-from .._oci.registry import referrers_tag
+from .._oci.registry import lacks, referrers_tag
 from .._plan import each
 
 _MAX_LEVELS = 3  # of signatures of attestations of an image
@@ -25,12 +24,23 @@ def referrers_of(
     for digest in digests:
         for suffix in _SUFFIXES:
             tag = f"{referrers_tag(digest)}{suffix}"
-            with contextlib.suppress(errors.NotFoundError, errors.NotInStoreError):
-                source.resolve(tag)
+            if _has(source, tag):
                 found[reference.with_tag(tag)] = None
         for one in source.referrers(digest):
             found[Reference(reference.registry, reference.repository, None, one.digest)] = None
     return list(found)
+
+
+def _has(source: ContentSource, tag: str) -> bool:
+    try:
+        source.resolve(tag)
+    except errors.NotInStoreError:
+        return False
+    except errors.RegistryError as exc:
+        if lacks(source, tag, exc):
+            return False
+        raise
+    return True
 
 
 class Wants(t.Protocol):

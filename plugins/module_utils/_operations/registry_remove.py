@@ -10,7 +10,7 @@ from .._oci import errors
 from .._oci.catalog import delete_manifest, has_manifest, may_delete, with_any_right
 from .._oci.names import Digest, Reference
 from .._oci.registries import Registries
-from .._oci.registry import Repository
+from .._oci.registry import Repository, lacks
 from .._plan import Action, Plan, Pool, each
 
 BY_TAG, BY_DIGEST = "tag", "digest"
@@ -63,7 +63,10 @@ def plan_registry_remove(
 
     def look(reference: Reference) -> tuple[Reference, Digest | None]:
         repository = places[reference.name]
-        return reference, with_any_right(repository, lambda: _there(repository, reference, by))
+        try:
+            return reference, with_any_right(repository, lambda: _there(repository, reference, by))
+        except errors.RegistryError as exc:
+            return reference, _unseen(repository, reference, by, exc)
 
     each(place_of, once, str, 1, failures)
     ready = [reference for reference in once if reference.name in places]
@@ -104,3 +107,14 @@ def _there(repository: Repository, reference: Reference, by: str) -> Digest | No
     except errors.NotFoundError:
         return None
     return digest if pinned in (None, digest) else None
+
+
+def _unseen(
+    repository: Repository, reference: Reference, by: str, error: errors.RegistryError
+) -> Digest | None:
+    """What is to be removed where the registry does not show it: it may refuse what is not there."""
+    if reference.tag and lacks(repository, reference.tag, error):
+        return None
+    if by == BY_DIGEST and reference.digest and isinstance(error, errors.DeniedError):
+        return reference.digest  # what the registry says when it is deleted counts
+    raise error

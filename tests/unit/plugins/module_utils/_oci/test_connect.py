@@ -165,16 +165,18 @@ def test_F08_what_a_proxy_says_to_connect_is_told(tmp_path, monkeypatch, near, s
         assert [request.method for request in proxy.requests] == ["CONNECT"] * tries
 
 
-def test_F08_a_login_that_a_proxy_refuses_is_shown_to_it_once(tmp_path, monkeypatch, near):
+@pytest.mark.parametrize("status", [407, 401])
+def test_F08_a_login_that_a_proxy_refuses_is_shown_to_it_once(tmp_path, monkeypatch, near, status):
     """R090: a fleet must not lock an account."""
-    with serving(faults=[Fault(method="CONNECT", times=None, status=407)]) as proxy:
+    with serving(faults=[Fault(method="CONNECT", times=None, status=status)]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@{proxy.address}")
         puller = Puller(tmp_path)
         plan = puller.carry_out(f"{HOST}/demo/app:1.0", f"{HOST}/demo/app:2.0", workers=1)
         assert len(proxy.requests) == 1
         assert len(plan.failures) == 2
         for error in plan.failures.values():
-            assert_tells(error, "registry-unreachable", "answered 407", never=[SECRET, QUOTED])
+            said = f"answered {status}"
+            assert_tells(error, "registry-unreachable", said, never=[SECRET, QUOTED])
             assert "Correct the login" in error.hint
 
 

@@ -15,6 +15,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.content impor
     Descriptor,
     Manifest,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    AuthenticationError,
+    DeniedError,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
 from ansible_collections.lockstep.images.tests.support.fakes import blob
@@ -130,6 +135,94 @@ def test_what_a_registry_does_not_show_is_missing(registry, sink, status):
     """Artifactory says 403 for what is not there."""
     registry.faults.append(Fault(method="HEAD", status=status))
     assert not sink.has(blob(IMAGE.layers[0].blob))
+
+
+REFUSED_LOOKS = [400, 401, 403, 405, 406, 410, 451, 500, 501]
+LOOKS = "HEAD|GET"
+
+
+def denied(status, **more):
+    """A registry that answers so for what it lacks, however often it is asked."""
+    return Fault(method=LOOKS, path="/demo/", missing_as=status, times=None, **more)
+
+
+@pytest.mark.parametrize("auth", [None, "basic", "bearer"])
+@pytest.mark.parametrize("status", REFUSED_LOOKS)
+def test_F05_a_look_that_is_refused_does_not_end_a_write(tmp_path, status, auth):
+    with serving(auth=auth, users=USERS, faults=[denied(status)]) as registry:
+        sender = Sender(tmp_path, registry, login=LOGIN)
+        sink = sender.sink_of("demo/new")
+        assert sink.find("1.0") is None
+        assert not sink.has(NEW) and not sink.has(blob(DATA))
+        sender.send(DATA, sink=sink)
+        for one in (IMAGE.config, IMAGE.layers[0].blob):
+            sender.send(one, sink=sink)
+        sink.put_manifest(manifest_of(IMAGE), "1.0")
+        assert registry.manifest("demo/new", "1.0") == IMAGE.raw
+        assert any(
+            "demo/new: whether 1.0 is there" in text for text in sink.repository.registry.warnings
+        )
+
+
+@pytest.mark.parametrize("status", REFUSED_LOOKS)
+def test_F05_a_registry_that_shows_nothing_at_all_takes_a_push(tmp_path, status):
+    """A login may have the right to write alone."""
+    with serving(auth="bearer", users=USERS) as registry:
+        path = "/demo/app/(manifests|blobs/sha256|tags|referrers)"
+        registry.faults.append(Fault(method=LOOKS, path=path, status=status, times=None))
+        sender = Sender(tmp_path, registry, login=LOGIN)
+        assert sender.sink.find("1.0") is None
+        sender.send(DATA)
+        sender.sink.put_manifest(manifest_of(IMAGE), "stable")
+        assert registry.manifest("demo/app", "stable") == IMAGE.raw
+
+
+def test_F05_what_is_not_there_is_not_warned_of(tmp_path, registry):
+    sink = Sender(tmp_path, registry).sink_of("demo/new")
+    assert sink.find("1.0") is None
+    assert sink.repository.registry.warnings == []
+
+
+@pytest.mark.parametrize("raw", [b"{}", b"not JSON", b'{"schemaVersion": 1}'])
+def test_F05_a_tag_that_nobody_can_read_is_replaced(tmp_path, registry, raw):
+    """Without a digest in the headers the manifest is read, whatever it is."""
+    fault = Fault(method=LOOKS, path="/manifests/1.0", times=None)
+    registry.faults.append(replace(fault, drop_headers=["Docker-Content-Digest"], replace=raw))
+    sink = Sender(tmp_path, registry).sink
+    assert sink.find("1.0") is None
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_F05_a_wrong_login_ends_at_the_first_look(tmp_path, auth):
+    """It is not shown for each blob: that would lock the account."""
+    wrong = Credentials(LOGIN.username, "wrong")
+    with serving(auth=auth, users=USERS) as registry:
+        sink = Sender(tmp_path, registry, login=wrong).sink
+        for _time in range(3):
+            with pytest.raises(AuthenticationError):
+                sink.find("1.0")
+            with pytest.raises(AuthenticationError):
+                sink.has(blob(DATA))
+        shown = [one for one in registry.requests if "authorization" in one.headers]
+        assert len([one for one in shown if one.path == "/v2/"]) <= 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500, 503])
+def test_F05_a_mount_that_is_refused_becomes_an_upload(tmp_path, status):
+    with serving(auth="bearer", users=USERS) as registry:
+        registry.faults.append(Fault(method="POST", path="mount=", status=status, times=None))
+        sender = Sender(tmp_path, registry, login=LOGIN)
+        layers = IMAGE.layers[0].blob
+        sender.sinks.uploads.add(registry.address, "demo/app", [blob(layers).digest])
+        sender.send(layers, sink=sender.sink_of("demo/new"))
+        assert sender.arrived(blob(layers), "demo/new")
+
+
+def test_F05_a_question_about_the_repository_that_is_refused_ends_nothing(tmp_path):
+    with serving(auth="basic", users=USERS) as registry:
+        registry.faults.append(Fault(path="/tags/list", status=401, times=None))
+        sink = Sender(tmp_path, registry, login=LOGIN).sink_of("demo/new")
+        assert [sink.find(tag) for tag in "abcd"] == [None] * 4
 
 
 def test_who_is_not_told_of_blobs_takes_them_for_missing(registry, sink):
@@ -340,6 +433,26 @@ def test_the_list_has_what_others_put_into_it(tmp_path, old):
     listed = json.loads(old.manifest("demo/app", STAND_IN))
     assert [one["digest"] for one in listed["manifests"]] == [SECOND.digest, SIGNATURE.digest]
     assert listed["annotations"] == {"kept": "yes"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 500])
+def test_F05_where_a_list_that_is_not_there_is_refused_one_is_made(tmp_path, status):
+    with serving(auth="basic", users=USERS, referrers=False) as registry:
+        push(registry, "demo/app", SIGNATURE)
+        registry.faults.append(denied(status))
+        Sender(tmp_path, registry, login=LOGIN).sink.put_manifest(manifest_of(SIGNATURE))
+        listed = json.loads(registry.manifest("demo/app", STAND_IN))["manifests"]
+        assert [one["digest"] for one in listed] == [SIGNATURE.digest]
+
+
+def test_F05_a_list_that_is_there_and_refused_is_not_replaced(tmp_path, old):
+    sink = Sender(tmp_path, old).sink
+    sink.put_manifest(manifest_of(SIGNATURE))
+    old.faults.append(Fault(method=LOOKS, path=f"manifests/{STAND_IN}", status=403, times=None))
+    with pytest.raises(DeniedError):
+        sink.put_manifest(manifest_of(SECOND))
+    listed = json.loads(old.manifest("demo/app", STAND_IN))["manifests"]
+    assert [one["digest"] for one in listed] == [SIGNATURE.digest]
 
 
 def test_signatures_sent_at_the_same_time_are_all_listed(tmp_path, old):

@@ -290,6 +290,31 @@ def test_a_name_that_fails_does_not_keep_others(copier, target):
     assert target.storage.tags("demo/app") == ["1", "2"]
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("status", [400, 401, 403, 405])
+def test_F05_what_a_target_refuses_to_show_is_copied(copier, target, status, force):
+    target.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
+    assert copier.copy(*NAMES, force=force)["changed"]
+    assert target.storage.tags("demo/app") == ["1", "2"]
+    assert not copier.plan(*NAMES).changed
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405])
+def test_F05_signatures_that_a_source_refuses_to_show_may_not_be_there(copier, source, status):
+    source.faults.append(
+        Fault(method="HEAD|GET", path="/manifests/sha256-", missing_as=status, times=None)
+    )
+    assert copier.copy(NAMES[0], referrers=True)["changed"]
+
+
+def test_F05_a_signature_that_is_there_and_refused_is_an_error(copier, source):
+    tag = APP.digest.replace(":", "-") + ".sig"
+    push(source, "demo/app", made("signature"), tag)
+    source.faults.append(Fault(method="HEAD|GET", path=f"/manifests/{tag}", status=403, times=None))
+    plan = copier.plan(NAMES[0], referrers=True)
+    assert [error.kind for error in plan.failures.values()] == ["denied"]
+
+
 def test_a_repository_that_does_not_tell_what_it_has_fails_alone(copier, target):
     target.faults.append(Fault(method="HEAD", path="/demo/tool/blobs/", status=503, times=None))
     plan = copier.plan(*NAMES)

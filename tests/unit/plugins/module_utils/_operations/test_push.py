@@ -523,6 +523,29 @@ def test_a_manifest_that_is_refused_fails_its_name_alone(pusher, registry):
     assert sorted(held(registry)["tags"]) == ["app", "tool"]
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("status", [400, 401, 403, 405])
+def test_F05_what_a_registry_refuses_to_show_is_pushed(pusher, registry, status, force):
+    """As Artifactory does: 403 for a tag that is not there. The second run finds it."""
+    registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
+    result = pusher.push(*NAMES, force=force)
+    assert result["changed"]
+    assert [one["status"] for one in result["images"]] == ["uploaded"] * 3
+    assert registry.storage.tags("web") == ["1"]
+    assert not pusher.plan(*NAMES).changed
+
+
+def test_F05_what_the_push_itself_says_counts(pusher, registry):
+    registry.faults.append(Fault(method="HEAD|GET", missing_as=403, times=None))
+    registry.faults.append(Fault(method="POST", path="/tool/", status=403, times=None))
+    plan = pusher.plan(*NAMES)
+    list(plan.apply())
+    name = f"{registry.address}/tool:1"
+    assert list(plan.failures) == [name]
+    assert plan.failures[name].kind == "denied"
+    assert "right to push" in plan.failures[name].hint
+
+
 def test_a_name_that_is_given_twice_is_pushed_once(pusher):
     result = pusher.push("tool:1", "tool:1", to=["x"])
     assert len(result["images"]) == 1

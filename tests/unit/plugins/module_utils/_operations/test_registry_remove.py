@@ -236,3 +236,32 @@ def test_a_registry_without_deletion_says_how_to_enable_it(tmp_path):
         assert list(plan.apply()) == []
         assert plan.failure.kind == "registry-unsupported"
         assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in plan.failure.hint
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize("status", [400, 401, 403, 405])
+def test_F05_a_tag_that_is_refused_and_not_listed_is_absent(remover, registry, status, by):
+    registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
+    names = ("demo/app:none", "demo/app:1.0")
+    plan = remover.plan(*names, by=by)
+    list(plan.apply())
+    assert not plan.failures
+    assert [one["digest"] for one in plan.facts["removed"]] == [IMAGE.digest]
+    assert not remover.plan(*names, by=by).changed
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_F05_a_tag_that_is_refused_and_listed_is_an_error(remover, registry, by):
+    """Nobody can say what would be deleted."""
+    registry.faults.append(Fault(method="HEAD|GET", path="/manifests/", status=403, times=None))
+    plan = remover.plan("demo/app:1.0", by=by)
+    assert not plan.changed
+    assert [error.kind for error in plan.failures.values()] == ["denied"]
+
+
+def test_F05_a_digest_that_is_refused_is_deleted_if_it_is_there(remover, registry):
+    registry.faults.append(Fault(method="HEAD|GET", path="/manifests/", status=403, times=None))
+    plan = remover.plan(f"demo/app{SHA}", f"demo/app@{IMAGE.digest}", by="digest")
+    list(plan.apply())
+    assert not plan.failures
+    assert registry.manifest("demo/app", IMAGE.digest) is None
