@@ -12,11 +12,17 @@ description:
   - Compares what M(lockstep.images.image_info) told of the stores of several hosts.
   - What most hosts hold is taken for right. Of two that are held equally often, the one of the host that comes first.
   - A store in which content is missing is taken for right only if all are like that.
+  - With O(asked), hosts are compared under the names that they were asked to hold. What else they hold is left out.
 options:
   _input:
     description: Host name to what M(lockstep.images.image_info) returned there.
     type: dict
     required: true
+  asked:
+    description:
+      - Host name to the names in the store that this host was asked to hold. For each name, the hosts that were asked for it are compared.
+      - A host with an empty list is compared with all that it holds. If all lists are empty, the whole stores are compared.
+    type: dict
 author:
   - lockstep.images contributors (@lockstep-images)
 """
@@ -42,13 +48,13 @@ _value:
       description: The name in the store.
       type: str
     wanted:
-      description: The digest most hosts hold, with the platforms, or V(none).
+      description: The digest that is taken for right, with the platforms, or V(none).
       type: str
     found:
       description: The digest this host holds, with the platforms, or V(none).
       type: str
     message:
-      description: The same as a sentence.
+      description: The same as a sentence, which says how many hosts hold what is taken for right, if these are not most of them.
       type: str
 """
 
@@ -57,10 +63,10 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._differences impor
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import failed, untrusted
 
 
-def store_differences(held):
+def store_differences(held, asked=None):
     """Entries of host, name, wanted and found; see RETURN."""
     try:
-        return untrusted(differences(held))
+        return untrusted(differences(held, asked))
     except (AttributeError, KeyError, TypeError) as exc:
         raise failed(
             AnsibleFilterError,

@@ -15,7 +15,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.remove
 
 def build(params, store):
     return plan_remove(
-        store, params["name"], prune=params["prune"], keep_newest=params["keep_newest"]
+        store,
+        params["name"] or (),
+        prune=params["prune"],
+        keep_newest=params["keep_newest"],
+        all_but=params["all_but"],
     )
 
 
@@ -24,10 +28,13 @@ def main():
         build,
         open_target=functools.partial(open_store, exclusive=True),
         argument_spec=dict(
-            name=dict(type="list", elements="str", required=True),
+            name=dict(type="list", elements="str"),
+            all_but=dict(type="list", elements="str"),
             prune=dict(type="bool", default=True),
             keep_newest=dict(type="int", default=0),
         ),
+        required_one_of=[("name", "all_but")],
+        mutually_exclusive=[("name", "all_but")],
     )
 
 

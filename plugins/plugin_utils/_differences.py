@@ -16,18 +16,46 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.readin
 Held = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
-def differences(held: Held) -> list[dict[str, str]]:
-    """Entries of host, name, wanted, found and message, for hosts as ``image_info`` told of them."""
-    stores = held.items()
-    if not stores:
+def differences(
+    held: Held, asked: t.Mapping[str, t.Collection[str]] | None = None
+) -> list[dict[str, str]]:
+    """Entries of host, name, wanted, found and message, for hosts as ``image_info`` told of them.
+
+    ``asked`` has the names that a host was asked to hold, under which alone it is compared, with the hosts that were
+    asked for the same. Hosts that were asked for no names are compared with all that they hold.
+    """
+    found = {host: content(info["images"]) for host, info in held.items()}
+    if asked and any(asked.values()):
+        return _of_names(found, {host: set(asked.get(host) or found[host]) for host in held})
+    if not held:
         return []
-    model = held[most_like(held)]
-    right, wanted = model["fingerprint"], content(model["images"])
+    model = most_like(held)
+    same = [host for host in held if held[host]["fingerprint"] == held[model]["fingerprint"]]
     return [
         entry
-        for host, info in stores
-        for entry in _compare(host, wanted, content(info["images"]), info["fingerprint"] == right)
+        for host in held
+        for entry in _compare(host, found[model], found, who_holds(len(same), len(held)), same)
     ]
+
+
+def who_holds(count: int, total: int) -> str:
+    """Name those that are taken for right; only a majority is most."""
+    return "most hosts" if count * 2 > total else f"{count} of {total} hosts"
+
+
+def _of_names(
+    found: t.Mapping[str, t.Mapping[str, str]], asked: t.Mapping[str, t.Collection[str]]
+) -> list[dict[str, str]]:
+    rows: dict[str, list[dict[str, str]]] = {host: [] for host in found}
+    for name in sorted({name for names in asked.values() for name in names}):
+        hold = {host: found[host].get(name, NOTHING) for host in found if name in asked[host]}
+        whole = [one for one in hold.values() if one != NOTHING and not one.endswith(INCOMPLETE)]
+        wanted, count = Counter(whole or hold.values()).most_common(1)[0]
+        for host, one in hold.items():
+            if one != wanted:
+                who = who_holds(count, len(hold))
+                rows[host].append(_entry(host, name, wanted, one, who))
+    return [row for host in found for row in rows[host]]
 
 
 def most_like(held: Held) -> str:
@@ -49,20 +77,26 @@ def content(images: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str]:
 
 
 def _compare(
-    host: str, wanted: t.Mapping[str, str], found: t.Mapping[str, str], same: bool
+    host: str,
+    wanted: t.Mapping[str, str],
+    all_found: t.Mapping[str, t.Mapping[str, str]],
+    who: str,
+    same: t.Collection[str],
 ) -> list[dict[str, str]]:
-    differing = [
-        name for name in sorted({**wanted, **found}) if wanted.get(name) != found.get(name)
-    ]
-    if not differing and not same:
+    found = all_found[host]
+    names = [name for name in sorted({**wanted, **found}) if wanted.get(name) != found.get(name)]
+    if not names and host not in same:
         # Entries without a name, as other tools leave them in an index, count for the fingerprint too.
-        return [_entry(host, "index.json", "the index of most hosts", "another index")]
-    return [
-        _entry(host, name, wanted.get(name, NOTHING), found.get(name, NOTHING))
-        for name in differing
-    ]
+        return [_entry(host, "index.json", f"the index of {who}", "another index", who)]
+    entries = []
+    for name in names:
+        right = wanted.get(name, NOTHING)
+        count = sum(one.get(name, NOTHING) == right for one in all_found.values())
+        holders = who_holds(count, len(all_found))
+        entries.append(_entry(host, name, right, found.get(name, NOTHING), holders))
+    return entries
 
 
-def _entry(host: str, name: str, wanted: str, found: str) -> dict[str, str]:
-    message = f"{host} holds {found} for {name}, most hosts hold {wanted}"
+def _entry(host: str, name: str, wanted: str, found: str, who: str) -> dict[str, str]:
+    message = f"{host} holds {found} for {name}, {who} hold {wanted}"
     return {"host": host, "name": name, "wanted": wanted, "found": found, "message": message}

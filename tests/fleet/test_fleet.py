@@ -22,7 +22,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
 )
 from ansible_collections.lockstep.images.tests.support.services import SshHost
 
-PROVISION = "lockstep.images.provision"
+PROVISION, TAG = "lockstep.images.provision", "lockstep.images.image_tag"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def test_stores_of_different_hosts_are_the_same_bytes(fleet: Fleet, play: PlayRu
     assert all(tree == trees[0] for tree in trees[1:])
 
 
-def test_a_host_that_holds_something_else_is_named(
+def test_a_host_that_holds_something_else_is_named_and_does_not_differ_for_it(
     fleet: Fleet, play: PlayRunner, registry_plain: Registry
 ) -> None:
     play(PROVISION, fleet.inventory, fleet.variables).ok()
@@ -91,10 +91,18 @@ def test_a_host_that_holds_something_else_is_named(
     tamper = one_task(PULL, name=[extra], store="{{ store_path }}")
     play(tamper, play.inventory(_some(fleet, "ssh2"))).ok()
 
-    run = play(PROVISION, fleet.inventory, fleet.variables)
+    run = play(PROVISION, fleet.inventory, fleet.variables).ok()
+    told = run.of("Show what is in a store and not in the list")
+    assert [host for host, result in told.items() if extra in result.get("msg", "")] == ["ssh2"]
+
+    # Under a name that was asked for it does differ.
+    named = fleet.variables["store_images"][0]
+    tag = one_task(TAG, name=extra, repository=[named], store="{{ store_path }}")
+    play(tag, play.inventory(_some(fleet, "ssh2"))).ok()
+    run = play(PROVISION, fleet.inventory, {**fleet.variables, "store_pull": "missing"})
     assert run.returncode != 0
     told = "\n".join(str(failure.result["msg"]) for failure in run.failures)
-    assert "ssh2" in told and extra in told, told
+    assert "ssh2" in told and named in told and "ssh1" not in told, told
 
 
 def test_a_host_whose_content_was_damaged_is_repaired(fleet: Fleet, play: PlayRunner) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from ansible_collections.lockstep.images.tests.support import layout
 from ansible_collections.lockstep.images.tests.support.fleet import PULL
-from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner
+from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
 from ansible_collections.lockstep.images.tests.support.registry import Registry
-from ansible_collections.lockstep.images.tests.support.site import HOSTS, Site
+from ansible_collections.lockstep.images.tests.support.site import HOSTS, WEB, Site
 
 LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
 
@@ -80,3 +80,41 @@ def test_F19_images_may_be_a_text_with_a_lock_file_and_without(site: Site, spell
     listed.write_text("\n".join(wanted))
     files = {"store_images": "", "store_images_from": json.dumps([str(listed)])}
     assert site.run(LOCK, store_lock_file=lock, **files).ok().changed == 0
+
+
+def _message(done: PlayResult, task: str) -> str:
+    """What a task of the first host said."""
+    return next(iter(done.of(task).values()))["msg"]
+
+
+def test_F20_what_an_older_list_has_left_does_not_make_hosts_differ(site: Site) -> None:
+    del site.variables["store_lock_file"]
+    first = {"one": site.host("one"), "two": site.host("two")}
+    site.play(PROVISION, site.play.inventory(first), site.variables).ok()
+    done = site.run(PROVISION, store_images=site.names[1:]).ok()
+    assert _message(done, "Show what they hold") == "3 hosts hold the same (1 name)."
+    left = done.of("Show what is in a store and not in the list")
+    told = {host: one["msg"] for host, one in left.items() if "msg" in one}
+    assert set(told) == {"one", "two"}
+    assert all(f"does not name: {site.names[0]}. store_remove" in text for text in told.values())
+
+    only = {"store_images": site.names[1:], "store_remove_unlisted": True}
+    variables = {**site.variables, **only}
+    for check, changed in ((True, 2), (False, 2), (True, 0), (False, 0)):
+        done = site.play(PROVISION, site.inventory(), variables, check=check).ok()
+        assert done.changed == changed, done.output
+    assert "3 hosts, one fingerprint: sha256:" in _message(done, "Show what they hold")
+    assert len(site.fingerprints()) == 1
+    assert set(layout.names(site.store("one"))) == set(site.names[1:])
+
+
+def test_F20_a_tag_that_moved_is_said_with_the_list_and_the_remedy(site: Site) -> None:
+    del site.variables["store_lock_file"]
+    site.play(PROVISION, site.play.inventory({"one": site.host("one")}), site.variables).ok()
+    site.move(WEB, "2")
+    done = site.run(PROVISION, store_pull="missing")
+    assert done.returncode == 2
+    text = _message(done, "Fail when the stores differ")
+    assert text.startswith("The stores differ. one holds sha256:"), text
+    assert f"for {site.names[1]}, most hosts hold sha256:" in text
+    assert "under the names in store_images" in text and "store_lock_file" in text

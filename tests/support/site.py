@@ -42,16 +42,14 @@ class Site:
         """Have tag 1 of a repository point at this version."""
         push(self.registry, repository, demo_image(repository[5:], version, size=400), "1")
 
+    def host(self, name: str) -> dict[str, Any]:
+        """The variables of one host."""
+        own = local_host(self.directory / name)
+        return {**own, "store_path": os.fspath(self.store(name))}
+
     def inventory(self, **more: dict[str, Any]) -> Path:
         """The hosts."""
-        known = {
-            host: {
-                **local_host(self.directory / host),
-                "store_path": os.fspath(self.store(host)),
-                **more.get(host, {}),
-            }
-            for host in HOSTS
-        }
+        known = {host: {**self.host(host), **more.get(host, {})} for host in HOSTS}
         return self.play.inventory(known)
 
     def store(self, host: str) -> Path:

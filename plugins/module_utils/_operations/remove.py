@@ -15,7 +15,7 @@ from .._oci import errors
 from .._oci.content import ImageConfig
 from .._oci.dates import Moment
 from .._oci.files import KEPT, part_size, remove_unlocked
-from .._oci.names import Digest
+from .._oci.names import Digest, Reference
 from .._oci.store import ImageStore, Name
 from .._oci.sweep import contents, remove, roots
 from .._plan import Action, Plan, Pool
@@ -57,9 +57,14 @@ class RemoveStaged(Action):
 
 
 def plan_remove(
-    store: ImageStore, patterns: t.Sequence[str], *, prune: bool, keep_newest: int
+    store: ImageStore,
+    patterns: t.Sequence[str],
+    *,
+    prune: bool,
+    keep_newest: int,
+    all_but: t.Sequence[str] | None = None,
 ) -> Plan:
-    """Drop the names that fit, then content that only they led to; inside an exclusive ``hold``."""
+    """Drop the names that fit, or all but some, then content that only they led to; inside an exclusive ``hold``."""
     if keep_newest < 0:
         raise errors.InputError("keep_newest must not be less than 0")
     names = store.labelled()
@@ -72,6 +77,9 @@ def plan_remove(
         for name in sorted(names)
         if literally & called[name] or any(fits(name, names[name].target.digest) for fits in wanted)
     ]
+    if all_but is not None:
+        spared = {Reference.parse(name).store_name for name in all_but}
+        fitting = sorted(set(names) - spared)
     left = _newest(store, names, fitting, keep_newest)
     kept = {*left.chosen, *left.unknown}
     dropped = [name for name in fitting if name not in kept]

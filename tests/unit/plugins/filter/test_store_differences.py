@@ -138,3 +138,58 @@ def test_an_incomplete_store_is_never_taken_for_right(others):
     (entry,) = store_differences(held)
     assert (entry["host"], entry["wanted"]) == ("one", f"{OLD} (linux/amd64)")
     assert entry["found"].endswith(", incomplete")
+
+
+def test_F20_hosts_are_compared_under_the_names_that_they_were_asked_for():
+    """What an older list has left on a host is not held against the hosts that came later."""
+    held = {
+        "old1": holds(image(APP), image(TOOL)),
+        "old2": holds(image(APP), image(TOOL)),
+        "new": holds(image(APP)),
+    }
+    asked = dict.fromkeys(held, (APP,))
+    assert store_differences(held, asked) == []
+    assert [one["host"] for one in store_differences(held, dict.fromkeys(held, ()))] == ["new"]
+    assert [one["host"] for one in store_differences(held)] == ["new"]
+
+
+def test_F20_a_host_is_compared_with_those_that_were_asked_for_the_same():
+    held = {
+        "web1": holds(image(APP)),
+        "web2": holds(image(APP, NEW)),
+        "jobs": holds(image(TOOL)),
+        "all": holds(image(APP), image(TOOL, NEW)),
+    }
+    asked = {"web1": [APP], "web2": [APP], "jobs": [TOOL], "all": [APP, TOOL]}
+    told = [
+        (one["host"], one["name"], one["wanted"][:10]) for one in store_differences(held, asked)
+    ]
+    assert told == [("web2", APP, OLD[:10]), ("all", TOOL, OLD[:10])]
+
+
+def test_F20_what_is_missing_or_incomplete_is_not_right_however_many_hosts_are_like_that():
+    held = {
+        "one": holds(),
+        "two": holds({**image(APP), "complete": False}),
+        "three": holds(),
+        "four": holds(image(APP)),
+    }
+    told = store_differences(held, dict.fromkeys(held, (APP,)))
+    assert [one["host"] for one in told] == ["one", "two", "three"]
+    assert told[0]["message"] == f"one holds none for {APP}, 1 of 4 hosts hold {OLD} (linux/amd64)"
+
+
+@pytest.mark.parametrize("asked", [None, {"one": [APP], "two": [APP]}])
+def test_F20_most_is_said_of_a_majority_alone(asked):
+    held = {"one": holds(image(APP)), "two": holds(image(APP, NEW))}
+    (entry,) = store_differences(held, asked)
+    assert entry["message"].endswith(f", 1 of 2 hosts hold {OLD} (linux/amd64)")
+    held["three"] = holds(image(APP))
+    (entry,) = store_differences(held, asked and {**asked, "three": [APP]})
+    assert f", most hosts hold {OLD}" in entry["message"]
+
+
+def test_F20_the_index_of_a_minority_is_not_that_of_most_hosts():
+    held = {"one": holds(image(APP)), "two": holds(image(APP), index="other")}
+    (entry,) = store_differences(held)
+    assert entry["wanted"] == "the index of 1 of 2 hosts"

@@ -83,8 +83,10 @@ def fixture_store(path, sources):
     return fill(path, sources)
 
 
-def removing(*patterns, prune=True, keep_newest=0):
-    return lambda store: plan_remove(store, patterns, prune=prune, keep_newest=keep_newest)
+def removing(*patterns, prune=True, keep_newest=0, all_but=None):
+    return lambda store: plan_remove(
+        store, patterns, prune=prune, keep_newest=keep_newest, all_but=all_but
+    )
 
 
 def remove(store, *patterns, **how):
@@ -593,3 +595,12 @@ def test_pulling_what_was_removed_brings_it_again(path, store, sources):
         made = plan(store, sources, APP, NEXT, platforms=[AMD64, ARM64])
         list(made.apply())
     assert tree(path) == before
+
+
+def test_F20_all_but_some_names_are_removed_once(store):
+    left = sorted(set(store.names()) - {APP})
+    assert gone(remove(store, all_but=[APP])) == left
+    assert list(store.names()) == [APP]
+    again = remove(store, all_but=[f"{APP}@sha256:{'0' * 64}"])
+    assert (again["changed"], again["removed"]) == (False, [])
+    assert gone(checked(store, all_but=[])) == gone(remove(store, all_but=[])) == [APP]
