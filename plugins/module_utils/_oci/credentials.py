@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from . import errors
-from .files import encoding_fault, is_hidden, is_ours, read_file, whose
+from .files import encoding_fault, is_hidden, is_ours, read_file
 from .names import DOCKER_HUB
 
 # The key under which Docker keeps the login for Docker Hub.
@@ -399,13 +399,12 @@ def _read(place: Place) -> tuple[bytes, str]:
     except FileNotFoundError:
         return b"", ""
     except errors.StoreAccessError as exc:
-        refused = isinstance(exc.__cause__, PermissionError)
-        if isinstance(exc.__cause__, NotADirectoryError) or (
-            refused and place.tried and not is_ours(target)
-        ):
+        cause, text = exc.__cause__, str(exc)
+        closed = isinstance(cause, PermissionError) and place.tried and not is_ours(target)
+        if closed or isinstance(cause, NotADirectoryError):
             return b"", ""
-        why = f"{place.name}: cannot be read: {whose(target)}" if refused else str(exc)
-        raise errors.AuthFileError(why, exc.hint, path=place.name) from exc
+        named = text if target == place.name else f"{place.name}: {text}"
+        raise errors.AuthFileError(named, exc.hint, path=place.name) from exc
     return (
         raw,
         f"{place.name} holds logins and can be read by others (mode {mode:04o})"

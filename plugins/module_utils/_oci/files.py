@@ -43,26 +43,6 @@ def access(path: str) -> t.Iterator[None]:
         raise refusal(path, exc) from exc
 
 
-def whose(path: str) -> str:
-    """Return whom a path belongs to, or the last directory on its way that we may look at, and who we are."""
-    there = None
-    while there is None:
-        with contextlib.suppress(OSError):
-            there = os.stat(path)
-        path = path if there else os.path.dirname(path)
-    mode = stat.S_IMODE(there.st_mode)
-    owner, user = user_name(there.st_uid), user_name(os.geteuid())
-    return f"{path} belongs to {owner} (mode {mode:04o}), and this task runs as {user}"
-
-
-def user_name(uid: int) -> str:
-    """Return the name of a user, or ``user NUMBER`` if the system knows none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
-
-
 def refusal(path: str, exc: OSError) -> errors.StoreAccessError:
     """Return an error for what the system refuses; of permissions with whose it is, and who we are."""
     reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror or str(exc)
@@ -75,16 +55,19 @@ def refusal(path: str, exc: OSError) -> errors.StoreAccessError:
             break
         except OSError:
             nearest = os.path.dirname(os.path.abspath(nearest))
-    whose = f"{nearest} belongs to {_user(there.st_uid)}, mode {stat.S_IMODE(there.st_mode):04o}"
+    whose = (
+        f"{nearest} belongs to {user_name(there.st_uid)}, mode {stat.S_IMODE(there.st_mode):04o}"
+    )
     if uid:
         hint = (
             "Set become to act as a user who may do this, or give a path that is open to this one."
         )
-    text = f"{path}: {reason}; {whose}, this task runs as {_user(uid)}"
+    text = f"{path}: {reason}; {whose}, this task runs as {user_name(uid)}"
     return errors.StoreAccessError(text, hint, path=path)
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return a user as the system knows it, with its number."""
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -12,7 +13,7 @@ import typing as t
 from dataclasses import replace
 
 from . import errors
-from .files import read_file
+from .files import encoding_fault, is_hidden, read_file, refusal
 from .hosts import (
     Endpoint,
     Origin,
@@ -27,12 +28,22 @@ from .hosts import (
 from .names import Reference
 from .trust import Trust
 
+_MAX_FILE = 1024 * 1024
 _USES = ("all", "digest-only", "tag-only")
 _CERTS = (".config/containers/certs.d", "etc/containers/certs.d", "etc/docker/certs.d")
 # Keys of files and their types; all others are not for us.
 _KINDS = {str: "a string", bool: "true or false", list: "a list", dict: "a table"}
 _MIRROR = {"location": str, "insecure": bool, "pull-from-mirror": str}
 _RULE = {"prefix": str, "blocked": bool, "mirror": list, "mirror-by-digest-only": bool, **_MIRROR}
+_CONF = {
+    "registry": list,
+    "unqualified-search-registries": list,
+    "short-name-mode": str,
+    "credential-helpers": list,
+    "aliases": dict,
+    "registries": dict,
+}
+_MODES = ("", "disabled", "permissive", "enforcing")
 _HOST = {"capabilities": list, "skip_verify": bool, "header": dict, "override_path": bool}
 
 
@@ -74,7 +85,8 @@ class HostFiles:
         registry, repository, places = reference.registry, reference.repository, []
         own, directory = origin(registry), self.containerd(registry)
         path = os.path.join(directory, "hosts.toml")
-        table = _checked(self.table(path) or {}, path, {"server": str, "host": dict})
+        found = None if is_hidden(path) else self.table(path)
+        table = _checked(found or {}, path, {"server": str, "host": dict})
         if not table:
             return [Place(trusting(own, self.certificates(directory)), repository)]
         known: set[tuple[str, str, str]] = set()
@@ -97,23 +109,30 @@ class HostFiles:
         """Later files replace entries; within a file the first of a prefix counts (sysregistriesv2)."""
         merged: dict[str, tuple[str, Table]] = {}
         for path in self._conf_files():
-            table = _checked(self.table(path) or {}, path, {"registry": list})
-            refuse(table.get("registries"), f"{path}: is in the old format, with [registries.*]")
-            for number, entry in reversed([*enumerate(table.get("registry", ()))]):
-                where = f"{path}: registry[{number}]"
+            table = _conf(self.table(path) or {}, path)
+            lines = _lines(path)
+            first: dict[str, tuple[str, Table]] = {}
+            for number, entry in enumerate(table.get("registry", ())):
+                line = f", line {lines[number]}" if number < len(lines) else ""
+                where = f"{path}{line}: registry[{number}]"
                 rule = _rule(entry, where)
-                merged[rule["prefix"]] = where, rule
+                _refuse_conflict(rule, where, first)
+                merged[rule["prefix"]] = first.setdefault(rule["prefix"], (where, rule))
         return merged
 
     def _conf_files(self) -> list[str]:
         of_user = os.path.join(self._home, ".config/containers/registries.conf")
         of_system = os.path.join(self._root, "etc/containers/registries.conf")
-        missing = self._named and not os.path.exists(self._named)
+        missing = self._named and not os.path.exists(self._named) and not is_hidden(self._named)
         refuse(missing, f"{self._named}: CONTAINERS_REGISTRIES_CONF names it, it does not exist")
         alone = not self._named and os.path.exists(of_user)
         found = [self._named or (of_user if alone else of_system)]
         for directory in [f"{of_user}.d"] if alone else [f"{of_system}.d", f"{of_user}.d"]:
-            found += [path for path in _list(directory) if path.endswith(".conf")]
+            for path in _list(directory):
+                if path.endswith(".conf") and not os.path.isdir(path):
+                    broken = not is_hidden(path) and not os.path.exists(path)
+                    refuse(broken, f"{path}: is a link to nothing")
+                    found.append(path)
         return found
 
 
@@ -165,12 +184,40 @@ def match_prefix(name: str, prefix: str) -> int:
     return end if end != -1 and name[end : end + 1] in ("", ":", "/", "@") else -1
 
 
+def _conf(value: Table, path: str) -> Table:
+    """A registries.conf that podman and skopeo take; of the parts that we have no use for, it checks no more."""
+    table = _checked(_folded(value), path, _CONF)
+    parts = [_folded(part) for part in table.get("registries", {}).values()]
+    old = any(part.get("registries") if isinstance(part, dict) else True for part in parts)
+    refuse(old, f"{path}: is in the old format, with [registries.*]")
+    for number, text in enumerate(table.get("unqualified-search-registries", ())):
+        where = f"{path}: unqualified-search-registries[{number}]"
+        scheme, _host, way = parse_url(_text(text, where), where)
+        refuse(scheme or way, f"{where}: must be host[:port]")
+    mode = table.get("short-name-mode", "")
+    refuse(mode not in _MODES, f"{path}: short-name-mode is none of {', '.join(_MODES[1:])}")
+    for number, text in enumerate(table.get("credential-helpers", ())):
+        _text(text, f"{path}: credential-helpers[{number}]")
+    for name, text in table.get("aliases", {}).items():
+        where = f"{path}: aliases.{errors.printable(name, 60)}"
+        refuse(re.match("[^/]*[.:][^/]*/", name), f"{where}: an alias has no registry")
+        repository_name(name, where)
+        if _text(text, where):
+            scheme, _host, way = parse_url(text, where)
+            refuse(scheme, f"{where}: a name has no {scheme}://")
+            repository_name(way, where)
+    return table
+
+
 def _rule(value: t.Any, where: str) -> Table:
     """A [[registry]] that is right, with its prefix."""
-    entry = _checked(value, where, _RULE)
+    entry = _checked(_folded(value), where, _RULE)
     location, mirrors = entry.get("location", "").rstrip("/"), entry.get("mirror", ())
+    mirrors = [_folded(mirror) for mirror in mirrors]
     prefix = entry.get("prefix", "").rstrip("/") or location
     wild = prefix.startswith("*.")
+    scheme, found, _rest = entry.get("prefix", "").partition("://")
+    refuse(found, f"{where}.prefix: a name has no {errors.printable(scheme, 20)}://")
     refuse(not location and not wild, f"{where}.location is missing")
     refuse(wild and re.search("[/@:]", prefix), f"{where}.prefix: *. stands before a domain only")
     refuse("pull-from-mirror" in entry, f"{where}.pull-from-mirror is for mirrors only")
@@ -178,13 +225,26 @@ def _rule(value: t.Any, where: str) -> Table:
         at = f"{where}.mirror[{number}]"
         use = _checked(mirror, at, _MIRROR).get("pull-from-mirror")
         both = use and entry.get("mirror-by-digest-only")
-        refuse(not mirror.get("location"), f"{at}.location is missing")
+        refuse(not mirror.get("location", "").rstrip("/"), f"{at}.location is missing")
         refuse(both, f"{at}.pull-from-mirror contradicts mirror-by-digest-only")
         refuse(use and use not in _USES, f"{at}.pull-from-mirror is none of {', '.join(_USES)}")
     for source in [*mirrors, entry]:
         scheme = source.get("location") and parse_url(source["location"], where)[0]
         refuse(scheme, f"{where}: a location has no {scheme}://")
-    return dict(entry, prefix=prefix)
+    return dict(entry, prefix=prefix, mirror=mirrors)
+
+
+def _refuse_conflict(rule: Table, where: str, known: t.Mapping[str, tuple[str, Table]]) -> None:
+    """InputError if one file says of one location both that it is blocked, or insecure, and that it is not."""
+    for other, one in known.values():
+        if _target(one) == _target(rule):
+            for key in ("blocked", "insecure"):
+                differ = bool(one.get(key)) != bool(rule.get(key))
+                refuse(differ, f"{where}.{key} contradicts {other.rpartition(': ')[2]}.{key}")
+
+
+def _target(rule: Table) -> str:
+    return rule.get("location", "").rstrip("/") or rule["prefix"]
 
 
 def _use(entry: Table, where: str) -> str:
@@ -215,6 +275,16 @@ def _listed(value: t.Any) -> list[t.Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _folded(value: t.Any) -> t.Any:
+    """A table with its keys in small letters: podman and skopeo take capitals for these."""
+    return {key.lower(): one for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _text(value: t.Any, where: str) -> str:
+    refuse(not isinstance(value, str), f"{where}: must be a string")
+    return value
+
+
 def _checked(value: t.Any, where: str, kinds: t.Mapping[str, type[t.Any]]) -> Table:
     """A table whose known keys have the types they should; or InputError."""
     refuse(not isinstance(value, dict), f"{where}: must be a table")
@@ -225,26 +295,46 @@ def _checked(value: t.Any, where: str, kinds: t.Mapping[str, type[t.Any]]) -> Ta
 
 
 def _certificates(directory: str) -> Trust:
-    """docker's convention: each CA.crt, and each NAME.cert with its NAME.key."""
-    paths = [path for path in _list(directory) if path.endswith((".crt", ".cert", ".key"))]
+    """docker's convention: each CA.crt, and each NAME.cert with its NAME.key; none in a directory that is closed to us."""
+    found = (
+        [] if is_hidden(os.path.join(directory, ".")) else _list(directory, closed_is_empty=True)
+    )
+    paths = [path for path in found if path.endswith((".crt", ".cert", ".key"))]
+    # A link to nothing counts as gone, as for podman and skopeo.
+    paths = [path for path in paths if os.path.exists(path) or not path.endswith(".crt")]
     for path in paths:
         stem, ending = os.path.splitext(path)
         other = {".cert": f"{stem}.key", ".key": f"{stem}.cert"}.get(ending, path)
         refuse(other not in paths, f"{path}: {os.path.basename(other)} is missing beside it")
-        refuse(not os.access(path, os.R_OK), f"{path}: cannot be read")
+        refuse(not os.path.isfile(path), f"{path}: is not a regular file")
+        if not os.access(path, os.R_OK):
+            closed = refusal(path, PermissionError(errno.EACCES, "cannot be read"))
+            raise errors.InputError(str(closed), closed.hint)
     return Trust(
         ca_paths=tuple(path for path in paths if path.endswith(".crt")),
         client_certs=tuple((path, f"{path[:-5]}.key") for path in paths if path.endswith(".cert")),
     )
 
 
-def _list(directory: str) -> list[str]:
-    """The paths in a directory, sorted; [] if it is missing."""
+def _list(directory: str, closed_is_empty: bool = False) -> list[str]:
+    """The paths in a directory, sorted; [] if it is missing, or out of sight."""
     try:
         names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     except OSError as exc:
-        raise errors.InputError(f"{directory}: {exc.strerror}") from exc
+        if closed_is_empty and isinstance(exc, PermissionError):
+            return []
+        closed = refusal(directory, exc)
+        raise errors.InputError(str(closed), closed.hint) from exc
     return [os.path.join(directory, name) for name in names]
+
+
+def _lines(path: str) -> list[int]:
+    """The line of each [[registry]] of a file, if all entries are written in that way."""
+    with contextlib.suppress(OSError, errors.StoreAccessError):
+        text = read_file(os.path.realpath(path), _MAX_FILE).decode("utf-8", "replace")
+        head = re.compile(r"\s*\[\[\s*\"?registry\"?\s*\]\]", re.IGNORECASE)
+        return [number for number, line in enumerate(text.split("\n"), 1) if head.match(line)]
+    return []
 
 
 def _toml() -> t.Any:
@@ -261,11 +351,15 @@ def _toml() -> t.Any:
 def _read_table(toml: t.Any, path: str) -> Table | None:
     """A TOML file of up to 1 MiB, None if it is missing; DependencyError if it is there and nothing parses TOML."""
     try:
-        raw = read_file(os.path.realpath(path), 1024 * 1024)
+        raw = read_file(os.path.realpath(path), _MAX_FILE)
     except FileNotFoundError:
         return None
     except errors.StoreAccessError as exc:
-        raise errors.InputError(f"{path}: cannot be used: {exc}", exc.hint) from exc
+        text = str(exc)
+        named = text if text.startswith(f"{path}: ") else f"{path}: {text}"
+        raise errors.InputError(named, exc.hint) from exc
+    fault = encoding_fault(raw)
+    refuse(fault, f"{path}: {fault}")
     if toml is None:
         why = "needs the Python library tomli, or Python 3.11"
         raise errors.DependencyError(f"{path}: reading it {why}", library="tomli")

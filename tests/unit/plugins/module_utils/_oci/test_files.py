@@ -521,7 +521,7 @@ def test_F25_a_refused_permission_says_whose_it_is_and_who_we_are(closed, work):
         calls[work]()
     message = str(caught.value)
     assert f"{closed} belongs to {ROOT} (uid 0), mode 0700" in message
-    assert f"this task runs as {files._user(NOBODY)}" in message
+    assert f"this task runs as {files.user_name(NOBODY)}" in message
     assert "become" in caught.value.hint
 
 
@@ -534,4 +534,4 @@ def test_F25_of_a_file_that_can_be_seen_its_own_owner_is_named(closed):
 
 
 def test_F25_an_owner_without_a_name_is_given_by_number():
-    assert files._user(4_000_000_000) == "uid 4000000000"
+    assert files.user_name(4_000_000_000) == "uid 4000000000"

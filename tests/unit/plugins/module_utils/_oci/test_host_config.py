@@ -422,7 +422,9 @@ def test_a_named_file_replaces_the_two_but_no_directory(host):
 
 def test_a_named_file_has_to_be_there(host):
     host.env["CONTAINERS_REGISTRIES_CONF"] = str(host.root / "none.conf")
-    assert "CONTAINERS_REGISTRIES_CONF names it" in host.refused(str(host.root / "none.conf"))
+    assert "CONTAINERS_REGISTRIES_CONF names it, it does not exist" in host.refused(
+        str(host.root / "none.conf")
+    )
 
 
 def test_files_are_read_once_and_not_before_they_are_needed(host):
@@ -441,12 +443,12 @@ def test_slashes_at_the_end_mean_nothing(host):
     assert host.shown(APP) == ["x/app"]
 
 
-def test_what_is_about_short_names_and_logins_is_not_read(host):
+def test_what_is_about_short_names_and_logins_changes_nothing(host):
     host.write(
         CONF,
         'unqualified-search-registries = ["quay.io"]',
         'credential-helpers = ["secretservice"]',
-        'short-name-mode = "unheard-of"',
+        'short-name-mode = "enforcing"',
         "[aliases]",
         '"debian" = "quay.io/debian/debian"',
     )

@@ -1,0 +1,245 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files of a host that its own tools refuse are refused, with file and line; and files that we may not read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import HostFiles
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import Endpoint
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._oci.trust import Trust
+from ansible_collections.lockstep.images.tests.support.tables import assert_tells, params, table
+from ansible_collections.lockstep.images.tests.support.users import (
+    as_ordinary_user,
+    public_directory,
+)
+
+HOST = "registry.test"
+CONF = table("registries", "conf")
+BLOCK = f'[[registry]]\nlocation = "{HOST}"\nblocked = true\n'
+# What skopeo takes, and never reaches anything, or has been given up by newer versions of it.
+STRICTER = {
+    "a location with another scheme",
+    "a prefix with another scheme",
+    "a prefix with a scheme in capitals",
+    "a location with a wildcard",
+    "prefix and location with a wildcard",
+    "a mirror with a wildcard",
+    "a location with a wildcard under a name",
+    "a location with a digest",
+    "a location with a blank",
+    "a location with a user",
+    "aliases as a list",
+    "the old format",
+    "a block of the old format",
+    "insecure registries of the old format",
+    "the old format beside an empty list",
+}
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
+
+
+class Files:
+    """The files of a host, below a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.home = root, root / "home"
+
+    def write(self, path: str, text: str, encoding: str = "utf-8", mode: int = 0o644) -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode(encoding))
+        file.chmod(mode)
+        return file
+
+    def places(self) -> list[str]:
+        """Where a repository is looked for."""
+        files = HostFiles({}, str(self.home), str(self.root))
+        found = files.places(Reference.parse(f"{HOST}/app"), lambda name: Endpoint(name, name=name))
+        return [place.endpoint.host for place in found]
+
+    def trust(self) -> Trust:
+        """The certificates for the registry."""
+        return HostFiles({}, str(self.home), str(self.root)).trust(HOST)
+
+    def refused(self, subject: Path, ask=None) -> str:
+        with pytest.raises(InputError) as caught:
+            as_ordinary_user(ask or self.places)
+        assert_tells(caught.value, "invalid-input", str(subject))
+        return str(caught.value)
+
+
+@pytest.fixture(name="files")
+def fixture_files():
+    HostFiles({}, "/", "/")  # imports what parses TOML, which the ordinary user may not see
+    with public_directory() as root:
+        root.chmod(0o755)
+        (root / "home").mkdir()
+        yield Files(root)
+
+
+SYSTEM, OF_USER = "etc/containers/registries.conf", "home/.config/containers/registries.conf"
+
+
+@pytest.mark.parametrize("name", [SYSTEM, f"{SYSTEM}.d/10.conf", OF_USER])
+@pytest.mark.parametrize("case", params(CONF, "case"))
+def test_F33_a_file_that_skopeo_refuses_is_refused_with_its_line(case, name, files):
+    path = files.write(name, case["file"], case.get("encoding", "utf-8"))
+    if case["refused"] is None:
+        assert files.places() == [HOST]
+    else:
+        assert f"{path}{case['refused']}" in files.refused(path)
+
+
+def test_F33_what_we_refuse_is_what_skopeo_refuses():
+    differ = {case["case"] for case in CONF if case["skopeo"] != (case["refused"] is None)}
+    assert differ == STRICTER
+
+
+def test_F33_a_block_in_capitals_is_a_block(files):
+    path = files.write(
+        SYSTEM, BLOCK.replace("blocked", "BLOCKED").replace("registry]", "Registry]")
+    )
+    assert "is blocked" in files.refused(path)
+
+
+def test_F33_files_may_contradict_each_other_the_later_one_counts(files):
+    files.write(SYSTEM, f'[[registry]]\nlocation = "{HOST}"\n')
+    path = files.write(f"{SYSTEM}.d/10.conf", BLOCK)
+    assert f"{path}, line 1: registry[0]: {HOST} is blocked" in files.refused(path)
+
+
+def test_F33_without_a_header_for_each_entry_no_line_is_named(files):
+    path = files.write(SYSTEM, 'registry = [{location = "a"}, {location = "https://b"}]\n')
+    assert f"{path}: registry[1]: a location has no https://" in files.refused(path)
+
+
+def test_F33_a_link_to_nothing_among_the_files_is_an_error_as_for_skopeo(files):
+    path = files.root / f"{SYSTEM}.d" / "10.conf"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(files.root / "nowhere")
+    assert "is a link to nothing" in files.refused(path)
+
+
+def test_F33_a_directory_among_the_files_is_passed_over_as_by_skopeo(files):
+    (files.root / f"{SYSTEM}.d" / "10.conf").mkdir(parents=True)
+    assert files.places() == [HOST]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[host."https://m.example"]\ncapabilities = ["everything"]\n', "capabilities are pull"),
+        ('[host."https://m.example"]\ncapabilities = "pull"\n', "capabilities must be a list"),
+        ('[host."https://m.example"]\nskip_verify = "yes"\n', "skip_verify must be true or false"),
+        ('[host."https://m.example"]\noverride_path = 1\n', "override_path must be true or false"),
+        ('[host."https://m.example"]\nca = 1\n', "ca and client are names of files"),
+        ('[host."https://m.example"]\nca = [1]\n', "ca and client are names of files"),
+        ('[host."https://m.example"]\nclient = [["a", "b", "c"]]\n', "ca and client are names"),
+        ('[host."https://m.example"]\nclient = [["a", 1]]\n', "ca and client are names of files"),
+        ('[host."https://m.example".header]\nx = 1\n', "a header is a string or a list"),
+        ('[host."https://m.example"]\nheader = "x"\n', "header must be a table"),
+        ('[host]\na = "x"\n', "host[0]: must be a table"),
+        ('host = ["x"]\n', "host must be a table"),
+        ("server = 1\n", "server must be a string"),
+        ('server = "https://a b"\n', "must be host"),
+        ('[host."https://m.example"]\n' * 2, "is not TOML"),
+        ("x\n", "is not TOML, line 1"),
+    ],
+    ids=repr,
+)
+def test_F33_a_hosts_toml_that_containerd_refuses_is_refused_with_the_entry(text, words, files):
+    path = files.write(f"etc/containerd/certs.d/{HOST}/hosts.toml", text)
+    assert words in files.refused(path)
+
+
+# What an ordinary user may not read
+
+
+@needs_root
+@pytest.mark.parametrize("closed", ["home", "home/.config", "home/.config/containers"])
+def test_F14_a_closed_home_has_no_configuration(closed, files):
+    files.write(OF_USER, BLOCK)
+    files.write(f"{OF_USER}.d/10.conf", BLOCK)
+    (files.root / closed).chmod(0o700)
+    assert as_ordinary_user(files.places) == [HOST]
+
+
+@needs_root
+@pytest.mark.parametrize("name", [SYSTEM, f"{SYSTEM}.d/10.conf", OF_USER, f"{OF_USER}.d/10.conf"])
+def test_F14_a_file_with_rules_that_is_there_and_cannot_be_read_is_an_error(name, files):
+    """It may block a registry."""
+    path = files.write(name, BLOCK, mode=0o600)
+    assert f"Permission denied; {path} belongs to root (uid 0), mode 0600" in files.refused(path)
+
+
+@needs_root
+def test_F14_the_closed_configuration_of_the_system_is_an_error(files):
+    path = files.write(SYSTEM, BLOCK)
+    path.parent.chmod(0o700)
+    assert f"{path.parent} belongs to root (uid 0), mode 0700" in files.refused(path)
+
+
+@needs_root
+@pytest.mark.parametrize("name", [SYSTEM, OF_USER])
+def test_F14_a_directory_of_rules_that_cannot_be_read_is_an_error(name, files):
+    path = files.write(f"{name}.d/10.conf", BLOCK).parent
+    path.chmod(0o711)
+    assert "belongs to root (uid 0), mode 0711" in files.refused(path)
+
+
+@needs_root
+@pytest.mark.parametrize("closed", [f"etc/containerd/certs.d/{HOST}", "etc/containerd"])
+def test_F14_a_closed_directory_of_containerd_counts_as_missing(closed, files):
+    files.write(f"etc/containerd/certs.d/{HOST}/hosts.toml", 'server = "https://other.example"\n')
+    assert as_ordinary_user(files.places) == ["other.example"]
+    (files.root / closed).chmod(0o700)
+    assert as_ordinary_user(files.places) == [HOST]
+
+
+@needs_root
+def test_F14_a_hosts_toml_that_is_there_and_cannot_be_read_is_an_error(files):
+    path = files.write(f"etc/containerd/certs.d/{HOST}/hosts.toml", "", mode=0o600)
+    assert f"{path} belongs to root (uid 0), mode 0600" in files.refused(path)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "closed", ["etc/docker", "etc/docker/certs.d", f"etc/docker/certs.d/{HOST}"]
+)
+@pytest.mark.parametrize("mode", [0o700, 0o711])
+def test_F14_a_closed_directory_of_certificates_holds_none(closed, mode, files):
+    """As for skopeo. Where it can be searched but not listed, that is of its own directory only."""
+    path = files.write(f"etc/docker/certs.d/{HOST}/ca.crt", "x")
+    (files.root / closed).chmod(mode)
+    is_listed = mode == 0o711 and not closed.endswith(HOST)
+    expected = Trust(ca_paths=(str(path),)) if is_listed else Trust()
+    assert as_ordinary_user(files.trust) == expected
+
+
+@needs_root
+def test_F14_a_certificate_that_is_there_and_cannot_be_read_is_an_error(files):
+    path = files.write(f"etc/docker/certs.d/{HOST}/ca.crt", "x", mode=0o600)
+    assert f"{path} belongs to root (uid 0), mode 0600" in files.refused(path, files.trust)
+
+
+def test_F14_a_certificate_that_is_a_link_to_nothing_counts_as_gone(files):
+    directory = files.root / f"etc/docker/certs.d/{HOST}"
+    directory.mkdir(parents=True)
+    (directory / "ca.crt").symlink_to(files.root / "nowhere")
+    assert files.trust() == Trust()
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "client.cert"])
+def test_F14_a_directory_in_place_of_a_certificate_is_an_error(name, files):
+    files.write(f"etc/docker/certs.d/{HOST}/client.key", "x")
+    files.write(f"etc/docker/certs.d/{HOST}/client.cert", "x")
+    path = files.root / f"etc/docker/certs.d/{HOST}" / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    assert "is not a regular file" in files.refused(path, files.trust)
