@@ -140,6 +140,9 @@ class FakeRepository:
         self.others -= 1
         return self.others >= 0
 
+    def giver(self, descriptor: Descriptor) -> str:
+        return str(self)
+
     def tags(self) -> list[str]:
         self._asked("tags", "")
         return sorted(self.tagged)

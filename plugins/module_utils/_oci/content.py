@@ -348,6 +348,9 @@ class ContentSource(t.Protocol):
     def distrust(self, descriptor: Descriptor) -> bool:
         """It gave wrong bytes: whether others will be asked for them now."""
 
+    def giver(self, descriptor: Descriptor) -> str:
+        """Who gave bytes of a blob last, as an error names it."""
+
     def tags(self) -> list[str]:
         """Every tag, sorted."""
 

@@ -50,11 +50,19 @@ def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
                 if not source.distrust(descriptor):
                     raise
                 attempt = 0
-        except _WRONG:
+        except _WRONG as exc:
+            blamed = _blamed(exc, source, descriptor)
             if not source.distrust(descriptor):
                 mismatches += 1
                 if mismatches > 1 or not source.pause(attempt, descriptor):
-                    raise
+                    raise blamed from exc
+
+
+def _blamed(
+    exc: errors.LockstepError, source: ContentSource, descriptor: Descriptor
+) -> errors.LockstepError:
+    """Return the same error with who gave the bytes."""
+    return type(exc)(f"{exc}; they came from {source.giver(descriptor)}", exc.hint, **exc.details)
 
 
 def copy_blob(
@@ -106,14 +114,15 @@ class _Fetch:
                 try:
                     self._gather()
                     return self._part.finish()
-                except _WRONG:
+                except _WRONG as exc:
+                    blamed = _blamed(exc, self._source, self._descriptor)
                     # Of bytes from several answers nobody can tell which were wrong.
                     mixed = self._answers > 1 and not mistakes
                     others = not mixed and self._distrust()
                     self._begin_anew()
                     mistakes += not others
                     if mistakes > 1 or not (mixed or others or self._pause(1)):
-                        raise
+                        raise blamed from exc
         finally:
             with self._changed:
                 self._is_over = True
@@ -241,6 +250,7 @@ class _Fetch:
         if offset < end:
             raise errors.TruncatedError(
                 f"{self._descriptor.digest} ended after {offset} of {self._part.size} bytes"
+                f" from {self._source.giver(self._descriptor)}"
             )
         self._rate = (end - first) / max(time.monotonic() - started, 1e-6)
 

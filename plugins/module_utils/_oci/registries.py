@@ -152,6 +152,9 @@ class Mirrored:
         )
         return True
 
+    def giver(self, descriptor: Descriptor) -> str:
+        return self._served.get(descriptor.digest, self._origin).giver(descriptor)
+
     def tags(self) -> list[str]:
         return self._origin.tags()
 
@@ -273,6 +276,9 @@ class ForeignLayer:
 
     def referrers(self, digest: Digest) -> list[Descriptor]:
         return []
+
+    def giver(self, descriptor: Descriptor) -> str:
+        return shown_url(self._served)
 
     def tags(self) -> list[str]:
         return []

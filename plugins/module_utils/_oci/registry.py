@@ -213,9 +213,13 @@ class Registry:
         words, status, where = self.error_words(response), response.status, self.place(response)
         response.close()
         said, at, hint = f" ({words})" if words else "", f" at {where}" if where else "", ""
-        if where and not api_path(response.url)[1]:
+        if where and "/v2/" not in response.url:
             hint = (
                 f"Ask whoever runs {self.name}: it redirects to a place that does not serve this."
+            )
+        elif where and status == 401:
+            hint = (
+                f"Log in to {registry_at(response.url)}. A login for {self.name} is not sent there."
             )
         if status in _REFUSALS:
             kind, what = _REFUSALS[status]
@@ -369,7 +373,8 @@ class Registry:
             api_path(url)[0].partition("/v2/")[0],
             find,
             self.http.trust_of(url) or STRANGER,
-            f"Log in to {name} with lockstep.images.registry_login, or give username and password in an entry of registries for it.",
+            f"Log in to {name} with lockstep.images.registry_login, or give username and password in an entry of"
+            f" registries for it. A login for {self.name} is not sent there.",
         )
 
     def _note(self, response: Response) -> None:
@@ -433,6 +438,7 @@ class Repository:
         self.registry = registry
         self.name = name
         self._as_is: set[Digest] = set()
+        self._givers: dict[Digest, str] = {}
 
     def __str__(self) -> str:
         return f"{self.registry.name}/{self.name}"
@@ -453,7 +459,8 @@ class Repository:
         digest = pinned or self._digest_of(response, raw)
         if not digest.matches(raw):
             got, kind = Digest.of(raw, digest.algorithm), response.header("Content-Type")
-            raise mismatch(raw, kind, got, subject)
+            where = self.registry.place(response)
+            raise mismatch(raw, kind, got, f"{subject} at {where}" if where else subject)
         manifest = Manifest.parse(raw, response.header("Content-Type"), subject)
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
@@ -469,14 +476,14 @@ class Repository:
         headers = {} if end is None else {"Range": f"bytes={first}-{end - 1}"}
         path, retries = f"blobs/{descriptor.digest}", None if patient else 0
         response = self._request("GET", path, headers, retries)
+        where = registry.place(response)
+        self._givers[descriptor.digest] = where or registry.name
         if end is not None and response.status in (206, 416):
             if _is_part(response, first, end, descriptor.size):
                 return (first, end), response.chunks()
             response.close()
-            registry.has_ranges, where = False, registry.place(response)
-            raise errors.RangeError(
-                f"{subject}: answered{where and f' at {where}'} with other bytes than were asked for"
-            )
+            registry.has_ranges, at = False, f" at {where}" if where else ""
+            raise errors.RangeError(f"{subject}: answered{at} with other bytes than were asked for")
         if response.status != 200:
             registry.fail(response, subject)
         if end is not None:
@@ -488,6 +495,9 @@ class Repository:
 
     def distrust(self, descriptor: Descriptor) -> bool:
         return False
+
+    def giver(self, descriptor: Descriptor) -> str:
+        return self._givers.get(descriptor.digest, self.registry.name)
 
     def tags(self) -> list[str]:
         path, subject = f"{self.name}/tags/list?n=1000", f"{self}: tags"

@@ -76,6 +76,9 @@ class StoreSource:
     def distrust(self, descriptor: Descriptor) -> bool:
         return False
 
+    def giver(self, descriptor: Descriptor) -> str:
+        return self._store.path
+
     def tags(self) -> list[str]:
         prefix = f"{self._reference.name}:"
         return sorted(name[len(prefix) :] for name in self._names if name.startswith(prefix))

@@ -363,7 +363,10 @@ class HttpClient:
             # What is written goes to the host that was named for it.
             if not follow or (method not in _READS and not is_same_host(target, url)):
                 raise errors.RedirectError(
-                    f"{shown_url(url)}: redirects to {shown_url(target)}, which is not followed for this request"
+                    f"{shown_url(url)}: redirects to {shown_url(target)}, which is not followed for this request",
+                    f"Name {host_name(target)} itself, to push or to delete there."
+                    if "/v2/" in target
+                    else "",
                 )
             url = target
         raise errors.RedirectError(f"{shown_url(first)}: more than {_MAX_REDIRECTS} redirects")

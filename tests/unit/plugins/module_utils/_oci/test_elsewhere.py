@@ -16,6 +16,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.registries im
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
     BLOB,
+    CONFIG,
     IMAGE,
     LAYER,
     LOGIN,
@@ -160,6 +161,34 @@ def test_F07_other_bytes_than_a_range_are_blamed_on_who_sent_them(tmp_path):
         bucket.faults.append(refusing(206, body=b"x", times=None))
         error = Puller(tmp_path, registry).fails()
         assert f"answered at {bucket.url}/bucket/x, to which" in str(error)
+
+
+CUT = {"content_length": None, "truncate_at": 100}
+WRONG = {
+    "corrupt-layer": (LAYER, BLOB, {"corrupt": 5}, "digest-mismatch", "; they came from {}"),
+    "corrupt-config": (CONFIG, IMAGE.config, {"corrupt": 5}, "digest-mismatch", "; they came from {}"),
+    "short-layer": (LAYER, BLOB, CUT, "truncated", " bytes from {}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "content", "how", "kind", "says"), WRONG.values(), ids=WRONG)
+def test_F07_wrong_bytes_are_blamed_on_who_gave_them(tmp_path, path, content, how, kind, says):
+    with stored(f"/blobs/{path}", content) as (registry, bucket):
+        bucket.faults.append(Fault(path="^/bucket/", times=None, **how))
+        error = Puller(tmp_path, registry).fails()
+        assert error.kind == kind
+        place = f"{bucket.url}/bucket/x, to which {registry.address} redirects"
+        assert says.format(place) in str(error)
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_F07_a_wrong_manifest_is_blamed_on_who_gave_it(tmp_path, is_elsewhere):
+    with stored("/manifests/sha256:", IMAGE.raw) as (registry, bucket):
+        bucket.faults.append(Fault(path="^/bucket/", corrupt=5, times=None))
+        if not is_elsewhere:
+            registry.faults[:] = [Fault(path="/manifests/sha256:", corrupt=5, times=None)]
+        text = str(Puller(tmp_path, registry).fails())
+        assert (f"at {bucket.url}/bucket/x, to which" in text) is is_elsewhere
 
 
 def test_F07_a_token_server_that_refuses_is_named(tmp_path):

@@ -16,6 +16,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.urls import api_path
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import ping
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
     BLOB,
@@ -241,7 +242,19 @@ def test_F06_what_is_written_is_not_redirected_to_another_host(tmp_path, method)
             error = caught.value
         assert error.kind == "redirect-refused"
         assert f"redirects to {registry.url}/v2/demo/app/" in str(error)
+        assert error.hint.startswith(f"Name {registry.address} itself")
         assert method not in {one.method for one in registry.requests}
+
+
+def test_F06_a_login_to_a_front_is_not_proven_by_the_registry_behind_it(tmp_path):
+    with fronted(users=USERS) as (front, registry):
+        front.faults[0] = dataclasses.replace(front.faults[0], path="^/v2/")
+        puller = Puller(tmp_path, front, registry, login=LOGIN)
+        with pytest.raises(AuthenticationError) as caught:
+            ping(puller.sources.registry(front.address))
+        assert f"at {registry.url}/v2/, to which {front.address} redirects" in str(caught.value)
+        assert caught.value.hint.startswith(f"Log in to {registry.address}.")
+        assert not any(authorized(registry))
 
 
 API = {
