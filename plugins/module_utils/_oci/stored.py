@@ -89,7 +89,13 @@ class StoreSource:
         for name, held in self._names.items():
             if name.startswith(f"{self._reference.name}@"):
                 manifest = self._store.manifest(held.target.digest, held.target.media_type)
-                if manifest and manifest.subject and manifest.subject.digest == digest:
+                if manifest is None:
+                    raise errors.CorruptStoreError(
+                        f"{name}: its manifest cannot be read, so what it refers to is not known",
+                        "Repair it with lockstep.images.store_verify, or remove the name.",
+                        path=self._store.path,
+                    )
+                if manifest.subject and manifest.subject.digest == digest:
                     found.append(held.target)
         return found
 

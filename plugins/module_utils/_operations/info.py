@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import typing as t
 from dataclasses import dataclass
 
@@ -38,11 +40,15 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Named:
-    """A name with the images behind it; ``whole`` when nothing of what was asked for is missing."""
+    """A name with the images behind it; ``whole`` when nothing of what was asked for is missing.
+
+    ``unread`` are manifests that are here and cannot be read.
+    """
 
     name: str
     points_at: Name
     images: tuple[_Held, ...]
+    unread: tuple[Descriptor, ...]
     whole: bool
 
 
@@ -82,11 +88,13 @@ class _Walk:
         self._store = store
         self._points_at = points_at
         self._whole = True
+        self._unread: dict[Digest, Descriptor] = {}
 
     def named(self, name: str) -> _Named:
         images = {held.descriptor.digest: held for held in self._images()}
         whole = self._whole and bool(images) and all(held.complete for held in images.values())
-        return _Named(name, self._points_at, tuple(images.values()), whole)
+        unread = tuple(self._unread.values())
+        return _Named(name, self._points_at, tuple(images.values()), unread, whole and not unread)
 
     def _images(self) -> t.Iterator[_Held]:
         root = self._points_at.target
@@ -132,12 +140,14 @@ class _Walk:
                 yield from self._present(manifest, depth - 1)
 
     def _manifest(self, descriptor: Descriptor) -> Manifest | None:
-        if not self._store.has(descriptor):
-            return None
-        try:
-            return self._store.manifest(descriptor.digest, descriptor.media_type)
-        except (errors.ManifestError, errors.UnsupportedError):
-            return None  # a name for something else must not hide all others
+        manifest = None
+        # What cannot be read must not hide all others.
+        with contextlib.suppress(errors.ContentError):
+            if self._store.has(descriptor):
+                manifest = self._store.manifest(descriptor.digest, descriptor.media_type)
+        if manifest is None and os.path.lexists(self._store.blob_path(descriptor.digest)):
+            self._unread[descriptor.digest] = descriptor
+        return manifest
 
     def _held(self, descriptor: Descriptor, manifest: Manifest) -> _Held:
         complete = all(self._store.has(blob) or blob.is_foreign for blob in manifest.blobs)
@@ -165,25 +175,30 @@ class _View:
         self._shared_by = {digest: len(images) for digest, images in users.items()}
 
     def entries(self, named: _Named) -> list[dict[str, t.Any]]:
-        """One entry for each image of a name; one that says what is known when none is here."""
+        """One entry for each image of a name, also for one that cannot be read; one when none is here."""
         common = {
             "name": named.name,
             "digest": str(named.points_at.target.digest),
             "platforms": list(named.points_at.platforms)
             or sorted({held.platform for held in named.images if held.platform}),
         }
+        empty: dict[str, t.Any] = {
+            "id": None,
+            "platform": None,
+            "created": None,
+            "size": None,
+            "layers": [],
+            "history": [],
+            "inspect": {},
+            "complete": False,
+        }
         if not named.images:
-            empty: dict[str, t.Any] = {
-                "id": None,
-                "platform": None,
-                "created": None,
-                "size": None,
-                "layers": [],
-                "history": [],
-                "inspect": {},
-            }
-            return [{**common, **empty, "complete": False}]
-        return [self._entry(common, named, held) for held in named.images]
+            return [{**common, **empty}]
+        platforms = (one.platform and str(one.platform) for one in named.unread)
+        return [
+            *(self._entry(common, named, held) for held in named.images),
+            *({**common, **empty, "platform": platform} for platform in platforms),
+        ]
 
     def _entry(self, common: dict[str, t.Any], named: _Named, held: _Held) -> dict[str, t.Any]:
         sizes = {blob.digest: blob.size for blob in held.manifest.blobs}

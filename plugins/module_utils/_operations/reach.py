@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from .._oci.names import ALL, Digest, Platform, Reference, choose, trimmed
 from .._oci.store import ImageStore, Name
 
 _MAX_DEPTH = 8
+_DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 
 @dataclass
@@ -20,11 +22,18 @@ class Reach:
     """Everything behind some names: all that is wanted of it, whether it is here or not.
 
     ``spoilt`` are manifests that are here and cannot be read, and why: what is behind them is not known.
+    ``mentioned`` are digests in what is sound and no manifest of a kind that we know: they may be needed.
     """
 
     sizes: dict[Digest, int] = field(default_factory=dict)
     images: dict[Digest, Manifest] = field(default_factory=dict)
     spoilt: dict[Digest, str] = field(default_factory=dict)
+    mentioned: set[Digest] = field(default_factory=set)
+
+    @property
+    def needed(self) -> set[Digest]:
+        """What is not garbage, if nothing is spoilt."""
+        return self.mentioned.union(self.sizes)
 
     @classmethod
     def of(cls, store: ImageStore, names: t.Iterable[Name]) -> Reach:
@@ -41,6 +50,8 @@ class Reach:
             reach.sizes[descriptor.digest] = descriptor.size
             manifest = reach._manifest(store, descriptor)
             if manifest is None:
+                if descriptor.digest not in reach.spoilt:
+                    reach._mention(store, descriptor.digest)
                 continue
             children = wanted_children(manifest, name.platforms, lambda _child: True)
             todo += [Name(child, name.platforms) for child in children]
@@ -57,6 +68,18 @@ class Reach:
                 "Have it fetched again with lockstep.images.store_verify, or remove its names.",
                 path=path,
             )
+
+    def _mention(self, store: ImageStore, digest: Digest) -> None:
+        """Note the digests in JSON, and in JSON that these lead to: schema 1, or a manifest of a later specification."""
+        todo = [digest]
+        while todo:
+            raw = b""
+            with contextlib.suppress(errors.LockstepError):
+                raw = store.read(todo.pop())
+            texts = _DIGEST.findall(raw.decode("latin-1")) if raw.lstrip()[:1] == b"{" else ()
+            new = set(map(Digest.parse, texts)) - self.mentioned
+            self.mentioned |= new
+            todo += new
 
     def _manifest(self, store: ImageStore, descriptor: Descriptor) -> Manifest | None:
         try:

@@ -88,7 +88,7 @@ def plan_remove(
         # What lay about before is for store_prune.
         needed = Reach.of(store, roots(store, set(dropped)))
         needed.require_sound(store.path)
-        garbage = _garbage(store, needed, Reach.of(store, map(names.__getitem__, dropped)).sizes)
+        garbage = _garbage(store, needed, Reach.of(store, map(names.__getitem__, dropped)).needed)
     return Plan(
         names=tuple(SetName(name, None, names[name], store) for name in dropped),
         last=tuple(garbage),
@@ -146,11 +146,12 @@ def seconds(text: str) -> float:
 def _garbage(
     store: ImageStore, reach: Reach, candidates: t.Container[Digest]
 ) -> list[RemoveContent]:
-    """Blobs that nothing reaches, of some."""
+    """Blobs that nothing needs, of some."""
+    needed = reach.needed
     return [
         RemoveContent(digest, there.st_size, store)
         for digest, there in sorted(contents(store).items(), key=lambda pair: pair[0])
-        if digest in candidates and digest not in reach.sizes
+        if digest in candidates and digest not in needed
     ]
 
 

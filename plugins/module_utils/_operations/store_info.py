@@ -21,6 +21,8 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
     reach = Reach.of(store, roots(store))
     there = contents(store)
     sizes = {digest: one.st_size for digest, one in there.items()}
+    # Nothing is garbage while it is not known what is not.
+    needed = set(sizes) if reach.spoilt else reach.needed
     users: dict[Digest, int] = {}
     for image in reach.images.values():
         for digest in {blob.digest for blob in image.blobs}:
@@ -35,7 +37,8 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
         "blobs": len(sizes),
         "bytes": sum(sizes.values()),
         "shared": sum(size for digest, size in sizes.items() if users.get(digest, 0) > 1),
-        "reclaimable": sum(size for digest, size in sizes.items() if digest not in reach.sizes),
+        "reclaimable": sum(size for digest, size in sizes.items() if digest not in needed),
+        "unreadable": sorted(map(str, reach.spoilt)),
         "staged": store.staging(),
     }
     if layers:

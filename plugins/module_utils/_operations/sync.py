@@ -130,7 +130,7 @@ def _garbage(
     found = set(there) - kept
     if not exclusive:
         moved = [want.before for want in wanted if want.before and want.before != want.target]
-        found &= set(Reach.of(store, moved).sizes)
+        found &= Reach.of(store, moved).needed
         found -= _needed(store, {want.name for want in wanted}) if found else set()
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
 
@@ -152,7 +152,7 @@ def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
     whole = ImageStore(store.path)
     reach = Reach.of(whole, roots(whole, without))
     reach.require_sound(store.path)
-    return set(reach.sizes)
+    return reach.needed
 
 
 def _fingerprint(store: ImageStore, wanted: t.Sequence[Wanted], exclusive: bool) -> str:
