@@ -107,36 +107,34 @@ def with_lists(spec: Parameters, given: Parameters) -> dict[str, t.Any]:
 
 
 class Module(AnsibleModule):
-    """AnsibleModule that reads a list from a text as all of this collection does, and that hides secrets from results and from the host's log, also those in options that it refuses.
+    """AnsibleModule that reads a list from a text as all of this collection does, and that hides secrets from results
+    and from the host's log, also those in options that it refuses.
 
-    Ansible stops collecting secrets at the first value of a wrong type, then shows all options as they were given.
+    Ansible stops collecting secrets at the first value of a wrong type, and shows that value in its message.
     """
 
     def _load_params(self) -> None:
         super()._load_params()
+        self.no_log_values.update(secrets_of(self.argument_spec, self.params))
         self.params = with_lists(self.argument_spec, self.params)
-
-    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
         self.no_log_values.update(secrets_of(self.argument_spec, self.params))
-        super().fail_json(msg, **kwargs)
-
-    def _log_invocation(self) -> None:
-        self.no_log_values.update(secrets_of(self.argument_spec, self.params))
-        super()._log_invocation()
 
 
 def secrets_of(spec: Parameters, given: Parameters) -> t.Iterator[str]:
     """Yield the texts that no answer may show: values of secret or unknown options, and passwords in URLs."""
     known = {key: one for name, one in spec.items() for key in (name, *one.get("aliases", ()))}
     for name, value in given.items():
+        if name.startswith("_ansible_"):
+            continue
         option = known.get(name, {"no_log": True})
         inner = option.get("options")
         for item in value if inner and isinstance(value, list) else [value]:
             if inner and isinstance(item, t.Mapping):
                 yield from secrets_of(inner, item)
                 continue
-            for text in _texts(item):
-                whole = inner or option.get("no_log")
+            whole = inner or option.get("no_log")
+            # A dictionary holds no names: it is a lock file.
+            for text in _texts(item) if whole or not isinstance(item, t.Mapping) else ():
                 match = None if whole else _PASSWORD_IN_URL.match(text)
                 secret = text if whole else match[1] if match else ""
                 if len(secret) > 3:  # shorter ones are in every message

@@ -170,6 +170,17 @@ def _nox(shell, session, core, version):
 # integration, fleet
 
 
+def core(line, version):
+    """Make ``.dev/core-LINE``: ansible-core of that line, and requests for what runs on the controller."""
+    venv = DEV / f"core-{line}"
+    interpreter = python(version)
+    with environment.locked():
+        environment.install(venv, interpreter, "base")
+        # base.txt has the newest line that fits the Python.
+        pip = [venv / "bin" / "python", "-m", "pip", "-qq", "install"]
+        environment.sh(*pip, f"ansible-core=={CORES[line]}", env=environment.environ(venv))
+
+
 def integration(shell):
     """A target per module, in check mode and for real."""
     packages(REGISTRY_PACKAGES)
@@ -183,6 +194,11 @@ def fleet(shell):
     if os.geteuid() != 0:
         raise PartSkipped("it needs root")
     packages(FLEET_PACKAGES)
+    for line, version in SANITY:
+        try:
+            core(line, version)
+        except PartSkipped as exc:
+            shell.say(f"no tests on ansible-core {line}: {exc}")
     shell.run("pytest", "-v", "--durations=10", "tests/fleet")
 
 

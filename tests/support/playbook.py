@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .services_process import program
 
 COLLECTION = Path("ansible_collections/lockstep/images")
@@ -50,6 +52,16 @@ def ansible_program(name: str) -> Path | None:
     beside = Path(sys.executable).with_name(name)
     found = os.fspath(beside) if beside.exists() else shutil.which(name)
     return Path(found) if found else None
+
+
+def core_program(line: str) -> Path:
+    """`ansible-playbook` of a line of ansible-core, `"2.16"`; a skip where `./dev fleet` has not
+    installed that line.
+    """
+    found = (collections_path() or Path()) / f"core-{line}" / "bin" / "ansible-playbook"
+    if not found.exists():
+        pytest.skip(f"no ansible-core {line} here: run ./dev fleet")
+    return found
 
 
 def private_environment(directory: Path, collections: Path) -> dict[str, str]:
@@ -168,16 +180,19 @@ class PlayRunner:
 
     directory: Path
     environment: dict[str, str] = field(repr=False)
+    program: Path | None = None  # ansible-playbook, this Python's own if not given
     _numbers: Any = field(default_factory=lambda: itertools.count(1), repr=False)
 
-    def inventory(self, hosts: Mapping[str, Mapping[str, Any]]) -> Path:
-        """Write an inventory of these hosts and their variables, and return its path."""
+    def inventory(self, hosts: Mapping[str, Mapping[str, Any]], **shared: Any) -> Path:
+        """Write an inventory of these hosts and their variables, and return its path; all hosts
+        have the `shared` ones, as the implicit localhost does.
+        """
         path = self.directory / f"inventory-{next(self._numbers)}.json"
         variables = {
             name: {"ansible_python_interpreter": sys.executable, **own}
             for name, own in hosts.items()
         }
-        path.write_text(json.dumps({"all": {"hosts": variables}}, indent=2))
+        path.write_text(json.dumps({"all": {"hosts": variables, "vars": shared}}, indent=2))
         return path
 
     def __call__(
@@ -205,7 +220,7 @@ class PlayRunner:
             play.write_text(text)
         command = [
             *launcher,
-            os.fspath(ansible_program("ansible-playbook") or "ansible-playbook"),
+            os.fspath(self.program or ansible_program("ansible-playbook") or "ansible-playbook"),
             os.fspath(play),
         ]
         command += ["--inventory", os.fspath(inventory)]

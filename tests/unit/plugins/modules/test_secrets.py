@@ -48,7 +48,8 @@ GIVEN = {
     "an-unknown-option-of-an-entry": {"registries": [{"registry": NOWHERE, "passwort": SECRET}]},
     "an-entry-as-a-text": {**LOGIN, "registries": [f"{USER}:{SECRET}@{NOWHERE}", ENTRY]},
     "an-entry-as-pairs": {"registries": [f"registry={NOWHERE} password={SECRET!r}"]},
-    "an-entry-as-a-list": {**LOGIN, "registries": [[ENTRY]]},
+    "an-entry-as-a-list": {"registries": [[ENTRY]]},
+    "a-wrong-entry-beside-a-secret": {**LOGIN, "registries": [["list"]]},
     "entries-as-a-dictionary": {"registries": {NOWHERE: ENTRY}},
     "entries-as-json": {"registries": json.dumps([ENTRY])},
     "mirrors-as-texts": {

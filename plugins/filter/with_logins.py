@@ -1,0 +1,139 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+# Documented in with_logins.yml.
+from ansible.errors import AnsibleFilterError
+from ansible.module_utils.parsing.convert_bool import BOOLEANS
+from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import lookup_keys
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import parse_url
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+    DOCKER_HUB,
+    parse_registry,
+)
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    entries_of,
+    plain,
+    told_as,
+)
+
+Entry = dict[str, t.Any]
+
+_LOGIN_KEYS = ("registry_url", "username", "password", "verify")
+_PATHS = ("ca_path", "client_cert", "client_key")
+
+
+def with_logins(settings, logins, paths=None):
+    """The entries of the option ``registries`` with a login each; see RETURN. Messages never repeat a value of an entry."""
+    with told_as(AnsibleFilterError):
+        own = _by_prefix(settings, "registries", _prefix_of_entry)
+        given = _by_prefix(logins, "logins", _prefix_of_login)
+        named = [*own, *(prefix for prefix in given if prefix not in own)]
+        return [_moved(_entry(prefix, own, given), plain(paths) or {}) for prefix in named]
+
+
+def _by_prefix(
+    values: t.Any, what: str, prefix_of: t.Callable[[Entry, str], str]
+) -> dict[str, Entry]:
+    """Each entry of a list under the registry, or the part of one, that it is for."""
+    values = plain(values)
+    if not isinstance(values, (list, str)):
+        raise errors.InputError(f"{what}: must be a list, not a {type(values).__name__}")
+    found: dict[str, Entry] = {}
+    for number, value in enumerate(entries_of(values)):
+        where = f"{what}[{number}]"
+        if not isinstance(value, dict):
+            raise errors.InputError(f"{where}: must be a dictionary, not a {type(value).__name__}")
+        prefix = prefix_of(value, where)
+        if prefix in found:
+            raise errors.InputError(f"{where}: {prefix} has an entry already")
+        found[prefix] = value
+    return found
+
+
+def _prefix_of_entry(value: Entry, where: str) -> str:
+    _scheme, registry, path = parse_url(str(value.get("registry") or ""), f"{where}.registry")
+    return registry + path
+
+
+def _prefix_of_login(value: Entry, where: str) -> str:
+    unknown = sorted(str(key) for key in value if key not in _LOGIN_KEYS)
+    if unknown:
+        raise errors.InputError(
+            f"{where}: unknown keys: {', '.join(unknown)}, expected {', '.join(_LOGIN_KEYS)}"
+        )
+    for key in ("username", "password"):
+        if (
+            not isinstance(value.get(key), (str, int))
+            or isinstance(value[key], bool)
+            or value[key] == ""
+        ):
+            raise errors.InputError(f"{where}: {key} must be a text that is not empty")
+    if value.get("verify") not in (None, *BOOLEANS):
+        raise errors.InputError(f"{where}: verify must be true or false")
+    url = str(value.get("registry_url") or DOCKER_HUB)
+    if "://" in url:  # the path of a URL is that of the API
+        return parse_registry(url)
+    _scheme, registry, path = parse_url(url, f"{where}.registry_url")
+    return registry if path in ("/v1", "/v2") else registry + path
+
+
+def _entry(prefix: str, own: dict[str, Entry], given: dict[str, Entry]) -> Entry:
+    """What holds for a prefix: the settings and the login with the longest prefix of it."""
+    base, base_prefix = _longest(prefix, own)
+    rest = prefix[len(base_prefix) :] if base_prefix else ""
+    entry = {**base, **_login(base, prefix, given), "registry": prefix}
+    if base.get("mirrors"):
+        entry["mirrors"] = [_mirror(mirror, rest, given) for mirror in base["mirrors"]]
+    return entry
+
+
+def _mirror(mirror: t.Any, rest: str, given: dict[str, Entry]) -> t.Any:
+    """A mirror of a part of what it mirrors, with the login for it. What is wrong with it is for the module to say."""
+    if not isinstance(mirror, dict) or not isinstance(mirror.get("url"), str):
+        return mirror
+    url = mirror["url"].rstrip("/") + rest
+    try:
+        _scheme, host, path = parse_url(url, "url")
+    except errors.InputError:
+        return mirror
+    return {**mirror, "url": url, **_login(mirror, host + path, given)}
+
+
+def _login(base: Entry, name: str, given: dict[str, Entry]) -> Entry:
+    """The login for a name, unless an entry has its own."""
+    login = {} if base.get("username") else _longest(name, given)[0]
+    return {key: str(login[key]) for key in ("username", "password") if key in login}
+
+
+def _longest(name: str, entries: dict[str, Entry]) -> tuple[Entry, str]:
+    """The entry with the longest prefix of a name, and that prefix; empty if there is none."""
+    host, _slash, path = name.partition("/")
+    return next(
+        ((entries[key], key) for key in lookup_keys(host, path) if key in entries), ({}, "")
+    )
+
+
+def _moved(entry: Entry, paths: dict[str, str]) -> Entry:
+    """The same with files where ``paths`` says."""
+    moved = {
+        key: paths.get(value, value) if key in _PATHS else value for key, value in entry.items()
+    }
+    if isinstance(entry.get("mirrors"), list):
+        moved["mirrors"] = [
+            _moved(mirror, paths) if isinstance(mirror, dict) else mirror
+            for mirror in entry["mirrors"]
+        ]
+    return moved
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"with_logins": with_logins}
