@@ -1,0 +1,192 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files with logins and registries.conf, read by docker, podman and skopeo and by us, side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+    AuthFile,
+    Credentials,
+    Place,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import HostFiles
+from ansible_collections.lockstep.images.tests.support import certificates, modules
+from ansible_collections.lockstep.images.tests.support.fleet import need, need_programs
+from ansible_collections.lockstep.images.tests.support.images import demo_image, push
+from ansible_collections.lockstep.images.tests.support.logins import write_case
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.tables import params, table
+from ansible_collections.lockstep.images.tests.support.users import LAUNCHER, public_directory
+
+USER, PASSWORD = "demo", "pw-hunter22"
+# Docker reads one JSON value and does not look at what follows; skopeo does not know credsStore.
+ALONE = {("docker", "something after the end"), ("skopeo", "a helper for all that is a number")}
+
+
+@pytest.fixture(scope="module", name="registry")
+def fixture_registry() -> Iterator[Registry]:
+    """A registry that wants a login, with TLS, which docker's client insists on."""
+    need_programs("skopeo", "podman", "docker")
+    users = {USER: PASSWORD}
+    with Registry(auth="basic", users=users, tls=certificates.server()) as registry:
+        for name in ("org/app", "other/app"):
+            push(registry, name, demo_image("app", "1"), "1")
+        yield registry
+
+
+def ask(command: list[str], **env: str) -> str:
+    """Run a program; "" if it succeeds, else what it says."""
+    done = subprocess.run(
+        command,
+        env={"PATH": os.environ["PATH"], **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr if done.returncode else ""
+
+
+def skopeo(registry: Registry, authfile: Path, name: str = "org/app", **env: str) -> str:
+    command = ["skopeo", "inspect", "--raw", "--tls-verify=false", "--authfile", str(authfile)]
+    return ask([*command, f"docker://{registry.address}/{name}:1"], **env)
+
+
+def docker(registry: Registry, config: Path) -> str:
+    command = ["docker", "--config", str(config), "manifest", "inspect", "--insecure"]
+    return ask([*command, f"{registry.address}/org/app:1"])
+
+
+def test_F15_a_login_that_docker_or_skopeo_finds_is_found(
+    registry: Registry, directory: Path
+) -> None:
+    """Each case of the table. What versions of these programs differ in is no failure."""
+    wrong, taken = [], {"docker": 0, "skopeo": 0}
+    for case in table("credentials", "taken"):
+        path = directory / "config.json"
+        write_case(path, case, registry.address)
+        verdicts = {"docker": docker(registry, directory), "skopeo": skopeo(registry, path)}
+        try:
+            found = AuthFile.load(Place(str(path))).find(registry.address, "org/app")
+        except InputError:
+            found = None
+        for name, refusal in verdicts.items():
+            taken[name] += not refusal
+            lost = not refusal and found != Credentials(USER, PASSWORD)
+            if lost:
+                wrong.append((name, case["case"]))
+    assert set(wrong) <= ALONE
+    assert taken["docker"] > 25 and taken["skopeo"] > 15
+
+
+def test_F16_a_login_for_a_namespace_is_that_of_podman(registry: Registry, directory: Path) -> None:
+    """Each reads and removes what the other has written."""
+    ours, theirs = directory / "ours.json", directory / "theirs.json"
+    scope = f"{registry.address}/org"
+    task: dict[str, Any] = {"registry_url": scope, "config_path": str(ours)}
+    login = {"username": USER, "password": PASSWORD, "validate_certs": False}
+    assert not modules.run("registry_login", **task, **login).failed
+    podman = ["podman", "login", "--tls-verify=false", "--authfile", str(theirs)]
+    assert (
+        ask([*podman, "--username", USER, "--password", PASSWORD, scope], HOME=str(directory)) == ""
+    )
+    assert json.loads(ours.read_text()) == json.loads(theirs.read_text())
+    for path in (ours, theirs):
+        assert skopeo(registry, path) == ""
+        assert "unauthorized" in skopeo(registry, path, "other/app")
+        found = [
+            AuthFile.load(Place(str(path))).find(registry.address, name)
+            for name in ("org/app", "other/app")
+        ]
+        assert found == [Credentials(USER, PASSWORD), None]
+    logout = ["podman", "logout", "--authfile", str(ours), scope]
+    assert ask(logout, HOME=str(directory)) == ""
+    gone = {**task, "config_path": str(theirs), "state": "absent"}
+    assert modules.run("registry_login", **gone).result["changed"]
+    for path in (ours, theirs):
+        assert not json.loads(path.read_text()).get("auths")
+
+
+@pytest.mark.parametrize("case", params(table("registries", "conf"), "case"))
+def test_F33_a_registries_conf_that_skopeo_refuses_is_refused(
+    case: Mapping[str, Any], directory: Path
+) -> None:
+    need_programs("skopeo")
+    path = directory / ".config/containers/registries.conf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(case["file"].encode(case.get("encoding", "utf-8")))
+    said = ask(["skopeo", "inspect", "docker://127.0.0.1:1/app:1"], HOME=str(directory))
+    is_refused = "loading registries configuration" in said
+    try:
+        HostFiles({}, str(directory), str(directory / "none")).rule("127.0.0.1:1/app")
+        is_refused_by_us = False
+    except InputError as exc:
+        is_refused_by_us = True
+        assert str(path) in str(exc)
+    assert is_refused_by_us == is_refused or "stricter" in case
+
+
+def test_F33_a_block_with_a_capital_blocks_for_skopeo_and_for_us(directory: Path) -> None:
+    need_programs("skopeo")
+    path = directory / ".config/containers/registries.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text('[[Registry]]\nLocation = "127.0.0.1:1"\nBLOCKED = true\n')
+    said = ask(["skopeo", "inspect", "docker://127.0.0.1:1/app:1"], HOME=str(directory))
+    assert "is blocked" in said
+    rule = HostFiles({}, str(directory), str(directory / "none")).rule("127.0.0.1:1/app")
+    assert rule and rule[1]["blocked"] is True
+
+
+@pytest.fixture(name="closed")
+def fixture_closed() -> Iterator[None]:
+    """/run/containers as podman leaves it when root has used it."""
+    need_programs("podman")
+    path = Path("/run/containers")
+    made = not path.exists()
+    mode = None if made else path.stat().st_mode & 0o7777
+    path.mkdir(mode=0o700, exist_ok=True)
+    path.chmod(0o700)
+    try:
+        yield
+    finally:
+        if made:
+            path.rmdir()
+        else:
+            path.chmod(mode or 0o700)
+
+
+@pytest.mark.usefixtures("closed")
+@pytest.mark.parametrize("home", ["own", "/root", "/nonexistent/home"])
+def test_F14_an_ordinary_user_pulls_where_root_has_used_podman(home: str) -> None:
+    """Without XDG_RUNTIME_DIR, as become_user leaves a task; docker's client is as content."""
+    need_programs("docker")
+    with public_directory() as own, Registry(tls=certificates.server()) as registry:
+        if subprocess.run(
+            [*LAUNCHER, sys.executable, "-c", "import requests"], check=False
+        ).returncode:
+            need("an ordinary user cannot run this Python")
+        push(registry, "org/app", demo_image("app", "1"), "1")
+        env = {"HOME": str(own) if home == "own" else home}
+        outcome = modules.run(
+            "image_pull",
+            name=f"{registry.address}/org/app:1",
+            store=str(own / "store"),
+            validate_certs=False,
+            use_host_config=True,
+            launcher=LAUNCHER,
+            env=env,
+        )
+        assert not outcome.failed, outcome.result["msg"]
+        inspect = ["docker", "manifest", "inspect", "--insecure", f"{registry.address}/org/app:1"]
+        assert ask([*LAUNCHER, *inspect], **env) == ""
