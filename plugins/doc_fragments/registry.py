@@ -162,7 +162,8 @@ options:
   use_host_config:
     description:
       - Whether to read how the host itself reaches registries - C(registries.conf) of containers, C(hosts.toml) of containerd, and their
-        directories of certificates. An entry of O(registries) that fits comes before them.
+        directories of certificates. An entry of O(registries) that fits comes before them,
+        unless it gives a login alone.
       - Needs Python 3.11 on the host, or the Python library C(tomli), if there is such a file.
     type: bool
     default: false

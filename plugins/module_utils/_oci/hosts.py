@@ -19,6 +19,8 @@ if t.TYPE_CHECKING:
 
 HUB_API = "registry-1.docker.io"
 _URL = re.compile(r"(?:(https?)://)?([^/@?#\s]+)((?:/[^/@?#\s]+)*)/*")
+# What an entry of the option says of a place; the rest is a login.
+_PLACE = ("mirrors", "plain_http", "validate_certs", "ca_path", "client_cert", "client_key")
 Table = t.Mapping[str, t.Any]
 
 
@@ -129,18 +131,19 @@ class HostConfig:
     def places(self, reference: Reference) -> list[Place]:
         """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""
         name, registry, repository = reference.name, reference.registry, reference.repository
-        for prefix in lookup_keys(registry, repository):
-            if prefix in self._entries:
-                own, mirrors = self._entries[prefix]
-                rest = name[len(prefix) :]
-                places = [
-                    place._replace(repository=repository_name(place.repository + rest, where))
-                    for where, place in mirrors
-                ]
-                return [*places, Place(self._certified(own), repository)]
-        if not self._files:
-            return [Place(self._origin(registry), repository)]
-        places = self._files.places(reference, self._origin)
+        keys = lookup_keys(registry, repository)
+        prefix = next((key for key in keys if key in self._entries), "")
+        own, mirrors = self._entries.get(prefix) or (self._origin(registry), [])
+        given = self._given.get(prefix) or {}
+        login_alone = given.get("username") and all(given.get(key) is None for key in _PLACE)
+        if not self._files or (prefix and not login_alone):
+            rest = name[len(prefix) :]
+            places = [
+                place._replace(repository=repository_name(place.repository + rest, where))
+                for where, place in mirrors
+            ]
+            return [*places, Place(self._certified(own), repository)]
+        places = self._files.places(reference, lambda _registry: own)
         return [place._replace(endpoint=self._certified(place.endpoint)) for place in places]
 
     def _certified(self, endpoint: Endpoint) -> Endpoint:

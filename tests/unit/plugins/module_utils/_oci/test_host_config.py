@@ -189,6 +189,34 @@ def test_a_mirror_has_what_its_entry_says():
     assert (place.repository, place.use) == ("hub/library/debian", "digest-only")
 
 
+def test_F17_an_entry_with_a_login_alone_leaves_the_rest_to_the_files(host):
+    host.write(
+        "etc/containers/registries.conf",
+        "[[registry]]",
+        'location = "registry.example:5000"',
+        "[[registry.mirror]]",
+        'location = "mirror.example"',
+    )
+    login = {"username": "robot", "password": "x"}
+    for prefix in ("registry.example:5000", "registry.example:5000/shop"):
+        mirror, own = host.places(APP, entry(prefix, **login))
+        assert mirror.endpoint.host == "mirror.example" and mirror.endpoint.login is None
+        assert own.endpoint.login == Credentials("robot", "x")
+    (alone,) = host.places(APP, entry("registry.example:5000", validate_certs=True, **login))
+    assert alone.endpoint.login == Credentials("robot", "x")
+
+
+def test_F17_an_entry_with_a_login_alone_does_not_lift_a_block(host):
+    path = host.write(
+        "etc/containers/registries.conf",
+        "[[registry]]",
+        'location = "registry.example:5000"',
+        "blocked = true",
+    )
+    with pytest.raises(InputError, match=f"^{path}, line 1: .*blocked"):
+        host.places(APP, entry("registry.example:5000", username="robot", password="x"))
+
+
 @pytest.mark.parametrize(
     ("url", "plain", "scheme"),
     [
