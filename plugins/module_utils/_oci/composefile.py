@@ -10,7 +10,7 @@ import typing as t
 from . import errors
 from .dockerfile import read_dockerfile
 from .files import read_file
-from .mentions import Findings, text_of
+from .mentions import Findings, is_remote, text_of
 from .yamlfile import Located, Text, load_documents
 
 MAX_SIZE = 64 * 1024 * 1024
@@ -49,7 +49,11 @@ def _services(document: t.Any) -> dict[t.Any, t.Any]:
 
 def _follow(path: Text, out: Findings) -> None:
     file = os.path.join(os.path.dirname(out.file), path)
-    if "://" in path or "$" in path or not os.path.isfile(file):
+    if is_remote(path):
+        out.warnings.append(
+            f"{out.place(path.line)}: {errors.printable(path)} is elsewhere, and is not read"
+        )
+    elif "$" in path or not os.path.isfile(file):
         out.problem(
             out.place(path.line), f"{errors.printable(path)} is included and cannot be read"
         )

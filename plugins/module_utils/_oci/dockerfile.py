@@ -43,7 +43,7 @@ def read_dockerfile(text: str, out: Findings, first: int = 1) -> None:
             for image in _sources(word, rest):
                 is_number = image.isdigit() and int(image) < len(stages)
                 if image.lower() not in stages and not is_number:
-                    _take(_filled(image, arguments), line, "", out)
+                    out.take(_filled(image, arguments), line)
 
 
 def _read_from(
@@ -57,15 +57,8 @@ def _read_from(
     platform = _filled(platform, arguments)
     if image.lower() not in stages and image != "scratch":
         # One that BuildKit fills in is that of the machine or of the build.
-        _take(image, line, "" if "$" in platform else platform, out)
+        out.take(image, line, "" if "$" in platform else platform)
     return more[1].lower() if len(more) == 2 and more[0].lower() == "as" else ""
-
-
-def _take(image: str, line: int, platform: str, out: Findings) -> None:
-    if "$" in image:
-        out.variables(out.place(line), image)
-    else:
-        out.take(image, line, platform)
 
 
 def _sources(word: str, rest: str) -> list[str]:

@@ -167,6 +167,7 @@ class _Reader:
         if is_quadlet(out.file):
             read_quadlet(text, out)
         elif is_dockerfile(name) or _STARTS_STAGE.search(text):
+            out.is_for_hosts = False
             read_dockerfile(text, out)
         elif _STARTS_YAML.match(text) and not self._keys:
             self._read_yaml(raw, out)

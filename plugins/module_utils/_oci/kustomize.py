@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from . import errors
-from .mentions import Findings, Mention, text_of
+from .mentions import Findings, Mention, is_remote, text_of
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _LISTS = ("resources", "bases", "components", "crds", "generators", "transformers")
@@ -58,9 +58,13 @@ def read_kustomization(
         if target:
             parts.append(os.path.realpath(path))
             out.follow.append(target)
+        elif is_remote(value):
+            out.warnings.append(
+                f"{out.place(value.line)}: {errors.printable(value)} is elsewhere, and is not read"
+            )
         elif "\n" not in value:
             out.problem(
-                out.place(value.line), f"the resource {errors.printable(value)} cannot be read"
+                out.place(value.line), f"the resource {errors.printable(value)} is not there"
             )
     images = document.get("images")
     rules = [_rule(one, out) for one in images if isinstance(one, dict)] if images else []

@@ -12,6 +12,8 @@ from .yamlfile import Text
 
 FILL_IN = "Give the file that `docker compose config`, or the tool that fills them in, prints."
 _PICTURE = re.compile(r"\.(?:png|jpe?g|svg|gif|webp|ico|bmp)$", re.IGNORECASE)
+_ELSEWHERE = re.compile("(?:https?|s?ftp|file|s3|gs|git|ssh):", re.IGNORECASE)
+_REMOTE = re.compile(r"://|^git@|^(?:git::)?git(?:hub|lab)\.com[/:]|[?&]ref=")
 _MAX_DOUBT = 300
 _NOTHING = Text()
 
@@ -44,6 +46,7 @@ class Findings:
     def __init__(self, file: str, is_named: bool) -> None:
         self.file = file
         self.is_named = is_named
+        self.is_for_hosts = True  # not for those who build images
         self.mentions: list[Mention] = []
         self.warnings: list[str] = []
         self.follow: list[str] = []  # other files that belong to this one
@@ -57,7 +60,7 @@ class Findings:
     def take(self, value: t.Any, line: int, platform: t.Any = None, file: str = "") -> None:
         """Note a value that must be an image, and the platform it is for.
 
-        None and, in a directory, an empty text are no image. A template is a warning there.
+        None and, in a directory, an empty text are no image.
         """
         if value is None or (value == "" and not self.is_named):
             return
@@ -66,18 +69,7 @@ class Findings:
             self.problem(place, "image is not a text")  # 1.10 could be 1.1
             return
         self.taken.add(id(value))
-        template = next((text for text in (value, str(platform or "")) if "{{" in text), "")
-        if template:
-            self.variables(place, template)
-        else:
-            self.mentions.append(Mention(str(value), place, str(platform or "")))
-
-    def variables(self, place: str, text: str) -> None:
-        """Raise InputError for variables in a file that was named, or warn."""
-        problem, hint = _unfilled(place, text)
-        if self.is_named:
-            raise errors.InputError(problem, hint)
-        self.warnings.append(f"{problem}, and is not locked")
+        self.mentions.append(Mention(str(value), place, str(platform or "")))
 
     def guess(self, key: str, value: str, line: int, source: t.Any = None) -> None:
         """Note a text that names an image if it is a reference; ``source`` is the value it comes from."""
@@ -98,17 +90,19 @@ class Findings:
         self.warnings.append(f"{place}: {problem}, and is not locked")
 
     def named(self) -> list[Named]:
-        """The references of all mentions; or InputError with the place of a wrong one, or of variables."""
+        """The references of all mentions; or InputError with the place of a wrong one.
+
+        In a directory, one that has yet to be made is a warning, as is any in a file that is not for hosts.
+        """
         found = []
         for mention in self.mentions:
-            for text in (mention.text, mention.platform):
-                if "$" in text:
-                    raise errors.InputError(*_unfilled(mention.place, text))
             try:
-                platform = Platform.parse(mention.platform) if mention.platform else None
-                found.append(Named(Reference.parse(mention.text), platform))
+                found.append(_named(mention))
             except errors.InputError as exc:
-                raise errors.InputError(f"{mention.place}: {exc}", exc.hint) from exc
+                is_unmade = any(mark in mention.text for mark in ("{{", "://"))
+                if self.is_named or (self.is_for_hosts and not is_unmade):
+                    raise
+                self.warnings.append(f"{exc}, and is not locked")
         return found
 
     def doubts(self) -> list[str]:
@@ -125,8 +119,16 @@ class Findings:
         return found
 
 
-def _unfilled(place: str, text: str) -> tuple[str, str]:
-    return f"{place}: {errors.printable(text)} has variables in it", FILL_IN
+def _named(mention: Mention) -> Named:
+    for text in (mention.text, mention.platform):
+        if has_variables(text):
+            problem = f"{mention.place}: {errors.printable(text)} has variables in it"
+            raise errors.InputError(problem, FILL_IN)
+    try:
+        platform = Platform.parse(mention.platform) if mention.platform else None
+        return Named(Reference.parse(mention.text), platform)
+    except errors.InputError as exc:
+        raise errors.InputError(f"{mention.place}: {exc}", exc.hint) from exc
 
 
 def has_variables(text: str) -> bool:
@@ -157,11 +159,16 @@ def has_tag(text: str) -> bool:
 
 def could_be_image(text: str) -> bool:
     """Whether a text in the place of an image may become one."""
-    if not text or len(text) > _MAX_DOUBT or "\n" in text or "://" in text:
+    if not text or len(text) > _MAX_DOUBT or "\n" in text or _ELSEWHERE.match(text):
         return False
-    return has_variables(text) or is_reference(text)
+    return has_variables(text) or "://" in text or is_reference(text)
 
 
 def text_of(value: t.Any) -> Text:
     """A scalar, an empty one for anything else."""
     return value if isinstance(value, Text) else _NOTHING
+
+
+def is_remote(path: str) -> bool:
+    """Whether a file that is referred to is a URL or in a repository of git."""
+    return bool(_REMOTE.search(path))

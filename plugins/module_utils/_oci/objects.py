@@ -130,11 +130,16 @@ def _doubt_text(path: t.Sequence[str], text: str, line: int, out: Findings) -> N
     in_arguments = any(one in _ARGUMENTS for one in path)
     for match in _IN_TEXT.finditer(text):
         if is_reference(match.group()):
-            # A value of the environment may be a secret, so that it is shown only if it looks like nothing else.
-            is_shown = not in_arguments or bool(re.match(_VERSION, match.group("tag") or "latest"))
+            # A value of the environment may be a secret, so it is shown only if it looks like nothing else.
+            tag = match.group("tag") if "@" not in match.group() else None
+            is_shown = not in_arguments or "image" in key.lower() or _is_version(tag)
             out.doubt(key, match.group(), line, is_shown)
     if in_arguments and _ALONE.fullmatch(text) and not _PORT.fullmatch(text):
         out.doubt(key, text, line, is_shown=False)
+
+
+def _is_version(tag: str | None) -> bool:
+    return tag is None or bool(re.match(_VERSION, tag))
 
 
 def _line_of(text: Text, number: int) -> int:
@@ -210,7 +215,8 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
         out.take(image.get("reference"), getattr(image, "line", 0))
     _read_parts(value, key, out)
     name = text_of(value.get("name"))
-    if value.get("kind") == "DockerImage" and is_reference(name):
+    is_listed = key == "images" and is_entry and is_specific(name)
+    if is_listed or (value.get("kind") == "DockerImage" and is_reference(name)):
         out.guess("name", name, name.line)
     path, new = text_of(value.get("path")), text_of(value.get("value"))
     if "op" in value and path.endswith("/image") and new:  # a patch

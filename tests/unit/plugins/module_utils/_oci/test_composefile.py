@@ -69,10 +69,6 @@ def test_F04_included_files_are_read(files, include, names):
     [
         ("include: [none.yml]\nservices: {}", "line 1: none.yml is included and cannot be read"),
         (
-            "include: ['https://x.example/a.git']\nservices: {}",
-            "line 1: https://x.example/a.git is",
-        ),
-        (
             "services:\n  a:\n    extends: {file: none.yml, service: a}",
             "none.yml, which is extended",
         ),
@@ -90,6 +86,16 @@ def test_F04_what_cannot_be_read_is_an_error_and_in_a_directory_a_warning(files,
     files.write("pod.yml", "kind: Pod\nspec: {containers: [{image: r.example/a:1}]}")
     assert files.names() == ["r.example/a:1"]
     assert [text for text in files.warnings() if told in text]
+
+
+def test_F04_a_file_that_is_elsewhere_is_a_warning(files):
+    files.write(
+        "compose.yml",
+        "include: ['https://x.example/a.git']\nservices: {a: {image: r.example/a:1}}",
+    )
+    assert files.names("compose.yml") == ["r.example/a:1"]
+    told = "compose.yml, line 1: https://x.example/a.git is elsewhere, and is not read"
+    assert files.warnings("compose.yml") == files.warnings() == [told]
 
 
 def test_F04_a_chain_that_never_ends_is_cut(files):

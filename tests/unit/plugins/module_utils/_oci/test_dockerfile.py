@@ -84,6 +84,15 @@ def test_F04_an_argument_without_a_default_is_an_error_and_in_a_directory_a_warn
     assert warning == "Dockerfile, line 2: ${BASE} has variables in it, and is not locked"
 
 
+@pytest.mark.parametrize("image", ["{{ base }}", "@BASE@", "%%BASE%%", "$BASE"])
+def test_F04_a_template_of_a_dockerfile_does_not_end_the_lock_of_a_directory(files, image):
+    files.write("Dockerfile.tmpl", f"FROM {image}\n")
+    files.write("Dockerfile", "FROM r.example/a:1\n")
+    assert files.names() == ["r.example/a:1"]
+    (warning,) = files.warnings()
+    assert warning.startswith("Dockerfile.tmpl, line 1: ")
+
+
 def test_F04_the_frontend_of_a_build_is_named(files):
     files.write("Dockerfile", "# syntax=docker/dockerfile:1\nFROM r.example/a:1\n")
     (warning,) = files.warnings("Dockerfile")

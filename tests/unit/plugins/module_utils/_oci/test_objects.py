@@ -57,8 +57,8 @@ TAKEN = {
         ["docker.io/library/nginx:1"],
     ),
     "zarf": (
-        "kind: ZarfPackageConfig\ncomponents: [{name: a, images: [r.example/a:1, nginx]}]",
-        ["r.example/a:1", "docker.io/library/nginx:latest"],
+        "kind: ZarfPackageConfig\ncomponents: [{images: [r.example/a:1, nginx]}, {images: [{name: r.example/b:1}]}]",
+        ["r.example/a:1", "docker.io/library/nginx:latest", "r.example/b:1"],
     ),
     "Helm: parts": (
         "image: {registry: r.example, repository: a/b, tag: '1'}\n"
@@ -136,6 +136,11 @@ NOT_TAKEN = {
         "kind: ConfigMap\ndata:\n  image: r.example/a:1\n  run.sh: |\n    set -e\n    docker run r.example/b:2 ls\n"
         "    # image: r.example/comment:1\n  pod.yml: |\n\n    image: nginx\n",
         [(3, "image: r.example/a:1"), (6, "r.example/b:2"), (10, "image: nginx")],
+    ),
+    "what ko builds": (
+        "kind: Deployment\nspec:\n  containers:\n  - image: ko://github.com/a/b\n"
+        "    args: ['-git-image',\n      'ko://github.com/a/git']\n",
+        [(4, "reference 'ko://github.com/a/b'"), (6, "-git-image: ko://github.com/a/git")],
     ),
     "parameters of Tekton and Argo": (
         "kind: Task\nspec:\n  steps:\n  - image: $(params.image)\n  - container: {image: '{{inputs.x}}'}\n",
@@ -244,15 +249,22 @@ def test_F04_overlays_change_what_their_bases_name_each_in_its_way(files):
     assert files.names("base") == ["docker.io/library/nginx:a", "r.example/app:1"]
 
 
-def test_F04_a_resource_that_cannot_be_read_is_an_error_and_in_a_directory_a_warning(files):
+def test_F04_a_resource_that_is_elsewhere_is_a_warning(files):
     files.write("app.yml", BASE)
-    files.write("kustomization.yaml", "resources:\n- app.yml\n- https://git.example/a?ref=1\n")
-    with pytest.raises(InputError, match=r"kustomization\.yaml, line 3: the resource https"):
+    files.write("kustomization.yaml", "resources:\n- app.yml\n- github.com/a/b?ref=1\n")
+    assert len(files.names("kustomization.yaml")) == 2
+    told = "kustomization.yaml, line 3: github.com/a/b?ref=1 is elsewhere, and is not read"
+    assert files.warnings("kustomization.yaml") == files.warnings() == [told]
+
+
+def test_F04_a_resource_that_is_missing_is_an_error_and_in_a_directory_a_warning(files):
+    files.write("app.yml", BASE)
+    files.write("kustomization.yaml", "resources:\n- app.yml\n- none.yml\n")
+    told = "kustomization.yaml, line 3: the resource none.yml is not there"
+    with pytest.raises(InputError) as caught:
         files.read("kustomization.yaml")
-    (warning,) = files.warnings()
-    assert warning.startswith(
-        "kustomization.yaml, line 3: the resource https://git.example/a?ref=1 ca"
-    )
+    assert str(caught.value) == f"{files.root}/{told}"
+    assert files.warnings() == [f"{told}, and is not locked"]
 
 
 def test_F04_kustomizations_that_use_each_other_end(files):
