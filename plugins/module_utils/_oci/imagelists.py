@@ -88,10 +88,9 @@ def read_sources(sources: t.Iterable[Source]) -> Listing:
         whole.warnings.extend(listing.warnings)
         whole.skipped.extend(listing.skipped)
         if listing.skipped:
-            whole.warnings.append(
-                f"{source.path}: {len(listing.skipped)} files in it name no image;"
-                " skipped in the result has their names"
-            )
+            count = len(listing.skipped)
+            files = "1 file names" if count == 1 else f"{count} files name"
+            whole.warnings.append(f"{source.path}: {files} no image: see files_skipped")
     return whole
 
 

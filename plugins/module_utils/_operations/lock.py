@@ -216,7 +216,8 @@ def plan_lock(
             "changes": [
                 {key: one[key] for key in one if key not in ("was", "is")} for one in changes
             ],
-            "skipped": [one._asdict() for one in listing.skipped],
+            # Ansible takes a result with the key skipped for that of a task that was skipped.
+            "files_skipped": [one._asdict() for one in listing.skipped],
         },
         failures=failures,
         workers=workers,

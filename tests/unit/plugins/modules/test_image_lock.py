@@ -251,6 +251,28 @@ def test_names_come_from_files_and_directories(params, registry, tmp_path):
     assert outcome.result["msg"].startswith(f"{tmp_path}/k/pod.yaml, line 3: ")
 
 
+def test_F04_what_files_hold_is_told_in_a_result_that_ansible_takes_for_a_success(params, tmp_path):
+    app, _one = params.pop("name")
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "pod.yml").write_text(
+        f"kind: Pod\nspec:\n  containers: [{{image: '{app}', args: [--x-image, r.example/x:1]}}]"
+    )
+    (tmp_path / "k" / "service.yml").write_text("kind: Service\n")
+    (tmp_path / ".env").write_text(f"APP={app}\n")
+    params["from"] = [str(tmp_path / "k"), {"path": str(tmp_path / ".env"), "keys": ["APP"]}]
+    outcome = run("image_lock", **params)
+    result = outcome.result
+    assert [entry["name"] for entry in result["images"]] == [app]
+    assert result["files_skipped"] == [
+        {"file": f"{tmp_path}/k/service.yml", "reason": "names no image"}
+    ]
+    assert_as_documented("image_lock", result)
+    # Ansible shows a task with one of these keys as something else than changed.
+    assert not {"skipped", "unreachable", "failed"} & result.keys()
+    params["from"] = [{"path": str(tmp_path / "k"), "key": "x"}]
+    assert_proper_failure(run("image_lock", **params), "invalid-input")
+
+
 def test_a_link_is_followed_and_stays_one(params, path, tmp_path):
     """As the file it leads to is the one in version control; the manifests go beside that."""
     path.parent.mkdir()

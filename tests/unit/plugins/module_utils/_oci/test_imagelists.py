@@ -380,7 +380,7 @@ def test_F04_a_file_that_holds_no_image_does_not_end_the_lock_of_a_directory(fil
     assert files.names() == ["r.example/a:1"]
     assert files.skipped() == [name]
     listing = read_sources([Source(str(files.root))])
-    assert f"{files.root}: 1 files in it name no image" in listing.warnings[-1]
+    assert listing.warnings[-1] == f"{files.root}: 1 file names no image: see files_skipped"
     with pytest.raises(InputError) as caught:
         read_sources([Source(str(path))])
     assert str(caught.value).startswith(f"{path}")

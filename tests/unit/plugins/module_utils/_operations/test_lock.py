@@ -624,7 +624,9 @@ def test_F04_what_is_left_out_is_told_and_what_holds_none_is_counted(path, sourc
     )
     (tmp_path / "k" / "b.yml").write_text("kind: Service\n")
     made = plan(path, sources, files=[tmp_path / "k"], platforms=[AMD64])
-    assert made.result()["skipped"] == [{"file": f"{tmp_path}/k/b.yml", "reason": "names no image"}]
+    assert made.result()["files_skipped"] == [
+        {"file": f"{tmp_path}/k/b.yml", "reason": "names no image"}
+    ]
     assert [text.partition(": ")[0] for text in made.warnings()] == [
         f"{tmp_path}/k/a.yml, line 1",
         f"{tmp_path}/k",
