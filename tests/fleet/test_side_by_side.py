@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +18,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
     HttpClient,
@@ -25,6 +33,7 @@ from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.fleet import COPY, need_programs
 from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner, one_task
 from ansible_collections.lockstep.images.tests.support.proxy import ConnectProxy
+from ansible_collections.lockstep.images.tests.support.pulling import Puller
 from ansible_collections.lockstep.images.tests.support.registry import (
     Registry as EmbeddedRegistry,
 )
@@ -157,15 +166,19 @@ def test_F08_what_a_proxy_says_is_told_as_skopeo_tells_it(
 
 
 @pytest.fixture(scope="module")
-def docker(workspace: Path) -> Iterator[dict[str, str]]:
+def containerd(workspace: Path) -> Iterator[str]:
+    """The address of a containerd."""
+    need_programs("containerd", "ctr")
+    with services.containerd(workspace / "side" / "c") as runtime:
+        yield runtime.address
+
+
+@pytest.fixture(scope="module")
+def docker(workspace: Path, containerd: str) -> Iterator[dict[str, str]]:
     """The environment in which the command docker speaks to a dockerd of its own."""
-    need_programs("docker", "dockerd", "containerd")
-    directory = workspace / "side-by-side"
-    with (
-        services.containerd(directory / "c") as runtime,
-        services.dockerd(directory / "d", runtime.address) as daemon,
-    ):
-        yield services.docker_env(daemon, directory / "client")
+    need_programs("docker", "dockerd")
+    with services.dockerd(workspace / "side" / "d", containerd) as daemon:
+        yield services.docker_env(daemon, workspace / "side" / "client")
 
 
 REFUSED = [400, 401, 403, 405]
@@ -212,3 +225,70 @@ def test_F05_skopeo_copies_to_a_registry_that_refuses_tags_too(
     place = f"docker://{refusing_tags(status).address}/demo"
     insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"]
     run(["skopeo", "copy", *insecure, f"{place}/source:1", f"{place}/target:1"])
+
+
+LAYER = images.layer({"file": b"x" * 100})
+
+
+def described(raw: bytes, media_type: str, **more: object) -> dict[str, object]:
+    """A descriptor of some bytes."""
+    digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    return {"mediaType": media_type, "digest": digest, "size": len(raw), **more}
+
+
+def publish(registry: EmbeddedRegistry, case: Case) -> str:
+    """Serve an image for linux/amd64 with the nulls of a case, and return its name."""
+    part, change = case["part"], case["patch"]
+    is_empty = case["case"].startswith(("layers-", "diff_ids-", "rootfs-"))
+    plain = images.image([] if is_empty else [LAYER])
+    config = json.loads(plain.config) | (change if part == "config" else {})
+    layer_change = change if part == "layer" else {}
+    blob = json.dumps(config).encode()
+    document = json.loads(plain.raw) | {"config": described(blob, OCI_CONFIG)}
+    document["layers"] = [{**one, **layer_change} for one in document["layers"]]
+    document |= change if part == "image" else {}
+    repository = "demo/" + re.sub("[^a-z]+", "-", case["case"].lower())
+    for content in (blob, LAYER.blob):
+        registry.add_blob(repository, content)
+    media_type = OCI_MANIFEST
+    if part in ("index", "entry"):
+        raw, media_type = json.dumps(document).encode(), OCI_INDEX
+        registry.add(repository, raw, OCI_MANIFEST)
+        platform = {"os": "linux", "architecture": "amd64"}
+        entry = described(raw, OCI_MANIFEST, platform=platform) | (
+            change if part == "entry" else {}
+        )
+        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
+        document |= change if part == "index" else {}
+    document = {key: value for key, value in document.items() if key not in case.get("drop", ())}
+    registry.add(repository, json.dumps(document).encode(), media_type, "1")
+    return f"{registry.address}/{repository}:1"
+
+
+@pytest.mark.parametrize("case", params(table("nulls", "nulls"), "case"))
+def test_F09_null_is_taken_as_the_tools_of_the_table_take_it(
+    containerd: str, docker: dict[str, str], directory: Path, case: Case
+) -> None:
+    need_programs("skopeo")
+    with EmbeddedRegistry() as registry:
+        name = publish(registry, case)
+        amd64 = ["--override-os=linux", "--override-arch=amd64", "--src-tls-verify=false"]
+        pull = ["images", "pull", "--plain-http", "--platform=linux/amd64", "--snapshotter=native"]
+        commands = {
+            "ctr": ["ctr", "--address", containerd, *pull, name],
+            "docker": ["docker", "pull", "--quiet", "--platform=linux/amd64", name],
+            "skopeo": ["skopeo", "copy", *amd64, f"docker://{name}", f"oci:{directory}/oci:1"],
+        }
+        taken = [tool for tool, command in commands.items() if works(command, docker)]
+        assert taken == case["taken_by"]
+        puller = Puller(directory, registry)
+        nothing = case["case"].startswith("index-manifests-")
+        error = puller.attempt(name)
+        assert (error is None) is (case["ours"] and not nothing)
+        assert not nothing or (error and error.kind == "platform-not-found")
+
+
+def works(command: list[str], environment: Mapping[str, str]) -> bool:
+    """Whether a command succeeds."""
+    given = {**os.environ, **environment}
+    return not subprocess.run(command, capture_output=True, check=False, env=given).returncode

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 
@@ -11,7 +10,7 @@ from . import errors
 from .auth import scope
 from .content import ACCEPT
 from .names import Digest
-from .registry import Registry, Repository
+from .registry import Registry, Repository, listed
 
 _NAME = re.compile("[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _CATALOG = "registry:catalog:*"
@@ -101,10 +100,5 @@ _ENABLE = (
 
 
 def _parse_catalog(raw: bytes, _content_type: str, subject: str) -> list[str]:
-    try:
-        names = json.loads(raw.decode("utf-8")).get("repositories") or []
-    except (ValueError, AttributeError, RecursionError) as exc:
-        raise errors.ProtocolError(f"{subject}: the answer is not a JSON object") from exc
-    if not isinstance(names, list):
-        raise errors.ProtocolError(f"{subject}: the answer is not a list of repositories")
+    names = listed(raw, "repositories", subject)
     return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]

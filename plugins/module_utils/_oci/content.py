@@ -112,6 +112,8 @@ class Manifest(t.NamedTuple):
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
     subject: Descriptor | None = None
+    annotations: t.Mapping[str, str] = {}
+    artifact_type: str = ""
 
     @classmethod
     def parse(cls, raw: bytes, content_type: str, where: str) -> Manifest:
@@ -124,22 +126,23 @@ class Manifest(t.NamedTuple):
                 f"{where}: schemaVersion is {errors.printable(repr(version))}, not 2"
             )
         media_type = _media_type(value, outer, where)
-        _annotations(value, where)
-        if not isinstance(value.get("artifactType", ""), str):
+        artifact_type = value.get("artifactType")
+        if not isinstance(artifact_type, (str, type(None))):
             raise errors.ManifestError(f"{where}: artifactType is not a string")
+        said = (_annotations(value, where), artifact_type or "")
         subject = None
         if value.get("subject"):
             subject = Descriptor.from_json(value["subject"], f"{where}: subject")
         if media_type in INDEXES:
             children = _descriptors(value, "manifests", where)
-            return cls(media_type, raw, children, subject=subject)
+            return cls(media_type, raw, children, None, (), subject, *said)
         config = Descriptor.from_json(value.get("config"), f"{where}: config")
         layers = _descriptors(value, "layers", where)
         sizes: dict[Digest, int] = {}
         for blob in (config, *layers):
             if sizes.setdefault(blob.digest, blob.size) != blob.size:
                 raise errors.ManifestError(f"{where}: {blob.digest} is listed with two sizes")
-        return cls(media_type, raw, (), config, layers, subject)
+        return cls(media_type, raw, (), config, layers, subject, *said)
 
     @property
     def is_index(self) -> bool:
@@ -167,9 +170,9 @@ class ImageConfig(t.NamedTuple):
         if not all(isinstance(value.get(name) or "", str) for name in names):
             raise errors.ManifestError(f"{where}: os, architecture and created must be strings")
         rootfs = value.get("rootfs") or {}
-        diff_ids = (rootfs.get("diff_ids") or []) if isinstance(rootfs, dict) else None
-        if not isinstance(value.get("config") or {}, dict) or not isinstance(diff_ids, list):
+        if not isinstance(value.get("config") or {}, dict) or not isinstance(rootfs, dict):
             raise errors.ManifestError(f"{where}: config and rootfs are not valid")
+        diff_ids = entries_of(rootfs, "diff_ids", where)
         os_name, architecture, variant, version = [value.get(name) or "" for name in names[:4]]
         platform = Platform.of(os_name, architecture, variant, version)
         known = platform if platform.os and platform.architecture else None
@@ -194,6 +197,16 @@ def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
     if not isinstance(value, dict):
         raise errors.ManifestError(f"{where} is not a JSON object")
     return value
+
+
+def entries_of(value: t.Mapping[str, t.Any], key: str, where: str) -> list[t.Any]:
+    """Return the list under a key, or raise ManifestError; null and nothing are an empty list, as Go reads and writes it."""
+    found = value.get(key)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise errors.ManifestError(f"{where}: {key} is not a list")
+    return found
 
 
 def mismatch(raw: bytes, content_type: str, got: Digest, where: str) -> errors.ContentError:
@@ -224,7 +237,8 @@ def _refuse_schema_1(value: dict[str, t.Any], outer: str, where: str) -> None:
 
 def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
     """A conflict is an attack or a bug (GHSA-77vh-xpmg-72qh)."""
-    if "manifests" in value and ("layers" in value or "config" in value):
+    is_index, is_image = "manifests" in value, "layers" in value or "config" in value
+    if is_index and is_image:
         raise errors.ManifestError(f"{where} has the fields of both an index and an image manifest")
     known = INDEXES + MANIFESTS
     outer = outer if outer in known else ""
@@ -239,11 +253,10 @@ def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
         )
     if outer and inner and inner != outer:
         raise errors.ManifestError(f"{where} is called {outer} outside and {inner} inside")
-    structure, fallback = (
-        ("index", OCI_INDEX) if "manifests" in value else ("image manifest", OCI_MANIFEST)
-    )
-    media_type = inner or outer or fallback
-    if (media_type in INDEXES) != (structure == "index"):
+    media_type = inner or outer or (OCI_INDEX if is_index else OCI_MANIFEST)
+    # Without either kind of field, an index lists nothing, and an image has no configuration.
+    if is_image if media_type in INDEXES else is_index:
+        structure = "index" if is_index else "image manifest"
         raise errors.ManifestError(
             f"{where} is called {media_type} but has the fields of an {structure}"
         )
@@ -251,12 +264,8 @@ def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
 
 
 def _descriptors(value: dict[str, t.Any], key: str, where: str) -> tuple[Descriptor, ...]:
-    entries = value.get(key)
-    if not isinstance(entries, list):
-        raise errors.ManifestError(f"{where}: {key} is not a list")
-    return tuple(
-        Descriptor.from_json(entry, f"{where}: {key}[{n}]") for n, entry in enumerate(entries)
-    )
+    entries = enumerate(entries_of(value, key, where))
+    return tuple(Descriptor.from_json(entry, f"{where}: {key}[{n}]") for n, entry in entries)
 
 
 def _digests(texts: t.Iterable[t.Any], where: str) -> tuple[Digest, ...]:
@@ -269,12 +278,12 @@ def _digests(texts: t.Iterable[t.Any], where: str) -> tuple[Digest, ...]:
 def _platform(value: t.Any, where: str) -> Platform | None:
     if value is None:
         return None
-    parts = ("os", "architecture", "variant", "os.version")
-    features = (value.get("os.features") or []) if isinstance(value, dict) else None
-    if not isinstance(features, list) or not all(isinstance(feature, str) for feature in features):
+    if not isinstance(value, dict):
         raise errors.ManifestError(f"{where}: platform is not valid")
-    texts = [value.get(part, "") for part in parts]
-    if not all(isinstance(text, str) for text in texts):
+    parts = ("os", "architecture", "variant", "os.version")
+    features = entries_of(value, "os.features", f"{where}: platform")
+    texts = ["" if value.get(part) is None else value[part] for part in parts]
+    if not all(isinstance(text, str) for text in [*texts, *features]):
         raise errors.ManifestError(f"{where}: platform is not valid")
     os_name, architecture, variant, version = texts
     platform = Platform.of(os_name, architecture, variant, version, features)
@@ -282,12 +291,14 @@ def _platform(value: t.Any, where: str) -> Platform | None:
 
 
 def _annotations(value: dict[str, t.Any], where: str) -> dict[str, str]:
-    annotations = {} if value.get("annotations") is None else value["annotations"]
+    """Null is an empty map, and an empty text in it."""
+    annotations = value.get("annotations")
+    annotations = {} if annotations is None else annotations
     if not isinstance(annotations, dict) or not all(
-        isinstance(text, str) for text in annotations.values()
+        isinstance(text, (str, type(None))) for text in annotations.values()
     ):
         raise errors.ManifestError(f"{where}: annotations are not a map of strings")
-    return annotations
+    return {key: text or "" for key, text in annotations.items()}
 
 
 def _data(value: t.Any, digest: Digest, size: int, where: str) -> bytes | None:

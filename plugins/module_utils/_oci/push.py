@@ -11,7 +11,7 @@ import urllib.parse
 
 from . import errors
 from .auth import scope
-from .content import ACCEPT, OCI_INDEX, Descriptor, Manifest, verified
+from .content import ACCEPT, OCI_INDEX, Descriptor, Manifest, entries_of, verified
 from .names import Digest
 from .registry import Repository, lacks, may_be_missing, referrers_tag
 from .transport import Response
@@ -297,8 +297,9 @@ class RemoteSink:
             "size": len(manifest.raw),
             **_described(manifest),
         }
-        if not any(one.get("digest") == entry["digest"] for one in value.get("manifests", ())):
-            value["manifests"] = [*value.get("manifests", ()), entry]
+        there = entries_of(value, "manifests", f"{self}:{tag}")
+        if not any(one.get("digest") == entry["digest"] for one in there):
+            value["manifests"] = [*there, entry]
             raw = json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
             self.put_manifest(Manifest.parse(raw, OCI_INDEX, f"{self}:{tag}"), tag)
 
@@ -309,7 +310,6 @@ def _is_manifest(descriptor: Descriptor) -> bool:
 
 def _described(manifest: Manifest) -> dict[str, t.Any]:
     """What a list of referrers tells about one (distribution-spec v1.1, "Listing Referrers")."""
-    view = json.loads(manifest.raw)
-    kind = view.get("artifactType") or (manifest.config.media_type if manifest.config else None)
-    told = {"artifactType": kind, "annotations": view.get("annotations")}
+    kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else "")
+    told = {"artifactType": kind, "annotations": manifest.annotations}
     return {key: value for key, value in told.items() if value}

@@ -19,6 +19,7 @@ from .content import (
     ContentSource,
     Descriptor,
     Manifest,
+    entries_of,
     media_type_of,
     mismatch,
 )
@@ -606,7 +607,7 @@ def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Referr
         index = Manifest.parse(raw, content_type, subject)
     except errors.ContentError as exc:
         raise errors.ProtocolError(str(exc)) from exc
-    entries = zip(index.children, json.loads(raw)["manifests"])
+    entries = zip(index.children, entries_of(json.loads(raw), "manifests", subject))
     return [Referrer(**vars(child), artifact_type=_type(entry)) for child, entry in entries]
 
 
@@ -615,13 +616,17 @@ def _type(entry: t.Mapping[str, t.Any]) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _parse_tags(raw: bytes, _content_type: str, subject: str) -> list[str]:
+def listed(raw: bytes, key: str, subject: str) -> list[t.Any]:
+    """The list under a key of an answer; or ProtocolError."""
     try:
-        value = json.loads(raw.decode("utf-8"))
-        tags = value.get("tags") or []
+        return entries_of(json.loads(raw.decode("utf-8")), key, f"{subject}: the answer")
     except (ValueError, AttributeError, RecursionError) as exc:
         raise errors.ProtocolError(f"{subject}: the answer is not a JSON object") from exc
-    if not isinstance(tags, list):
-        raise errors.ProtocolError(f"{subject}: the answer is not a list of tags")
+    except errors.ManifestError as exc:
+        raise errors.ProtocolError(str(exc)) from exc
+
+
+def _parse_tags(raw: bytes, _content_type: str, subject: str) -> list[str]:
+    tags = listed(raw, "tags", subject)
     # Artifactory lists digests among them.
     return [tag for tag in tags if isinstance(tag, str) and TAG.fullmatch(tag)]

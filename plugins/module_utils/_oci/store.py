@@ -12,7 +12,15 @@ import time
 import typing as t
 
 from . import errors
-from .content import MAX_MANIFEST, OCI_INDEX, Descriptor, Manifest, parse_object, verified
+from .content import (
+    MAX_MANIFEST,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    entries_of,
+    parse_object,
+    verified,
+)
 from .files import (
     KEPT,
     Part,
@@ -349,9 +357,11 @@ class ImageStore:
         path = self._index_path
         try:
             index = parse_object(read_file(path, _MAX_INDEX), path)
-            entries, reason = index.get("manifests"), f"{path}: manifests is not a list of objects"
-            if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
-                return index
+            reason = f"{path}: manifests is not a list of objects"
+            if "manifests" in index:
+                index["manifests"] = entries_of(index, "manifests", path)
+                if all(isinstance(entry, dict) for entry in index["manifests"]):
+                    return index
         except FileNotFoundError:
             return _empty_index()
         except errors.ManifestError as exc:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 from dataclasses import dataclass
 
@@ -281,7 +280,7 @@ class _View:
             "cmd": _typed(runs.get("Cmd"), list),
             "created": value.get("created"),
             "history": history(config, manifest.layers),
-            "annotations": json.loads(manifest.raw).get("annotations") or {},
+            "annotations": dict(manifest.annotations),
         }
 
 

@@ -305,13 +305,46 @@ def test_an_unknown_media_type_in_an_index_is_kept():
 
 
 @pytest.mark.parametrize("key", ["config", "layers"])
-@pytest.mark.parametrize("value", [None, "x", 7, {"a": 1}, [1], [None]], ids=repr)
+@pytest.mark.parametrize("value", ["x", 7, {"a": 1}, [1], [None]], ids=repr)
 def test_config_and_layers_are_descriptors(key, value):
     """M011."""
     refused(image(**{key: value}))
 
 
-@pytest.mark.parametrize("value", ["x", 7, {}, [1], None], ids=repr)
+@pytest.mark.parametrize("case", params(table("nulls", "nulls"), "case"))
+def test_F09_null_is_an_empty_list_and_never_what_an_image_needs(case):
+    """As the tools of the table read it."""
+    if case["part"] == "config":
+        assert ImageConfig.parse(json.dumps(case["patch"]).encode(), WHERE)
+        return
+    document, content_type = patched(case)
+    if not case["ours"]:
+        assert case["why"]
+        refused(document, content_type)
+        return
+    manifest = parse(document, content_type)
+    assert manifest.raw == json.dumps(document).encode()
+    assert set(manifest.annotations.values()) <= {""}
+
+
+def patched(case):
+    """A document with the nulls of a case, and what it is called."""
+    part, change = case["part"], case["patch"]
+    if part in ("layer", "entry"):
+        inner = {**descriptor(), **change}
+        whole = image(layers=[inner]) if part == "layer" else index(manifests=[inner])
+    else:
+        whole = {**(image() if part == "image" else index()), **change}
+    whole = {key: field for key, field in whole.items() if key not in case.get("drop", ())}
+    return whole, OCI_INDEX if part in ("index", "entry") else OCI_MANIFEST
+
+
+def test_F09_what_has_no_field_of_an_index_and_is_not_called_one_is_no_index():
+    refused({"schemaVersion": 2})
+    assert parse({"schemaVersion": 2}, DOCKER_LIST).is_index
+
+
+@pytest.mark.parametrize("value", ["x", 7, {}, [1]], ids=repr)
 def test_the_entries_of_an_index_are_descriptors(value):
     """M011."""
     refused({"schemaVersion": 2, "manifests": value})
@@ -375,7 +408,7 @@ def test_a_subject_is_kept_and_no_part_of_the_image():
     }
 
 
-@pytest.mark.parametrize("annotations", [{"a": 1}, {"a": None}, "x", [["a", "b"]]], ids=repr)
+@pytest.mark.parametrize("annotations", [{"a": 1}, {"a": []}, "x", [["a", "b"]]], ids=repr)
 def test_annotations_are_strings(annotations):
     """M035."""
     assert "annotations" in refused(image(annotations=annotations))

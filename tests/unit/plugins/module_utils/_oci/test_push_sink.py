@@ -445,6 +445,14 @@ def test_F05_where_a_list_that_is_not_there_is_refused_one_is_made(tmp_path, sta
         assert [one["digest"] for one in listed] == [SIGNATURE.digest]
 
 
+def test_F09_a_list_that_is_null_gets_its_first_entry(tmp_path, old):
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": None}).encode()
+    old.add("demo/app", raw, OCI_INDEX, STAND_IN)
+    Sender(tmp_path, old).sink.put_manifest(manifest_of(SIGNATURE))
+    listed = json.loads(old.manifest("demo/app", STAND_IN))["manifests"]
+    assert [one["digest"] for one in listed] == [SIGNATURE.digest]
+
+
 def test_F05_a_list_that_is_there_and_refused_is_not_replaced(tmp_path, old):
     sink = Sender(tmp_path, old).sink
     sink.put_manifest(manifest_of(SIGNATURE))

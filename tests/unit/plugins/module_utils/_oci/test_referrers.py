@@ -152,7 +152,7 @@ WRONG = {
     "R076-no-json": {"body": b"<html>"},
     "R076-nothing": {"body": b""},
     "R076-schema1": {"body": {"schemaVersion": 1, "manifests": []}},
-    "R076-null": {"body": {"schemaVersion": 2, "manifests": None}},
+    "R076-text": {"body": {"schemaVersion": 2, "manifests": "none"}},
     "R076-no-digest": {"body": {"schemaVersion": 2, "manifests": [{**ENTRY, "digest": "../x"}]}},
     "R076-nested": {"body": b"[" * 200_000},
     "R076-a-GiB": {"body": Filler(1 << 30, prefix=b'{"manifests":[')},
@@ -160,6 +160,20 @@ WRONG = {
     "R072-other-host": {"link": '<http://elsewhere.example/x>; rel="next"'},
     "R072-malformed": {"link": "next"},
 }
+
+
+@pytest.mark.parametrize("body", [{"manifests": None}, {"manifests": []}, {}], ids=str)
+def test_F09_null_is_an_empty_list_of_referrers(tmp_path, body):
+    with serving(faults=[page(body={"schemaVersion": 2, **body})]) as registry:
+        assert source_of(tmp_path, registry).referrers(SUBJECT) == []
+
+
+def test_F09_null_is_an_empty_list_behind_a_tag_too(tmp_path):
+    """Where there is no API, clients keep one."""
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": None}).encode()
+    with serving(referrers=False) as registry:
+        registry.add("demo/app", raw, OCI_INDEX, str(SUBJECT).replace(":", "-"))
+        assert source_of(tmp_path, registry).referrers(SUBJECT) == []
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)

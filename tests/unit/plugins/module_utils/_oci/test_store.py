@@ -186,7 +186,7 @@ def test_a_blob_that_is_no_file_is_an_error_that_names_it(store, make):
         pytest.param(b'{"schemaVersion":2,"manif', "is not JSON", id="S019 cut"),
         pytest.param(b"\xff\xfe\x00", "is not UTF-8", id="S019 binary"),
         pytest.param(b'{"manifests":[],"manifests":[]}', "stands twice", id="S019 duplicate keys"),
-        pytest.param(b'{"schemaVersion":2,"manifests":null}', "not a list", id="S019 null"),
+        pytest.param(b'{"schemaVersion":2,"manifests":{}}', "not a list", id="S019 map"),
         pytest.param(b'{"schemaVersion":2}', "not a list", id="S019 no manifests"),
         pytest.param(b'{"manifests":["x"]}', "not a list of objects", id="S019 no objects"),
         pytest.param(b"[" * 100_000, "index.json", id="S019 deep"),
@@ -202,6 +202,14 @@ def test_an_index_that_makes_no_sense_is_an_error_and_stays(path, store, content
     with store.hold():
         store.prepare()
     assert (path / "index.json").read_bytes() == content
+
+
+def test_F09_null_is_an_empty_index(path, store):
+    """As a tool in Go writes a layout without an image."""
+    (path / "index.json").write_bytes(b'{"schemaVersion":2,"manifests":null}')
+    assert store.names() == {}
+    set_name(store, NAME, TWO, None)
+    assert list(store.names()) == [NAME]
 
 
 @pytest.mark.parametrize(
