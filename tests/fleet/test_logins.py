@@ -153,17 +153,16 @@ def fixture_closed() -> Iterator[None]:
     """/run/containers as podman leaves it when root has used it."""
     need_programs("podman")
     path = Path("/run/containers")
-    made = not path.exists()
-    mode = None if made else path.stat().st_mode & 0o7777
+    mode = path.stat().st_mode & 0o7777 if path.exists() else None
     path.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)
     try:
         yield
     finally:
-        if made:
+        if mode is not None:
+            path.chmod(mode)
+        elif not any(path.iterdir()):  # podman may keep something there by now
             path.rmdir()
-        else:
-            path.chmod(mode or 0o700)
 
 
 @pytest.mark.usefixtures("closed")

@@ -14,7 +14,7 @@ from . import errors
 from .credentials import Credentials
 from .transport import HttpClient, Identity
 from .trust import STRANGER, Trust
-from .urls import host_name, may_get_credentials, may_serve_tokens, shown_url
+from .urls import host_name, may_get_credentials, shown_url, token_server_fault
 
 CLIENT_ID = "lockstep-images"
 MAX_TOKEN_BODY = 1024 * 1024
@@ -213,12 +213,13 @@ class Authorizer:
             raise self._refused(who, repository)
         if chosen.scheme == "basic" and not (who and who.basic):
             raise self._required(repository, "authentication is required")
-        if chosen.scheme == "bearer" and not may_serve_tokens(
-            chosen.parameters["realm"], self.base_url
-        ):
+        realm = chosen.parameters.get("realm", "")
+        fault = chosen.scheme == "bearer" and token_server_fault(realm, self.base_url)
+        if fault:
+            shown = shown_url(realm) if "://" in realm else f'"{errors.printable(realm)}"'
             raise errors.AuthenticationError(
-                f"{self._registry}: its token server {shown_url(chosen.parameters['realm'])} is not one that may be asked",
-                "A registry must not send clients to plain http or into a private network.",
+                f"{self._registry}: its token server {shown} is not one that may be asked: {fault}",
+                "Ask whoever runs the registry to correct the realm in its WWW-Authenticate header.",
             )
         with self._lock_for(repository):
             if self._held.get(repository, ("",))[0] == refused:

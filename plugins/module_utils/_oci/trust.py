@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import ssl
@@ -11,6 +12,7 @@ import typing as t
 from . import errors
 from .connect import NOT_TLS
 
+_MARK = re.compile(b"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 # What OpenSSL says of an authority that it does not know, by the version. Another name or a date is no matter of that.
 _UNKNOWN_AUTHORITY = re.compile("self.signed|unable to (?:get|verify)")
 
@@ -42,7 +44,7 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
     for path in trust.ca_paths if trust.validate_certs else ():
         _load(context.load_verify_locations, "ca_path", path)
     for pair in trust.client_certs:
-        _load(context.load_cert_chain, "client_cert", *pair)
+        _load_client(context, *pair)
     return context
 
 
@@ -57,10 +59,44 @@ def tls_hint(exc: BaseException, host: str, is_stranger: bool) -> str:
     return f"Give the CA of {host} as ca_path{where}."
 
 
-def _load(load: t.Callable[..., None], what: str, *paths: str | None) -> None:
+def _load(load: t.Callable[[str], None], what: str, path: str) -> None:
     try:
-        load(*paths)
+        load(path)
     except OSError as exc:  # ssl.SSLError is one
+        why = "holds no certificate in PEM form"
+        if not isinstance(exc, ssl.SSLError) or _MARK.search(_text_of(path)):
+            why = f"cannot be used: {exc.strerror or exc}"
+        raise errors.InputError(f"{what} {path}: {why}") from exc
+
+
+def _load_client(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    """Show a client certificate to servers; or InputError, which says what OpenSSL does not."""
+
+    def refuse() -> str:  # else OpenSSL would ask at a terminal
         raise errors.InputError(
-            f"{what} {paths[0]}: cannot be used: {exc.strerror or exc}"
-        ) from exc
+            f"client_cert {cert}: the key in {key or cert} is encrypted",
+            "Give a key without a passphrase, which its owner alone can read.",
+        )
+
+    try:
+        context.load_cert_chain(cert, key, refuse)
+    except OSError as exc:
+        where, why, hint = f"client_cert {cert}", f"cannot be used: {exc.strerror or exc}", ""
+        if not isinstance(exc, ssl.SSLError):
+            readable = os.access(cert, os.R_OK)
+            where += f": its key {key}" if key and readable else ""
+        elif exc.reason == "KEY_VALUES_MISMATCH":
+            why = f"does not belong to the key in {key or cert}"
+        elif not _MARK.search(_text_of(cert)):
+            why = "holds no certificate in PEM form"
+        elif b"PRIVATE KEY-----" not in _text_of(key or cert):
+            why = f"its key is not in {key or cert}"
+            hint = "Give the file with the private key as client_key."
+        raise errors.InputError(f"{where}: {why}", hint) from exc
+
+
+def _text_of(path: str) -> bytes:
+    """The text of a file that OpenSSL has read, as far as it matters for a message."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(1024 * 1024)
+    return b""

@@ -203,18 +203,21 @@ def may_reach(target: str, source: str) -> bool:
     return not near or is_loopback(from_host) or bool(from_address and from_address.is_private)
 
 
-def may_serve_tokens(realm: str, registry: str) -> bool:
-    """Whether ``realm`` may be asked for a token: a near one on the same host and port only, http never for https."""
+def token_server_fault(realm: str, registry: str) -> str:
+    """Why ``realm`` may not be asked for a token, "" if it may: a near one on the same host and port only, http never for https."""
     try:
         (scheme, host, port), (secure, *own) = origin(realm), origin(registry)
     except errors.ProtocolError:
-        return False
-    if scheme not in ("http", "https") or not host or "@" in urllib.parse.urlsplit(realm).netloc:
-        return False
+        scheme = ""
+    if scheme not in ("http", "https") or not host:
+        return "it is not a URL with https:// or http://"
+    if "@" in urllib.parse.urlsplit(realm).netloc:
+        return "its URL names a user"
     if scheme == "http" and secure == "https":
-        return False
+        return "it is on plain http, the registry is not"
     address = _address(host)
-    return [host, port] == own or not (is_loopback(host) or (address and not address.is_global))
+    is_near = is_loopback(host) or (address and not address.is_global)
+    return "it is in a private network" if is_near and [host, port] != own else ""
 
 
 def may_get_credentials(realm: str, registry: str) -> bool:
