@@ -14,7 +14,7 @@ from . import errors
 from .credentials import Credentials
 from .transport import HttpClient, Identity
 from .trust import STRANGER, Trust
-from .urls import host_name, may_get_credentials, shown_url, token_server_fault
+from .urls import host_name, is_same_host, may_get_credentials, shown_url, token_server_fault
 
 CLIENT_ID = "lockstep-images"
 MAX_TOKEN_BODY = 1024 * 1024
@@ -162,8 +162,11 @@ class Authorizer:
         find: t.Callable[[str], Credentials | None],
         trust: Trust = STRANGER,
         hint: str = "",
+        front: str = "",
     ) -> None:
+        """``front`` is the URL of a registry that redirects to this one: its token server may be there."""
         self.base_url = base_url
+        self._front = front
         self._trust = trust
         self._hint = hint
         self.warnings: list[str] = []
@@ -214,7 +217,7 @@ class Authorizer:
         if chosen.scheme == "basic" and not (who and who.basic):
             raise self._required(repository, "authentication is required")
         realm = chosen.parameters.get("realm", "")
-        fault = chosen.scheme == "bearer" and token_server_fault(realm, self.base_url)
+        fault = chosen.scheme == "bearer" and self._fault_of(realm)
         if fault:
             shown = shown_url(realm) if "://" in realm else f'"{errors.printable(realm)}"'
             raise errors.AuthenticationError(
@@ -289,15 +292,15 @@ class Authorizer:
                 f"{subject} belongs to another domain, so it was asked without the credentials of the registry",
             )
             self._warn(text)
-        status, ours = 0, Identity(trust=self._trust_of(realm))
+        status, ours, others = 0, Identity(trust=self._trust_of(realm)), Identity()
         for request in token_requests(challenge, self._wanted_scopes(repository), who):
             response = self._http.request(
                 request.method,
                 request.url,
                 {"Authorization": request.authorization} if request.authorization else {},
-                identity=lambda _url: ours,
+                identity=lambda at: ours if is_same_host(at, realm) else others,
                 body=request.form or None,
-                follow=False,
+                follow=who is None,  # or a login would go where nobody has looked
             )
             status = response.status
             if status == 200:
@@ -308,6 +311,19 @@ class Authorizer:
         if status in (400, 401, 403):
             raise self._refused(who, repository, f" by its token server {shown_url(realm)}")
         raise errors.ProtocolError(f"{subject} answered {status}")
+
+    def _fault_of(self, realm: str) -> str:
+        """Why a token server may not be asked, "" for nothing."""
+        fault = token_server_fault(realm, self.base_url)
+        is_downgrade = realm.startswith("http:") and self.base_url.startswith("https:")
+        if (
+            fault
+            and self._front
+            and not is_downgrade
+            and not token_server_fault(realm, self._front)
+        ):
+            return ""
+        return fault
 
     def _trust_of(self, realm: str) -> Trust | None:
         """Ours, for the registry's own host, and for one of its domain for which none is configured."""

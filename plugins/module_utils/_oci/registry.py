@@ -376,6 +376,7 @@ class Registry:
             self.http.trust_of(url) or STRANGER,
             f"Log in to {name} with lockstep.images.registry_login, or give username and password in an entry of"
             f" registries for it. A login for {self.name} is not sent there.",
+            self.authorizer.base_url,
         )
 
     def _note(self, response: Response) -> None:
@@ -384,8 +385,8 @@ class Registry:
             text = errors.printable(self._redact(warning_text(value)), 500)
             if text:
                 self.warn(f"{self.place(response) or self.name}: {text}")
-        if not self._is_own(response.url):
-            return
+        if not self._is_own(response.url) and not api_path(response.url)[1]:
+            return  # an object store
         if _WHOLE_ONLY.search(response.header("Server")):
             self.has_ranges = False
         told = rate_limit(

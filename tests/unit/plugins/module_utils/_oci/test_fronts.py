@@ -160,6 +160,38 @@ def test_F06_a_token_that_expired_is_renewed(tmp_path):
         assert len(registry.requests) == 7
 
 
+@pytest.mark.parametrize("is_led_on", [True, False])
+def test_F06_the_token_server_may_be_at_the_front(tmp_path, is_led_on):
+    """Where a registry knows itself by the name of the front; which may redirect that request too."""
+    with fronted() as (front, registry):
+        registry.access.realm = f"{front.url}/token"
+        if is_led_on:
+            front.faults.append(redirecting(registry, path="^/token"))
+        else:
+            front.access = registry.access
+        Puller(tmp_path, front).pull()
+        assert trail(front)[1:3] == ["GET token", "HEAD tag"]
+        assert trail(registry).count("GET token") == is_led_on
+
+
+def test_F06_a_login_does_not_follow_a_redirect_of_a_token_server(tmp_path):
+    with fronted(users={"guest": "another-pass"}) as (front, registry):
+        registry.faults.append(
+            Fault(path="^/token", redirect=f"{front.url}/token", times=None, before_auth=True)
+        )
+        error = Puller(tmp_path, front, registry, logins={registry.address: THEIRS}).fails()
+        assert error.kind == "redirect-refused"
+        assert "GET token" not in trail(front)
+
+
+def test_F06_what_the_registry_says_of_its_limits_counts(tmp_path):
+    limits = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "7;w=21600"}
+    with fronted() as (front, registry):
+        registry.faults.append(Fault(method="HEAD|GET", set_headers=limits, times=None))
+        plan = Puller(tmp_path, front, rate_limit_floor=7).fails()
+        assert plan.kind == "rate-limited"
+
+
 def test_F06_the_token_goes_no_further_than_the_registry(tmp_path):
     """Its layers are in an object store, as those of most are."""
     with fronted() as (front, registry), Registry() as bucket:
