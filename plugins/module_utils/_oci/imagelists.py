@@ -27,6 +27,7 @@ _STARTS_STAGE = re.compile(r"(?mi)^FROM[ \t]+\S")
 _SETTING = re.compile(r"""\s*(?:export\s+)?["']?([\w./-]+)["']?\s*[:=]\s*(.*)""")
 _OTHERS = "a Dockerfile, a Containerfile, or a unit of quadlet"
 _NO_IMAGE = "names no image"
+_LOCK = re.compile(rb"""(?m)^[{\s"']*lockfile_version\b""")
 
 
 class Source(t.NamedTuple):
@@ -73,11 +74,14 @@ def parse_sources(entries: t.Sequence[t.Any]) -> list[Source]:
     return found
 
 
-def read_sources(sources: t.Iterable[Source]) -> Listing:
-    """All references that sources name; or InputError with file and line, also for a source that names none."""
+def read_sources(sources: t.Iterable[Source], without: str = "") -> Listing:
+    """All references that sources name; or InputError with file and line, also for a source that names none.
+
+    Of directories, the file ``without`` is not read: a lock file must not keep its own names.
+    """
     whole = Listing([], [], [])
     for source in sources:
-        listing = read_source(source)
+        listing = read_source(source, without)
         if not listing.named:
             details = "".join(f"\n{one}" for one in listing.warnings[:1])
             raise errors.InputError(
@@ -94,9 +98,9 @@ def read_sources(sources: t.Iterable[Source]) -> Listing:
     return whole
 
 
-def read_source(source: Source) -> Listing:
+def read_source(source: Source, without: str = "") -> Listing:
     """What one source names; or InputError with file and line."""
-    return _Reader(source).read()
+    return _Reader(source).read(without)
 
 
 class _Reader:
@@ -109,11 +113,11 @@ class _Reader:
         self._keys: set[str] = set()
         self._skipped: list[Skipped] = []
 
-    def read(self) -> Listing:
+    def read(self, without: str) -> Listing:
         """Read all, each file once however it is reached."""
         todo = [self._source.path] if self._is_named else _files_below(self._source.path)
         findings: list[Findings] = []
-        seen: set[str] = set()
+        seen = {os.path.realpath(without)} if without and not self._is_named else set()
         while todo:
             file = todo.pop(0)
             if os.path.realpath(file) in seen:
@@ -182,7 +186,7 @@ class _Reader:
                 out.take(match.group(2).strip().rstrip(",;").strip("\"'"), number)
 
     def _read_yaml(self, raw: bytes, out: Findings) -> None:
-        if b"lockfile_version" in raw:
+        if _LOCK.search(raw):
             for document in load_strict(raw, out.file):
                 self._read_document(document, out)
             return

@@ -47,6 +47,7 @@ class Findings:
         self.file = file
         self.is_named = is_named
         self.is_for_hosts = True  # not for those who build images
+        self.registry = ""  # of all images in values of Helm, if there is one
         self.mentions: list[Mention] = []
         self.warnings: list[str] = []
         self.follow: list[str] = []  # other files that belong to this one

@@ -23,7 +23,12 @@ _IMAGE_KEY = re.compile("images?$", re.IGNORECASE)
 _ARGUMENTS = ("args", "command", "entrypoint", "env", "environment")
 _OPTION = re.compile(r"(-{1,2}[\w.-]+)(?:=(.*))?", re.DOTALL)
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_VERSION = r"(?:v?[0-9][\w.-]*|latest|stable|edge|nightly|main|master)"
+_NAMED_TAG = "latest|stable|edge|nightly|main|master"
+_VERSION = rf"(?:v?[0-9][\w.-]*|{_NAMED_TAG})"
+# What is surely no secret: a password has no such form.
+_RELEASE = re.compile(rf"v?[0-9]+(?:[._+-][A-Za-z0-9]+)*|{_NAMED_TAG}")
+_DOTTED = re.compile(rf"[^:@]*:(?:v?[0-9]+\.[0-9]+(?:[._+-][A-Za-z0-9]+)*|{_NAMED_TAG})(?:@.*)?")
+_SECRET = re.compile("pass|pwd|secret|token|key|auth|cred|login|user|^-u$", re.IGNORECASE)
 _COMPONENT = "[a-z0-9][a-z0-9._-]*"
 # A reference with a slash and a tag or a digest, anywhere in a text.
 _IN_TEXT = re.compile(
@@ -40,6 +45,8 @@ _SILENT = ("description", "rbd", "stringData")
 
 def read_objects(document: t.Any, out: Findings) -> None:
     """Take the images of one document: of all pods, in whatever object they are, and of values of Helm."""
+    shared = document.get("global") if isinstance(document, dict) else None
+    out.registry = text_of(shared.get("imageRegistry")) if isinstance(shared, dict) else ""
     for key, is_entry, value in _collections(document):
         if isinstance(value, dict):
             _read_mapping(value, key, is_entry, out)
@@ -126,20 +133,18 @@ def doubt_line(line: str, number: int, out: Findings) -> None:
 
 
 def _doubt_text(path: t.Sequence[str], text: str, line: int, out: Findings) -> None:
+    """Note names in a text. Of arguments and variables, which may be secrets, only what looks like no other thing is shown."""
     key = path[-1] if path else ""
     in_arguments = any(one in _ARGUMENTS for one in path)
+    may_show = not in_arguments or "image" in key.lower() or not _SECRET.search(key)
     for match in _IN_TEXT.finditer(text):
         if is_reference(match.group()):
-            # A value of the environment may be a secret, so it is shown only if it looks like nothing else.
-            tag = match.group("tag") if "@" not in match.group() else None
-            is_shown = not in_arguments or "image" in key.lower() or _is_version(tag)
+            is_plain = "@" in match.group() or bool(_RELEASE.fullmatch(match.group("tag")))
+            is_shown = may_show and (is_plain or not in_arguments or "image" in key.lower())
             out.doubt(key, match.group(), line, is_shown)
-    if in_arguments and _ALONE.fullmatch(text) and not _PORT.fullmatch(text):
-        out.doubt(key, text, line, is_shown=False)
-
-
-def _is_version(tag: str | None) -> bool:
-    return tag is None or bool(re.match(_VERSION, tag))
+    for word in text.split() if in_arguments else ():
+        if _ALONE.fullmatch(word) and not _PORT.fullmatch(word):
+            out.doubt(key, word, line, may_show and bool(_DOTTED.fullmatch(word)))
 
 
 def _line_of(text: Text, number: int) -> int:
@@ -230,6 +235,7 @@ def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
     if not name or not (is_image or {*_TAGS, *_DIGESTS}.intersection(value)):
         return
     registry = text_of(value.get("registry")).rstrip("/")
+    registry = out.registry if "registry" in value and out.registry else registry
     plain = f"{registry}/{name}" if registry else str(name)
     full = _tagged(plain, value)
     if has_tag(full) and is_reference(full):

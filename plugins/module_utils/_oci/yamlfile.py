@@ -74,7 +74,7 @@ def load_documents(raw: bytes, place: str) -> Documents:
     builder = _Builder(place)
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return Documents([_Json(text, builder).decode(text)], builder.warnings)
+            return Documents(list(_Json(text, builder).documents(text)), builder.warnings)
         except (ValueError, RecursionError):
             builder.warnings.clear()  # YAML has such brackets too, and says on which line it fails
     return Documents(list(_yaml_documents(text, place, builder)), builder.warnings)
@@ -263,6 +263,14 @@ class _Json(json.JSONDecoder):
         self.parse_object, self.parse_string = self._located, self._text
         # The scanner in C knows no lines.
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
+
+    def documents(self, text: str) -> t.Iterator[t.Any]:
+        """All documents of a file, one behind the other as jq writes them; or ValueError."""
+        end = len(text) - len(text.lstrip())
+        while end < len(text):
+            value, end = self.raw_decode(text, end)
+            yield value
+            end = len(text) - len(text[end:].lstrip())
 
     def _line(self, position: int) -> int:
         return bisect.bisect_left(self._ends, position) + 1

@@ -74,6 +74,11 @@ TAKEN = {
             f"quay.io/e/f:v1@sha256:{HEX}",
         ],
     ),
+    "Helm: one registry for all": (
+        "global: {imageRegistry: r.example}\nimage: {registry: docker.io, repository: a/b, tag: '1'}\n"
+        "own: {image: {repository: quay.io/c, tag: '1'}}\n",
+        ["r.example/a/b:1", "quay.io/c:1"],
+    ),
     "Helm: another key": (
         "engine: {repository: r.example/engine, tag: v1}\nimage: {ui: {name: r.example/u, tag: 1}}",
         ["r.example/engine:v1"],
@@ -116,7 +121,11 @@ NOT_TAKEN = {
     ),
     "an option without a slash": (
         "kind: Deployment\nspec:\n  containers:\n  - args: [--with, 'redis:7.2', --on, 'redis:6379', '0.0.0.0:80']\n",
-        [(4, "--with: the value")],
+        [(4, "--with: redis:7.2")],
+    ),
+    "words of a command": (
+        "services:\n  a:\n    image: r.example/a\n    command: start redis:7 --with nginx:1.25-alpine db:5432\n",
+        [(4, "command: the value"), (4, "command: nginx:1.25-alpine")],
     ),
     "a variable": (
         "kind: Deployment\nspec:\n  containers:\n  - env:\n    - {name: RELATED_IMAGE, value: envoy}\n"
@@ -168,14 +177,17 @@ def test_F04_what_could_be_an_image_is_named_with_file_and_line(files, text, tol
 
 
 def test_F04_nothing_of_a_secret_is_shown(files):
+    values = ("robot/z:secret", "a:1secret", "admin:123456", "robot/z:1secret", "x:1.2")
+    variables = ", ".join(f"{{name: V{n}, value: '{one}'}}" for n, one in enumerate(values))
     files.write(
         "it.yml",
         "kind: Secret\nstringData: {a: 'robot/x:1secret', image: 'robot/y:1secret'}\n---\n"
-        "containers: [{image: r.example/a:1, env: [{name: P, value: 'robot/z:secret'}, {name: Q, value: 'a:1secret'}]}]\n",
+        f"containers: [{{image: r.example/a:1, env: [{variables}, {{name: PASSWORD, value: 'org/me:1.2'}}]}}]\n",
     )
     told = " ".join(files.warnings())
-    assert "P: the value" in told and "Q: the value" in told
-    assert "secret" not in told and "robot" not in told
+    assert [f"V{n}: the value" in told for n in range(len(values))] == [True] * 4 + [False]
+    assert "PASSWORD: the value" in told and "V4: x:1.2" in told
+    assert not [word for word in ("secret", "robot", "123456", "org/me") if word in told]
 
 
 def test_F04_what_is_taken_is_not_named_as_well(files):

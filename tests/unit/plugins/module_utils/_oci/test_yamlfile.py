@@ -133,6 +133,12 @@ def test_F26_json_is_read_with_what_yaml_does_not_take(text):
     assert load(text)[0]["a"] == ["b"]
 
 
+def test_F26_json_documents_may_follow_each_other():
+    first, second = load('{"a": "b"}\n{"c":\n ["d"]}\n\n')
+    assert (first, second) == ({"a": "b"}, {"c": ["d"]})
+    assert (second.line, second["c"][0].line) == (2, 3)
+
+
 def test_F26_of_json_lines_are_known():
     (document,) = load('{\n\t"a": {"x": 1},\n\t"b": [\n\t\t"c",\n\t\t{"d": "e"}\n\t]\n}')
     assert [document.line, document["a"].line, document["b"][1].line] == [1, 2, 5]

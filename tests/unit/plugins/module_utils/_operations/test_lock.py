@@ -617,6 +617,15 @@ def test_F04_with_all_platforms_that_of_a_service_is_among_them(path, sources, t
     assert platforms_in(path) == {APP: ["all"]}
 
 
+def test_F04_a_lock_file_in_a_directory_of_sources_does_not_keep_its_own_names(sources, tmp_path):
+    path, file = tmp_path / "images.lock.yml", tmp_path / "compose.yml"
+    file.write_text(f"services: {{a: {{image: '{APP}'}}, b: {{image: '{WEB}'}}}}")
+    lock(path, sources, files=[tmp_path], platforms=[AMD64])
+    file.write_text(f"services: {{a: {{image: '{APP}'}}}}")
+    assert changes(lock(path, sources, files=[tmp_path], platforms=[AMD64])) == {WEB: "dropped"}
+    assert changes(lock(path, sources, files=[path], platforms=[AMD64])) == {}
+
+
 def test_F04_what_is_left_out_is_told_and_what_holds_none_is_counted(path, sources, tmp_path):
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "a.yml").write_text(
