@@ -12,10 +12,8 @@ from ansible.module_utils.parsing.convert_bool import BOOLEANS
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import lookup_keys
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import parse_url
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    DOCKER_HUB,
-    parse_registry,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import DOCKER_HUB
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import login_target
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     entries_of,
     plain,
@@ -77,10 +75,7 @@ def _prefix_of_login(value: Entry, where: str) -> str:
     if value.get("verify") not in (None, *BOOLEANS):
         raise errors.InputError(f"{where}: verify must be true or false")
     url = str(value.get("registry_url") or DOCKER_HUB)
-    if "://" in url:  # the path of a URL is that of the API
-        return parse_registry(url)
-    _scheme, registry, path = parse_url(url, f"{where}.registry_url")
-    return registry if path in ("/v1", "/v2") else registry + path
+    return "/".join(filter(None, login_target(url)))
 
 
 def _entry(prefix: str, own: dict[str, Entry], given: dict[str, Entry]) -> Entry:

@@ -25,13 +25,19 @@ def build(params, _target):
     if params["state"] == "absent":
         return plan_logout(name, path, namespace)
     return plan_login(
-        open_registries(params, 1).registry(name),
+        open_registries({**params, "registries": without_logins(params)}, 1).registry(name),
         given_login(params),
         path,
         verify=params["verify"],
         reauthorize=params["reauthorize"],
         namespace=namespace,
     )
+
+
+def without_logins(params):
+    """The option ``registries`` as a way to a registry alone: the login to verify is the one to keep."""
+    none = {"username": None, "password": None}
+    return [{**entry, **none} for entry in params["registries"] or ()]
 
 
 def main():

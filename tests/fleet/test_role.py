@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.tests.support import layout
+from ansible_collections.lockstep.images.tests.support import certificates, layout
 from ansible_collections.lockstep.images.tests.support.fleet import PULL, SYNC
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
-from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
+from ansible_collections.lockstep.images.tests.support.playbook import (
+    PlayResult,
+    PlayRunner,
+    local_host,
+)
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 from ansible_collections.lockstep.images.tests.support.site import HOSTS, UNREACHABLE, WEB, Site
 
@@ -174,3 +180,58 @@ def test_playbooks_of_the_collection_have_no_handlers_to_notify(site: Site) -> N
     assert "3 of 3 hosts differ" in site.play(AUDIT, inventory, site.variables).output
     site.play(PROVISION, inventory, site.variables).ok()
     site.play(AUDIT, inventory, site.variables).ok()
+
+
+def test_F17_the_controller_logs_in_like_the_hosts_and_the_role_brings_the_authorities(
+    directory: Path, play: PlayRunner
+) -> None:
+    login = {"username": "robot", "password": "c4nary"}
+    with Registry(tls=certificates.server(), auth="bearer", users={"robot": "c4nary"}) as registry:
+        push(registry, WEB, demo_image("web", "1", size=400), "1")
+        variables = {
+            "store_images": [f"{registry.address}/{WEB}:1"],
+            "store_registries": [{"registry_url": f"{registry.address}/shop", **login}],
+            "store_ca_src": os.fspath(certificates.authority().certificate),
+            "store_lock_file": os.fspath(directory / "images.lock.yml"),
+            "store_path": os.fspath(directory / "store"),
+            "store_config_path": os.fspath(directory / "auth.json"),
+            "store_install_requests": False,
+        }
+        inventory = play.inventory({"one": local_host(directory)}, **variables)
+        home = {"HOME": os.fspath(directory)}
+        play(LOCK, inventory, environment=home).ok()
+        assert not (directory / "auth.json").exists()
+        # Nothing can be said of the images before the certificates are there.
+        checked = play(PROVISION, inventory, check=True, environment=home).ok()
+        assert {one.status for one in checked.tasks if one.action == SYNC} == {"skipped"}
+        first = play(PROVISION, inventory, environment=home).ok()
+        assert (directory / ".config/lockstep/ca.pem").exists() and first.of(SYNC)["one"]["changed"]
+        assert play(PROVISION, inventory, environment=home).ok().changed == 0
+        (directory / "auth.json").unlink()
+        shutil.rmtree(directory / "store")
+        # Check mode logs in, though it keeps no login.
+        assert play(PROVISION, inventory, check=True, environment=home).ok().changed > 0
+        assert not (directory / "auth.json").exists()
+
+
+def test_F17_an_audit_needs_no_certificates_for_a_store_that_is_right(
+    directory: Path, site: Site
+) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION).ok()
+    site.variables["store_ca_src"] = os.fspath(certificates.authority().certificate)
+    home = {"HOME": os.fspath(directory)}
+    site.play(AUDIT, site.inventory(), site.variables, environment=home).ok()
+    assert not (directory / ".config").exists()
+
+
+def test_F17_a_controller_without_requests_is_told_what_to_install(
+    directory: Path, site: Site
+) -> None:
+    package = directory / "python/requests"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('not here')\n")
+    without = {"PYTHONPATH": os.fspath(package.parent)}
+    done = site.play(LOCK, site.inventory(), site.variables, environment=without)
+    assert done.returncode != 0
+    assert f"{sys.executable} has no requests. Install it with" in done.failures[0].result["msg"]

@@ -64,6 +64,16 @@ def test_a_login_is_verified_kept_once_and_never_shown(registry, params, path):
         assert_no_secret(outcome)
 
 
+def test_F17_the_login_to_keep_is_verified_and_not_one_of_the_option_registries(
+    registry, params, path
+):
+    entry = {"registry": registry.address, "username": USER, "password": PASSWORD}
+    params.update(username="somebody", password="else", registries=[entry])
+    outcome = run("registry_login", **params)
+    assert outcome.kind == "authentication-failed"
+    assert not path.exists()
+
+
 def test_check_mode_writes_nothing(params, path):
     assert run("registry_login", check=True, **params).result["changed"]
     assert not path.exists()
