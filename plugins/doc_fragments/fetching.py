@@ -19,7 +19,7 @@ options:
     default: skip
   parallel:
     description:
-      - How many requests and downloads run at the same time, for all images of the task together.
+      - How many requests and downloads run at the same time, for all images of the task together; up to 1000.
     type: int
     default: 6
   chunk_size:

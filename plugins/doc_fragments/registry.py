@@ -69,7 +69,7 @@ options:
     default: 900.0
   retries:
     description:
-      - How often a request that failed for a reason that may pass is sent again, and how often in a row a download may
+      - How often a request that failed for a reason that may pass is sent again, up to 1000 times, and how often in a row a download may
         bring nothing. One that brings bytes goes on where it broke off, and is not counted.
       - The waits grow from half a second up to 30 seconds, or are what the registry asks for in C(Retry-After)
         (seconds, a date or a unix time), up to 300 seconds. All threads of the task wait then.
@@ -77,7 +77,7 @@ options:
     default: 5
   requests_per_second:
     description:
-      - The most requests to send to one host in a second. If not given, as many as come up.
+      - The most requests to send to one host in a second, at least one a day. If not given, as many as come up.
     type: float
   rate_limit_floor:
     description:

@@ -85,6 +85,7 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     REQUIRED_BY,
+    require_usable,
     secrets_of,
     shared_options,
     with_lists,
@@ -153,6 +154,8 @@ def _checked(given):
     """All options as a module gets them; set_options would take any text for a bool, and leave what is in registries."""
     given.pop("wantlist", None)  # of ``with_lockstep.images.digest``
     spec = argument_spec()
+    with told_as(AnsibleOptionsError):
+        require_usable(spec, given)
     given = with_lists(spec, given)
     hidden = {*secrets_of(spec, given)}
     result = ArgumentSpecValidator(spec, required_by=REQUIRED_BY).validate(given)

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import re
+import sys
 import traceback
 import typing as t
 
@@ -106,6 +109,52 @@ def with_lists(spec: Parameters, given: Parameters) -> dict[str, t.Any]:
     }
 
 
+def require_usable(spec: Parameters, given: Parameters) -> None:
+    """Raise InputError, which never holds the value, for a text or a number that Ansible or the system breaks at."""
+    todo = [(name, name, spec, value) for name, value in given.items()]
+    while todo:
+        where, name, options, value = todo.pop()
+        option = options.get(name) or next(
+            (one for one in options.values() if name in one.get("aliases", ())), {}
+        )
+        if isinstance(value, t.Mapping):
+            inner = option.get("options") or {}
+            todo += [(f"{where}.{key}", key, inner, item) for key, item in value.items()]
+        elif isinstance(value, list):
+            todo += [(where, name, options, item) for item in value]
+        elif isinstance(value, str):
+            _require_text(where, value, "path" in (option.get("type"), option.get("elements")))
+        if isinstance(value, (int, float)) or option.get("type") in ("int", "float", "bytes"):
+            _require_number(where, value)
+
+
+def _require_text(where: str, text: str, is_path: bool) -> None:
+    if "\0" in text:
+        raise errors.InputError(f"{where}: has a NUL character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise errors.InputError(f"{where}: is not UTF-8", "Write it in UTF-8.") from None
+    try:
+        os.fsencode(text if is_path else "")
+    except UnicodeEncodeError:
+        raise errors.InputError(
+            f"{where}: cannot be a path here, where names of files are {sys.getfilesystemencoding()}",
+            "Set LC_ALL to C.UTF-8 in the environment of the task.",
+        ) from None
+
+
+def _require_number(where: str, value: t.Any) -> None:
+    with contextlib.suppress(ValueError, TypeError):
+        text = value.strip("bBkKmMgGtTpPzZyY ") if isinstance(value, str) else value
+        try:
+            is_finite = math.isfinite(float(text))
+        except OverflowError:
+            is_finite = False
+        if not is_finite:
+            raise errors.InputError(f"{where}: is not a number that can be counted with")
+
+
 class Module(AnsibleModule):
     """AnsibleModule that reads a list from a text as all of this collection does, and that hides secrets from results
     and from the host's log, also those in options that it refuses.
@@ -115,6 +164,11 @@ class Module(AnsibleModule):
 
     def _load_params(self) -> None:
         super()._load_params()
+        try:
+            require_usable(self.argument_spec, self.params)
+        except errors.InputError as exc:
+            self.params = {}  # Ansible fails to hide, log or return them
+            self.fail_json(exc.full_message(), error=exc.as_result(), changed=False)
         self.no_log_values.update(secrets_of(self.argument_spec, self.params))
         self.params = with_lists(self.argument_spec, self.params)
         self.no_log_values.update(secrets_of(self.argument_spec, self.params))

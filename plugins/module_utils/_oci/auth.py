@@ -99,7 +99,7 @@ def token_requests(
     if who and who.username:
         query.append(("account", who.username))
     joiner = "&" if "?" in realm else "?"
-    url = realm + (joiner + urllib.parse.urlencode(query) if query else "")
+    url = realm + (joiner + urllib.parse.urlencode(query, errors="replace") if query else "")
     get = TokenRequest("GET", url, authorization=who.basic if who else "")
     if who is None or who.registry_token:
         return [get]

@@ -54,8 +54,8 @@ class Credentials:
     @property
     def basic(self) -> str:
         """An Authorization header, "" without a password."""
-        pair = base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
-        return f"Basic {pair}" if self.password else ""
+        pair = base64.b64encode(f"{self.username}:{self.password}".encode("utf-8", "replace"))
+        return f"Basic {pair.decode('ascii')}" if self.password else ""
 
 
 class Place(t.NamedTuple):

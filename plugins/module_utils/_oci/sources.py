@@ -11,6 +11,7 @@ from .content import ContentSource, Descriptor, Sources
 from .names import Reference
 
 _DAY = 24 * 60 * 60.0
+_MOST = 1000  # connections are kept for so many threads, and pauses grow with retries
 
 
 class LateRegistries:
@@ -54,11 +55,11 @@ def check_numbers(options: t.Mapping[str, t.Any], connections: int) -> None:
     """InputError for a number that makes no sense."""
     pace = options["requests_per_second"]
     for is_right, rule in (
-        (connections >= 1, "parallel must be at least 1"),
+        (1 <= connections <= _MOST, f"parallel must be between 1 and {_MOST}"),
         (0 < options["timeout"] <= _DAY, "timeout must be more than 0 and at most a day"),
         (options["timeout_total"] >= 0, "timeout_total must not be less than 0"),
-        (options["retries"] >= 0, "retries must not be less than 0"),
-        (pace is None or pace > 0, "requests_per_second must be more than 0"),
+        (0 <= options["retries"] <= _MOST, f"retries must be between 0 and {_MOST}"),
+        (pace is None or pace * _DAY >= 1, "requests_per_second must allow one request a day"),
         (options["rate_limit_floor"] >= 0, "rate_limit_floor must not be less than 0"),
     ):
         if not is_right:

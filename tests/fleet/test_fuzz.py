@@ -1,0 +1,17 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A minute of options that nobody would give on purpose; the seed of the run is in the name of the test."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.lockstep.images.tests.support.fuzz import faults
+
+CASES = 100_000
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_F28_a_minute_of_strange_options_ends_in_no_traceback(seed, monkeypatch):
+    found = faults(seed, CASES, 20.0, monkeypatch)
+    assert not found, "\n\n".join(found[:5])

@@ -1,0 +1,236 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run modules in this process with options that nobody would give on purpose, and judge how they end."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import copy
+import importlib
+import io
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils import basic
+from ansible_collections.lockstep.images.plugins.module_utils._oci import transport
+
+from .documented import module_options
+from .images import demo_image, push
+from .registry import Registry
+from .users import as_ordinary_user, public_directory
+
+_HOME = "ansible_collections.lockstep.images.plugins.modules."
+MODULES = sorted(
+    path.stem for path in (Path(__file__).parents[2] / "plugins" / "modules").glob("*.py")
+)
+_HEX = "0123456789abcdef" * 4
+# Seconds after which a case counts as one that hangs.
+_PATIENCE = 30
+_USERS = {"robot": "correct-horse-battery"}
+
+TEXTS = (
+    *("", " ", "\n", "\0", "a\0b", "a b", "a\nb", "\x1b[31m", "\u202e", "\u2028", "\ufeff", "\\"),
+    *("\ud800", "\udcff", "pass\udcffword", "ü", "이미지", "\u0661\u0662", "\uff11\uff12", "²"),
+    *("..", "../..", ".", "/..", "a/../b", "~", "$HOME", "-", "--", "a" * 10_000, "a/" * 3_000),
+    *("@", "host/repo@", "a@sha256:", f"a@sha256:{_HEX}", f"sha256:{_HEX}", f"sha512:{_HEX}"),
+    *(":", "/", "//", ":1", "a:", "a:b:c", "docker://a", "https://", "https://[::1", "http://["),
+    *("127.0.0.1:99999999", "127.0.0.1:-1", "127.0.0.1:\u0663", "[::1]:5000", "user:pw@host/a"),
+    *("[", "[]", "[1", "{}", '{"a": 1}', "null", "~null", "true", "nan", "inf", "-inf", "1e999"),
+    *("-1", "0", "0x10", "1_000", "1,5", "9" * 400, "1Y", "9" * 30 + "Y", "-5M", "%00", "%s", "*"),
+    *("(", "(?P<", "a{99999999999999999999}", "\\1", "(?i)", "[z-a]", "zz0any0zz", "linux/", "all"),
+    *("linux/amd64/v8/x", "linux(\0)/amd64", "none", "1w", "9999999999w", "latest", "{{ a }}"),
+)
+NUMBERS = (
+    *(0, -1, 1, 2**31, 2**63, 10**400, -(10**400), 0.1, 1e-300, 1e300, -0.5),
+    *(float("nan"), float("inf"), float("-inf"), "nan", "inf", "-inf", "1e5", "\u0663", "0.5"),
+)
+
+
+def lock_of(pick: random.Random) -> t.Any:
+    """A lock as the lookup reads it, with something wrong in it."""
+    one = {
+        "name": "registry.example/a:1",
+        "digest": f"sha256:{_HEX}",
+        "media_type": "application/vnd.oci.image.manifest.v1+json",
+        "platforms": {
+            "linux/amd64": {"manifest": f"sha256:{_HEX}", "config": None, "size": 10},
+        },
+    }
+    part: t.Any = pick.choice([one, one["platforms"], one["platforms"]["linux/amd64"]])  # type: ignore[index]
+    part[pick.choice([*part, pick.choice(TEXTS)])] = _anything(pick)
+    lock = {"lockfile_version": 1, "images": [one]}
+    if pick.random() < 0.3:
+        lock[pick.choice([*lock, "manifests"])] = _anything(pick)
+    return lock
+
+
+def _anything(pick: random.Random) -> t.Any:
+    text = pick.choice(TEXTS)
+    return pick.choice([text, pick.choice(NUMBERS), None, True, [], [text], {}, {text: text}])
+
+
+def value_for(option: t.Mapping[str, t.Any], pick: random.Random, name: str) -> t.Any:
+    """A value that an option may get, of its type or nearly so."""
+    kind, inner = option.get("type", "str"), option.get("options")
+    if name == "lock" and pick.random() < 0.8:
+        return lock_of(pick)
+    if pick.random() < 0.05:
+        return _anything(pick)
+    if kind == "list":
+        entry = {"type": option.get("elements", "str"), "options": inner}
+        return [value_for(entry, pick, "") for _ in range(pick.choice([0, 1, 1, 1, 2]))]
+    if kind == "dict":
+        if not inner:
+            return {pick.choice(TEXTS): _anything(pick)}
+        given = [key for key, one in inner.items() if one.get("required") or pick.random() < 0.3]
+        return {key: value_for(inner[key], pick, key) for key in given}
+    if kind in ("int", "float", "bytes"):
+        return pick.choice(NUMBERS if pick.random() < 0.8 else TEXTS)
+    if kind == "bool":
+        return pick.choice([True, False])
+    if option.get("choices") and pick.random() < 0.8:
+        return pick.choice(list(option["choices"]))
+    return pick.choice(TEXTS)
+
+
+class Fuzzer:
+    """Cases for all modules, always the same for one seed; ``place`` is theirs to write to."""
+
+    def __init__(
+        self, seed: int, place: Path, address: str, options: t.Mapping[str, t.Any]
+    ) -> None:
+        self._pick = random.Random(seed)
+        self._place = place
+        self._address = address
+        self._options = options
+
+    def case(self, module: str) -> dict[str, t.Any]:
+        """Options that work, but for one to three of them."""
+        spec = self._options[module]
+        image = f"{self._address}/demo/app:1.0"
+        whole = {
+            "store": str(self._place / "store"),
+            "path": str(self._place / "images.lock.yml"),
+            "config_path": str(self._place / "config.json"),
+            "name": image,
+            "repository": [f"{self._address}/demo/copy"],
+            "registry_url": self._address,
+            "destination": f"{self._address}/other",
+            "username": "robot",
+            "password": "correct-horse-battery",
+            "lock": {"lockfile_version": 1, "images": []},
+            "retries": 0,
+            "timeout": 5,
+            "plain_http": True,
+        }
+        params = {name: whole[name] for name in sorted(spec) if name in whole}
+        if spec.get("name", {}).get("type") == "list":
+            params["name"] = [image]
+        for name in self._pick.sample(sorted(spec), self._pick.choice([1, 1, 2, 3])):
+            params[name] = value_for(spec[name], self._pick, name)
+        return {**params, "_ansible_check_mode": self._pick.random() < 0.3}
+
+
+def fault_of(module: str, params: t.Mapping[str, t.Any]) -> str:
+    """What is wrong with how a module ends, "" for nothing: it answers, and says which error it is."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    # As a module gets them; a controller in the same process would refuse some.
+    basic._load_params = lambda: copy.deepcopy(params)
+    basic._ANSIBLE_PROFILE = "legacy"
+    signal.alarm(_PATIENCE)
+    try:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            importlib.import_module(_HOME + module).main()
+    except SystemExit:
+        pass
+    except BaseException:
+        return traceback.format_exc()
+    finally:
+        signal.alarm(0)
+    try:
+        result = json.loads(stdout.getvalue())
+    except ValueError:
+        return f"no JSON: {stdout.getvalue()[-500:]} {stderr.getvalue()[-2000:]}"
+    if "Traceback" in stderr.getvalue():
+        return stderr.getvalue()[-3000:]
+    if not result.get("failed") or "error" not in result:
+        return ""  # done, or an option that Ansible itself refuses
+    if result["error"]["kind"] == "missing-dependency":
+        return "a library is missing"
+    text = result["msg"]
+    return "" if text.isprintable() and len(text) < 8_000 else f"not fit for a message: {text!r}"
+
+
+def _nap(seconds: float) -> None:
+    """Sleep hardly, but fail where ``time.sleep`` does."""
+    if not 0 <= seconds < 2**33:
+        raise OverflowError(f"nobody sleeps {seconds} s")
+    time.sleep(min(seconds, 0.01))
+
+
+def _lonely(place: Path) -> None:
+    """Keep this process from every host but this one, and from waiting."""
+    real = socket.getaddrinfo
+
+    def lookup(host: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            raise socket.gaierror(socket.EAI_NONAME, "no network here")
+        return real(host, *args, **kwargs)
+
+    def late(*_rest: t.Any) -> t.NoReturn:
+        raise TimeoutError(f"no answer in {_PATIENCE} s")
+
+    socket.getaddrinfo = lookup
+    transport.Clock.sleep = staticmethod(_nap)
+    signal.signal(signal.SIGALRM, late)
+    os.chdir(place)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.lower(), None)
+
+
+def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[str]:
+    """Run up to ``cases`` of each module, for at most ``seconds``; return each fault with its module and options."""
+    options = {module: module_options(module, monkeypatch)["argument_spec"] for module in MODULES}
+    # What the ordinary user may not be able to import.
+    for library in (
+        "requests",
+        "urllib3",
+        "yaml",
+        "tomllib" if sys.version_info >= (3, 11) else "tomli",
+    ):
+        importlib.import_module(library)
+    for encoding in ("idna", "unicode_escape", "latin-1", "ascii", "utf-8-sig", "utf-16"):
+        codecs.lookup(encoding)
+    with public_directory() as public, Registry(auth="bearer", users=_USERS) as registry:
+        push(registry, "demo/app", demo_image("app", "1.0", size=200), "1.0")
+        place = public / "a" / "b"
+        place.mkdir(parents=True)
+        for path in (public, public / "a", place):
+            path.chmod(0o777)
+
+        def work() -> list[str]:
+            _lonely(place)
+            fuzzer, found = Fuzzer(seed, place, registry.address, options), []
+            end = time.monotonic() + seconds
+            for module in itertools.islice(itertools.cycle(MODULES), cases * len(MODULES)):
+                if time.monotonic() > end:
+                    break
+                params = fuzzer.case(module)
+                fault = fault_of(module, params)
+                if fault:
+                    found.append(f"{module} {json.dumps(params)[:2000]}\n{fault}")
+            return found
+
+        return as_ordinary_user(work, HOME=str(place), TMPDIR=str(place))
