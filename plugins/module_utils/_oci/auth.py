@@ -234,6 +234,15 @@ class Authorizer:
         # Not what other threads have learned meanwhile: a registry may want Basic here and Bearer there.
         return self._header(chosen, repository)
 
+    def login_sent(self) -> str:
+        """In words, the login that the registry knows us by, "" if there is none, or more than one."""
+        realm = self._challenge.parameters.get("realm", "") if self._challenge else ""
+        sees_no_login = self.scheme == "bearer" and not may_get_credentials(realm, self.base_url)
+        if not self.scheme or sees_no_login:
+            return ""
+        found = {_named(who) for who in self._found.values() if who}
+        return f"the login{found.pop()}" if len(found) == 1 else ""
+
     def hide(self, values: t.Iterable[str]) -> None:
         """More that ``redact`` takes out: headers, unless so short that they say nothing."""
         parts = {part for value in values for part in (value, value.rpartition(" ")[2])}
@@ -349,11 +358,14 @@ class Authorizer:
         if who is None:
             what = f"authentication is required or access is denied{where}"
             return self._required(repository, what)
-        user = f" for user {who.username}" if who.username else ""
-        origin = f" from {who.origin}" if who.origin else ""
         log_out = f", or log out with lockstep.images.registry_login, {who.way_out}"
         return errors.AuthenticationError(
-            f"{self._registry}: the credentials{user}{origin} were refused{where}",
+            f"{self._registry}: the credentials{_named(who)} were refused{where}",
             "A registry refuses public images too while it is sent a wrong login."
             f" Correct the login{log_out if who.way_out else ''}.",
         )
+
+
+def _named(who: Credentials) -> str:
+    user = f" for user {who.username}" if who.username else ""
+    return user + (f" from {who.origin}" if who.origin else "")

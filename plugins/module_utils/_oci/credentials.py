@@ -139,6 +139,7 @@ class AuthFile:
         self.value = value
         self.warning = warning
         self.auths: dict[str, t.Any] = _field(value, "auths") or {}
+        self._failed: dict[str, errors.CredentialHelperError] = {}
         self._scopes: dict[str, list[str]] = {}
         for key in self.auths:
             keys = self._scopes.setdefault(scope_of_key(key), [])
@@ -196,17 +197,21 @@ class AuthFile:
         return CredentialHelper(name) if name else None
 
     def _of_helper(self, target: str, keys: t.Sequence[str]) -> Credentials | None:
-        helper = self.helper(target)
+        helper, host = self.helper(target), host_of_key(target)
         if not helper:
             return None
         try:
+            # Asked once only: one that hangs would be waited for with each repository.
+            if host in self._failed:
+                raise self._failed[host].again()
             found = helper.get(server_key(target))
-        except errors.MissingHelperError:
-            if self._first(keys):
+        except errors.CredentialHelperError as exc:
+            self._failed[host] = exc
+            if isinstance(exc, errors.MissingHelperError) and self._first(keys):
                 return None
             raise
         origin = f"{helper.program}, which {self.path} names"
-        return self._from(found, origin, host_of_key(target)) if found else None
+        return self._from(found, origin, host) if found else None
 
     def _first(self, keys: t.Sequence[str]) -> Credentials | None:
         return next(filter(None, (self._entry(self.auths[key], key) for key in keys)), None)

@@ -224,6 +224,8 @@ class Registry:
             )
         if status in _REFUSALS:
             kind, what = _REFUSALS[status]
+            login = self.authorizer.login_sent() if status == 403 and not where else ""
+            what += f" to {login}" if login else ""
             raise kind(f"{subject}: {what}{at}{said}", hint)
         if status == 429:
             left = rate_limit("", response.header("RateLimit-Remaining")).get("remaining")

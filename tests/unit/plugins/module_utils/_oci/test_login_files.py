@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
@@ -27,6 +28,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
     plan_logout,
     save_login,
 )
+from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.logins import (
     Helpers,
@@ -151,6 +153,15 @@ def test_F15_a_helper_that_fails_is_no_reason_to_use_another_file(tmp_path, help
         CredentialStore([Place(first), Place(second)]).find(HOST, "app")
 
 
+def test_F15_a_helper_that_fails_is_asked_once(tmp_path, helpers):
+    program = helpers.write("all", 'cat >/dev/null; echo x >>"$0.asked"; exit 2\n')
+    store = CredentialStore([Place(write_auth_file(tmp_path / "1", {}, credsStore="all"))])
+    for repository in ("app", "other", ""):
+        with pytest.raises(CredentialHelperError):
+            store.find(HOST, repository)
+    assert Path(f"{program}.asked").read_text() == "x\n"
+
+
 def pull(registry, tmp_path, config, **options):
     return run(
         "image_pull",
@@ -266,6 +277,22 @@ def test_F16_a_refused_login_of_a_variable_is_named_by_the_variable(private, tmp
         env={"DOCKER_AUTH_CONFIG": text},
     )
     assert f"the entry {private.address} of DOCKER_AUTH_CONFIG" in outcome.result["msg"]
+
+
+def test_F16_a_login_that_has_expired_is_named_where_access_is_denied(tmp_path, path):
+    """As Amazon ECR answers when the 12 hours of a password are over."""
+    body = json.dumps({"errors": [{"code": "DENIED", "message": "Your token has expired"}]})
+    with Registry(auth="basic", users={"AWS": SECRET}) as registry:
+        registry.faults.append(
+            Fault(path="/v2/org/app", status=403, body=body, times=None, method=".*")
+        )
+        write_auth_file(path, {registry.address: login("AWS", SECRET)})
+        outcome = pull(registry, tmp_path, path)
+    assert outcome.kind == "denied"
+    words = (
+        f"access is denied to the login for user AWS from the entry {registry.address} of {path}"
+    )
+    assert words in outcome.result["msg"]
 
 
 # Types
