@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from ansible_collections.lockstep.images.tests.support.pulling import (
     serving,
 )
 from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.services_process import unmount_below
 
 
 @pytest.fixture(name="containerd")
@@ -51,26 +53,47 @@ def failure_of_skopeo(directory: Path, name: str, *options: str) -> str:
     return failure_of("skopeo", "copy", "--quiet", *options, *places)
 
 
-def test_F06_a_front_before_a_registry_with_tokens(
-    directory: Path, containerd: services.Service
-) -> None:
-    """As containerd does; skopeo answers no challenge but that of the front."""
-    need_programs("skopeo")
+@contextlib.contextmanager
+def fronted() -> Iterator[tuple[Registry, Registry]]:
+    """A front that redirects everything to a registry, which gives tokens to everybody."""
     with Registry() as front, serving(auth="bearer", anonymous_pull=True) as registry:
         to_registry = Fault(
             method="HEAD|GET",
-            path="^/v2/.",
+            path="^/v2/",
             redirect=lambda target: registry.url + target,
             times=None,
             before_auth=True,
         )
         front.faults.append(to_registry)
+        yield front, registry
+
+
+def test_F06_a_front_before_a_registry_with_tokens(
+    directory: Path, containerd: services.Service
+) -> None:
+    """As containerd does; skopeo answers no challenge but that of the front."""
+    need_programs("skopeo")
+    with fronted() as (front, registry):
         name = f"{front.address}/demo/app:1.0"
         assert not failure_of_ctr(containerd, name, "--plain-http")
         assert "unauthorized" in failure_of_skopeo(directory, name, "--src-tls-verify=false")
         registry.clear()
         Puller(directory, front).pull()
         assert {one.user for one in registry.token_requests} == {None}
+
+
+def test_F06_docker_pulls_through_a_front_as_well(
+    directory: Path, containerd: services.Service
+) -> None:
+    need_programs("dockerd", "docker")
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(services.dockerd(directory / "d", containerd.address))
+        front, registry = stack.enter_context(fronted())
+        name = f"{front.address}/demo/app:1.0"
+        assert not failure_of("docker", "-H", daemon.url, "pull", "-q", name)
+        registry.clear()
+        Puller(directory, front).pull()
+    assert unmount_below(directory) == []
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410])
