@@ -12,13 +12,15 @@ from ansible_collections.lockstep.images.plugins.plugin_utils import _report
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 
-def report(said):
+def report(said, date=None):
     """The model of a fleet; see RETURN."""
     if not isinstance(said, Mapping):
         raise AnsibleFilterError(
             f"report: expects host names with what the hosts said, not a {type(said).__name__}"
         )
-    return untrusted(_report.report(said))
+    if date is not None and not isinstance(date, str):
+        raise AnsibleFilterError(f"report: date is a text, not a {type(date).__name__}")
+    return untrusted(_report.report(said, date))
 
 
 class FilterModule:

@@ -25,7 +25,8 @@ def _of_host(host, result):
     failures = result.get("failures") or ()
     if "differences" not in result or (result.get("error") and not failures):
         reason = result.get("msg") or result.get("skip_reason") or "nothing was asked of it"
-        return [_untold(host, str(reason).rstrip("."))]
+        found = "unreachable" if result.get("unreachable") else "unknown"
+        return [_untold(host, str(reason).rstrip("."), found=found)]
     failed = {one["name"]: one["msg"] for one in failures}
     differing = [one for one in result["differences"] if one["name"] not in failed]
     return [
@@ -34,9 +35,9 @@ def _of_host(host, result):
     ]
 
 
-def _untold(host, reason, name="*"):
+def _untold(host, reason, name="*", found="unknown"):
     message = f"{host}: {reason}"
-    return {"host": host, "name": name, "wanted": "", "found": "unknown", "message": message}
+    return {"host": host, "name": name, "wanted": "", "found": found, "message": message}
 
 
 class FilterModule:

@@ -51,6 +51,7 @@ class _Host:
     sync: Json | None = None
     locked: bool = False
     rows: dict[str, tuple[str, str]] | None = None
+    checked: Json | None = None
 
     @property
     def states(self) -> dict[str, str]:
@@ -64,8 +65,8 @@ class _Host:
         return "differs" if self.rows else "same"
 
 
-def report(said: t.Mapping[str, t.Any]) -> Json:
-    """The model of the report; the filter of that name documents it."""
+def report(said: t.Mapping[str, t.Any], date: str | None = None) -> Json:
+    """The model of the report on a date; the filter of that name documents it."""
     reader = _Reader()
     hosts = [reader.host(name, said[name]) for name in sorted(said)]
     # A lock file that could not be used is no reason to hold hosts against something else.
@@ -78,6 +79,7 @@ def report(said: t.Mapping[str, t.Any]) -> Json:
     layers = _layers(hosts)
     return {
         "report_version": REPORT_VERSION,
+        "date": date,
         "compared_with": "lock" if locked else "most",
         "fingerprint": fingerprint,
         "summary": _summary(hosts, images, layers),
@@ -109,6 +111,14 @@ class _Reader:
                 read(host, self._result(host, module, result))
             except (AttributeError, KeyError, TypeError, ValueError) as exc:
                 host.messages.append(self.text(f"{module}: not understood, {exc!r}"))
+        if host.images is not None:
+            # image_info looks at sizes; only a sync may have read every byte.
+            is_read = host.sync is not None and said.get("verify") == "full"
+            when = said.get("date")
+            host.checked = {
+                "depth": "bytes" if is_read else "sizes",
+                "date": self.text(when) if isinstance(when, str) else None,
+            }
         if host.images is None and not host.messages:
             host.messages.append("image_info: nothing was told")
         return host
@@ -179,6 +189,8 @@ class _Reader:
             "bytes_to_fetch": _number(result["stats"]["bytes_to_fetch"]),
             "bytes_freed": _number(result["bytes_freed"]) if "bytes_freed" in result else None,
             "sizes": dict(sizes),
+            # What is in place is left out of the result of a task that failed.
+            "is_partial": bool(failures),
             "rows": rows,
         }
 
@@ -236,6 +248,7 @@ def _against_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
             continue
         found = {name: _whole(text) for name, text in content(host.images).items()}
         wanted = {name: found.get(name, UNKNOWN) for name in host.sync["sizes"]}
+        wanted.update(found if host.sync["is_partial"] else {})
         wanted.update((name, row[0]) for name, row in host.sync["rows"].items())
         host.rows = _rows(host, wanted, host.sync["rows"])
         if host.sync["fingerprint"] is not None:
@@ -275,6 +288,7 @@ def _host_entry(host: _Host) -> Json:
         "name": host.name,
         "status": host.status,
         "messages": host.messages,
+        "checked": host.checked if host.rows is not None else None,
         "fingerprint": host.fingerprint,
         "images": None if host.images is None else len({image["name"] for image in host.images}),
         "differing": None if host.rows is None else len(host.rows),
@@ -385,9 +399,12 @@ def _layers(hosts: t.Sequence[_Host]) -> list[Json]:
 def _summary(hosts: t.Sequence[_Host], images: t.Sequence[Json], layers: t.Sequence[Json]) -> Json:
     states = Counter(host.status for host in hosts)
     synced = [host.sync["bytes_to_fetch"] for host in hosts if host.sync]
+    depths = {host.checked["depth"] for host in hosts if host.checked and host.rows is not None}
     return {
         "hosts": len(hosts),
         **{status: states[status] for status in ("same", "differs", "failed", "unreachable")},
+        # The weakest check that a host of these numbers has had.
+        "depth": max(depths, default=None),
         "images": len(images),
         "bytes": sum(host.store.get("bytes", 0) for host in hosts),
         "bytes_to_fetch": sum(synced) if synced else None,

@@ -16,7 +16,7 @@ from ansible_collections.lockstep.images.tests.support import layout
 from ansible_collections.lockstep.images.tests.support.fleet import PULL
 from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
 from ansible_collections.lockstep.images.tests.support.registry import Registry
-from ansible_collections.lockstep.images.tests.support.site import HOSTS, WEB, Site
+from ansible_collections.lockstep.images.tests.support.site import HOSTS, UNREACHABLE, WEB, Site
 
 LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
 
@@ -118,3 +118,33 @@ def test_F20_a_tag_that_moved_is_said_with_the_list_and_the_remedy(site: Site) -
     assert text.startswith("The stores differ. one holds sha256:"), text
     assert f"for {site.names[1]}, most hosts hold sha256:" in text
     assert "under the names in store_images" in text and "store_lock_file" in text
+
+
+def test_F21_hosts_that_were_not_asked_are_named_and_counted_apart(site: Site) -> None:
+    site.run(LOCK).ok()
+    lost = site.inventory(three=UNREACHABLE)
+    done = site.play(PROVISION, lost, site.variables)
+    told = _message(done, "Show what they hold")
+    assert told.startswith("2 of 3 hosts, one fingerprint: sha256:"), told
+    assert told.endswith("(2 names). Not compared: three (unreachable or failed).")
+
+
+def test_F21_the_audit_tells_a_host_that_differs_from_one_that_is_out_of_reach(site: Site) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION).ok()
+    done = site.play(AUDIT, site.inventory(), site.variables).ok()
+    assert "3 hosts hold what the lock file says, by every byte: sha256:" in done.output
+    blobs = (site.store("two") / "blobs").glob("*/*")
+    largest = max(blobs, key=lambda path: path.stat().st_size)
+    raw = largest.read_bytes()
+    largest.write_bytes(bytes([raw[0] ^ 1]) + raw[1:])
+    done = site.play(AUDIT, site.inventory(three=UNREACHABLE), site.variables)
+    assert done.returncode == 2
+    text = _message(done, "Fail when a store differs")
+    said = "1 of 3 hosts differ from the lock file, 1 of 3 hosts could not be reached. two: "
+    assert text.startswith(said), text
+    only = site.play(AUDIT, site.inventory(one=UNREACHABLE, two=UNREACHABLE), site.variables)
+    assert only.returncode == 2
+    text = _message(only, "Fail when a store differs")
+    assert text.startswith("2 of 3 hosts could not be reached. one: "), text
+    assert "store_verify=full" not in text

@@ -36,6 +36,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
 from ansible_collections.lockstep.images.tests.support.services_process import run, unmount_below
 
 REPORT = "lockstep.images.report"
+DATE = "2026-01-02T03:04:05Z"
 # What would run in a browser, and what would be filled in by Ansible.
 EVIL = "</script></td><img src=x onerror=\"document.title='owned'\"><!--{{ 6 * 7 }}"
 
@@ -75,8 +76,11 @@ def fleet(
     return play.inventory({"gone": {**gone, "store_path": "/nowhere"}, **hosts})
 
 
-def _run(play: PlayRunner, fleet: Path, path: Path, **options: Any) -> PlayResult:
-    return play(REPORT, fleet, {"report_path": os.fspath(path)}, **options)
+def _run(
+    play: PlayRunner, fleet: Path, path: Path, more: dict[str, Any] | None = None, **options: Any
+) -> PlayResult:
+    variables = {"report_path": os.fspath(path), "report_date": DATE, **(more or {})}
+    return play(REPORT, fleet, variables, **options)
 
 
 def test_the_report_tells_of_every_host_and_is_written_once(
@@ -100,6 +104,23 @@ def test_the_report_tells_of_every_host_and_is_written_once(
         "alike2": "same",
     }
     assert model["hosts"][0]["states"] == {EVIL: "extra"}
+
+
+def test_F21_the_report_says_when_and_how_deep_each_host_was_looked_at(
+    play: PlayRunner, fleet: Path, directory: Path
+) -> None:
+    path = directory / "images.html"
+    _run(play, fleet, path).ok()
+    model = json.loads(path.with_suffix(".json").read_text())
+    assert (model["date"], model["summary"]["depth"]) == (DATE, "sizes")
+    checked = {host["name"]: host["checked"] for host in model["hosts"]}
+    looked = {"depth": "sizes", "date": DATE}
+    assert checked == {"odd": looked, "gone": None, "alike1": looked, "alike2": looked}
+    page = path.read_text()
+    assert DATE in page and "2 of 4 hosts hold what most hosts hold (sizes checked)." in page
+    # Without a date it is that of the run.
+    play(REPORT, fleet, {"report_path": os.fspath(path)}).ok()
+    assert json.loads(path.with_suffix(".json").read_text())["date"] > "2026-01-03"
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +250,60 @@ def test_all_is_done_with_the_keyboard_alone(window: Browser) -> None:
     assert _complaints(window) == []
 
 
+WIDTHS = (320, 360, 400, 480, 600, 768, 1024, 1280, 1600)
+
+
+@pytest.mark.parametrize("kind", ["small", "long", "many"])
+def test_F22_the_page_does_not_scroll_sideways_at_any_width(
+    browser: Browser, directory: Path, kind: str
+) -> None:
+    path = directory / "page.html"
+    path.write_text(reports.page(_FLEETS[kind](), date=DATE), encoding="utf-8")
+    browser.prefer()
+    try:
+        for width in WIDTHS:
+            size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+            browser.devtools("Emulation.setDeviceMetricsOverride", **size)
+            browser.open(path)
+            wide, shown = browser.run(
+                "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+            )
+            assert wide <= shown <= width, f"{wide} of {width}"
+            # Columns that are narrower than a word would be letters below each other.
+            assert browser.run(_NARROWEST) >= 60
+    finally:
+        browser.devtools("Emulation.clearDeviceMetricsOverride")
+
+
+_NARROWEST = """
+const cells = [...document.querySelectorAll("table:not(#matrix) :is(td, th):not(.number)")];
+return Math.min(...cells.map((cell) => cell.getBoundingClientRect().width));
+"""
+
+
+def _small() -> dict[str, Any]:
+    one, two = reports.image("app:1"), reports.image("tool:2")
+    lost = {"info": {"unreachable": True, "msg": "no route to host " * 20}}
+    lock = reports.synced([one, two], ("tool:2", reports.text_of(two), "none"), fetch=10**7)
+    return {
+        "a": reports.holds(one, two, sync=reports.synced([one, two])),
+        "b": reports.holds(one, sync=lock, date=DATE),
+        "lost": lost,
+    }
+
+
+def _long() -> dict[str, Any]:
+    name = f"registry.{'company' * 8}.example.com:5000/{'deep/' * 12}{'image' * 20}:{'v' * 90}"
+    images = [reports.image(f"{name}{n}") for n in range(3)]
+    broken = [{**images[0], "complete": False}, *images[1:]]
+    host = f"host-%d.{'subdomain' * 6}.{'example' * 8}.com"
+    held = {host % n: reports.holds(*(broken if n % 3 else images)) for n in range(12)}
+    return {**held, "lost": {"info": {"failed": True, "msg": "no-route-to-host" * 30}}}
+
+
+_FLEETS = {"small": _small, "long": _long, "many": lambda: reports.large_fleet(60, 70)}
+
+
 def test_the_skip_link_leads_to_the_hosts(window: Browser) -> None:
     window.press(TAB + ENTER)
     assert _focused(window) == "hosts"
@@ -242,10 +317,10 @@ def test_a_screen_reader_is_told_of_a_table_with_heads_and_of_words_for_signs(
     nodes = window.accessibility()
     told = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes]
     roles = [role for role, _name in told]
-    # Five hosts with three numbers and three images: cells of a table, though none is laid out as one.
+    # Five hosts with three numbers, what was checked, and three images: cells of a table, though none is laid out as one.
     matrix = window.run("return document.querySelectorAll('#matrix td').length")
     others = window.run("return document.querySelectorAll('td').length") - matrix
-    assert (matrix, roles.count("cell")) == (5 * 6, 5 * 6 + others)
+    assert (matrix, roles.count("cell")) == (5 * 7, 5 * 7 + others)
     assert {("rowheader", host) for host in ("a", "b", "c", "d", "lost")} <= set(told)
     assert {("columnheader", name) for name in ("app:1", "tool:2", "web:3")} <= set(told)
     assert ("cell", "! incomplete") in told and ("cell", "=") in told

@@ -98,11 +98,13 @@ def large_fleet(hosts: int, images: int) -> dict[str, Any]:
     return said
 
 
-def page(said: Mapping[str, Any], title: str = "Images of all hosts") -> str:
+def page(
+    said: Mapping[str, Any], title: str = "Images of all hosts", date: str | None = None
+) -> str:
     """The page of the report on what hosts said."""
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["lockstep.images.human_size"] = human_size
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(report_model=report(said), report_heading=title)
+    return template.render(report_model=report(said, date), report_heading=title)

@@ -67,6 +67,7 @@ def test_one_host_is_what_most_hosts_hold():
         "name": "one",
         "status": "same",
         "messages": [],
+        "checked": {"depth": "sizes", "date": None},
         "fingerprint": info(APP)["fingerprint"],
         "images": 1,
         "differing": 0,
@@ -441,3 +442,47 @@ def test_what_ansible_hands_on_may_be_of_types_of_its_own():
     model = report(said)
     assert not isinstance(model["hosts"][0]["name"], Text)
     assert model["images"][0]["size"].__class__ is int
+
+
+DATE = "2026-11-30T14:05:00Z"
+
+
+def test_F21_a_report_says_what_was_checked_when_and_how_deep():
+    same = {"sync": synced([APP]), "date": DATE}
+    model = report(
+        {
+            "sizes": holds(APP, verify="quick", **same),
+            "bytes": holds(APP, verify="full", **same),
+            "lost": {"info": UNREACHABLE, "date": DATE, "verify": "full"},
+            "failed": {**holds(APP), "sync": FAILED, "date": DATE, "verify": "full"},
+        },
+        DATE,
+    )
+    assert model["date"] == DATE
+    assert {host["name"]: host["checked"] for host in model["hosts"]} == {
+        "sizes": {"depth": "sizes", "date": DATE},
+        "bytes": {"depth": "bytes", "date": DATE},
+        "lost": None,
+        "failed": None,
+    }
+    assert model["summary"]["depth"] == "sizes"
+    only = report({"bytes": holds(APP, verify="full", **same)})
+    assert (only["date"], only["summary"]["depth"]) == (None, "bytes")
+    assert report({"lost": {"info": UNREACHABLE}})["summary"]["depth"] is None
+    # Without a lock file no byte was read, whatever was asked for.
+    assert report({"a": holds(APP, verify="full")})["summary"]["depth"] == "sizes"
+
+
+@pytest.mark.parametrize("date", [5, ["a"], {}])
+def test_F21_a_date_is_a_text(date):
+    with pytest.raises(AnsibleFilterError, match="date is a text"):
+        report({}, date)
+
+
+def test_F24_what_is_in_place_is_not_extra_where_another_image_failed():
+    """The result of a task that failed has only the images that have changed."""
+    failures = [{"name": "web:3", "msg": "web:3: not found", "error": {}}]
+    rows = [("tool:2", "none", text_of(TOOL))]
+    sync = {**synced([], *rows), "failed": True, "msg": "web:3: not found", "failures": failures}
+    model = report({"a": holds(APP, TOOL, sync=sync)})
+    assert states(model) == {"a": {"tool:2": "extra", "web:3": "unknown"}}

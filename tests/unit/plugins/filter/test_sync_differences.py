@@ -49,8 +49,8 @@ def failing(name, msg, **more):
         ),
         pytest.param(
             {"unreachable": True, "msg": "no route to host."},
-            [untold("h", "no route to host")],
-            id="unreachable",
+            [{**untold("h", "no route to host"), "found": "unreachable"}],
+            id="F21 unreachable is a class of its own",
         ),
         pytest.param(
             {"failed": True, "msg": "index.json is no JSON", "error": {"kind": "store-corrupt"}},
