@@ -244,6 +244,21 @@ def test_F06_a_front_that_leads_to_another_registry_each_time_is_given_up(tmp_pa
         assert [len(one.token_requests) for one in others] == [1, 1, 1, 0, 0]
 
 
+def test_F06_a_front_that_leads_to_another_repository_each_time_is_given_up(tmp_path):
+    """Each token is for the one before."""
+    with Registry() as front, Registry(auth="bearer", anonymous_pull=True) as registry:
+        numbers = iter(range(1000))
+        front.faults.append(
+            redirecting(
+                registry, rename=lambda target: target.replace("app", f"app-{next(numbers)}")
+            )
+        )
+        repository = Puller(tmp_path, front).sources.origin(Reference.parse(name_of(front)))
+        with pytest.raises(AuthenticationError):
+            repository.read_manifest("1.0")
+        assert 1 < len(registry.token_requests) < 10
+
+
 @pytest.mark.parametrize("path", ["/bucket/x", "/v2/", "/v2/x", "/v2/demo/app/x/y"])
 def test_F06_no_challenge_is_answered_but_that_of_a_registry(tmp_path, path):
     """An object store has no API of a registry, whatever it says, and a login for its host is not for it."""
