@@ -45,9 +45,8 @@ _MAX_PAGE = 4 * 1024 * 1024
 _MAX_PAGES = 1000
 _MAX_ENTRIES = 100_000
 _MAX_WARNINGS = 10
-# So many registries may ask for a login one after the other, by redirects, and so often for one request.
+# So many registries may ask for a login one after the other, by redirects.
 _MAX_CHALLENGERS = 3
-_MAX_CHALLENGES = 8
 # S3, Google and Azure say so why they refuse; of their words, nothing else is safe to repeat.
 _STORE_CODE = re.compile(rb"<Error>.{0,200}?<Code>([A-Za-z]{3,60})</Code>", re.DOTALL)
 
@@ -314,7 +313,7 @@ class Registry:
             who = self._login_at(response.url, repository, response.status == 401)
             if response.status == 401 and who and isinstance(body, (bytes, type(None))):
                 attempts[who[0]] = attempts.get(who[0], 0) + 1
-                if len(attempts) > _MAX_CHALLENGERS or sum(attempts.values()) > _MAX_CHALLENGES:
+                if len(attempts) > _MAX_CHALLENGERS:
                     return response
                 response.close()
                 challenges = parse_challenges(response.header_values("WWW-Authenticate"))

@@ -245,9 +245,13 @@ def test_F06_a_front_that_leads_to_another_registry_each_time_is_given_up(tmp_pa
 
 
 def test_F06_a_front_that_leads_to_another_repository_each_time_is_given_up(tmp_path):
-    """Each token is for the one before."""
+    """Each token is for the one before, and none is good enough."""
     with Registry() as front, Registry(auth="bearer", anonymous_pull=True) as registry:
         numbers = iter(range(1000))
+        challenge = {"WWW-Authenticate": f'Bearer realm="{registry.url}/token"'}
+        registry.faults.append(
+            Fault(path="/v2/", status=401, headers=challenge, times=None, before_auth=True)
+        )
         front.faults.append(
             redirecting(
                 registry, rename=lambda target: target.replace("app", f"app-{next(numbers)}")
@@ -256,7 +260,7 @@ def test_F06_a_front_that_leads_to_another_repository_each_time_is_given_up(tmp_
         repository = Puller(tmp_path, front).sources.origin(Reference.parse(name_of(front)))
         with pytest.raises(AuthenticationError):
             repository.read_manifest("1.0")
-        assert 1 < len(registry.token_requests) < 10
+        assert len(registry.token_requests) == 2
 
 
 @pytest.mark.parametrize("path", ["/bucket/x", "/v2/", "/v2/x", "/v2/demo/app/x/y"])
