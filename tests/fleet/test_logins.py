@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files with logins and registries.conf, read by docker, podman and skopeo and by us, side by side."""
+"""Files with logins, registries.conf and hosts.toml, read by their own tools and by us, side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials i
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import HostFiles
-from ansible_collections.lockstep.images.tests.support import certificates, modules
+from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import Endpoint
+from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.tests.support import certificates, modules, services
 from ansible_collections.lockstep.images.tests.support.fleet import need, need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.logins import write_case
@@ -146,6 +148,36 @@ def test_F33_a_block_with_a_capital_blocks_for_skopeo_and_for_us(directory: Path
     assert "is blocked" in said
     rule = HostFiles({}, str(directory), str(directory / "none")).rule("127.0.0.1:1/app")
     assert rule and rule[1]["blocked"] is True
+
+
+@pytest.fixture(scope="module", name="runtime")
+def fixture_runtime(workspace: Path) -> Iterator[services.Service]:
+    need_programs("containerd", "ctr")
+    with services.containerd(workspace / "ctr") as runtime:
+        yield runtime
+
+
+@pytest.mark.parametrize("case", params(table("registries", "hosts_conf"), "case"))
+def test_F33_a_hosts_toml_that_containerd_refuses_is_refused(
+    case: Mapping[str, Any], directory: Path, runtime: services.Service
+) -> None:
+    """containerd goes on without a file that it refuses; we say what is wrong with it."""
+    place = directory / "etc/containerd/certs.d"
+    path = place / "127.0.0.1:1" / "hosts.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(case["file"], encoding="utf-8")
+    pull = ["ctr", "--address", runtime.address, "image", "pull", "--hosts-dir", str(place)]
+    # The last line is of the first place that it tried.
+    is_taken = "127.0.0.2" in ask([*pull, "127.0.0.1:1/org/app:1"]).splitlines()[-1]
+    files = HostFiles({}, str(directory), str(directory))
+    try:
+        found = files.places(
+            Reference.parse("127.0.0.1:1/org/app:1"), lambda name: Endpoint(name, name=name)
+        )
+    except InputError as exc:
+        assert str(path) in str(exc)
+        found = []
+    assert bool(found) == is_taken or "stricter" in case
 
 
 @pytest.fixture(name="closed")

@@ -93,6 +93,7 @@ class HostFiles:
         hosts = [*table.get("host", {}).items(), (table.get("server", ""), table)]
         for number, (url, entry) in enumerate(hosts):
             where = path if entry is table else f"{path}: host[{number}]"
+            refuse(not url and entry is not table, f"{where}: must have a URL as its name")
             endpoint = _of_host(url, _checked(entry, where, _HOST), where, registry, origin)
             use = _use(entry, where) if url else "all"
             target = endpoint.host, endpoint.root
@@ -358,6 +359,8 @@ def _read_table(toml: t.Any, path: str) -> Table | None:
         text = str(exc)
         named = text if text.startswith(f"{path}: ") else f"{path}: {text}"
         raise errors.InputError(named, exc.hint) from exc
+    if path.endswith("/hosts.toml"):  # containerd takes a byte order mark
+        raw = raw[3:] if raw.startswith(b"\xef\xbb\xbf") else raw
     fault = encoding_fault(raw)
     refuse(fault, f"{path}: {fault}")
     if toml is None:

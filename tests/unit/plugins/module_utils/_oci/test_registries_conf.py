@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ansible_collections.lockstep.images.tests.support.users import (
 )
 
 HOST = "registry.test"
-CONF = table("registries", "conf")
+CONF, HOSTS_CONF = table("registries", "conf"), table("registries", "hosts_conf")
 BLOCK = f'[[registry]]\nlocation = "{HOST}"\nblocked = true\n'
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
 
@@ -39,10 +40,12 @@ class Files:
         file.chmod(mode)
         return file
 
-    def places(self) -> list[str]:
+    def places(self, registry: str = HOST) -> list[str]:
         """Where a repository is looked for."""
         files = HostFiles({}, str(self.home), str(self.root))
-        found = files.places(Reference.parse(f"{HOST}/app"), lambda name: Endpoint(name, name=name))
+        found = files.places(
+            Reference.parse(f"{registry}/app"), lambda name: Endpoint(name, name=name)
+        )
         return [place.endpoint.host for place in found]
 
     def trust(self) -> Trust:
@@ -113,31 +116,19 @@ def test_F33_a_directory_among_the_files_is_passed_over_as_by_skopeo(files):
     assert files.places() == [HOST]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('[host."https://m.example"]\ncapabilities = ["everything"]\n', "capabilities are pull"),
-        ('[host."https://m.example"]\ncapabilities = "pull"\n', "capabilities must be a list"),
-        ('[host."https://m.example"]\nskip_verify = "yes"\n', "skip_verify must be true or false"),
-        ('[host."https://m.example"]\noverride_path = 1\n', "override_path must be true or false"),
-        ('[host."https://m.example"]\nca = 1\n', "ca and client are names of files"),
-        ('[host."https://m.example"]\nca = [1]\n', "ca and client are names of files"),
-        ('[host."https://m.example"]\nclient = [["a", "b", "c"]]\n', "ca and client are names"),
-        ('[host."https://m.example"]\nclient = [["a", 1]]\n', "ca and client are names of files"),
-        ('[host."https://m.example".header]\nx = 1\n', "a header is a string or a list"),
-        ('[host."https://m.example"]\nheader = "x"\n', "header must be a table"),
-        ('[host]\na = "x"\n', "host[0]: must be a table"),
-        ('host = ["x"]\n', "host must be a table"),
-        ("server = 1\n", "server must be a string"),
-        ('server = "https://a b"\n', "must be host"),
-        ('[host."https://m.example"]\n' * 2, "is not TOML"),
-        ("x\n", "is not TOML, line 1"),
-    ],
-    ids=repr,
-)
-def test_F33_a_hosts_toml_that_containerd_refuses_is_refused_with_the_entry(text, words, files):
-    path = files.write(f"etc/containerd/certs.d/{HOST}/hosts.toml", text)
-    assert words in files.refused(path)
+@pytest.mark.parametrize("case", params(HOSTS_CONF, "case"))
+def test_F33_a_hosts_toml_that_containerd_refuses_is_refused_with_the_entry(case, files):
+    path = files.write("etc/containerd/certs.d/127.0.0.1:1/hosts.toml", case["file"])
+    if case["refused"] is None:
+        assert files.places("127.0.0.1:1") == ["127.0.0.2:1", "127.0.0.1:1"]
+    else:
+        said = files.refused(path, functools.partial(files.places, "127.0.0.1:1"))
+        assert f"{path}{case['refused']}" in said
+
+
+def test_F33_what_we_refuse_of_containerd_is_what_it_refuses_or_has_a_reason():
+    differ = [case["case"] for case in HOSTS_CONF if case["ctr"] != (case["refused"] is None)]
+    assert differ == [case["case"] for case in HOSTS_CONF if "stricter" in case]
 
 
 # What an ordinary user may not read
