@@ -331,7 +331,7 @@ class Plan:
     @property
     def failure(self) -> errors.LockstepError | None:
         """All failures in one, of the kind of the first."""
-        causes = list(dict.fromkeys(self.failures.values()))
+        causes = list({(str(one), one.hint): one for one in self.failures.values()}.values())
         total = len({*(self.after or ()), *self.failures})
         if not causes or total == 1:
             return causes[0] if causes else self.problem

@@ -95,7 +95,7 @@ def test_tags_and_repositories_are_listed(
     assert told["repositories"] == [DEMO]
 
 
-def test_a_manifest_is_deleted_with_all_its_tags(
+def test_F30_a_manifest_is_deleted_with_all_its_tags(
     play: PlayRunner, local: Path, registry: Registry
 ) -> None:
     name = f"{registry.address}/{DEMO}"
@@ -115,7 +115,7 @@ def test_a_manifest_is_deleted_with_all_its_tags(
     assert deleted == [f"DELETE /v2/{DEMO}/manifests/{digest}"]
 
 
-def test_a_tag_alone_is_refused_and_the_error_says_what_to_do(
+def test_F30_a_tag_alone_is_refused_and_the_error_says_what_to_do(
     play: PlayRunner, local: Path, registry: Registry
 ) -> None:
     assert ask(registry, "DELETE", "manifests/v1").code == "DIGEST_INVALID"
@@ -131,7 +131,7 @@ def test_a_tag_alone_is_refused_and_the_error_says_what_to_do(
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
-def test_a_registry_that_deletes_nothing_says_how_to_enable_it(
+def test_F30_a_registry_that_deletes_nothing_says_how_to_enable_it(
     play: PlayRunner, local: Path, directory: Path, by: str
 ) -> None:
     need_programs("docker-registry")
@@ -143,6 +143,7 @@ def test_a_registry_that_deletes_nothing_says_how_to_enable_it(
         (failed,) = play(one_task(REMOVE, name=[name], by=by), local).failures
         assert failed.result["error"]["kind"] == "registry-unsupported"
         assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in failed.result["msg"]
+        assert failed.result["msg"].count(f"{registry.address}/{DEMO}") == 1
         assert tags(registry) == ["other", "v1", "v2"]
 
 

@@ -79,23 +79,23 @@ def delete_manifest(repository: Repository, identifier: Digest | str) -> None:
     try:
         registry.fail(response, subject)
     except errors.RegistryError as exc:
-        status = exc.details.get("status")
-        if by_tag and status in (400, 405):
-            raise errors.NotOfferedError(
-                f"{subject}: {registry.name} does not delete tags by their name: {exc}",
-                "Give by: digest to delete the manifest together with all tags that stand for it."
-                + (f" {_ENABLE}" if status == 405 else ""),
-            ) from exc
-        if status == 405 or (status == 400 and "UNSUPPORTED" in str(exc)):
-            raise errors.NotOfferedError(
-                f"{subject}: {registry.name} does not delete: {exc}", _ENABLE
-            ) from exc
+        status, why = exc.details.get("status"), str(exc).replace(f"{subject}: ", "", 1)
+        if status == 405 or (status == 400 and "UNSUPPORTED" in why):
+            hint = f"{_ENABLE} {_BY_DIGEST}" if by_tag else _ENABLE
+            raise errors.NotOfferedError(f"{subject}: is not deleted, {why}", hint) from exc
+        if by_tag and status == 400:
+            text = f"{subject}: a tag is not deleted by its name, {why}"
+            raise errors.NotOfferedError(text, _BY_DIGEST) from exc
         raise
 
 
 _ENABLE = (
     "A docker-registry deletes nothing unless it is started with REGISTRY_STORAGE_DELETE_ENABLED=true"
     " (storage.delete.enabled in its configuration)."
+)
+_BY_DIGEST = (
+    "If the registry deletes no tag by its name, as docker-registry 2, give by: digest:"
+    " that deletes the manifest with all tags that stand for it."
 )
 
 

@@ -250,6 +250,13 @@ def test_many_failures_are_told_in_one_sentence():
     assert (plan.failure.kind, plan.failure.hint) == ("not-found", "Look.")
 
 
+def test_F18_what_several_names_fail_with_is_reported_once():
+    failures = {f"app:{n}": NotFoundError("web:1: not found", "Look.") for n in range(5)}
+    assert Plan(after={}, failures=failures).failure.full_message() == (
+        "5 of 5 images failed: web:1: not found. Look."
+    )
+
+
 def test_building_and_showing_a_plan_does_nothing(source, sink):
     plan_of(source, sink, facts={"x": 1}).result()
     assert (source.reads, sink.log) == ([], [])

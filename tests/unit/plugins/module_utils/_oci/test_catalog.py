@@ -182,6 +182,26 @@ def test_a_refused_deletion_says_why(tmp_path, identifier, status, body, kind, h
         assert registry.manifest("demo/app", "1.0")
 
 
+def test_F30_where_nothing_is_deleted_the_hint_says_first_how_to_enable_it(tmp_path):
+    """Deleting by digest is refused there too."""
+    fault = Fault(method="DELETE", status=405, body=UNSUPPORTED, times=None)
+    with serving(faults=[fault]) as registry:
+        repository = repository_of(tmp_path, registry)
+        error = failure(delete_manifest, repository, "1.0")
+        assert error.hint.index("REGISTRY_STORAGE_DELETE_ENABLED") < error.hint.index("by: digest")
+        by_digest = failure(delete_manifest, repository, DIGEST)
+        assert "by: digest" not in by_digest.hint
+
+
+@pytest.mark.parametrize("identifier", ["1.0", DIGEST], ids=["tag", "digest"])
+@pytest.mark.parametrize("status", [400, 405])
+def test_F30_a_refused_deletion_names_its_subject_once(tmp_path, identifier, status):
+    fault = Fault(method="DELETE", status=status, body=UNSUPPORTED, times=None)
+    with serving(faults=[fault]) as registry:
+        error = failure(delete_manifest, repository_of(tmp_path, registry), identifier)
+        assert str(error).count(f"demo/app{':' if identifier == '1.0' else '@'}{identifier}") == 1
+
+
 def test_r077_words_of_a_registry_are_short_and_without_secrets(tmp_path):
     words = f"\x1b[31m{LOGIN.password} " + "x" * 5000
     body = {"errors": [{"code": "DENIED", "message": words}]}
