@@ -19,6 +19,7 @@ notes:
   - C(module_defaults) is for modules alone. Several lookups share options by a dictionary, as in C(lookup(..., **options\)).
 extends_documentation_fragment:
   - lockstep.images.registry
+  - lockstep.images.platform
 options:
   _terms:
     description: The names, as the modules of this collection take them. A list counts as its entries.
@@ -29,7 +30,7 @@ options:
     description:
       - Give the digest of the image for this platform, C(os/arch[/variant]), and not that of the index which the name stands for.
       - This reads the index, which Docker Hub counts as a pull, and is an error if there is no such image in it.
-      - If the name stands for an image and not for an index, that image is given, with a warning if it is for another platform.
+      - If the name stands for an image and not for an index, that image is given. It is an error if the image is for another platform.
     type: str
   result:
     description:
@@ -90,8 +91,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     shared_options,
     with_lists,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import ImageConfig, walk
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_content
+from ansible_collections.lockstep.images.plugins.module_utils._oci.content import walk
+from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_config
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
 from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
@@ -112,6 +113,7 @@ def argument_spec():
     spec = shared_options()
     del spec["store"]
     spec["platform"] = dict(type="str")
+    spec["allow_platform_mismatch"] = dict(type="bool", default=False)
     spec["result"] = dict(type="str", choices=["digest", "reference"], default="digest")
     return spec
 
@@ -132,7 +134,8 @@ class LookupModule(LookupBase):
                     return reference.digest
                 source = sources.repository(reference)
                 if wanted:
-                    return _for_platform(wanted, reference, source, doubts)
+                    allow = options["allow_platform_mismatch"]
+                    return _for_platform(wanted, reference, source, allow, doubts)
                 return source.resolve(reference.tag)
 
             each = list(dict.fromkeys(references))
@@ -171,7 +174,7 @@ def _checked(given):
     return result.validated_parameters
 
 
-def _for_platform(wanted, reference, source, doubts):
+def _for_platform(wanted, reference, source, allow, doubts):
     """The digest of the manifest that ``wanted`` gets."""
     root, top = source.read_manifest(reference.digest or reference.tag)
 
@@ -179,10 +182,8 @@ def _for_platform(wanted, reference, source, doubts):
         return top if descriptor is root else source.read_manifest(descriptor.digest)[1]
 
     image = walk(root, [wanted], read, str(reference)).images[0]
-    config = image.manifest.config
-    if not top.is_index and config and config.is_image_config:
-        raw = read_content(config, source)
-        there = ImageConfig.parse(raw, f"{reference}: config {config.digest}").platform
-        if there and wanted.rank(there) is None:
-            doubts.append(f"{reference}: is for {there}, not for {wanted}")
+    if image.descriptor.platform is None:
+        config = read_config(image.manifest, source, str(reference))
+        doubt = image.doubts(config, [wanted], str(reference), allow)
+        doubts += [f"{reference}: {doubt}"] if doubt else []
     return image.descriptor.digest

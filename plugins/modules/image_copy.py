@@ -50,6 +50,7 @@ def main():
             tags_matching=dict(type="str"),
             newest=dict(type="int"),
             platform=dict(type="str"),
+            allow_platform_mismatch=dict(type="bool", default=False),
             force=dict(type="bool", default=False),
             referrers=dict(type="bool", default=False),
             parallel=dict(type="int", default=6),

@@ -31,6 +31,7 @@ def build(params, _target):
         form=params["format"],
         sources=open_registries(params, params["parallel"]),
         workers=params["parallel"],
+        allow=params["allow_platform_mismatch"],
     )
 
 
@@ -45,6 +46,7 @@ def main():
             "update": dict(type="list", elements="str", default=["none"]),
             "manifests": dict(type="str", choices=["embed", "omit"], default="omit"),
             "format": dict(type="str", choices=["lockstep", "imgpkg"], default="lockstep"),
+            "allow_platform_mismatch": dict(type="bool", default=False),
             "parallel": dict(type="int", default=6),
         },
     )

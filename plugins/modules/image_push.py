@@ -30,6 +30,7 @@ def main():
             name=dict(type="list", elements="str", required=True),
             repository=dict(type="list", elements="str"),
             platform=dict(type="str"),
+            allow_platform_mismatch=dict(type="bool", default=False),
             force=dict(type="bool", default=False),
             referrers=dict(type="bool", default=False),
             parallel=dict(type="int", default=6),

@@ -50,9 +50,13 @@ def plan(
     platforms: Sequence[str] | None = (AMD64,),
     policy: str = "always",
     workers: int = 1,
+    allow: bool = True,
     **more: t.Any,
 ) -> Plan:
-    """The plan of a pull, None for all platforms; inside ``store.hold()`` it can be applied."""
+    """The plan of a pull, None for all platforms; inside ``store.hold()`` it can be applied.
+
+    An image without an index may be for any platform, unless ``allow`` is False.
+    """
     return plan_pull(
         [Reference.parse(reference) for reference in references],
         platforms=None if platforms is None else [Platform.parse(one) for one in platforms],
@@ -60,6 +64,7 @@ def plan(
         sources=sources,
         store=store,
         workers=workers,
+        allow=allow,
         **more,
     )
 

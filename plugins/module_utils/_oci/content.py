@@ -460,17 +460,34 @@ class Image(t.NamedTuple):
         sizes = {blob.digest: blob.size for blob in self.manifest.blobs}
         return self.descriptor.size + sum(sizes.values())
 
-    def doubts(self, config: ImageConfig | None, platforms: t.Sequence[Platform]) -> str:
-        """Why it may not be what was asked for (which is no error), "" if nothing says so."""
+    def doubts(
+        self,
+        config: ImageConfig | None,
+        platforms: t.Sequence[Platform],
+        subject: str,
+        allow: bool = False,
+    ) -> str:
+        """Return why it may not be what was asked for, "" if nothing says so.
+
+        Raise NoPlatformError where no index says that it is, unless ``allow``. Artifacts have no platform.
+        """
         there = config.platform if config else None
-        if there is None:
+        if there is None or there.is_unknown:
             return ""
         promised = self.descriptor.platform
-        if promised and promised.rank(there) is None:
-            return f"the index calls it {promised}, its configuration {there}"
+        if promised:
+            is_kept = promised.rank(there) is not None
+            return "" if is_kept else f"the index calls it {promised}, its configuration {there}"
         wanted = [self.wanted] if self.wanted else platforms
         unfit = [str(platform) for platform in wanted if platform.rank(there) is None]
-        return f"is for {there}, not for {', '.join(unfit)}" if unfit else ""
+        text = f"is for {there}, not for {', '.join(unfit)}" if unfit else ""
+        if unfit and not allow:
+            raise errors.NoPlatformError(
+                f"{subject}: {text}",
+                "Ask for a platform that it is for, or set allow_platform_mismatch to take it all the same.",
+                platforms=[str(there)],
+            )
+        return text
 
 
 class Closure(t.NamedTuple):

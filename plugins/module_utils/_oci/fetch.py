@@ -9,7 +9,16 @@ import time
 import typing as t
 
 from . import errors
-from .content import ContentSink, ContentSource, Descriptor, Part, Pieces, verified
+from .content import (
+    ContentSink,
+    ContentSource,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    Part,
+    Pieces,
+    verified,
+)
 
 # Less than this many seconds is left on one connection: more of them do not pay.
 _PAYS = 1.0
@@ -63,6 +72,14 @@ def _blamed(
 ) -> errors.LockstepError:
     """Return the same error with who gave the bytes."""
     return type(exc)(f"{exc}; they came from {source.giver(descriptor)}", exc.hint, **exc.details)
+
+
+def read_config(manifest: Manifest, source: ContentSource, subject: str) -> ImageConfig | None:
+    """Return the configuration of an image, verified; None for an artifact."""
+    config = manifest.config
+    if config is None or not config.is_image_config:
+        return None
+    return ImageConfig.parse(read_content(config, source), f"{subject}: config {config.digest}")
 
 
 def copy_blob(

@@ -9,9 +9,9 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._oci import errors
-from .._oci.content import ContentSource, ImageConfig, Sources
+from .._oci.content import ContentSource, Sources
 from .._oci.dates import Moment
-from .._oci.fetch import read_content
+from .._oci.fetch import read_config
 from .._oci.names import Reference, parse_registry, trimmed
 from .._plan import Plan, each
 from .newest import Dated, Newest, listed, newest
@@ -157,11 +157,8 @@ def _created(source: ContentSource, reference: Reference) -> Moment | None:
         # The first in a repository may be an attestation, which has no date.
         images = [one for one in children if not (one.platform and one.platform.is_unknown)]
         manifest = source.read_manifest((images or children)[0].digest)[1]
-    if not manifest.config or not manifest.config.is_image_config:
-        return None
-    raw = read_content(manifest.config, source)
-    value = ImageConfig.parse(raw, f"{reference}: its configuration").value
-    return Moment.parse(value.get("created"))
+    config = read_config(manifest, source, str(reference))
+    return Moment.parse(config.value.get("created")) if config else None
 
 
 def _pattern(option: str, text: str) -> re.Pattern[str]:

@@ -8,8 +8,8 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._oci import errors
-from .._oci.content import Closure, ContentSource, Descriptor, ImageConfig, Manifest, Sources, walk
-from .._oci.fetch import read_content
+from .._oci.content import Closure, ContentSource, Descriptor, Image, Manifest, Sources, walk
+from .._oci.fetch import read_config
 from .._oci.files import read_file
 from .._oci.imagelists import parse_sources, read_sources
 from .._oci.lock import Lock, LockedImage, platforms_found
@@ -40,6 +40,7 @@ _RENDER = {LOCKSTEP: render_lock, IMGPKG: render_images_lock}
 class _Locked:
     image: LockedImage
     manifests: t.Mapping[Digest, bytes] = field(default_factory=dict, repr=False)
+    warnings: t.Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -62,6 +63,7 @@ class _Locking:
     form: str
     own: t.Mapping[str, t.Sequence[Platform]]
     shared: t.Container[str]
+    allow: bool
 
     def __post_init__(self) -> None:
         self.known = {one.name: one for one in self.old.images}
@@ -87,7 +89,7 @@ class _Locking:
             old = None
         if old and not self.embed:
             return _Locked(old)
-        reader = _Reader(reference, source, self.old.manifests)
+        reader = _Reader(reference, source, self.old.manifests, self.allow)
         try:
             closure = reader.closure(digest, wanted, is_checked=bool(old))
         except errors.NoPlatformError:
@@ -98,7 +100,7 @@ class _Locking:
         found = platforms_found(keys, closure, closure.images)
         image = LockedImage(name, digest, closure.manifests[-1][0].media_type, found)
         carried = {one.digest: manifest.raw for one, manifest in closure.manifests}
-        return _Locked(image, carried if self.embed else {})
+        return _Locked(image, carried if self.embed else {}, reader.warnings)
 
     def _platforms(
         self, name: str, old: LockedImage | None
@@ -124,8 +126,14 @@ class _Reader:
     """Reads one image, as far as it is not carried along."""
 
     def __init__(
-        self, reference: Reference, source: ContentSource, known: t.Mapping[Digest, bytes]
+        self,
+        reference: Reference,
+        source: ContentSource,
+        known: t.Mapping[Digest, bytes],
+        allow: bool,
     ) -> None:
+        self.warnings: list[str] = []
+        self._allow = allow
         self._reference = reference
         self._source = source
         self._known = known
@@ -140,8 +148,9 @@ class _Reader:
             return top if descriptor is root else self._manifest(descriptor.digest)[1]
 
         closure = walk(root, platforms, read, str(self._reference))
-        if not top.is_index and not is_checked:
-            self._require(platforms or (), top)
+        for image in () if is_checked else closure.images:
+            if platforms and image.descriptor.platform is None:
+                self._look(image, platforms)
         return closure
 
     def _manifest(self, digest: Digest) -> tuple[Descriptor, Manifest]:
@@ -151,20 +160,11 @@ class _Reader:
         manifest = Manifest.parse(raw, "", f"{self._reference}: {digest}")
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
-    def _require(self, platforms: t.Sequence[Platform], manifest: Manifest) -> None:
-        """An image that is in no index has one platform, and a lock tells no other."""
-        config = manifest.config
-        if config is None or not config.is_image_config:
-            return
-        raw = read_content(config, self._source)
-        there = ImageConfig.parse(raw, f"{self._reference}: config {config.digest}").platform
-        for platform in platforms:
-            if there and platform.rank(there) is None:
-                raise errors.NoPlatformError(
-                    f"{self._reference}: is for {there}, not for {platform}",
-                    "Leave this platform out, or give the image a lock file of its own.",
-                    platforms=[str(there)],
-                )
+    def _look(self, image: Image, platforms: t.Sequence[Platform]) -> None:
+        """Require that an image of which no index says the platform is for these; a lock tells no other."""
+        config = read_config(image.manifest, self._source, str(self._reference))
+        doubt = image.doubts(config, platforms, str(self._reference), self._allow)
+        self.warnings += [f"{self._reference}: {doubt}"] if doubt else []
 
 
 def plan_lock(
@@ -178,6 +178,7 @@ def plan_lock(
     form: str,
     sources: Sources,
     workers: int,
+    allow: bool = False,
 ) -> Plan:
     """Have a lock file of these names and of those in files, by default of the names it has.
 
@@ -196,11 +197,12 @@ def plan_lock(
     chosen = _chosen(update, old)
     own, shared = _own_platforms(names, listing.named)
     locking = _Locking(
-        sources, old, EVERYTHING in update, chosen, platforms, embed, form, own, shared
+        sources, old, EVERYTHING in update, chosen, platforms, embed, form, own, shared, allow
     )
     once = each_once(names, lambda one: one)
     locked = each(locking.lock, once, lambda one: one.store_name, workers, failures)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
+    doubts = [text for one in locked for text in one.warnings]
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
     # All or nothing: a lock file without a name would have hosts let go of it.
     changes = [] if failures else _changes(old, images)
@@ -222,7 +224,7 @@ def plan_lock(
         failures=failures,
         workers=workers,
         stats=sources.stats,
-        warnings=lambda: [*listing.warnings, *sources.warnings],
+        warnings=lambda: [*listing.warnings, *sources.warnings, *doubts],
     )
 
 

@@ -29,6 +29,7 @@ def plan_pull(
     pieces: Pieces = PIECES,
     referrers: bool = False,
     foreign: bool = False,
+    allow: bool = False,
     lock: Lock | None = None,
 ) -> Plan:
     """Bring every reference, for each platform (None: all), into the store; by digest nothing is asked twice.
@@ -45,7 +46,7 @@ def plan_pull(
 
         references = expand_tags(references, sources, workers, failures)
     carried = lock.manifests if lock else {}
-    reading = Reading(store, sources, policy, pieces, foreign, carried)
+    reading = Reading(store, sources, policy, pieces, foreign, carried, allow)
     requests = [request_of(reference, platforms, lock) for reference in references]
     wanted = reading.want_all(requests, workers, failures)
     if referrers:

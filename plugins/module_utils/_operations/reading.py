@@ -35,6 +35,7 @@ ALWAYS, NEVER = "always", "never"
 NOTHING, INCOMPLETE = "none", ", incomplete"
 # The options of modules that fetch content.
 FETCHING: dict[str, t.Any] = {
+    "allow_platform_mismatch": {"type": "bool", "default": False},
     "foreign_layers": {"type": "str", "choices": ["skip", "fetch"], "default": "skip"},
     "parallel": {"type": "int", "default": 6},
     "chunk_size": {"type": "bytes", "default": "16M"},
@@ -49,6 +50,7 @@ def fetching(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "workers": params["parallel"],
         "pieces": Pieces(params["chunk_size"], params["parallel"] if most is None else most),
         "foreign": params["foreign_layers"] == "fetch",
+        "allow": params["allow_platform_mismatch"],
     }
 
 
@@ -126,7 +128,10 @@ class Wanted:
 
 @dataclass
 class Reading:
-    """How the images of a task are read; ``carried`` are manifests that nobody needs to be asked for."""
+    """How the images of a task are read; ``carried`` are manifests that nobody needs to be asked for.
+
+    ``allow`` takes an image without an index for another platform; a lock does so for what it has.
+    """
 
     store: ImageStore
     sources: Sources
@@ -134,6 +139,7 @@ class Reading:
     pieces: Pieces = PIECES
     foreign: bool = False
     carried: t.Mapping[Digest, bytes] = field(default_factory=dict)
+    allow: bool = False
 
     def __post_init__(self) -> None:
         self.names = self.store.names()
@@ -197,6 +203,7 @@ class _Reader:
         self._pieces = how.pieces
         self._elsewhere = how.sources.foreign if how.foreign else None
         self._carried = how.carried
+        self._allow = how.allow or request.locked is not None
         self._read: dict[Digest, Manifest] = {}  # of the registry, or the lock file
         self._held: dict[Digest, Manifest] = {}  # of the store
         self._is_resolved = False
@@ -268,7 +275,10 @@ class _Reader:
         sizes = {descriptor.digest: descriptor.size for descriptor in whole}
         name = self.name
         wanted = Wanted(self._reference, name, before, target, images, configs, sizes, content, [])
-        doubts = (image.doubts(wanted.config(image), platforms or ()) for image in images)
+        doubts = [
+            image.doubts(wanted.config(image), platforms or (), str(self._reference), self._allow)
+            for image in images
+        ]
         wanted.warnings = [f"{self._reference}: {doubt}" for doubt in doubts if doubt]
         if foreign and not self._elsewhere:
             wanted.warnings.append(

@@ -47,6 +47,7 @@ def plan_sync(
     workers: int,
     pieces: Pieces,
     foreign: bool = False,
+    allow: bool = False,
 ) -> Plan:
     """Bring what a lock names, for some of its platforms (none: all of them), and let go of all else.
 
@@ -57,7 +58,9 @@ def plan_sync(
     reasons = _doubts(store, there, mode, workers)
     store.doubted = set(reasons)
     failures: dict[str, errors.LockstepError] = {}
-    reading = Reading(store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests)
+    reading = Reading(
+        store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests, allow=allow
+    )
     wanted = reading.want_all(_requests(lock, platforms), workers, failures)
     plan = plan_of(wanted, failures, store, sources, workers)
     before, after = reading.names, {want.name: want.target for want in wanted}

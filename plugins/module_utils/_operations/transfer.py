@@ -8,7 +8,8 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._oci import errors
-from .._oci.content import Closure, ContentSource, Descriptor, Manifest, walk
+from .._oci.content import Closure, ContentSource, Descriptor, Image, Manifest, walk
+from .._oci.fetch import read_config
 from .._oci.names import Digest, Platform, Reference
 from .._oci.push import RemoteSink
 from .._oci.registries import Registries
@@ -162,6 +163,7 @@ def plan_transfers(
     sinks: Sinks,
     workers: int,
     platform: Platform | None = None,
+    allow: bool = False,
     force: bool = False,
     referrers: bool = False,
     holders: t.Callable[[], None] = tuple,  # type: ignore[assignment]
@@ -170,7 +172,7 @@ def plan_transfers(
     """Bring images to where they go; ``holders`` tells the uploads where missing blobs may be mounted from."""
 
     def want(transfer: Transfer) -> _Wanted:
-        return _Reader(transfer, platform, force, referrers).want()
+        return _Reader(transfer, platform, allow, force, referrers).want()
 
     def name_of(transfer: Transfer) -> str:
         return transfer.name
@@ -180,7 +182,7 @@ def plan_transfers(
         wanted += follow(
             wanted,
             _referring,
-            lambda one: _Reader(one, None, force, referrers).want(),
+            lambda one: _Reader(one, None, allow, force, referrers).want(),
             name_of,
             workers,
             failures,
@@ -243,8 +245,14 @@ class _Reader:
     """Finds what one image needs where it goes to."""
 
     def __init__(
-        self, transfer: Transfer, platform: Platform | None, force: bool, whole: bool
+        self,
+        transfer: Transfer,
+        platform: Platform | None,
+        allow: bool,
+        force: bool,
+        whole: bool,
     ) -> None:
+        self._allow = allow
         self._transfer = transfer
         self._platform = platform
         self._force = force
@@ -272,6 +280,7 @@ class _Reader:
         wanted = _Wanted(transfer.name, transfer, before, root, closure)
         if before == root.digest and not self._force:
             return wanted
+        self._look(closure.images, wanted)
         *children, top = closure.manifests
         wanted.manifests = [one for descriptor, one in children if not sink.has(descriptor)]
         if before != root.digest or wanted.manifests:
@@ -286,6 +295,15 @@ class _Reader:
         if foreign:
             wanted.warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
         return wanted
+
+    def _look(self, images: t.Sequence[Image], wanted: _Wanted) -> None:
+        """Require that what is sent for a platform is for it, where no index says so."""
+        for image in images if self._platform else ():
+            if image.descriptor.platform is None:
+                config = read_config(image.manifest, self._transfer.content, wanted.name)
+                asked = [t.cast(Platform, self._platform)]
+                doubt = image.doubts(config, asked, wanted.name, self._allow)
+                wanted.warnings += [f"{wanted.name}: {doubt}"] if doubt else []
 
     def _closure(self, root: Descriptor, manifest: Manifest) -> Closure:
         subject = self._transfer.called or str(self._transfer.source)
@@ -350,6 +368,7 @@ def sending(params: t.Mapping[str, t.Any], registries: Registries) -> dict[str, 
         "sinks": Sinks(registries, params["chunk_size"]),
         "workers": params["parallel"],
         "platform": Platform.parse(params["platform"]) if params["platform"] else None,
+        "allow": params["allow_platform_mismatch"],
         "force": params["force"],
         "referrers": params["referrers"],
         "warnings": lambda: registries.warnings,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 
 import pytest
@@ -139,14 +140,21 @@ def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(regi
 @pytest.mark.parametrize(
     ("platform", "fits"), [("linux/amd64", True), ("linux/amd64/v3", True), ("linux/arm64", False)]
 )
-def test_an_image_without_an_index_is_given_with_a_warning_where_it_does_not_fit(
+def test_F23_an_image_without_an_index_is_an_error_where_it_does_not_fit(
     platform, fits, registry, warned
 ):
     one = image([layer({"etc/one": b"1"})])
     push(registry, "demo/one", one, "1")
     name = f"{registry.address}/demo/one:1"
-    assert look_up(name, platform=platform) == [one.digest]
-    assert warned == ([] if fits else [f"{name}: is for linux/amd64, not for {platform}"])
+    says = f"{name}: is for linux/amd64, not for {platform}"
+    if fits:
+        assert look_up(name, platform=platform) == [one.digest]
+    else:
+        with pytest.raises(AnsibleLookupError, match=re.escape(says)):
+            look_up(name, platform=platform)
+    assert warned == []
+    assert look_up(name, platform=platform, allow_platform_mismatch=True) == [one.digest]
+    assert warned == ([] if fits else [says])
 
 
 def test_what_mirrors_and_registries_say_is_a_warning(registry, warned):

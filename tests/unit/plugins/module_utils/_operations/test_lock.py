@@ -33,6 +33,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
     plan_lock,
 )
+from ansible_collections.lockstep.images.tests.support import syncing
 from ansible_collections.lockstep.images.tests.support.bodies import digest_of
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
@@ -374,6 +375,22 @@ def test_a_platform_that_an_image_without_an_index_is_not_for_is_an_error(path, 
     assert_tells(caught.value, "platform-not-found", f"{TOOL}: is for {AMD64}, not for {ARM64}")
     assert caught.value.details == {"platforms": [AMD64]}
     assert not path.parent.exists()
+
+
+def test_F23_it_is_locked_where_that_is_allowed_and_sync_takes_it_as_locked(
+    path, sources, tmp_path
+):
+    made = plan(path, sources, TOOL, platforms=[ARM64], allow=True)
+    list(made.apply())
+    assert made.warnings() == [f"{TOOL}: is for {AMD64}, not for {ARM64}"]
+    held = Lock.parse(read_lock(str(path), path.name))
+    assert str(held.image(Reference.parse(TOOL)).platforms[ARM64].manifest) == ALONE.digest
+    synced = syncing.attempt(tmp_path / "store", held, sources, platforms=[ARM64])
+    assert (synced.failure, synced.changed) == (None, True)
+    assert synced.warnings() == [f"{TOOL}@{ALONE.digest}: is for {AMD64}, not for {ARM64}"]
+    sources.forget()
+    assert not syncing.attempt(tmp_path / "store", held, sources, platforms=[ARM64]).changed
+    assert sources.reads == []
 
 
 def test_an_image_without_an_index_serves_a_platform_that_runs_it(path, sources):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -39,6 +40,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import (
     Image,
+    attestation,
     demo_image,
     image,
     index,
@@ -518,11 +520,52 @@ def test_a_configuration_for_another_platform_than_the_index_says_is_a_warning(s
     ]
 
 
-def test_an_image_without_an_index_for_another_platform_is_a_warning(store, sources):
+@pytest.mark.parametrize("platforms", [[ARM64], [AMD64, ARM64]], ids=len)
+def test_F23_an_image_without_an_index_for_another_platform_is_an_error(store, sources, platforms):
     assert warnings_of(store, sources, TOOL) == []
-    assert warnings_of(store, sources, TOOL, platforms=[ARM64]) == [
+    with store.hold():
+        made = plan(store, sources, TOOL, platforms=platforms, allow=False)
+    error = made.failures[TOOL]
+    assert (error.kind, error.details["platforms"]) == ("platform-not-found", [AMD64])
+    assert str(error) == f"{TOOL}: is for linux/amd64, not for linux/arm64"
+    assert "allow_platform_mismatch" in error.hint
+    assert not made.changed
+
+
+def test_F23_it_is_taken_with_a_warning_where_that_is_allowed(store, sources):
+    options = {"platforms": [ARM64], "allow": True}
+    assert warnings_of(store, sources, TOOL, **options) == [
         f"{TOOL}: is for linux/amd64, not for linux/arm64"
     ]
+    assert pull(store, sources, TOOL, **options)["changed"]
+    sources.forget()
+    assert not pull(store, sources, TOOL, policy="missing", **options)["changed"]
+    assert sources.reads == []
+
+
+def test_F23_a_single_entry_of_an_index_that_names_no_platform_is_looked_at_too(store, sources):
+    alone = image([layer({"a": b"1"})])
+    name = "registry.example/alone:1"
+    sources.publish(name, index([dataclasses.replace(alone, platform=None)]))
+    with store.hold():
+        made = plan(store, sources, name, platforms=[ARM64], allow=False)
+    assert made.failures[name].kind == "platform-not-found"
+
+
+def test_F23_artifacts_and_images_that_name_no_platform_are_taken(store, sources):
+    alone = image([layer({"n": b"1"})])
+    raw = alone.raw.replace(b"vnd.oci.image.config.v1", b"vnd.oci.empty.v1")
+    items = {
+        "artifact": dataclasses.replace(alone, raw=raw, digest=str(Digest.of(raw))),
+        "silent": image([layer({"s": b"1"})], config={"os": "", "architecture": ""}),
+        "attestation": attestation(alone),
+    }
+    for kind, item in items.items():
+        name = f"registry.example/{kind}:1"
+        sources.publish(name, item)
+        with store.hold():
+            made = plan(store, sources, name, platforms=[ARM64], allow=False)
+        assert made.failures == {}, kind
 
 
 def test_what_the_registries_have_to_say_is_passed_on(store, sources):

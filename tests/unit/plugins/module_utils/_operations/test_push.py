@@ -470,6 +470,18 @@ def test_a_platform_that_there_is_not_is_told(sparse):
     assert sparse.plan("app:1", platform="linux/s390x").failure.kind == "platform-not-found"
 
 
+@pytest.mark.parametrize("allow", [False, True])
+def test_F23_an_image_without_an_index_for_another_platform_is_not_pushed(pusher, registry, allow):
+    plan = pusher.plan("tool:1", to=["tool:1"], platform=ARM64, allow=allow)
+    name = f"{registry.address}/tool:1"
+    says = f"{name}: is for linux/amd64, not for linux/arm64"
+    if allow:
+        assert (plan.warnings(), plan.failure) == ([says], None)
+    else:
+        assert (plan.failures[name].kind, str(plan.failures[name])) == ("platform-not-found", says)
+    assert pusher.plan("tool:1", to=["tool:1"], platform=AMD64).failure is None
+
+
 def test_an_index_that_the_registry_has_need_not_be_in_the_store(sparse, registry):
     push(registry, "app", APP, "1")
     assert not sparse.plan("app:1").changed
