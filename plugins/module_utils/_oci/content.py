@@ -505,6 +505,26 @@ class Closure(t.NamedTuple):
         return list({blob.digest: blob for blob in blobs}.values())
 
 
+def read_root(
+    source: ContentSource, digest: Digest, tag: str | None, may_have_moved: bool = False
+) -> tuple[Descriptor, Manifest]:
+    """Read a manifest by its digest, or by its tag where nothing is served by digest.
+
+    If the tag ``may_have_moved``, what it is now is returned, else NotFoundError is raised.
+    """
+    try:
+        return source.read_manifest(digest)
+    except errors.RegistryError as exc:
+        if tag is None or isinstance(exc, errors.AuthenticationError) or not exc.may_be_missing:
+            raise
+        found, manifest = source.read_manifest(tag)
+        if digest.matches(manifest.raw):
+            return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
+        if may_have_moved:
+            return found, manifest
+        raise
+
+
 Read = t.Callable[[Descriptor], Manifest]
 
 
@@ -559,8 +579,22 @@ def _whole(root: Descriptor, top: Manifest, read: Read, subject: str) -> Closure
     return Closure(tuple(found.values()), tuple(images), False, tuple(others.values()))
 
 
+_NOT_SERVED = "Push the image again. If the registry serves nothing by digest, give each platform a tag and name that."
+
+
 def _read_child(chosen: Descriptor, read: Read, subject: str) -> Manifest:
-    manifest = read(chosen)
+    try:
+        manifest = read(chosen)
+    except errors.RegistryError as exc:
+        if not exc.may_be_missing:
+            raise
+        which = f", the image for {chosen.platform}" if chosen.platform else ""
+        is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
+        raise type(exc)(
+            f"{subject}: its index lists {chosen.digest}{which}, which the registry does not serve ({exc})",
+            exc.hint if is_closed else _NOT_SERVED,
+            **exc.details,
+        ) from exc
     if len(manifest.raw) != chosen.size:
         raise errors.SizeMismatchError(
             f"{subject}: {chosen.digest} has {len(manifest.raw)} bytes, its index promised {chosen.size}"

@@ -94,14 +94,21 @@ class RegistryError(LockstepError):
     kind = "registry-error"
     advice = "Run again later; if it fails again, ask whoever runs the registry."
 
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether what was asked for may just not be there: registries answer 404, 400, 401, 403, 405 or 500 then."""
+        return self.details.get("status") not in (408, 425, 429, 502, 503, 504)
+
 
 class UnreachableError(RegistryError):
     kind = "registry-unreachable"
+    may_be_missing = False
     advice = "Check the name of the registry, and the network and the proxy of this host."
 
 
 class TlsError(RegistryError):
     kind = "registry-tls"
+    may_be_missing = False
     advice = "Check the certificate of the registry, and the clock of this host."
 
 
@@ -137,6 +144,7 @@ class NotOfferedError(RegistryError):
 
 class RateLimitError(RegistryError):
     kind = "rate-limited"
+    may_be_missing = False
     advice = "Log in for a higher limit, pull from a mirror, or run again later."
 
 

@@ -13,7 +13,7 @@ from . import errors
 from .auth import scope
 from .content import ACCEPT, OCI_INDEX, Descriptor, Manifest, entries_of, verified
 from .names import Digest
-from .registry import Repository, lacks, may_be_missing, referrers_tag
+from .registry import Repository, lacks, referrers_tag
 from .transport import Response
 from .upload import Upload, Uploads
 from .urls import own_url, shown_url
@@ -233,7 +233,7 @@ class RemoteSink:
         Artifactory says 403 for what is not there, public ECR 401 for every blob (distribution#4383).
         """
         is_refused = isinstance(error, errors.AuthenticationError) and not self._lets_in()
-        if is_refused or not may_be_missing(error):
+        if is_refused or (isinstance(error, errors.RegistryError) and not error.may_be_missing):
             raise error
 
     def _lets_in(self) -> bool:

@@ -415,22 +415,12 @@ class Registry:
         return parse_challenges(response.header_values("WWW-Authenticate"))
 
 
-def may_be_missing(error: errors.LockstepError) -> bool:
-    """Whether what was asked for may just not be there.
-
-    A registry answers 404 then, but also 400, 401, 403, 405 or 500. Who says nothing or is busy may have it.
-    """
-    no_answer = (errors.UnreachableError, errors.TlsError, errors.RateLimitError)
-    status = error.details.get("status")
-    return not isinstance(error, no_answer) and (status not in BUSY or status == 500)
-
-
-def lacks(source: ContentSource, tag: str, error: errors.LockstepError) -> bool:
+def lacks(source: ContentSource, tag: str, error: errors.RegistryError) -> bool:
     """Whether a tag that could not be read is not there; where the answer may mean both, the list of tags decides."""
     if isinstance(error, errors.NotFoundError):
         return True
     try:
-        return may_be_missing(error) and tag not in source.tags()
+        return error.may_be_missing and tag not in source.tags()
     except errors.RegistryError as exc:
         return isinstance(exc, errors.NotFoundError)  # a repository that is not there has no tags
 

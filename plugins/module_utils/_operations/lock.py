@@ -8,7 +8,16 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._oci import errors
-from .._oci.content import Closure, ContentSource, Descriptor, Image, Manifest, Sources, walk
+from .._oci.content import (
+    Closure,
+    ContentSource,
+    Descriptor,
+    Image,
+    Manifest,
+    Sources,
+    read_root,
+    walk,
+)
 from .._oci.fetch import read_config
 from .._oci.files import read_file
 from .._oci.imagelists import parse_sources, read_sources
@@ -78,6 +87,7 @@ class _Locking:
         wanted, enough = self._platforms(name, old)
         if digest is None and old and not self.everything and name not in self.chosen:
             digest = old.digest
+        is_resolved = digest is None
         digest = digest or source.resolve(str(reference.tag))
         # What is asked for by its name is read as a whole, so that it may have been changed by hand.
         if old and (old.digest != digest or name in self.chosen):
@@ -89,7 +99,7 @@ class _Locking:
             old = None
         if old and not self.embed:
             return _Locked(old)
-        reader = _Reader(reference, source, self.old.manifests, self.allow)
+        reader = _Reader(reference, source, self.old.manifests, self.allow, is_resolved)
         try:
             closure = reader.closure(digest, wanted, is_checked=bool(old))
         except errors.NoPlatformError:
@@ -98,7 +108,8 @@ class _Locking:
             keys = _keys(enough)
             closure = reader.closure(digest, enough, is_checked=False)
         found = platforms_found(keys, closure, closure.images)
-        image = LockedImage(name, digest, closure.manifests[-1][0].media_type, found)
+        root = closure.manifests[-1][0]
+        image = LockedImage(name, root.digest, root.media_type, found)
         carried = {one.digest: manifest.raw for one, manifest in closure.manifests}
         return _Locked(image, carried if self.embed else {}, reader.warnings)
 
@@ -131,10 +142,12 @@ class _Reader:
         source: ContentSource,
         known: t.Mapping[Digest, bytes],
         allow: bool,
+        is_resolved: bool,
     ) -> None:
         self.warnings: list[str] = []
         self._allow = allow
         self._reference = reference
+        self._is_resolved = is_resolved
         self._source = source
         self._known = known
 
@@ -142,10 +155,14 @@ class _Reader:
         self, digest: Digest, platforms: t.Sequence[Platform] | None, is_checked: bool
     ) -> Closure:
         """All it is made of; or NoPlatformError."""
-        root, top = self._manifest(digest)
+        found = self._embedded(digest)
+        root, top = found or read_root(self._source, digest, self._reference.tag, self._is_resolved)
 
         def read(descriptor: Descriptor) -> Manifest:
-            return top if descriptor is root else self._manifest(descriptor.digest)[1]
+            if descriptor is root:
+                return top
+            child = descriptor.digest
+            return (self._embedded(child) or self._source.read_manifest(child))[1]
 
         closure = walk(root, platforms, read, str(self._reference))
         for image in () if is_checked else closure.images:
@@ -153,10 +170,10 @@ class _Reader:
                 self._look(image, platforms)
         return closure
 
-    def _manifest(self, digest: Digest) -> tuple[Descriptor, Manifest]:
+    def _embedded(self, digest: Digest) -> tuple[Descriptor, Manifest] | None:
         raw = self._known.get(digest)
         if raw is None:
-            return self._source.read_manifest(digest)
+            return None
         manifest = Manifest.parse(raw, "", f"{self._reference}: {digest}")
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 

@@ -19,6 +19,7 @@ from .._oci.content import (
     Manifest,
     Pieces,
     Sources,
+    read_root,
     walk,
 )
 from .._oci.names import ALL, Digest, Platform, Reference
@@ -304,14 +305,9 @@ class _Reader:
         if manifest:
             known = manifest.media_type if locked else known or manifest.media_type
             return Descriptor(known, digest, len(manifest.raw))
-        source = self._required("it")
-        try:
-            descriptor, manifest = source.read_manifest(digest)
-        except errors.NotFoundError:
-            if not self._is_resolved:
-                raise
-            # The tag has moved, and what it stood for is gone already.
-            descriptor, manifest = source.read_manifest(str(self._reference.tag))
+        source, tag = self._required("it"), self._reference.tag
+        # A tag that was just resolved may have moved, and what it stood for be gone already.
+        descriptor, manifest = read_root(source, digest, tag, self._is_resolved)
         self._read[descriptor.digest] = manifest
         return descriptor
 

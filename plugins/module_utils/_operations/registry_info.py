@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .._oci import errors
 from .._oci.catalog import repositories
-from .._oci.content import MAX_MANIFEST, Descriptor, Image, ImageConfig, Manifest
+from .._oci.content import MAX_MANIFEST, Descriptor, Image, ImageConfig, Manifest, read_root
 from .._oci.fetch import read_content
 from .._oci.names import Digest, Platform, Reference, choose
 from .._oci.registries import Mirrored, Registries
@@ -83,6 +83,7 @@ class _Look:
         self._platforms = platforms
         self._repositories: dict[str, Source] = {}
         self._manifests: dict[_Key, tuple[Descriptor, Manifest] | None] = {}
+        self._tags: dict[_Key, str | None] = {}
 
     def tags(self, references: t.Sequence[Reference]) -> dict[str, t.Any]:
         """The tags of repositories."""
@@ -101,6 +102,7 @@ class _Look:
         """The images of names."""
         digests = self._each(self._resolve, references)
         keys = {one: _Key(one.name, digest) for one, digest in digests.items() if digest}
+        self._tags = {key: one.tag for one, key in keys.items()}
         self._read(keys.values())
         keys = {one: key for one, key in keys.items() if self._manifests[key]}
         while True:  # one level of indexes after the other
@@ -150,9 +152,11 @@ class _Look:
     def _read(self, keys: t.Iterable[_Key]) -> bool:
         """Read the manifests that are not known yet; whether there were any."""
         new = [key for key in dict.fromkeys(keys) if key not in self._manifests]
-        self._manifests.update(
-            self._each(lambda key: self._source(key.repository).read_manifest(key.digest), new)
-        )
+
+        def read(key: _Key) -> tuple[Descriptor, Manifest]:
+            return read_root(self._source(key.repository), key.digest, self._tags.get(key))
+
+        self._manifests.update(self._each(read, new))
         return bool(new)
 
     def _known(self, key: _Key) -> tuple[Descriptor, Manifest]:

@@ -8,7 +8,15 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._oci import errors
-from .._oci.content import Closure, ContentSource, Descriptor, Image, Manifest, walk
+from .._oci.content import (
+    Closure,
+    ContentSource,
+    Descriptor,
+    Image,
+    Manifest,
+    read_root,
+    walk,
+)
 from .._oci.fetch import read_config
 from .._oci.names import Digest, Platform, Reference
 from .._oci.push import RemoteSink
@@ -260,16 +268,19 @@ class _Reader:
         self._read: dict[Digest, Manifest] = {}
 
     def want(self) -> _Wanted:
-        transfer, sink = self._transfer, self._transfer.sink
+        transfer, sink, source = self._transfer, self._transfer.sink, self._transfer.source
         before = sink.find(str(transfer.target.digest or transfer.target.tag))
-        pinned = transfer.source.digest
+        pinned = source.digest
         if before and not pinned:
-            pinned = transfer.content.resolve(str(transfer.source.tag))
+            pinned = transfer.content.resolve(str(source.tag))
         is_asked = self._force or self._platform or self._whole
         if pinned and pinned == before and not is_asked:
             return _Wanted(transfer.name, transfer, before, Descriptor("", pinned, 0))
         # Where nothing is to be compared, one request tells what a tag is and gives it.
-        root, manifest = transfer.content.read_manifest(pinned or str(transfer.source.tag))
+        if pinned:
+            root, manifest = read_root(transfer.content, pinned, source.tag, not source.digest)
+        else:
+            root, manifest = transfer.content.read_manifest(str(source.tag))
         self._read[root.digest] = manifest
         closure = self._closure(root, manifest)
         root = closure.manifests[-1][0]

@@ -324,7 +324,7 @@ def test_r047_a_manifest_is_sent_again(registry, sink, fault, process):
 
 
 REFUSED = {
-    "R089-too-large": (413, "too-large", f"{len(IMAGE.raw)} bytes"),
+    "R089-too-large": (413, "too-large", f"{len(IMAGE.raw)} B"),
     "no-pushes": (405, "push-refused", "does not take pushes"),
     "denied": (403, "denied", "access is denied (CODE: why)"),
     "immutable": (400, "registry-error", "status 400 (CODE: why)"),
