@@ -218,7 +218,7 @@ class AuthFile:
 
     def _entry(self, entry: t.Mapping[str, t.Any] | None, key: str) -> Credentials | None:
         auth, user, password, identity, token = (_field(entry or {}, name) or "" for name in _ENTRY)
-        if auth:
+        if auth.strip():
             user, password = self._decode(auth, key)
         found = Credentials(user, password)
         if token:

@@ -80,6 +80,12 @@ def test_F15_what_both_programs_take_is_taken():
     ]
 
 
+@pytest.mark.parametrize("auth", ["", "\n", "\r\n", " "], ids=repr)
+def test_F15_auth_that_is_empty_is_no_login(auth, path):
+    write_auth_file(path, {HOST: {"auth": auth}, f"https://{HOST}": login("demo", SECRET)})
+    assert AuthFile.load(Place(str(path))).find(HOST, "app") == USER
+
+
 @pytest.mark.parametrize("key", ["HOST/path", "HOST/org2", "HOST/org/app/more"])
 def test_F15_in_a_file_of_podman_a_path_is_for_what_is_below_it_alone(key, tmp_path):
     path = tmp_path / "auth.json"
