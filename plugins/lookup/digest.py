@@ -14,6 +14,8 @@ description:
     as a pull. A name that has a digest costs none.
   - With more than one name, use C(query), which gives a list. As with all lookups, C(lookup) joins them with commas.
 notes:
+  - Logins of the controller's user are used, and no variables of the role C(lockstep.images.store). The filter
+    P(lockstep.images.with_logins#filter) makes an option C(registries) of those.
   - Files, environment variables and Python libraries that options speak of are those of the controller.
   - Ansible looks up again each time that a variable with a lookup in it is used. C(ansible.builtin.set_fact) keeps what was found.
   - C(module_defaults) is for modules alone. Several lookups share options by a dictionary, as in C(lookup(..., **options\)).
@@ -70,6 +72,12 @@ EXAMPLES = r"""
     registry_options:
       username: "{{ registry_user }}"
       password: "{{ registry_password }}"
+
+- name: Look it up with the logins that the role gives to hosts
+  ansible.builtin.debug:
+    msg: "{{ lookup('lockstep.images.digest', 'registry.example.com:5000/shop/web:1.4', registries=reached) }}"
+  vars:
+    reached: "{{ [] | lockstep.images.with_logins(store_registries) }}"
 """
 
 RETURN = r"""
