@@ -68,8 +68,10 @@ def plan_remove(
     if keep_newest < 0:
         raise errors.InputError("keep_newest must not be less than 0")
     names = store.labelled()
-    # Also by what another tool calls it, as "latest", of which there may be several.
-    called = {label: {label, label.partition("@")[0]} for label in names}
+    # Also by what another tool calls it, as "latest", of which there may be several. Names with a registry are whole.
+    called = {
+        label: {label} if "/" in label else {label, label.partition("@")[0]} for label in names
+    }
     literally = {text for text in patterns if any(text in texts for texts in called.values())}
     wanted = [pattern_of(text) for text in patterns if text not in literally]
     fitting = [
@@ -79,7 +81,8 @@ def plan_remove(
     ]
     if all_but is not None:
         spared = {Reference.parse(name).store_name for name in all_but}
-        fitting = sorted(set(names) - spared)
+        # What has no name is in no list.
+        fitting = sorted(set(names).intersection(store.names()) - spared)
     left = _newest(store, names, fitting, keep_newest)
     kept = {*left.chosen, *left.unknown}
     dropped = [name for name in fitting if name not in kept]

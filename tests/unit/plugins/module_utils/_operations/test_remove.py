@@ -390,6 +390,22 @@ def test_F02_an_image_whose_configuration_is_gone_is_of_unknown_date(path, store
     assert (gone(result), result["unknown_dates"]) == ([], [NEXT])
 
 
+def test_F12_a_name_without_a_tag_is_not_that_of_a_digest(store):
+    assert gone(remove(store, PINNED)) == []
+
+
+def test_F12_all_but_some_leaves_what_has_no_name(path, store):
+    other = demo_image("other", "1", size=100)
+    put(path, other)
+    plan = carry_out(
+        store,
+        lambda held: plan_remove(held, [], prune=True, keep_newest=0, all_but=[APP]),
+        exclusive=True,
+    )
+    assert [one["name"] for one in plan.facts["removed"]] == [NEXT, PIN, TOOL]
+    assert digests(other) <= blobs(path)
+
+
 def test_more_than_there_are_leaves_all(store):
     result = remove(store, "app:*", keep_newest=9)
     assert (result["changed"], result["kept"]) == (False, [APP, NEXT])
