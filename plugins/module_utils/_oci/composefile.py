@@ -30,7 +30,7 @@ def is_compose(document: t.Any, file: str) -> bool:
 
 
 def read_compose(document: Located, out: Findings) -> None:
-    """Take the images of all services, with what they extend, and have included files read."""
+    """Take the images of all services and of what they extend, and queue the files that are included."""
     for name, service in _services(document).items():
         if isinstance(service, Located):
             _read_service(str(name), service, document, out)

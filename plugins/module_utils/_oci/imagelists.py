@@ -27,6 +27,7 @@ _STARTS_STAGE = re.compile(r"(?mi)^FROM[ \t]+\S")
 _SETTING = re.compile(r"""\s*(?:export\s+)?["']?([\w./-]+)["']?\s*[:=]\s*(.*)""")
 _OTHERS = "a Dockerfile, a Containerfile, or a unit of quadlet"
 _NO_IMAGE = "names no image"
+_LIST = re.compile(r"(?:.*[^a-z])?images?(?:[^a-z].*)?\.(?:txt|list|lst)|images", re.IGNORECASE)
 _LOCK = re.compile(rb"""(?m)^[{\s"']*lockfile_version\b""")
 
 
@@ -127,6 +128,7 @@ class _Reader:
             findings.append(out)
             self._read_file(out)
             todo[:0] = out.follow
+        lists = [] if self._is_named else _lists_below(self._source.path)
         missing = sorted(set(self._source.keys) - self._keys)
         if missing:
             raise errors.InputError(f"{self._source.path}: has no {missing[0]}, which keys names")
@@ -137,6 +139,7 @@ class _Reader:
                 self._skipped.append(Skipped(out.file, _NO_IMAGE))
         named = [one for out in findings for one in out.named()]
         warnings = [text for out in findings for text in (*out.warnings, *out.doubts())]
+        warnings += [f"{file}: could be a list of images: give it by itself" for file in lists]
         return Listing(named, warnings, sorted(self._skipped))
 
     def _read_file(self, out: Findings) -> None:
@@ -244,7 +247,23 @@ def _read_lines(text: str, out: Findings) -> None:
 
 
 def _files_below(path: str) -> list[str]:
-    """The files of a directory that may name images; links to directories are followed, each is read once."""
+    """The files of a directory that may name images."""
+    files = [file for file in _walk(path) if _may_name_images(file)]
+    if not files:
+        raise errors.InputError(
+            f"{path}: has no file that ends in {', '.join(_YAML)}, nor {_OTHERS}"
+        )
+    return sorted(files)
+
+
+def _lists_below(path: str) -> list[str]:
+    """The files of a directory that could be lists of names, which are read only by themselves."""
+    files = (file for file in _walk(path) if _LIST.fullmatch(os.path.basename(file)))
+    return sorted(file for file in files if not _may_name_images(file))
+
+
+def _walk(path: str) -> list[str]:
+    """All files below a directory; links to directories are followed, each is read once."""
     found, seen = [], set()
     with access(path):
         for directory, below, names in os.walk(path, onerror=_refuse, followlinks=True):
@@ -255,12 +274,7 @@ def _files_below(path: str) -> list[str]:
                 if os.path.realpath(os.path.join(directory, one)) not in seen
             ]
             found += [os.path.join(directory, name) for name in names]
-    files = [file for file in found if _may_name_images(file)]
-    if not files:
-        raise errors.InputError(
-            f"{path}: has no file that ends in {', '.join(_YAML)}, nor {_OTHERS}"
-        )
-    return sorted(files)
+    return found
 
 
 def _may_name_images(file: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kustomizations make of the images in their resources."""
+"""Kustomizations: the files they include, and what they make of the images in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typing as t
 
 from . import errors
 from .mentions import Findings, Mention, is_remote, text_of
+from .objects import read_objects
+from .yamlfile import load_documents
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _LISTS = ("resources", "bases", "components", "crds", "generators", "transformers")
@@ -21,22 +23,29 @@ class Rule(t.NamedTuple):
     name: str
     new_name: str
     new_tag: str
+    suffix: str
     digest: str
     place: str
 
     def apply(self, text: str) -> str | None:
         """The name an image gets; None for another image."""
-        match = re.fullmatch(re.escape(self.name) + r"(:[\w.-]+)?(@sha\S+)?", text)
+        match = re.fullmatch(re.escape(self.name) + r"(?::([\w.-]+))?(?:@(sha\S+))?", text)
         if not match:
             return None
-        new = f"{self.new_tag and ':'}{self.new_tag}{self.digest and '@'}{self.digest}"
-        return (self.new_name or self.name) + (new or "".join(filter(None, match.groups())))
+        tag, digest = match.group(1) or "", match.group(2) or ""
+        if self.new_tag or self.digest:
+            tag, digest = self.new_tag, self.digest
+        if tag and self.suffix:
+            tag, digest = tag + self.suffix, ""
+        name = self.new_name or self.name
+        return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
 
 
 class _Kustomization(t.NamedTuple):
     findings: Findings
     rules: tuple[Rule, ...]
     parts: frozenset[str]  # real paths of files and directories
+    components: tuple[str, ...]  # those of them whose rules hold for all of its resources
 
 
 def is_kustomization(document: t.Any, file: str) -> bool:
@@ -50,9 +59,10 @@ def is_kustomization(document: t.Any, file: str) -> bool:
 def read_kustomization(
     document: t.Mapping[t.Any, t.Any], out: Findings, found: dict[str, t.Any]
 ) -> None:
-    """Have what belongs to a kustomization read, and keep its rules in ``found`` under its directory."""
+    """Queue the files of a kustomization, and keep its rules in ``found`` under its directory."""
+    _read_patches(document, out)
     parts = []
-    for value in _paths(document):
+    for value in _paths(document, (*_LISTS, *_PATCHES)):
         path = os.path.join(os.path.dirname(out.file), value)
         target = _target(path)
         if target:
@@ -70,12 +80,18 @@ def read_kustomization(
     rules = [_rule(one, out) for one in images if isinstance(one, dict)] if images else []
     directory = os.path.dirname(os.path.realpath(out.file))
     found[directory] = _Kustomization(
-        out, tuple(rule for rule in rules if rule.name), frozenset(parts)
+        out,
+        tuple(rule for rule in rules if rule.name),
+        frozenset(parts),
+        tuple(
+            os.path.realpath(os.path.join(os.path.dirname(out.file), value))
+            for value in _paths(document, ("components",))
+        ),
     )
 
 
 def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t.Any]) -> None:
-    """Change what files name as the kustomizations do that they belong to; each gives a name of its own."""
+    """Apply to what each file names the rules of all kustomizations that include it, each in turn."""
     used: set[Rule] = set()
     for one in findings:
         path = os.path.realpath(one.file)
@@ -94,8 +110,22 @@ def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t
                 kustomization.findings.mentions.append(Mention(text, rule.place))
 
 
-def _paths(document: t.Mapping[t.Any, t.Any]) -> t.Iterator[t.Any]:
-    for key in (*_LISTS, *_PATCHES):
+def _read_patches(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
+    """Take the images of patches that are written in a kustomization itself."""
+    for key in _PATCHES:
+        entries = document.get(key)
+        for one in entries if isinstance(entries, list) else ():
+            patch = text_of(one.get("patch") if isinstance(one, dict) else one)
+            if patch.is_block:
+                # So that its lines are those of the file.
+                raw = ("\n" * patch.line + patch).encode()
+                loaded = load_documents(raw, out.file)
+                for part in loaded.documents:
+                    read_objects(part, out)
+
+
+def _paths(document: t.Mapping[t.Any, t.Any], keys: t.Iterable[str]) -> t.Iterator[t.Any]:
+    for key in keys:
         entries = document.get(key)
         for one in entries if isinstance(entries, list) else ():
             value = one.get("path") if isinstance(one, dict) else one
@@ -110,10 +140,10 @@ def _target(path: str) -> str:
 
 
 def _rule(entry: t.Mapping[t.Any, t.Any], out: Findings) -> Rule:
-    name, new, tag, digest = (
-        text_of(entry.get(key)) for key in ("name", "newName", "newTag", "digest")
+    name, new, tag, suffix, digest = (
+        text_of(entry.get(key)) for key in ("name", "newName", "newTag", "tagSuffix", "digest")
     )
-    return Rule(name, new, tag, digest, out.place(getattr(entry, "line", 0)))
+    return Rule(name, new, tag, suffix, digest, out.place(getattr(entry, "line", 0)))
 
 
 def _chains(
@@ -123,9 +153,19 @@ def _chains(
     users = [one for one in found if path in found[one].parts and one not in above]
     for user in users:
         for chain in _chains(user, found, (*above, user)):
-            yield (*found[user].rules, *chain)
+            yield (*_rules_of(found[user], found), *chain)
     if not users:
         yield ()
+
+
+def _rules_of(
+    kustomization: _Kustomization, found: t.Mapping[str, t.Any], depth: int = 8
+) -> t.Iterator[Rule]:
+    """The rules of its components, then its own."""
+    for path in kustomization.components if depth else ():
+        if path in found:
+            yield from _rules_of(found[path], found, depth - 1)
+    yield from kustomization.rules
 
 
 def _applied(text: str, rules: t.Iterable[Rule], used: set[Rule]) -> str:

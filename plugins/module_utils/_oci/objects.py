@@ -186,7 +186,7 @@ def _values(
 ) -> t.Iterator[tuple[tuple[str, ...], t.Any]]:
     name = value.get("name")
     for key, one in value.items():
-        is_variable = key == "value" and isinstance(name, Text)
+        is_variable = key in ("value", "default") and isinstance(name, Text)
         yield (*path, str(name if is_variable else key)), one
 
 
@@ -221,7 +221,7 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
     _read_parts(value, key, out)
     name = text_of(value.get("name"))
     is_listed = key == "images" and is_entry and is_specific(name)
-    if is_listed or (value.get("kind") == "DockerImage" and is_reference(name)):
+    if is_listed or (value.get("kind") == "DockerImage" and name):
         out.guess("name", name, name.line)
     path, new = text_of(value.get("path")), text_of(value.get("value"))
     if "op" in value and path.endswith("/image") and new:  # a patch

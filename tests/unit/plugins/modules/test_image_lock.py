@@ -251,7 +251,9 @@ def test_names_come_from_files_and_directories(params, registry, tmp_path):
     assert outcome.result["msg"].startswith(f"{tmp_path}/k/pod.yaml, line 3: ")
 
 
-def test_F04_what_files_hold_is_told_in_a_result_that_ansible_takes_for_a_success(params, tmp_path):
+def test_F04_what_files_hold_is_reported_in_a_result_that_ansible_takes_for_a_success(
+    params, tmp_path
+):
     app, _one = params.pop("name")
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "pod.yml").write_text(

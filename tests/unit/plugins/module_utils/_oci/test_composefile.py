@@ -149,7 +149,7 @@ def test_F04_what_is_built_has_its_image_taken_and_what_it_is_built_on(files):
     ("platform", "named"),
     [("linux/arm64", " linux/arm64"), ("linux/arm64/v8", " linux/arm64"), ("", "")],
 )
-def test_F04_the_platform_of_a_service_is_told(files, platform, named):
+def test_F04_the_platform_of_a_service_is_reported(files, platform, named):
     files.write("compose.yml", f"services: {{a: {{image: r.example/a:1, platform: '{platform}'}}}}")
     assert files.names("compose.yml") == [f"r.example/a:1{named}"]
 

@@ -386,6 +386,15 @@ def test_F04_a_file_that_holds_no_image_does_not_end_the_lock_of_a_directory(fil
     assert str(caught.value).startswith(f"{path}")
 
 
+@pytest.mark.parametrize("name", ["images.txt", "longhorn-images.txt", "image_list.lst", "images"])
+def test_F04_a_list_in_a_directory_is_named(files, name):
+    files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
+    files.write(f"x/{name}", "r.example/b:1\n")
+    files.write("readme.txt", "r.example/c:1\n")
+    assert files.names() == ["r.example/a:1"]
+    assert files.warnings() == [f"x/{name}: could be a list of images: give it by itself"]
+
+
 def test_F04_what_is_no_file_in_a_directory_is_skipped(files):
     files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
     (files.root / ".#app.yml").symlink_to("user@host:1")
@@ -507,7 +516,7 @@ def test_F04_a_value_that_keys_name_must_be_an_image(files, value):
         ([{"path": "b", "keys": {"a": 1}}], "from[0]: keys is not a list of names"),
     ],
 )
-def test_F04_an_entry_that_is_wrong_is_told_with_its_number(entries, told):
+def test_F04_an_entry_that_is_wrong_is_reported_with_its_number(entries, told):
     with pytest.raises(InputError) as caught:
         parse_sources(entries)
     assert str(caught.value) == told

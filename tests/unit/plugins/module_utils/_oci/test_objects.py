@@ -111,6 +111,10 @@ def test_F04_images_of_many_kinds_of_files_are_taken(files, text, names):
 
 
 NOT_TAKEN = {
+    "a default of a parameter": (
+        "kind: Task\nspec:\n  params:\n  - {name: builder-image, default: alpine}\n",
+        [(4, "builder-image: alpine")],
+    ),
     "an option of an operator": (
         "kind: Deployment\nspec:\n  containers:\n  - image: r.example/a:1\n    args:\n    - --engine-image\n"
         "    - longhornio/longhorn-engine:v1.5\n    - --sidecar=r.example/side:2\n",
@@ -151,6 +155,10 @@ NOT_TAKEN = {
         "    args: ['-git-image',\n      'ko://github.com/a/git']\n",
         [(4, "reference 'ko://github.com/a/b'"), (6, "-git-image: ko://github.com/a/git")],
     ),
+    "an image stream": (
+        "kind: ImageStream\nspec:\n  tags:\n  - from: {kind: DockerImage, name: $(WEB)}\n",
+        [(4, "name: $(WEB)")],
+    ),
     "parameters of Tekton and Argo": (
         "kind: Task\nspec:\n  steps:\n  - image: $(params.image)\n  - container: {image: '{{inputs.x}}'}\n",
         [(4, "image: $(params.image)"), (5, "image: {{inputs.x}}")],
@@ -190,7 +198,7 @@ def test_F04_nothing_of_a_secret_is_shown(files):
     assert not [word for word in ("secret", "robot", "123456", "org/me") if word in told]
 
 
-def test_F04_what_is_taken_is_not_named_as_well(files):
+def test_F04_what_is_taken_is_not_named_too(files):
     files.write(
         "it.yml",
         "x-image: &i r.example/a:1\nkind: Pod\nspec: {containers: [{image: *i, args: [--image=r.example/a:1]}]}\n",
@@ -259,6 +267,51 @@ def test_F04_overlays_change_what_their_bases_name_each_in_its_way(files):
     ]
     assert files.names("over/two") == ["docker.io/library/nginx:a", "r.example/app:v2"]
     assert files.names("base") == ["docker.io/library/nginx:a", "r.example/app:1"]
+
+
+def test_F04_a_suffix_of_tags_is_applied(files):
+    files.write("app.yml", BASE)
+    files.write(
+        "kustomization.yaml", "resources: [app.yml]\nimages: [{name: r.example/app, tagSuffix: -x}]"
+    )
+    assert files.names() == ["docker.io/library/nginx:latest", "r.example/app:1-x"]
+
+
+def test_F04_components_change_the_resources_of_those_who_use_them(files):
+    files.write("k/app.yml", BASE)
+    files.write("k/kustomization.yaml", "resources: [app.yml]\ncomponents: [../tags]\n")
+    files.write(
+        "tags/kustomization.yaml", "kind: Component\nimages: [{name: nginx, newTag: '1.25'}]\n"
+    )
+    assert files.names() == files.names("k") == ["docker.io/library/nginx:1.25", "r.example/app:1"]
+
+
+def test_F04_patches_in_a_kustomization_are_read(files):
+    files.write("app.yml", BASE)
+    files.write(
+        "kustomization.yaml",
+        """\
+        resources: [app.yml]
+        patches:
+        - patch: |-
+            - op: replace
+              path: /spec/containers/0/image
+              value: redis:7
+        patchesStrategicMerge:
+        - |
+          kind: Deployment
+          spec:
+            containers:
+            - image: r.example/patched:$X
+        """,
+    )
+    with pytest.raises(
+        InputError, match=r"kustomization\.yaml, line 12: r\.example/patched:\$X has"
+    ):
+        files.read("kustomization.yaml")
+    path = files.root / "kustomization.yaml"
+    path.write_text(path.read_text().replace("$X", "1"))
+    assert {"docker.io/library/redis:7", "r.example/patched:1"} < set(files.names())
 
 
 def test_F04_a_resource_that_is_elsewhere_is_a_warning(files):

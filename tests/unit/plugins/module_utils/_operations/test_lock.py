@@ -595,7 +595,7 @@ def platforms_in(path):
     return {one.name: sorted(one.platforms) for one in Lock.parse(read_lock(str(path))).images}
 
 
-def test_F04_the_platform_of_a_service_is_locked_as_well(path, sources, tmp_path):
+def test_F04_the_platform_of_a_service_is_locked_too(path, sources, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(SERVICE.format(APP, f", b: {{image: '{WEB}'}}"))
     lock(path, sources, files=[file], platforms=[AMD64])
@@ -643,7 +643,7 @@ def test_F04_a_lock_file_in_a_directory_of_sources_does_not_keep_its_own_names(s
     assert changes(lock(path, sources, files=[path], platforms=[AMD64])) == {}
 
 
-def test_F04_what_is_left_out_is_told_and_what_holds_none_is_counted(path, sources, tmp_path):
+def test_F04_what_is_left_out_is_reported_and_what_holds_none_is_counted(path, sources, tmp_path):
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "a.yml").write_text(
         f"containers: [{{image: '{APP}', args: [--engine-image, r.example/engine:v1]}}]"
