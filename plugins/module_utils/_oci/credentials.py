@@ -227,15 +227,14 @@ class AuthFile:
             found = Credentials(user, identity_token=identity)
         elif not password:
             return None
-        key = errors.printable(key)
-        return self._from(found, f"the entry {key} of {self.path}", scope_of_key(key))
+        return self._from(found, f"the entry {_shown(key)} of {self.path}", scope_of_key(key))
 
     def _from(self, who: Credentials, origin: str, scope: str) -> Credentials:
         way_out = f"registry_url: {scope}, config_path: {self.path} and state: absent"
         return replace(who, origin=origin, way_out=way_out if os.path.isabs(self.path) else "")
 
     def _decode(self, text: str, key: str) -> tuple[str, str]:
-        subject = f"{self.path}: auth of the entry {errors.printable(key)}"
+        subject = f"{self.path}: auth of the entry {_shown(key)}"
         try:
             # Line breaks count for nothing, as to docker and skopeo; nor do blanks.
             decoded = base64.b64decode("".join(text.split()), validate=True).decode("utf-8")
@@ -245,6 +244,11 @@ class AuthFile:
         if not colon:
             raise errors.AuthFileError(f"{subject} has no colon", path=self.path)
         return user, password.strip("\x00")
+
+
+def _shown(key: str) -> str:
+    """A key for a message, without what may be a secret in a URL."""
+    return errors.printable(re.sub("^(.*://)?[^/]*@", r"\1", re.split("[?#]", key)[0]))
 
 
 def field_name(table: t.Mapping[str, t.Any], name: str) -> str:
@@ -265,7 +269,7 @@ def _fault(value: t.Any) -> str:
     if not isinstance(auths, dict) or not isinstance(helpers, dict):
         return "is not a file with logins"
     for key, entry in auths.items():
-        where = f"the entry {errors.printable(key)}"
+        where = f"the entry {_shown(key)}"
         if not isinstance(entry, (dict, type(None))):
             return f'{where} is {_KINDS[type(entry)]}, not a login such as {{"auth": ...}}'
         for name in _ENTRY:
@@ -273,7 +277,7 @@ def _fault(value: t.Any) -> str:
                 return f"{where} is not a login: {name} is not a string"
     for key, name in [*helpers.items(), ("credsStore", _field(value, "credsStore"))]:
         if not isinstance(name, (str, type(None))):
-            return f"the credential helper of {errors.printable(key)} is not a string"
+            return f"the credential helper of {_shown(key)} is not a string"
     return ""
 
 

@@ -423,3 +423,26 @@ def test_F16_a_helper_keeps_no_login_for_a_namespace(private, tmp_path, helpers)
     assert outcome.kind == "invalid-input"
     assert "docker-credential-own, which keeps logins for whole registries" in outcome.result["msg"]
     assert json.loads(path.read_text())["auths"] == {}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"https://demo:{SECRET}@{HOST}",
+        f"https://{HOST}/?token={SECRET}",
+        f"https://{HOST}/#{SECRET}",
+        f"{SECRET}@{HOST}",
+    ],
+)
+@pytest.mark.parametrize(
+    "entry", ["text", {"auth": "%%"}, {"auth": "YWJj"}, login("demo", "x")], ids=repr
+)
+def test_F35_a_key_that_holds_a_secret_is_named_without_it(key, entry, path):
+    write_auth_file(path, {key: entry})
+    try:
+        who = AuthFile.load(Place(str(path))).find(HOST, "org/app")
+    except AuthFileError as exc:
+        shown = str(exc)
+    else:
+        shown = f"{who.origin} {who.way_out}" if who else HOST
+    assert HOST in shown and SECRET not in shown
