@@ -73,6 +73,12 @@ class Proxy(t.NamedTuple):
         """For messages: without the login."""
         return errors.printable(f"the proxy {self.scheme}://{self.host} of {self.variable}")
 
+    def tls_hint(self, exc: BaseException) -> str:
+        """What to do if the proxy does not speak TLS, "" if it is not that."""
+        if self.scheme == "https" and any(word in str(exc) for word in NOT_TLS):
+            return "The proxy seems to speak plain http: begin its URL with http://."
+        return ""
+
     def hint_for(self, status: int) -> str:
         """What to do about a status with which it answers for a host."""
         if status >= 500:
@@ -173,7 +179,9 @@ def failure_of(exc: BaseException, url: str, proxy: Proxy | None) -> Failure:
         if isinstance(error, socket.gaierror):
             return _unresolved(error, origin(proxy.url if proxy else url)[1], proxy)
     why = reason(exc)
-    return Failure(f"{why} (through {proxy})" if proxy else why, _SHORT_CUT if proxy else "")
+    if not proxy:
+        return Failure(why)
+    return Failure(f"{why} (through {proxy})", proxy.tls_hint(exc) or _SHORT_CUT)
 
 
 def _unresolved(error: socket.gaierror, host: str, proxy: Proxy | None) -> Failure:

@@ -213,7 +213,9 @@ class Registry:
         """Raise what a status says, in the name of who answered."""
         words, status, where = self.error_words(response), response.status, self.place(response)
         response.close()
-        said, at, hint = f" ({words})" if words else "", f" at {where}" if where else "", ""
+        through = f"through {response.proxy}" if response.proxy else ""
+        said = "".join(f" ({text})" for text in (words, through) if text)
+        at, hint = f" at {where}" if where else "", ""
         if where and "/v2/" not in response.url:
             hint = (
                 f"Ask whoever runs {self.name}: it redirects to a place that does not serve this."

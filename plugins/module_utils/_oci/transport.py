@@ -48,7 +48,7 @@ _PLAIN_URL = re.compile(
 
 
 class Response:
-    """An answer whose body is unread; ``url`` is where it came from."""
+    """An answer whose body is unread; ``url`` is where it came from, ``proxy`` one that may have answered instead."""
 
     def __init__(
         self,
@@ -59,9 +59,11 @@ class Response:
         received: t.Callable[[int], None],
         watch: Watch,
         largest: int = _LARGEST_READ,
+        proxy: Proxy | None = None,
     ) -> None:
         self.status: int = answer.status_code
         self.url = url
+        self.proxy = proxy
         self._answer = answer
         self._failures = failures
         self._patience = patience
@@ -522,7 +524,7 @@ class HttpClient:
         headers = {"User-Agent": "lockstep.images", "Accept-Encoding": "identity", **fields}
         trust = own or self.trust_of(url) or STRANGER
         proxy = self._proxy(url)
-        through = f" through {proxy}" if proxy else ""
+        through = f" (through {proxy})" if proxy else ""
         self.stats.add(method)
         try:
             answer = self._adapter(trust, url.startswith("https")).send(
@@ -535,7 +537,8 @@ class HttpClient:
         except theirs.SSLError as exc:
             if hung_up(exc):
                 raise _Failed(Failure(f"the TLS connection was ended{through}")) from exc
-            hint = tls_hint(exc, host_name(url), own is None)
+            hint = proxy.tls_hint(exc) if proxy else ""
+            hint = hint or tls_hint(exc, host_name(url), own is None)
             raise errors.TlsError(f"{shown_url(url)}: {reason(exc)}{through}", hint) from exc
         except (theirs.ConnectionError, theirs.Timeout, theirs.ChunkedEncodingError) as exc:
             raise _Failed(failure_of(exc, url, proxy)) from exc
@@ -555,7 +558,9 @@ class HttpClient:
 
         # Many at once read less at once: memory is not for each connection.
         largest = max(_DRAIN, min(_LARGEST_READ, _ALL_READS // self.options.connections))
-        return Response(answer, url, failures, self.options.timeout, received, self._watch, largest)
+        visible = None if url.startswith("https") else proxy  # of TLS it sees nothing
+        timeout = self.options.timeout
+        return Response(answer, url, failures, timeout, received, self._watch, largest, visible)
 
     def _proxy(self, url: str) -> Proxy | None:
         """The proxy to go through; or InputError, DependencyError."""

@@ -190,6 +190,40 @@ def test_F08_a_407_to_a_request_in_clear_is_the_proxys(tmp_path, monkeypatch, ne
         assert len(proxy.requests) == 1
 
 
+@pytest.mark.parametrize("status", [403, 404, 502])
+def test_F08_what_a_proxy_may_have_answered_names_it(tmp_path, monkeypatch, near, status):
+    """R090: without TLS nobody can say whose answer it is."""
+    with serving(faults=[Fault(method="HEAD|GET", times=None, status=status)]) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"user:{SECRET}@{proxy.address}")
+        error = Puller(tmp_path, plain_http=True).fails(f"{HOST}/demo/app:1.0")
+        assert str(error).startswith(f"{HOST}/demo/app:1.0: ")
+        assert f"(through the proxy {proxy.url} of HTTP_PROXY)" in str(error)
+        assert SECRET not in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_F08_a_proxy_that_does_not_speak_tls_is_told_from_a_registry(
+    tmp_path, monkeypatch, near, scheme
+):
+    """R090."""
+    with serving() as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"https://proxy.test:{proxy.port}")
+        error = Puller(tmp_path, plain_http=scheme == "http").fails(f"{HOST}/demo/app:1.0")
+        assert f"the proxy https://proxy.test:{proxy.port}" in str(error)
+        assert "begin its URL with http://" in error.hint
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_F08_a_registry_at_an_ipv6_address_is_asked_for_in_brackets(tmp_path, monkeypatch, scheme):
+    """R090."""
+    with serving() as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy.address)
+        Puller(tmp_path, plain_http=scheme == "http").attempt("[2001:db8::9]:5000/demo/app:1.0")
+        asked = proxy.requests[0]
+        named = asked.path if scheme == "https" else asked.headers["host"]
+        assert named == "[2001:db8::9]:5000"
+
+
 def test_F08_a_407_of_a_registry_is_the_registrys(tmp_path, monkeypatch, near):
     """R090."""
     fault = Fault(method="HEAD|GET", times=None, status=407)
