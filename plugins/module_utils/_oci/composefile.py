@@ -66,7 +66,7 @@ def _read_service(name: str, service: Located, document: Located, out: Findings)
     image, of_image = _first(chain, "image")
     platform, _file = _first(chain, "platform")
     build, of_build = _first(chain, "build")
-    out.take(image, service.line, platform, of_image)
+    out.take(image, service.line, platform, of_image, is_built=build is not None)
     if build is not None:
         _read_build(name, build, of_build, image is None, out)
     for part, file in chain:

@@ -19,18 +19,20 @@ _NOTHING = Text()
 
 
 class Mention(t.NamedTuple):
-    """An image as a file names it, the place, and the platform that is asked for there."""
+    """An image as a file names it, the place, the platform that is asked for there, and whether it is built there."""
 
     text: str
     place: str
     platform: str = ""
+    is_built: bool = False
 
 
 class Named(t.NamedTuple):
-    """The same as a reference; ``platform`` is None where none is asked for."""
+    """The same as a reference; ``platform`` is None where none is asked for, ``built_at`` empty if it is not built."""
 
     reference: Reference
     platform: Platform | None
+    built_at: str
 
 
 class _Doubt(t.NamedTuple):
@@ -58,7 +60,14 @@ class Findings:
         """A line of this file, or of another one."""
         return f"{file or self.file}, line {line}" if line else file or self.file
 
-    def take(self, value: t.Any, line: int, platform: t.Any = None, file: str = "") -> None:
+    def take(
+        self,
+        value: t.Any,
+        line: int,
+        platform: t.Any = None,
+        file: str = "",
+        is_built: bool = False,
+    ) -> None:
         """Note a value that must be an image, and the platform it is for.
 
         None and, in a directory, an empty text are no image.
@@ -70,7 +79,7 @@ class Findings:
             self.problem(place, "image is not a text")  # 1.10 could be 1.1
             return
         self.taken.add(id(value))
-        self.mentions.append(Mention(str(value), place, str(platform or "")))
+        self.mentions.append(Mention(str(value), place, str(platform or ""), is_built))
 
     def guess(self, key: str, value: str, line: int, source: t.Any = None) -> None:
         """Note a text that names an image if it is a reference; ``source`` is the value it comes from."""
@@ -127,7 +136,8 @@ def _named(mention: Mention) -> Named:
             raise errors.InputError(problem, FILL_IN)
     try:
         platform = Platform.parse(mention.platform) if mention.platform else None
-        return Named(Reference.parse(mention.text), platform)
+        built_at = mention.place if mention.is_built else ""
+        return Named(Reference.parse(mention.text), platform, built_at)
     except errors.InputError as exc:
         raise errors.InputError(f"{mention.place}: {exc}", exc.hint) from exc
 

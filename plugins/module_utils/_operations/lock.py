@@ -218,6 +218,7 @@ def plan_lock(
     )
     once = each_once(names, lambda one: one)
     locked = each(locking.lock, once, lambda one: one.store_name, workers, failures)
+    _explain(failures, listing.named)
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     doubts = [text for one in locked for text in one.warnings]
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
@@ -261,11 +262,21 @@ def _own_platforms(
     """The platforms that files ask for, by name, and the names that are also asked for without."""
     own: dict[str, list[Platform]] = {}
     counts = collections.Counter(one.store_name for one in names)
-    for reference, platform in named:
-        if platform:
-            own.setdefault(reference.store_name, []).append(platform)
-            counts[reference.store_name] -= 1
+    for one in named:
+        if one.platform:
+            own.setdefault(one.reference.store_name, []).append(one.platform)
+            counts[one.reference.store_name] -= 1
     return own, {name for name, count in counts.items() if count}
+
+
+def _explain(failures: dict[str, errors.LockstepError], named: t.Sequence[Named]) -> None:
+    """Add to the errors of images that compose builds what to do about it."""
+    for one in named:
+        name = one.reference.store_name
+        error = failures.get(name)
+        if one.built_at and isinstance(error, errors.NotFoundError):
+            hint = f"It is built, see {one.built_at}. Push it first, or leave the service out."
+            failures[name] = errors.NotFoundError(str(error), hint, **error.details)
 
 
 def _existing(path: str) -> tuple[bytes | None, Lock]:

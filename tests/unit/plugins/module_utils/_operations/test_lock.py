@@ -627,6 +627,18 @@ def test_F04_an_image_of_such_services_alone_may_lack_other_platforms(path, sour
         lock(path, sources, files=[file], platforms=[AMD64])
 
 
+def test_F04_an_image_that_compose_builds_and_nobody_pushed_is_an_error_that_says_so(
+    path, sources, tmp_path
+):
+    file = tmp_path / "compose.yml"
+    file.write_text(f"services:\n  a: {{build: ., image: '{APP}'}}\n")
+    lock(path, sources, files=[file], platforms=[AMD64])
+    file.write_text("services:\n  a: {build: ., image: 'registry.example/built:1'}\n")
+    with pytest.raises(NotFoundError) as caught:
+        lock(path, sources, files=[file], platforms=[AMD64])
+    assert f"see {file}, line 2." in caught.value.hint
+
+
 def test_F04_with_all_platforms_that_of_a_service_is_among_them(path, sources, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(SERVICE.format(APP, ""))
