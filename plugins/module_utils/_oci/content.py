@@ -515,7 +515,8 @@ def read_root(
     try:
         return source.read_manifest(digest)
     except errors.RegistryError as exc:
-        if tag is None or isinstance(exc, errors.AuthenticationError) or not exc.may_be_missing:
+        is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
+        if tag is None or is_closed or not exc.may_be_missing:
             raise
         found, manifest = source.read_manifest(tag)
         if digest.matches(manifest.raw):

@@ -32,7 +32,7 @@ from ansible_collections.lockstep.images.tests.support.registry import Registry
 
 FAMILY = demo_image("family", "1")
 NEXT = demo_image("family", "2").for_platform("linux/amd64")
-every_status = pytest.mark.parametrize("status", [404, 400, 403, 405])
+every_status = pytest.mark.parametrize("status", [404, 400, 405, 501])
 
 
 def by_tag_alone(registry, status):
@@ -114,7 +114,7 @@ def test_F13_of_an_index_the_error_says_what_cannot_be_locked(tmp_path, registry
     assert str(caught.value).startswith(
         f"{name}: its index lists {child}, the image for linux/amd64"
     )
-    assert "give each platform a tag" in caught.value.hint or status == 403
+    assert "give each platform a tag" in caught.value.hint
     assert not (tmp_path / "images.lock.yml").exists()
 
 
@@ -155,6 +155,25 @@ def test_F13_an_image_is_seen_by_its_tag(tmp_path, registry, status):
     ).facts
     assert seen["missing"] == []
     assert [one["digest"] for one in seen["images"]] == [IMAGE.digest]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "authentication-failed"), (403, "denied")])
+def test_F13_who_is_not_let_in_does_not_try_the_tag(tmp_path, registry, status, kind):
+    by_tag_alone(registry, status)
+    error = Puller(tmp_path, registry).fails()
+    assert error.kind == kind
+    assert not [
+        one for one in registry.requests if one.path.endswith("/1.0") and one.method == "GET"
+    ]
+
+
+def test_F13_a_child_that_is_refused_is_named_too(tmp_path, registry):
+    child = FAMILY.for_platform("linux/amd64").digest
+    registry.faults.append(Fault(path=f"/manifests/{child}", status=403))
+    error = Puller(tmp_path, registry).fails(f"{registry.address}/demo/family:1")
+    assert error.kind == "denied"
+    assert f"demo/family:1: its index lists {child}, the image for linux/amd64" in str(error)
+    assert "the right to do this" in error.hint
 
 
 def test_F13_without_a_tag_there_is_nothing_else_to_ask(tmp_path, registry):
