@@ -14,6 +14,7 @@ FILL_IN = "Give the file that `docker compose config`, or the tool that fills th
 _PICTURE = re.compile(r"\.(?:png|jpe?g|svg|gif|webp|ico|bmp)$", re.IGNORECASE)
 _ELSEWHERE = re.compile("(?:https?|s?ftp|file|s3|gs|git|ssh):", re.IGNORECASE)
 _REMOTE = re.compile(r"://|^git@|^(?:git::)?git(?:hub|lab)\.com[/:]|[?&]ref=")
+_LOGIN = re.compile(r".*@(?!sha[0-9]+:)", re.DOTALL)
 _MAX_DOUBT = 300
 _NOTHING = Text()
 
@@ -122,7 +123,7 @@ class Findings:
         for doubt in sorted(self._doubts.values(), key=lambda one: one.line):
             if doubt.text not in known:
                 key = f"{errors.printable(doubt.key, 80)}: " if doubt.key else ""
-                what = errors.printable(doubt.text) if doubt.is_shown else "the value"
+                what = _shown(doubt.text) if doubt.is_shown else "the value"
                 found.append(
                     f"{self.place(doubt.line)}: {key}{what} could be an image, and is not locked"
                 )
@@ -132,7 +133,7 @@ class Findings:
 def _named(mention: Mention) -> Named:
     for text in (mention.text, mention.platform):
         if has_variables(text):
-            problem = f"{mention.place}: {errors.printable(text)} has variables in it"
+            problem = f"{mention.place}: {_shown(text)} has variables in it"
             raise errors.InputError(problem, FILL_IN)
     try:
         platform = Platform.parse(mention.platform) if mention.platform else None
@@ -140,6 +141,10 @@ def _named(mention: Mention) -> Named:
         return Named(Reference.parse(mention.text), platform, built_at)
     except errors.InputError as exc:
         raise errors.InputError(f"{mention.place}: {exc}", exc.hint) from exc
+
+
+def _shown(text: str) -> str:
+    return errors.printable(_LOGIN.sub("...@", text))
 
 
 def has_variables(text: str) -> bool:

@@ -198,6 +198,21 @@ def test_F04_nothing_of_a_secret_is_shown(files):
     assert not [word for word in ("secret", "robot", "123456", "org/me") if word in told]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me:secret@r.example/a:{{ x }}",
+        "docker://me:secret@r.example/a:1",
+        "me:secret@r/{{x}}@sha256:1",
+    ],
+)
+def test_F04_a_login_in_a_name_is_not_shown(files, text):
+    files.write("a.yml", f"sidecarImage: '{text}'\ncontainers: [{{image: r.example/a:1}}]\n")
+    files.write("b.yml", f"containers: [{{image: '{text}'}}]\n")
+    assert len(files.warnings()) == 2
+    assert "secret" not in " ".join(files.warnings())
+
+
 def test_F04_what_is_taken_is_not_named_too(files):
     files.write(
         "it.yml",
