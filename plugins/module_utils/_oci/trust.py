@@ -52,7 +52,8 @@ def tls_hint(exc: BaseException, host: str, is_stranger: bool) -> str:
     """What to do about a TLS connection that failed; a stranger is no registry of the task, but one led to it."""
     text = str(exc)
     if any(word in text for word in NOT_TLS):
-        return "The host seems to speak plain http: set plain_http if that is meant."
+        todo = "ask whoever names it as https" if is_stranger else "set plain_http if that is meant"
+        return f"{host} seems to speak plain http: {todo}."
     if not _UNKNOWN_AUTHORITY.search(text):
         return ""
     where = f" in an entry of registries for {host}" if is_stranger else ""
