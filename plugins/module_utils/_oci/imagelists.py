@@ -135,7 +135,8 @@ class _Reader:
         apply_kustomizations(findings, self._kustomizations)
         reasons = {one.file for one in self._skipped}
         for out in findings:
-            if not self._is_named and not out.mentions and out.file not in reasons:
+            is_empty = not out.mentions and not out.follow
+            if not self._is_named and is_empty and out.file not in reasons:
                 self._skipped.append(Skipped(out.file, _NO_IMAGE))
         named = [one for out in findings for one in out.named()]
         warnings = [text for out in findings for text in (*out.warnings, *out.doubts())]

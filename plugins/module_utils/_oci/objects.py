@@ -77,10 +77,8 @@ def read_sync(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
                 line = getattr(name, "line", 0) or entry.line
                 full = f"{registry}/{name}"
                 if form != "images" or not tags or not isinstance(tags, list):
-                    which = f"the tags that {form} chooses" if form != "images" else "all tags"
-                    out.warnings.append(
-                        f"{out.place(line)}: {full}: {which} are not locked, as only names are"
-                    )
+                    has = "no list of tags" if form == "images" else f"its tags chosen by {form}"
+                    out.warnings.append(f"{out.place(line)}: {full} has {has}, and is not locked")
                     continue
                 for tag in tags:
                     join = "@" if _DIGEST.match(str(tag)) else ":"

@@ -169,7 +169,11 @@ NOT_TAKEN = {
     ),
     "all tags, and tags by patterns": (
         "r.example:\n  images:\n    a: []\n  images-by-tag-regex:\n    b: ^1\n  images-by-semver: {c: '>1'}\n",
-        [(3, "r.example/a: all tags"), (5, "r.example/b: the tags"), (6, "r.example/c: the tags")],
+        [
+            (3, "r.example/a has no list of tags"),
+            (5, "r.example/b has its tags chosen by images-by-tag-regex"),
+            (6, "r.example/c has its tags chosen by images-by-semver"),
+        ],
     ),
 }
 
@@ -280,6 +284,7 @@ def test_F04_overlays_change_what_their_bases_name_each_in_its_way(files):
         "r.example/app:v1",
         "r.example/app:v2",
     ]
+    assert files.skipped() == []
     assert files.names("over/two") == ["docker.io/library/nginx:a", "r.example/app:v2"]
     assert files.names("base") == ["docker.io/library/nginx:a", "r.example/app:1"]
 
