@@ -150,7 +150,7 @@ def _quickly(yaml: t.Any, text: str) -> list[t.Any] | None:
     try:
         return list(_nodes(Loader(text)))
     except yaml.YAMLError:
-        return None  # the other one says it in the words that are expected
+        return None  # the parser in Python finds the same, or reports the error
 
 
 class _Builder:

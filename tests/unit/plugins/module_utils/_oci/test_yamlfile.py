@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import yaml
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
     DependencyError,
     InputError,
@@ -22,6 +23,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.yamlfile impo
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells
 
 PLACE = "files/it.yml"
+
+
+@pytest.fixture(autouse=True, params=["libyaml", "Python"])
+def parser(request, monkeypatch):
+    """With the parser of libyaml, which a machine may lack, and with the one in Python."""
+    if request.param == "libyaml" and not yaml.__with_libyaml__:
+        pytest.skip("PyYAML was built without libyaml")
+    monkeypatch.setattr(yaml, "__with_libyaml__", request.param == "libyaml")
 
 
 def raw_of(text):
