@@ -65,6 +65,7 @@ class ReferenceError(InputError):
 
 class DigestError(InputError):
     kind = "invalid-digest"
+    advice = "Write sha256: and 64 hexadecimal digits in lower case."
 
 
 class PlatformError(InputError):
@@ -74,6 +75,9 @@ class PlatformError(InputError):
 
 class LockError(InputError):
     kind = "invalid-lock"
+    advice = (
+        "Take the file from version control again, or lock again with lockstep.images.image_lock."
+    )
 
 
 class AuthFileError(InputError):
@@ -160,6 +164,7 @@ class ProtocolError(RegistryError):
 
 class RangeError(ProtocolError):
     kind = "registry-ranges"
+    advice = "Ask whoever runs the registry, or use a mirror."
 
 
 class EncodingError(ProtocolError):
@@ -177,6 +182,7 @@ class DigestMismatchError(ContentError):
 
 class SizeMismatchError(ContentError):
     kind = "size-mismatch"
+    advice = DigestMismatchError.advice
 
 
 class TruncatedError(ContentError):
@@ -186,10 +192,12 @@ class TruncatedError(ContentError):
 
 class ManifestError(ContentError):
     kind = "invalid-manifest"
+    advice = "Ask whoever pushed the image to push it again."
 
 
 class UnsupportedError(ContentError):
     kind = "unsupported-content"
+    advice = "Use an image, in the format of OCI or Docker."
 
 
 class NoPlatformError(ContentError):
@@ -203,6 +211,7 @@ class StoreError(LockstepError):
 
 class NotALayoutError(StoreError):
     kind = "not-a-layout"
+    advice = "Give another directory as store."
 
 
 class CorruptStoreError(StoreError):
