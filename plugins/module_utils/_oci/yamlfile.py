@@ -19,6 +19,8 @@ _WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _TAG = "tag:yaml.org,2002:"
 # Tags of compose and Ansible that say how a value is used, and nothing of what it is.
 _PLAIN_TAGS = ("!", "!override", "!unsafe")
+# Behind text, where YAML takes it for a blank and the parser in Python does not.
+_TAB = re.compile(r"(?<=\S)[ \t]*\t[ \t]*")
 # What a part with an image has among its keys.
 _IMAGE_KEY = re.compile("(?:image|images|repository|containers|services)$", re.IGNORECASE)
 _ENCODINGS = (
@@ -110,7 +112,7 @@ def _yaml_documents(text: str, place: str, builder: _Builder | None) -> t.Iterat
         ) from exc
     try:
         nodes = _quickly(yaml, text) if builder else None
-        loader = _loader(yaml, is_strict=builder is None)(text)
+        loader = _loader(yaml, is_strict=builder is None)(_TAB.sub(" ", text) if builder else text)
         for node in _nodes(loader) if nodes is None else nodes:
             yield builder.build(node) if builder else loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:

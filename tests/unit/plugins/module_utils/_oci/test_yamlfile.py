@@ -71,6 +71,7 @@ def bomb(levels, width, form):
         ("a: 1\n---\n- b\n---\n", [{"a": "1"}, ["b"], None]),
         ("a: b\r\nc:\r\n  - d\r\n", [{"a": "b", "c": ["d"]}]),
         (b"\xef\xbb\xbfa: b\n", [{"a": "b"}]),
+        ("a:\tb\t# c\nd:\t\n- e\t\n", [{"a": "b", "d": ["e"]}]),
         ("a: b".encode("utf-16"), [{"a": "b"}]),
         ('{"a": ["b", true, null]}', [{"a": ["b", True, None]}]),
         ("{a: [b, null]}", [{"a": ["b", None]}]),
