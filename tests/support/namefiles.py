@@ -40,8 +40,10 @@ class NameFiles:
         return list(dict.fromkeys(texts))
 
     def warnings(self, name: str = "", *keys: str) -> list[str]:
-        """The warnings, without the path of the directory."""
-        return [text.replace(f"{self.root}/", "") for text in self.read(name, *keys).warnings]
+        """The warnings, also of what could be an image, without the path of the directory."""
+        listing = self.read(name, *keys)
+        texts = [*listing.warnings, *(one.warning for one in listing.doubts)]
+        return [text.replace(f"{self.root}/", "") for text in texts]
 
     def skipped(self) -> list[str]:
         """The names of the files that are skipped."""

@@ -15,7 +15,8 @@ from .files import access, read_file
 from .kustomize import NAMES, apply_kustomizations, is_kustomization, read_kustomization
 from .lock import Lock
 from .lockfile import images_of_images_lock, is_images_lock, with_places
-from .mentions import FILL_IN, Findings, Mention, Named, is_specific
+from .mentions import FILL_IN, Doubt, Findings, Mention, Named, is_specific
+from .names import Reference
 from .objects import doubt_line, doubt_objects, is_sync, read_objects, read_sync, take_keys
 from .quadlet import is_quadlet, read_quadlet
 from .yamlfile import Text, decode, load_documents, load_strict
@@ -46,10 +47,11 @@ class Skipped(t.NamedTuple):
 
 
 class Listing(t.NamedTuple):
-    """What sources name, in order; what could be an image; the files of directories that name none."""
+    """What a source names, in order; warnings; what could be an image; the files of a directory that name none."""
 
     named: list[Named]
     warnings: list[str]
+    doubts: list[Doubt]
     skipped: list[Skipped]
 
 
@@ -75,27 +77,35 @@ def parse_sources(entries: t.Sequence[t.Any]) -> list[Source]:
     return found
 
 
-def read_sources(sources: t.Iterable[Source], without: str = "") -> Listing:
+def read_sources(
+    sources: t.Iterable[Source], known: t.Iterable[Reference] = (), without: str = ""
+) -> Listing:
     """All references that sources name; or InputError with file and line, also for a source that names none.
 
-    Of directories, the file ``without`` is not read: a lock file must not keep its own names.
+    Each doubt is a warning too, unless a source or ``known`` names that image. Of directories, the file
+    ``without`` is not read: a lock file must not keep its own names.
     """
-    whole = Listing([], [], [])
-    for source in sources:
-        listing = read_source(source, without)
+    listings = [(source, read_source(source, without)) for source in sources]
+    names = {one.reference.store_name for _source, listing in listings for one in listing.named}
+    names |= {one.store_name for one in known}
+    whole = Listing([], [], [], [])
+    for source, listing in listings:
+        doubts = [one for one in listing.doubts if one.store_name not in names]
+        warnings = [*listing.warnings, *(one.warning for one in doubts)]
         if not listing.named:
-            details = "".join(f"\n{one}" for one in listing.warnings[:1])
+            reason = f", although {warnings[0]}" if warnings else ""
             raise errors.InputError(
-                f"{source.path}: {_NO_IMAGE}" + details.replace("\n", ", although "),
+                f"{source.path}: {_NO_IMAGE}{reason}",
                 "Leave it out, or name the keys whose values are images with keys.",
             )
-        whole.named.extend(listing.named)
-        whole.warnings.extend(listing.warnings)
-        whole.skipped.extend(listing.skipped)
         if listing.skipped:
             count = len(listing.skipped)
             files = "1 file names" if count == 1 else f"{count} files name"
-            whole.warnings.append(f"{source.path}: {files} no image: see files_skipped")
+            warnings.append(f"{source.path}: {files} no image: see files_skipped")
+        whole.named.extend(listing.named)
+        whole.warnings.extend(warnings)
+        whole.doubts.extend(doubts)
+        whole.skipped.extend(listing.skipped)
     return whole
 
 
@@ -139,9 +149,10 @@ class _Reader:
             if not self._is_named and is_empty and out.file not in reasons:
                 self._skipped.append(Skipped(out.file, _NO_IMAGE))
         named = [one for out in findings for one in out.named()]
-        warnings = [text for out in findings for text in (*out.warnings, *out.doubts())]
+        warnings = [text for out in findings for text in out.warnings]
+        doubts = [one for out in findings for one in out.doubts()]
         warnings += [f"{file}: could be a list of images: give it by itself" for file in lists]
-        return Listing(named, warnings, sorted(self._skipped))
+        return Listing(named, warnings, doubts, sorted(self._skipped))
 
     def _read_file(self, out: Findings) -> None:
         if not self._is_named and not _is_regular(out.file):

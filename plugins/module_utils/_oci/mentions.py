@@ -36,6 +36,13 @@ class Named(t.NamedTuple):
     built_at: str
 
 
+class Doubt(t.NamedTuple):
+    """What could be an image: the name it would have, empty if it is no reference yet, and a warning."""
+
+    store_name: str
+    warning: str
+
+
 class _Doubt(t.NamedTuple):
     key: str
     text: str
@@ -116,16 +123,19 @@ class Findings:
                 self.warnings.append(f"{exc}, and is not locked")
         return found
 
-    def doubts(self) -> list[str]:
-        """A warning for each text that could be an image and is none of the mentions."""
+    def doubts(self) -> list[Doubt]:
+        """Each text that could be an image and is none of the mentions."""
         known = {mention.text for mention in self.mentions}
         found = []
-        for doubt in sorted(self._doubts.values(), key=lambda one: one.line):
-            if doubt.text not in known:
-                key = f"{errors.printable(doubt.key, 80)}: " if doubt.key else ""
-                what = _shown(doubt.text) if doubt.is_shown else "the value"
+        for one in sorted(self._doubts.values(), key=lambda one: one.line):
+            if one.text not in known:
+                key = f"{errors.printable(one.key, 80)}: " if one.key else ""
+                what = _shown(one.text) if one.is_shown else "the value"
                 found.append(
-                    f"{self.place(doubt.line)}: {key}{what} could be an image, and is not locked"
+                    Doubt(
+                        Reference.parse(one.text).store_name if is_reference(one.text) else "",
+                        f"{self.place(one.line)}: {key}{what} could be an image, and is not locked",
+                    )
                 )
         return found
 

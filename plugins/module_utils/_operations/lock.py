@@ -206,7 +206,7 @@ def plan_lock(
             "manifests=embed has no place beside an ImagesLock, so not with format=imgpkg"
         )
     there, old = _existing(path)
-    listing = read_sources(parse_sources(files), without=path)
+    listing = read_sources(parse_sources(files), references or (), without=path)
     names = [*(references or ()), *(one.reference for one in listing.named)]
     if references is None and not files:
         names = _names_of(old, is_there=there is not None)

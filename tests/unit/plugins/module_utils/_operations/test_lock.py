@@ -655,6 +655,21 @@ def test_F04_a_lock_file_in_a_directory_of_sources_does_not_keep_its_own_names(s
     assert changes(lock(path, sources, files=[path], platforms=[AMD64])) == {}
 
 
+def test_F04_what_could_be_an_image_and_is_locked_by_its_name_is_no_warning(
+    path, sources, tmp_path
+):
+    file = tmp_path / "a.yml"
+    file.write_text(
+        f"containers: [{{image: '{APP}', args: [--tool-image, '{TOOL}', --web={WEB}]}}]"
+    )
+    assert len(plan(path, sources, files=[file], platforms=[AMD64]).warnings()) == 2
+    (warning,) = plan(path, sources, TOOL, files=[file], platforms=[AMD64]).warnings()
+    assert f"--web: {WEB} could be an image" in warning
+    (tmp_path / "list.txt").write_text(f"{WEB}\n{TOOL}\n")
+    files = [file, tmp_path / "list.txt"]
+    assert plan(path, sources, files=files, platforms=[AMD64]).warnings() == []
+
+
 def test_F04_what_is_left_out_is_reported_and_what_holds_none_is_counted(path, sources, tmp_path):
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "a.yml").write_text(
