@@ -26,7 +26,9 @@ def _of_host(host, result):
     if "differences" not in result or (result.get("error") and not failures):
         reason = result.get("msg") or result.get("skip_reason") or "nothing was asked of it"
         found = "unreachable" if result.get("unreachable") else "unknown"
-        return [_untold(host, str(reason).rstrip("."), found=found)]
+        # ansible-core 2.19 and newer put these words before all reasons.
+        reason = str(reason).removeprefix("Task failed: ").rstrip(".")
+        return [_untold(host, reason, found=found)]
     failed = {one["name"]: one["msg"] for one in failures}
     differing = [one for one in result["differences"] if one["name"] not in failed]
     return [

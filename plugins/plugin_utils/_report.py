@@ -138,7 +138,8 @@ class _Reader:
             return {}
         if result.get("unreachable") or result.get("failed"):
             host.reached = host.reached and not result.get("unreachable")
-            host.messages.append(f"{module}: {self.text(str(result.get('msg') or 'failed'))}")
+            reason = str(result.get("msg") or "failed").removeprefix("Task failed: ")
+            host.messages.append(f"{module}: {self.text(reason)}")
         return result
 
     def _info(self, host: _Host, result: Json) -> None:

@@ -48,7 +48,7 @@ def failing(name, msg, **more):
             id="skipped",
         ),
         pytest.param(
-            {"unreachable": True, "msg": "no route to host."},
+            {"unreachable": True, "msg": "Task failed: no route to host."},
             [{**untold("h", "no route to host"), "found": "unreachable"}],
             id="F21 unreachable is a class of its own",
         ),
