@@ -41,17 +41,24 @@ def _by_prefix(
     """Each entry of a list under the registry, or the part of one, that it is for."""
     values = plain(values)
     if not isinstance(values, (list, str)):
-        raise errors.InputError(f"{what}: must be a list, not a {type(values).__name__}")
+        raise errors.InputError(f"{what}: is {_kind(values)}, expected a list")
     found: dict[str, Entry] = {}
     for number, value in enumerate(entries_of(values)):
         where = f"{what}[{number}]"
         if not isinstance(value, dict):
-            raise errors.InputError(f"{where}: must be a dictionary, not a {type(value).__name__}")
+            raise errors.InputError(f"{where}: is {_kind(value)}, expected a dictionary")
         prefix = prefix_of(value, where)
         if prefix in found:
             raise errors.InputError(f"{where}: {prefix} has an entry already")
         found[prefix] = value
     return found
+
+
+def _kind(value: t.Any) -> str:
+    """The type of a value in words; that of a tagged value has a name of Ansible's own."""
+    words = ((str, "a text"), (list, "a list"), (dict, "a dictionary"))
+    found = (word for kind, word in words if isinstance(value, kind))
+    return next(found, f"of type {type(value).__name__}")
 
 
 def _prefix_of_entry(value: Entry, where: str) -> str:

@@ -117,9 +117,9 @@ def test_F17_files_are_where_the_controller_has_them():
 @pytest.mark.parametrize(
     ("settings", "logins", "words"),
     [
-        ([], SECRET, r"logins\[0\]: must be a dictionary, not a str"),
-        ([], [SECRET], r"logins\[0\]: must be a dictionary, not a str"),
-        ([], [login("a"), [login("b")]], r"logins\[1\]: must be a dictionary, not a list"),
+        ([], SECRET, r"logins\[0\]: is a text, expected a dictionary"),
+        ([], [SECRET], r"logins\[0\]: is a text, expected a dictionary"),
+        ([], [login("a"), [login("b")]], r"logins\[1\]: is a list, expected a dictionary"),
         (
             [],
             [{"username": "u", "passwort": SECRET}],
@@ -133,9 +133,9 @@ def test_F17_files_are_where_the_controller_has_them():
         ([], [login(f"robot:{SECRET}@r.example/a")], "registry_url: must be host"),
         ([], [login("a", verify=SECRET)], r"logins\[0\]: verify must be true or false"),
         ([], [login("a.io"), login("A.io")], r"logins\[1\]: a.io has an entry already"),
-        ({"registry": SECRET}, [], "registries: must be a list, not a dict"),
+        ({"registry": SECRET}, [], "registries: is a dictionary, expected a list"),
         ([{"password": SECRET}], [], r"registries\[0\].registry: must be host"),
-        ([[{"password": SECRET}]], [], r"registries\[0\]: must be a dictionary, not a list"),
+        ([[{"password": SECRET}]], [], r"registries\[0\]: is a list, expected a dictionary"),
     ],
 )
 def test_F01_what_is_wrong_is_named_without_the_secret(settings, logins, words):
