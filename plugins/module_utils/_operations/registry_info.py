@@ -12,7 +12,7 @@ from .._oci.content import MAX_MANIFEST, Descriptor, Image, ImageConfig, Manifes
 from .._oci.fetch import read_content
 from .._oci.names import Digest, Platform, Reference, choose
 from .._oci.registries import Mirrored, Registries
-from .._oci.registry import Registry, Repository
+from .._oci.registry import Registry, Repository, lacks
 from .._plan import Plan, in_parallel
 from .info import history
 
@@ -145,9 +145,14 @@ class _Look:
             self._repositories[name] = self._sources.repository(reference)
         return self._repositories[name]
 
-    def _resolve(self, reference: Reference) -> Digest:
-        source = self._source(reference.name, reference)
-        return reference.digest or source.resolve(reference.tag or "")
+    def _resolve(self, reference: Reference) -> Digest | None:
+        source, tag = self._source(reference.name, reference), reference.tag or ""
+        try:
+            return reference.digest or source.resolve(tag)
+        except errors.RegistryError as exc:
+            if lacks(source, tag, exc):
+                return None
+            raise
 
     def _read(self, keys: t.Iterable[_Key]) -> bool:
         """Read the manifests that are not known yet; whether there were any."""

@@ -185,6 +185,15 @@ def test_what_the_registry_does_not_have_is_missing_and_no_error(look, registry)
     assert names_of(result) == [("demo/single:1", ARM64)]
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 405])
+def test_F05_a_tag_that_is_refused_and_not_listed_is_missing(look, registry, status):
+    """As Artifactory answers 403 for a tag that is not there."""
+    registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
+    names = ("demo/app:1", "demo/app:none")
+    seen = look(*names)
+    assert seen["missing"] == [f"{registry.address}/demo/app:none"]
+
+
 def test_an_image_that_only_its_index_knows_is_told_as_such(look, registry):
     lost = APP.for_platform(ARM64)
     registry.remove("demo/app", lost.digest)
