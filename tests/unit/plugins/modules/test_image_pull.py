@@ -113,6 +113,14 @@ def test_one_bad_name_fails_and_the_others_arrive(params):
     assert list(names(Path(params["store"]))) == [good]
 
 
+@pytest.mark.parametrize("spelled", ['["{0}"]', "[{0}]", " {0} ,", "{0}"])
+def test_F19_a_list_that_is_text_is_read_by_the_module(params, spelled):
+    (good,) = params["name"]
+    options = {**params, "name": spelled.format(good), "platform": '["linux/amd64"]'}
+    (entry,) = run("image_pull", **options).result["images"]
+    assert (entry["name"], entry["platform"]) == (good, "linux/amd64")
+
+
 def test_the_logins_of_the_user_are_used(params, tmp_path):
     login = {"auths": {params["name"][0].split("/")[0]: {"auth": SECRETS[1]}}}
     (tmp_path / "auth.json").write_text(json.dumps(login))
