@@ -147,6 +147,9 @@ def fault_of(module: str, params: t.Mapping[str, t.Any]) -> str:
     stdout, stderr = io.StringIO(), io.StringIO()
     # As a module gets them; a controller in the same process would refuse some.
     basic._load_params = lambda: copy.deepcopy(params)
+    basic._PARSED_MODULE_ARGS = copy.deepcopy(
+        dict(params)
+    )  # set by the real one since ansible-core 2.21
     basic._ANSIBLE_PROFILE = "legacy"
     signal.alarm(_PATIENCE)
     try:

@@ -518,7 +518,10 @@ def read_root(
         is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
         if tag is None or is_closed or not exc.may_be_missing:
             raise
-        found, manifest = source.read_manifest(tag)
+        try:
+            found, manifest = source.read_manifest(tag)
+        except errors.RegistryError:
+            raise exc from None  # what was asked for is the digest
         if digest.matches(manifest.raw):
             return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
         if may_have_moved:

@@ -8,7 +8,7 @@ import typing as t
 
 _LONGEST = 1000
 _SI = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-_USER = re.compile(r"^.*@(?!sha[0-9]+(?::[0-9a-fA-F]*)?$)", re.DOTALL)
+_USER = re.compile(r"^.*@(?!sha[0-9]+(?::[^@/]*)?$)", re.DOTALL)
 
 
 class LockstepError(Exception):

@@ -321,6 +321,7 @@ def test_a_sync_beside_a_pull_ends_valid_and_the_next_is_exact(params, path, ext
     """Who comes first is not known: the pull's name is let go of, or it is a conflict, or it is left."""
     fill(params, extra)
     given = {key: value for key, value in params.items() if key != "lock"}
+    given["allow_platform_mismatch"] = True  # the extra one is for another platform
     pulling = start("image_pull", name=[extra, app], platform=[ARM64], **given)
     syncing = start("image_sync", **params)
     pulled, synced = finish(pulling), finish(syncing)
