@@ -124,8 +124,20 @@ def _read_build(name: str, build: t.Any, file: str, is_only: bool, out: Findings
             out.take(image, getattr(value, "line", line), file=file)
     if inline:
         read_dockerfile(inline, out, getattr(inline, "line", line) + 1)
-    elif is_only and out.is_named:
+    elif is_only and not _follow_dockerfile(build, file, out):
         out.warnings.append(
             f"{out.place(line, file)}: the service {name} is built: give its Dockerfile in from"
             " to lock the images that it is built on"
         )
+
+
+def _follow_dockerfile(build: t.Any, file: str, out: Findings) -> bool:
+    """Queue the Dockerfile of a service in a directory; return whether it is there."""
+    options = build if isinstance(build, dict) else {"context": build}
+    context = text_of(options.get("context")) or "."
+    name = text_of(options.get("dockerfile")) or "Dockerfile"
+    path = os.path.join(os.path.dirname(file), context, name)
+    if out.is_named or is_remote(context) or not os.path.isfile(path):
+        return False
+    out.follow.append(path)
+    return True

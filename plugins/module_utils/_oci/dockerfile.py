@@ -12,9 +12,9 @@ _NAME = re.compile(
     r"(?:docker|container)file(?:[._-].*)?$|.*\.(?:docker|container)file$", re.IGNORECASE
 )
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
-_ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
-_SYNTAX = re.compile(r"#\s*syntax\s*=\s*(\S+)", re.IGNORECASE)
-_HEREDOC = re.compile(r"""<<-?\s*["']?(\w+)["']?""")
+_DIRECTIVE = re.compile(r"\s*#\s*(syntax|escape|check)\s*=\s*(\S+)", re.IGNORECASE)
+# A word of its own: $((1<<3)) and <<<text of a shell are none.
+_HEREDOC = re.compile(r"""(?<!\S)[0-9]*<<-?(["']?)(\w[\w.-]*)\1(?!\S)""")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-+])([^}]*))?\}|(\w+))")
 _ARG = re.compile(r"""(\w+)=("[^"]*"|'[^']*'|\S*)""")
 _FROM = re.compile(r"--from=(\S+)")
@@ -28,17 +28,21 @@ def is_dockerfile(name: str) -> bool:
 
 def read_dockerfile(text: str, out: Findings, first: int = 1) -> None:
     """Take what stages start from, and what is copied or mounted from other images than stages."""
-    arguments: dict[str, str] = {}
+    shared: dict[str, str] = {}  # of arguments before the first stage, which FROM sees alone
+    arguments = shared
     stages: list[str] = []
-    syntax = _SYNTAX.match(text)
-    if syntax:
-        out.doubt("syntax", syntax.group(1), first)
-    for line, word, rest in _instructions(text, first):
+    directives = _directives(text)
+    if "syntax" in directives:
+        number, image = directives["syntax"]
+        out.doubt("syntax", image, first + number)
+    escape = directives.get("escape", (0, "\\"))[1]
+    for line, word, rest in _instructions(text, first, escape):
         if word == "ARG":
             for name, value in _ARG.findall(rest):
                 arguments[name] = _filled(value.strip("\"'"), arguments)
         elif word == "FROM":
-            stages.append(_read_from(rest, line, arguments, stages, out))
+            stages.append(_read_from(rest, line, shared, stages, out))
+            arguments = dict(shared)
         elif word in ("COPY", "ADD", "RUN"):
             for image in _sources(word, rest):
                 is_number = image.isdigit() and int(image) < len(stages)
@@ -47,18 +51,27 @@ def read_dockerfile(text: str, out: Findings, first: int = 1) -> None:
 
 
 def _read_from(
-    rest: str, line: int, arguments: t.Mapping[str, str], stages: t.Container[str], out: Findings
+    rest: str, line: int, arguments: t.Mapping[str, str], stages: t.Sequence[str], out: Findings
 ) -> str:
     """Take what a stage starts from; return the name of the stage, which may be empty."""
     words = rest.split()
     image, *more = [word for word in words if not word.startswith("--")] or [""]
-    image = _filled(image, arguments)
+    image = _filled(image.strip("\"'"), arguments)
     platform = "".join(word[11:] for word in words if word.startswith("--platform="))
     platform = _filled(platform, arguments)
-    if image.lower() not in stages and image != "scratch":
+    if not _is_stage(image, stages) and image != "scratch":
         # One that BuildKit fills in is that of the machine or of the build.
         out.take(image, line, "" if "$" in platform else platform)
     return more[1].lower() if len(more) == 2 and more[0].lower() == "as" else ""
+
+
+def _is_stage(image: str, stages: t.Sequence[str]) -> bool:
+    """Whether a name is that of a stage, also with a variable that the build fills in: base-$TARGETARCH."""
+    name, number = _VARIABLE.subn("\n", image.lower())
+    pattern = re.escape(name).replace("\\\n", ".+")
+    return image.lower() in stages or (
+        bool(number) and name != "\n" and any(re.fullmatch(pattern, one) for one in stages)
+    )
 
 
 def _sources(word: str, rest: str) -> list[str]:
@@ -81,13 +94,24 @@ def _filled(text: str, arguments: t.Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def _instructions(text: str, first: int) -> t.Iterator[tuple[int, str, str]]:
+def _directives(text: str) -> dict[str, tuple[int, str]]:
+    """The parser directives at the top, by name: the number of the line, counted from 0, and the first word."""
+    found: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(text.split("\n")):
+        match = _DIRECTIVE.match(line)
+        if not match:
+            break
+        found.setdefault(match.group(1).lower(), (number, match.group(2)))
+    return found
+
+
+def _instructions(text: str, first: int, escape: str) -> t.Iterator[tuple[int, str, str]]:
     """Each instruction with the line it starts on, in capitals, and what is behind it on all its lines."""
-    escape = _ESCAPE.match(text)
-    joint = re.compile(re.escape(escape.group(1) if escape else "\\") + r"\s*$")
+    joint = re.compile(re.escape(escape) + r"\s*$")
     whole, start = "", 0
     ends: list[str] = []
-    for number, line in enumerate(text.split("\n"), first):
+    lines = text.split("\n")
+    for number, line in enumerate(lines, first):
         if ends:  # in a here-document, which is no part of the instruction
             ends = ends[1:] if line.strip() == ends[0] else ends
             continue
@@ -103,5 +127,7 @@ def _instructions(text: str, first: int) -> t.Iterator[tuple[int, str, str]]:
             match = _INSTRUCTION.match(match.group(2))
         if match:
             word, rest = match.group(1).upper(), match.group(2).strip()
-            ends = _HEREDOC.findall(rest) if word in ("RUN", "COPY", "ADD") else []
+            found = _HEREDOC.findall(rest) if word in ("RUN", "COPY", "ADD") else []
+            below = [one.strip() for one in lines[number - first + 1 :]] if found else []
+            ends = [end for _quote, end in found if end in below]
             yield start, word, rest

@@ -46,6 +46,7 @@ class _Kustomization(t.NamedTuple):
     rules: tuple[Rule, ...]
     parts: frozenset[str]  # real paths of files and directories
     components: tuple[str, ...]  # those of them whose rules hold for all of its resources
+    is_configured: bool  # so that rules may hold outside of containers too
 
 
 def is_kustomization(document: t.Any, file: str) -> bool:
@@ -61,6 +62,7 @@ def read_kustomization(
 ) -> None:
     """Queue the files of a kustomization, and keep its rules in ``found`` under its directory."""
     _read_patches(document, out)
+    _read_charts(document, out)
     parts = []
     for value in _paths(document, (*_LISTS, *_PATCHES)):
         path = os.path.join(os.path.dirname(out.file), value)
@@ -87,12 +89,14 @@ def read_kustomization(
             os.path.realpath(os.path.join(os.path.dirname(out.file), value))
             for value in _paths(document, ("components",))
         ),
+        bool(document.get("configurations")),
     )
 
 
 def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t.Any]) -> None:
     """Apply to what each file names the rules of all kustomizations that include it, each in turn."""
     used: set[Rule] = set()
+    is_configured = any(one.is_configured for one in found.values())
     for one in findings:
         path = os.path.realpath(one.file)
         chains = list(_chains(path, found))
@@ -100,7 +104,11 @@ def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t
             one.mentions = [
                 mention._replace(text=text)
                 for mention in one.mentions
-                for text in dict.fromkeys(_applied(mention.text, chain, used) for chain in chains)
+                for text in (
+                    dict.fromkeys(_applied(mention.text, chain, used) for chain in chains)
+                    if is_configured or not mention.is_loose
+                    else [mention.text]
+                )
             ]
     for kustomization in found.values():
         for rule in kustomization.rules:
@@ -124,6 +132,24 @@ def _read_patches(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
                     read_objects(part, out)
 
 
+def _read_charts(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
+    """Take the images in values of charts, whose other images are known to Helm alone."""
+    charts = document.get("helmCharts")
+    for one in charts if isinstance(charts, list) else ():
+        if not isinstance(one, dict):
+            continue
+        read_objects(one.get("valuesInline"), out)
+        more = one.get("additionalValuesFiles")
+        for value in (one.get("valuesFile"), *(more if isinstance(more, list) else ())):
+            file = os.path.join(os.path.dirname(out.file), text_of(value))
+            if text_of(value) and os.path.isfile(file):
+                out.follow.append(file)
+        out.warnings.append(
+            f"{out.place(getattr(one, 'line', 0))}: the chart {errors.printable(text_of(one.get('name')))}"
+            " is not read: give what `kustomize build` prints to lock all its images"
+        )
+
+
 def _paths(document: t.Mapping[t.Any, t.Any], keys: t.Iterable[str]) -> t.Iterator[t.Any]:
     for key in keys:
         entries = document.get(key)
@@ -140,6 +166,7 @@ def _target(path: str) -> str:
 
 
 def _rule(entry: t.Mapping[t.Any, t.Any], out: Findings) -> Rule:
+    out.taken.update(id(value) for value in entry.values())
     name, new, tag, suffix, digest = (
         text_of(entry.get(key)) for key in ("name", "newName", "newTag", "tagSuffix", "digest")
     )

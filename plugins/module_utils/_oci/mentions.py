@@ -20,12 +20,16 @@ _NOTHING = Text()
 
 
 class Mention(t.NamedTuple):
-    """An image as a file names it, the place, the platform that is asked for there, and whether it is built there."""
+    """An image as a file names it, the place, the platform that is asked for there, and whether it is built there.
+
+    ``is_loose`` says that it is outside of containers, where no kustomization changes it unasked.
+    """
 
     text: str
     place: str
     platform: str = ""
     is_built: bool = False
+    is_loose: bool = False
 
 
 class Named(t.NamedTuple):
@@ -89,11 +93,13 @@ class Findings:
         self.taken.add(id(value))
         self.mentions.append(Mention(str(value), place, str(platform or ""), is_built))
 
-    def guess(self, key: str, value: str, line: int, source: t.Any = None) -> None:
+    def guess(
+        self, key: str, value: str, line: int, source: t.Any = None, is_loose: bool = True
+    ) -> None:
         """Note a text that names an image if it is a reference; ``source`` is the value it comes from."""
         if is_reference(value):
             self.taken.add(id(value if source is None else source))
-            self.mentions.append(Mention(str(value), self.place(line)))
+            self.mentions.append(Mention(str(value), self.place(line), is_loose=is_loose))
         else:
             self.doubt(key, value, line)
 
@@ -173,9 +179,13 @@ def is_reference(text: str) -> bool:
 
 def is_specific(text: str) -> bool:
     """Whether a text is a reference that says more than a word does: a tag, a digest or a host."""
+    return (has_host(text) or has_tag(text)) and is_reference(text)
+
+
+def has_host(text: str) -> bool:
+    """Whether a reference begins with a registry."""
     host, slash, _rest = text.partition("/")
-    is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
-    return (is_host or has_tag(text)) and is_reference(text)
+    return bool(slash) and ("." in host or ":" in host or host == "localhost")
 
 
 def has_tag(text: str) -> bool:

@@ -6,7 +6,15 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .mentions import Findings, could_be_image, has_tag, is_reference, is_specific, text_of
+from .mentions import (
+    Findings,
+    could_be_image,
+    has_host,
+    has_tag,
+    is_reference,
+    is_specific,
+    text_of,
+)
 from .yamlfile import Text
 
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
@@ -17,9 +25,13 @@ _DATA = ("ConfigMap", "Secret", "ImageRepository", "CustomResourceDefinition")
 _TAGS = ("tag", "imageTag")
 _DIGESTS = ("digest", "sha")
 _SYNC = ("images", "images-by-tag-regex", "images-by-semver")
+_SYNC_SETTINGS = {*_SYNC, "credentials", "tls-verify", "cert-dir"}
 _DIGEST = re.compile("(?:sha256:|sha512:)")
 
 _IMAGE_KEY = re.compile("images?$", re.IGNORECASE)
+_ABOUT_IMAGE = re.compile(
+    "images?(?:[_-]?(?:name|ref|reference|repo|repository|ur[il]))?$", re.IGNORECASE
+)
 _ARGUMENTS = ("args", "command", "entrypoint", "env", "environment")
 _OPTION = re.compile(r"(-{1,2}[\w.-]+)(?:=(.*))?", re.DOTALL)
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -38,7 +50,7 @@ _IN_TEXT = re.compile(
 _ALONE = re.compile(rf"{_COMPONENT}:{_VERSION}(?:@sha256:[0-9a-f]{{64}})?")
 _PORT = re.compile(r".*:(?:[89][0-9]|[0-9]{3,5})")
 _LINE = re.compile(
-    r"""\s*(?:-\s+)?["']?([\w./-]*[iI]mages?)["']?\s*[:=]\s*(?:"([^"]*)"|'([^']*)'|(\S.*))"""
+    r"""\s*(?:-\s+)?["']?([\w./-]*[iI]mages?|repository)["']?\s*[:=]\s*(?:"([^"]*)"|'([^']*)'|(\S.*))"""
 )
 _SILENT = ("description", "rbd", "stringData")
 
@@ -58,13 +70,9 @@ def read_objects(document: t.Any, out: Findings) -> None:
 
 def is_sync(document: t.Any) -> bool:
     """Whether a document is what skopeo sync reads: registries with their images."""
-    return (
-        isinstance(document, dict)
-        and bool(document)
-        and all(
-            isinstance(one, dict) and any(isinstance(one.get(key), dict) for key in _SYNC)
-            for one in document.values()
-        )
+    entries = list(document.values()) if isinstance(document, dict) else []
+    return all(isinstance(one, dict) and _SYNC_SETTINGS.issuperset(one) for one in entries) and any(
+        isinstance(one.get(key), dict) for one in entries for key in _SYNC
     )
 
 
@@ -110,11 +118,20 @@ def doubt_objects(document: t.Any, out: Findings) -> None:
         if "\n" in text:
             for number, line in enumerate(text.split("\n")):
                 doubt_line(line, _line_of(text, number), out)
-        elif _IMAGE_KEY.search(path[-1] if path else ""):
+        elif _ABOUT_IMAGE.search(path[-1] if path else ""):
             if could_be_image(text):
                 out.doubt(path[-1], text, text.line)
+        elif len(path) > 1 and _IMAGE_KEY.search(path[-2]) and _could_be_value(path[-1], text):
+            out.doubt(".".join(path[-2:]), text, text.line)
         else:
             _doubt_text(path, text, text.line, out)
+
+
+def _could_be_value(key: str, text: str) -> bool:
+    """Whether a value in a mapping of images, or of the parts of one, could be an image."""
+    if key == "registry" or _DIGEST.match(text):
+        return False
+    return is_specific(text) or (key == "repo" and could_be_image(text))
 
 
 def doubt_line(line: str, number: int, out: Findings) -> None:
@@ -208,12 +225,13 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
     line = getattr(value, "line", 0)
     image = value.get("image", value.get("Image"))
     text = text_of(image)
+    full = _tagged(text if has_host(text) else _with_registry(text, value, out), value)
     if key in _CONTAINERS and is_entry:
         out.take(image, line)
     elif key in _STEPS and text:
         out.guess("image", text, text.line)
-    elif text.is_text and is_specific(_tagged(text, value)):
-        out.guess("image", _tagged(text, value), text.line, text)
+    elif text and text.is_text and is_specific(full):
+        out.guess("image", full, text.line, text)
     elif key == "volumes" and is_entry and isinstance(image, dict):
         out.take(image.get("reference"), getattr(image, "line", 0))
     _read_parts(value, key, out)
@@ -223,24 +241,30 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
         out.guess("name", name, name.line)
     path, new = text_of(value.get("path")), text_of(value.get("value"))
     if "op" in value and path.endswith("/image") and new:  # a patch
-        out.guess(path, new, new.line)
+        out.guess(path, new, new.line, is_loose="ontainers/" not in path)
 
 
 def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
     """Take an image that is written in parts, as values of Helm are."""
     is_image = bool(_IMAGE_KEY.search(key))
-    name = text_of(value.get("repository") or (value.get("name") if is_image else None))
+    has_name = is_image and "image" not in value
+    name = text_of(value.get("repository") or (value.get("name") if has_name else None))
     if not name or not (is_image or {*_TAGS, *_DIGESTS}.intersection(value)):
         return
-    registry = text_of(value.get("registry")).rstrip("/")
-    registry = out.registry if "registry" in value and out.registry else registry
-    plain = f"{registry}/{name}" if registry else str(name)
-    full = _tagged(plain, value)
+    full = _tagged(_with_registry(name, value, out), value)
     if has_tag(full) and is_reference(full):
         out.guess(key, full, name.line, name)
     elif could_be_image(full):
         out.taken.add(id(name))
         out.doubt(f"{key}.repository", full, name.line)
+
+
+def _with_registry(name: str, value: t.Mapping[t.Any, t.Any], out: Findings) -> str:
+    """A name below the registry, or the hub of Istio, beside it."""
+    key = next((one for one in ("registry", "hub") if one in value), "")
+    registry = text_of(value.get(key)).rstrip("/")
+    registry = out.registry if key == "registry" and out.registry else registry
+    return f"{registry}/{name}" if registry else str(name)
 
 
 def _tagged(name: str, value: t.Mapping[t.Any, t.Any]) -> str:

@@ -8,8 +8,12 @@ import re
 import typing as t
 
 from .mentions import Findings
+from .objects import doubt_objects
+from .yamlfile import Text
 
-_UNITS = (".container", ".image", ".volume", ".kube")
+_UNITS = (".container", ".image", ".volume", ".kube", ".pod", ".build")
+_SECTIONS = ("Container", "Image", "Volume", "Kube", "Pod", "Build", "Service")
+_ARGUMENTS = ("Exec", "PodmanArgs", "GlobalArgs", "ExecStartPre", "ExecStartPost")
 _SECTION = re.compile(r"\[(\w+)\]\s*$")
 _TRANSPORT = re.compile("docker://")
 _PLATFORM = re.compile(r"--platform[= ](\S+)")
@@ -23,10 +27,13 @@ def is_quadlet(path: str) -> bool:
 
 
 def read_quadlet(text: str, out: Findings) -> None:
-    """Take the image of a container, an image or a volume, and images that a container mounts."""
+    """Take the image of a container, an image or a volume, and images that a container mounts.
+
+    Queue its drop-ins, and note what could be an image among arguments and variables.
+    """
     values: dict[str, list[tuple[str, int]]] = {}
     for section, key, value, line in _settings(text):
-        if section in ("Container", "Image", "Volume", "Kube"):
+        if section in _SECTIONS:
             values.setdefault(key, []).append((value, line))
     last = {key: entries[-1][0] for key, entries in values.items()}
     platform = "/".join(filter(None, (last.get(key, "") for key in ("OS", "Arch", "Variant"))))
@@ -42,6 +49,19 @@ def read_quadlet(text: str, out: Findings) -> None:
             _take(parts.get("source") or parts.get("src") or "", line, platform, out)
     for value, line in values.get("Yaml", ()):
         _follow(value, line, out)
+    doubt_objects({"environment": _words(values, ("Environment",))}, out)
+    doubt_objects({"args": _words(values, _ARGUMENTS)}, out)
+    drop_ins = f"{out.file}.d"
+    if os.path.isdir(drop_ins):
+        names = sorted(name for name in os.listdir(drop_ins) if name.endswith(".conf"))
+        out.follow += [os.path.join(drop_ins, name) for name in names]
+
+
+def _words(
+    values: t.Mapping[str, t.Sequence[tuple[str, int]]], keys: t.Iterable[str]
+) -> list[Text]:
+    settings = [one for key in keys for one in values.get(key, ())]
+    return [Text.at(word.strip("\"'"), line) for value, line in settings for word in value.split()]
 
 
 def _take(value: str, line: int, platform: str, out: Findings) -> None:

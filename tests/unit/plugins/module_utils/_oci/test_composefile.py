@@ -204,3 +204,15 @@ def test_F04_commands_and_variables_of_services_that_look_like_images_are_named(
             (13, "PASSWORD: the value"),
         )
     ]
+
+
+def test_F04_the_dockerfile_of_a_service_is_read_wherever_it_is(files):
+    files.write(
+        "d/compose.yml",
+        "services: {a: {build: ../a}, b: {build: {dockerfile: ../a/b}}, c: {build: missing}}\n",
+    )
+    files.write("a/Dockerfile", "FROM r.example/a:1\n")
+    files.write("a/b", "FROM r.example/b:1\n")
+    assert files.names("d") == ["r.example/a:1", "r.example/b:1"]
+    (warning,) = files.warnings("d")
+    assert warning.startswith("d/compose.yml, line 1: the service c is built: give its Dockerfile")

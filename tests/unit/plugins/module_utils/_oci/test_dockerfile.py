@@ -93,6 +93,43 @@ def test_F04_a_template_of_a_dockerfile_does_not_end_the_lock_of_a_directory(fil
     assert warning.startswith("Dockerfile.tmpl, line 1: ")
 
 
+def test_F04_parser_directives_may_come_in_any_order(files):
+    files.write(
+        "Dockerfile",
+        "# check=skip=all\n#escape=`\n# syntax=docker/dockerfile:1\nFROM r.example/a:1\nRUN dir C:\\\n"
+        "COPY --from=r.example/b:1 a b\nRUN x `\n  --mount=from=r.example/c:1\n",
+    )
+    assert files.names("Dockerfile") == [f"r.example/{one}:1" for one in "abc"]
+    (warning,) = files.warnings("Dockerfile")
+    assert warning.startswith("Dockerfile, line 3: syntax: docker/dockerfile:1 ")
+
+
+def test_F04_arguments_of_a_stage_do_not_change_what_the_next_one_starts_from(files):
+    files.write("Dockerfile", "ARG B=r.example/a:1\nFROM $B AS x\nARG B=r.example/b:1\nFROM $B\n")
+    assert files.names("Dockerfile") == ["r.example/a:1"]
+    files.write("Dockerfile", "FROM r.example/a:1\nARG V=1\nFROM r.example/b:$V\n")
+    with pytest.raises(InputError, match=r"line 3: r\.example/b:\$V has variables in it"):
+        files.read("Dockerfile")
+
+
+@pytest.mark.parametrize(
+    "shell", ["echo $((1<<3))", "cat <<<text", 'sh -c "x <<EOF"', "cat <<ONE <<never"]
+)
+def test_F04_what_is_no_here_document_hides_nothing(files, shell):
+    files.write("Dockerfile", f"FROM r.example/a:1\nRUN {shell}\nONE\nFROM r.example/b:1\n")
+    assert files.names("Dockerfile") == ["r.example/a:1", "r.example/b:1"]
+
+
+def test_F04_a_stage_may_be_chosen_by_what_the_build_fills_in(files):
+    files.write(
+        "Dockerfile",
+        'FROM "r.example/a:1" AS base-amd64\nFROM base-${TARGETARCH}\nFROM b-$TARGETOS',
+    )
+    with pytest.raises(InputError, match=r"line 3: b-\$TARGETOS has variables in it"):
+        files.read("Dockerfile")
+    assert files.names() == ["r.example/a:1"]
+
+
 def test_F04_the_frontend_of_a_build_is_named(files):
     files.write("Dockerfile", "# syntax=docker/dockerfile:1\nFROM r.example/a:1\n")
     (warning,) = files.warnings("Dockerfile")
@@ -153,3 +190,28 @@ def test_F04_an_image_that_is_built_is_named(files):
     files.write("a.container", "[Container]\nImage=web.build\n")
     (warning,) = files.warnings("a.container")
     assert warning.startswith("a.container, line 2: web.build is built")
+
+
+def test_F04_drop_ins_of_a_unit_are_read(files):
+    files.write("a.container", "[Container]\nImage=r.example/a:1\n")
+    files.write("a.container.d/10.conf", "[Container]\nImage=r.example/b:1\n")
+    assert files.names("a.container") == ["r.example/a:1", "r.example/b:1"]
+
+
+def test_F04_arguments_and_variables_of_units_that_look_like_images_are_named(files):
+    files.write(
+        "a.container",
+        """\
+        [Container]
+        Image=r.example/a:1
+        Environment=HELPER_IMAGE=r.example/b:1 "PASSWORD=r.example/c:1"
+        Exec=run --image r.example/d:1
+        """,
+    )
+    files.write("b.pod", "[Pod]\nPodmanArgs=--infra-image=r.example/e:1\n")
+    assert files.warnings() == [
+        "a.container, line 3: HELPER_IMAGE: r.example/b:1 could be an image, and is not locked",
+        "a.container, line 3: PASSWORD: the value could be an image, and is not locked",
+        "a.container, line 4: --image: r.example/d:1 could be an image, and is not locked",
+        "b.pod, line 2: --infra-image: r.example/e:1 could be an image, and is not locked",
+    ]

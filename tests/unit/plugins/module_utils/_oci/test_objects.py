@@ -360,3 +360,79 @@ def test_F04_kustomizations_that_use_each_other_end(files):
             f"resources: [app.yml, ../{other}]\nimages: [{{name: nginx, newTag: '1'}}]",
         )
     assert len(files.names()) <= 3
+
+
+def test_F04_a_registry_or_hub_beside_an_image_is_its_registry(files):
+    files.write(
+        "values.yaml",
+        """\
+        a: {image: {registry: r.example, image: a/b, tag: v1, digest: ""}}
+        b: {hub: r.example/istio, image: pilot, tag: 1.20.3}
+        c: {image: r.example/c, registry: other.example, tag: v1}
+        """,
+    )
+    assert files.names() == ["r.example/a/b:v1", "r.example/istio/pilot:1.20.3", "r.example/c:v1"]
+    assert files.warnings() == []
+
+
+def test_F04_values_about_images_are_named_whatever_their_key(files):
+    files.write(
+        "values.yaml",
+        """\
+        images: {a: "nginx:2", pullPolicy: Always, digest: sha256:abc, registry: r.example}
+        image: {repo: b/c, tag: v1}
+        imageName: postgres
+        image_repository: r.example/d
+        values: |
+          image:
+            repository: r.example/e
+            tag: v1
+        relatedImages: [{name: no, image: r.example/f:1}]
+        """,
+    )
+    assert files.names() == ["r.example/f:1"]
+    end = "could be an image, and is not locked"
+    assert files.warnings() == [
+        f"values.yaml, line 1: images.a: nginx:2 {end}",
+        f"values.yaml, line 2: image.repo: b/c {end}",
+        f"values.yaml, line 3: imageName: postgres {end}",
+        f"values.yaml, line 4: image_repository: r.example/d {end}",
+        f"values.yaml, line 7: repository: r.example/e {end}",
+    ]
+
+
+def test_F04_a_registry_without_images_does_not_make_it_another_file(files):
+    files.write("sync.yml", "r.example: {images: {a: ['1']}}\nother.example: {tls-verify: false}\n")
+    assert files.names() == ["r.example/a:1"]
+    files.write("sync.yml", f"r.example: {{images: {{a: ['sha256:{HEX}']}}}}\n")
+    assert files.warnings("sync.yml") == []
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_F04_outside_of_containers_a_kustomization_changes_nothing_unasked(files, configured):
+    files.write(
+        "kustomization.yaml",
+        "resources: [a.yaml]\nimages: [{name: r.example/a, newTag: v2}]\n"
+        "patches: [{path: p.yaml}]\n" + "configurations: [c.yaml]\n" * configured,
+    )
+    files.write("a.yaml", "kind: Prometheus\nspec: {image: 'r.example/a:1'}\n")
+    files.write("p.yaml", "- {op: replace, path: /spec/containers/0/image, value: 'r.example/a:0'}")
+    wanted = {"r.example/a:v2"} | (set() if configured else {"r.example/a:1"})
+    assert set(files.names("kustomization.yaml")) == wanted
+    assert files.warnings("kustomization.yaml") == []
+
+
+def test_F04_values_of_charts_in_a_kustomization_are_read_and_the_chart_is_named(files):
+    files.write(
+        "kustomization.yaml",
+        """\
+        helmCharts:
+        - name: web
+          valuesInline: {image: {repository: r.example/a, tag: v1}}
+          valuesFile: v.txt
+        """,
+    )
+    files.write("v.txt", "---\nimage: {repository: r.example/b, tag: v1}\n")
+    assert files.names() == ["r.example/a:v1", "r.example/b:v1"]
+    (warning,) = files.warnings()
+    assert warning.startswith("kustomization.yaml, line 2: the chart web is not read: ")
