@@ -92,7 +92,7 @@ def test_a_host_that_holds_something_else_is_named_and_does_not_differ_for_it(
     play(tamper, play.inventory(_some(fleet, "ssh2"))).ok()
 
     run = play(PROVISION, fleet.inventory, fleet.variables).ok()
-    told = run.of("Show what is in a store and not in the list")
+    told = run.of("Show the images that the list does not name")
     assert [host for host, result in told.items() if extra in result.get("msg", "")] == ["ssh2"]
 
     # Under a name that was asked for it does differ.

@@ -92,8 +92,8 @@ def test_F20_what_an_older_list_has_left_does_not_make_hosts_differ(site: Site) 
     first = {"one": site.host("one"), "two": site.host("two")}
     site.play(PROVISION, site.play.inventory(first), site.variables).ok()
     done = site.run(PROVISION, store_images=site.names[1:]).ok()
-    assert _message(done, "Show what they hold") == "3 hosts hold the same (1 name)."
-    left = done.of("Show what is in a store and not in the list")
+    assert _message(done, "Show what the hosts hold") == "3 hosts hold the same (1 name)."
+    left = done.of("Show the images that the list does not name")
     told = {host: one["msg"] for host, one in left.items() if "msg" in one}
     assert set(told) == {"one", "two"}
     assert all(f"does not name: {site.names[0]}. store_remove" in text for text in told.values())
@@ -103,7 +103,7 @@ def test_F20_what_an_older_list_has_left_does_not_make_hosts_differ(site: Site) 
     for check, changed in ((True, 2), (False, 2), (True, 0), (False, 0)):
         done = site.play(PROVISION, site.inventory(), variables, check=check).ok()
         assert done.changed == changed, done.output
-    assert "3 hosts, one fingerprint: sha256:" in _message(done, "Show what they hold")
+    assert "3 hosts, one fingerprint: sha256:" in _message(done, "Show what the hosts hold")
     assert len(site.fingerprints()) == 1
     assert set(layout.names(site.store("one"))) == set(site.names[1:])
 
@@ -124,7 +124,7 @@ def test_F21_hosts_that_were_not_asked_are_named_and_counted_apart(site: Site) -
     site.run(LOCK).ok()
     lost = site.inventory(three=UNREACHABLE)
     done = site.play(PROVISION, lost, site.variables)
-    told = _message(done, "Show what they hold")
+    told = _message(done, "Show what the hosts hold")
     assert told.startswith("2 of 3 hosts, one fingerprint: sha256:"), told
     assert told.endswith("(2 names). Not compared: three (unreachable or failed).")
 
@@ -133,7 +133,10 @@ def test_F21_the_audit_tells_a_host_that_differs_from_one_that_is_out_of_reach(s
     site.run(LOCK).ok()
     site.run(PROVISION).ok()
     done = site.play(AUDIT, site.inventory(), site.variables).ok()
-    assert "3 hosts hold what the lock file says, by every byte: sha256:" in done.output
+    assert (
+        "3 hosts hold what the lock file says (every byte checked). Fingerprint: sha256:"
+        in done.output
+    )
     blobs = (site.store("two") / "blobs").glob("*/*")
     largest = max(blobs, key=lambda path: path.stat().st_size)
     raw = largest.read_bytes()
@@ -141,7 +144,7 @@ def test_F21_the_audit_tells_a_host_that_differs_from_one_that_is_out_of_reach(s
     done = site.play(AUDIT, site.inventory(three=UNREACHABLE), site.variables)
     assert done.returncode == 2
     text = _message(done, "Fail when a store differs")
-    said = "1 of 3 hosts differ from the lock file, 1 of 3 hosts could not be reached. two: "
+    said = "1 of 3 hosts differs from the lock file, 1 of 3 hosts could not be reached. two: "
     assert text.startswith(said), text
     assert {host: one["failures"] for host, one in done.recap.items()} == {
         "one": 0,
@@ -153,3 +156,22 @@ def test_F21_the_audit_tells_a_host_that_differs_from_one_that_is_out_of_reach(s
     text = _message(only, "Fail when a store differs")
     assert text.startswith("2 of 3 hosts could not be reached. one: "), text
     assert "store_verify=full" not in text
+
+
+def test_F21_check_mode_says_that_it_shows_the_stores_as_they_are(site: Site) -> None:
+    del site.variables["store_lock_file"]
+    done = site.play(PROVISION, site.inventory(), site.variables, check=True).ok()
+    told = _message(done, "Show what the hosts hold")
+    assert told.startswith("Check mode, the stores as they are now: 3 hosts, one"), told
+    assert "(0 names)" in told
+
+
+def test_F21_the_audit_blames_no_store_for_a_login_that_fails(site: Site) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION).ok()
+    down = {"registry_url": "127.0.0.1:1", "username": "user", "password": "wrong"}
+    one = site.play.inventory({"one": site.host("one")})
+    variables = {**site.variables, "store_registries": [down], "store_timeout_total": 1}
+    done = site.play(AUDIT, one, variables).ok()
+    assert "failed: [" not in done.output and "ignoring" not in done.output
+    assert "1 host holds what the lock file says (every byte checked)" in done.output

@@ -163,7 +163,7 @@ def test_the_audit_names_host_and_image_of_all_that_was_tampered_with(fleet: Fle
     done = fleet.run(AUDIT)
     assert done.returncode != 0
     message = next(one.result["msg"] for one in done.failures if one.task == FAIL)
-    assert message.startswith("1 of 50 hosts differ")
+    assert message.startswith("1 of 50 hosts differs")
     lines = [line for line in done.output.splitlines() if ILL in line and "sha256:" in line]
     for name in (lost, flipped, moved, extra):
         assert f"{ILL}: {name} " in message

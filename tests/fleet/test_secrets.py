@@ -148,6 +148,12 @@ def test_F01_playbooks_that_succeed_show_no_secret(site: Site) -> None:
         assert not [form for form in FORMS if form in text]
 
 
+def test_F01_logins_that_no_host_keeps_are_used_all_the_same(site: Site) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION, store_install_logins=False).ok()
+    assert not (site.directory / "auth.json").exists()
+
+
 def test_F01_playbooks_that_fail_show_why_and_no_secret(site: Site) -> None:
     refused = {"store_registries": [{**site.login, "password": f"{LOGIN}."}]}
     down = {"store_registries": [{**site.login, "registry_url": NOWHERE}]}
