@@ -230,6 +230,8 @@ def run_plan(
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
         module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
     except errors.LockstepError as exc:
+        # Ansible can show tracebacks, and the words of a cause may repeat a signed URL or a login.
+        exc.__cause__ = exc.__context__ = None
         module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
     for warning in plan.warnings():
         module.warn(errors.in_message(warning))

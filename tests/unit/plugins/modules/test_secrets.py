@@ -9,8 +9,11 @@ import json
 import os
 
 import pytest
+from ansible.module_utils.common import parameters
+from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.journal import Journal
 from ansible_collections.lockstep.images.tests.support.modules import PYTHONPATH, ROOT, run
+from ansible_collections.lockstep.images.tests.support.registry import Registry
 from ansible_collections.lockstep.images.tests.support.tables import secret_forms
 
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
@@ -65,6 +68,10 @@ GIVEN = {
     },
     "a-number": {"username": USER, "password": 73114226},
 }
+# Before ansible-core 2.19, verbosity 3 shows them.
+SHOW_TRACEBACKS = (
+    {"_ansible_tracebacks_for": ["error"]} if "tracebacks_for" in parameters.PASS_VARS else {}
+)
 
 
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
@@ -100,6 +107,17 @@ def test_F01_a_password_of_a_proxy_is_not_shown(tmp_path):
     name = {"name": ["registry.invalid/a:1"]}
     shown = answer_and_log("image_pull", name, tmp_path, environment)
     assert not [form for form in secret_forms('c4nary"x', f'{USER}:c4nary"x') if form in shown]
+
+
+def test_F01_a_traceback_shows_no_query_of_a_signed_url(tmp_path):
+    """Ansible shows tracebacks if DISPLAY_TRACEBACK says so, and requests' errors repeat the whole URL."""
+    signed = f"http://{NOWHERE}/bucket?Signature=c4nary"
+    with Registry() as registry:
+        registry.faults.append(Fault(method=".*", redirect=signed, times=None))
+        name = [f"{registry.address}/demo/app:1.0"]
+        outcome = run("registry_info", name=name, retries=0, **SHOW_TRACEBACKS)
+    assert outcome.kind == "registry-unreachable"
+    assert "c4nary" not in outcome.stdout + outcome.stderr
 
 
 def test_F01_words_that_are_no_secret_stay(tmp_path):
