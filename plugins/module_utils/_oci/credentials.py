@@ -35,6 +35,7 @@ _KINDS = {
     list: "a list",
 }
 _NOT_FOUND = "credentials not found in native keychain"
+_BYTES = "surrogateescape"  # bytes that are not UTF-8 stay as they are
 _MAX_FILE = 16 * 1024 * 1024
 _MAX_OUTPUT = 1024 * 1024
 
@@ -54,7 +55,11 @@ class Credentials:
     @property
     def basic(self) -> str:
         """An Authorization header, "" without a password."""
-        pair = base64.b64encode(f"{self.username}:{self.password}".encode("utf-8", "replace"))
+        text = f"{self.username}:{self.password}"
+        try:
+            pair = base64.b64encode(text.encode("utf-8", _BYTES))
+        except UnicodeEncodeError:  # half a character, as JSON can escape it
+            pair = base64.b64encode(text.encode("utf-8", "replace"))
         return f"Basic {pair.decode('ascii')}" if self.password else ""
 
 
@@ -222,6 +227,11 @@ class AuthFile:
             user, password = self._decode(auth, key)
         found = Credentials(user, password)
         if token:
+            if not re.fullmatch("[!-~]+", token):
+                where = f"{self.path}: registrytoken of the entry {_shown(key)}"
+                raise errors.AuthFileError(
+                    f"{where} has characters that must not be in a header", path=self.path
+                )
             found = Credentials(registry_token=token)
         elif identity:
             found = Credentials(user, identity_token=identity)
@@ -237,10 +247,10 @@ class AuthFile:
         subject = f"{self.path}: auth of the entry {_shown(key)}"
         try:
             # Line breaks count for nothing, as to docker and skopeo; nor do blanks.
-            decoded = base64.b64decode("".join(text.split()), validate=True).decode("utf-8")
+            raw = base64.b64decode("".join(text.split()), validate=True)
         except ValueError:
             raise errors.AuthFileError(f"{subject} is not base64 text", path=self.path) from None
-        user, colon, password = decoded.partition(":")
+        user, colon, password = raw.decode("utf-8", _BYTES).partition(":")
         if not colon:
             raise errors.AuthFileError(f"{subject} has no colon", path=self.path)
         return user, password.strip("\x00")

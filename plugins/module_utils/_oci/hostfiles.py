@@ -44,6 +44,9 @@ _CONF = {
     "registries": dict,
 }
 _MODES = ("", "disabled", "permissive", "enforcing")
+# What HTTP takes for the name and the value of a header.
+_FIELD = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _HOST = {"capabilities": list, "skip_verify": bool, "header": dict, "override_path": bool}
 
 
@@ -173,6 +176,8 @@ def _of_host(url: str, entry: Table, where: str, registry: str, origin: Origin) 
     found = tuple((name, value) for name, values in headers for value in _listed(values))
     wrong = [name for name, value in found if not isinstance(value, str)]
     refuse(wrong, f"{where}: a header is a string or a list of strings")
+    wrong = [one for one in found if not (_FIELD.fullmatch(one[0]) and _VALUE.fullmatch(one[1]))]
+    refuse(wrong, f"{where}: a header has characters that must not be in one")
     return trusting(replace(endpoint, headers=found), trust)
 
 
@@ -262,7 +267,7 @@ def _trust(entry: Table, where: str) -> Trust:
     join = functools.partial(os.path.join, where.partition("/hosts.toml")[0])
     ca, client = (_listed(entry.get(key, [])) for key in ("ca", "client"))
     pairs = [_listed(pair) for pair in client]
-    texts = all(isinstance(text, str) for text in sum(pairs, ca))
+    texts = all(isinstance(text, str) and "\0" not in text for text in sum(pairs, ca))
     fitting = texts and all(len(pair) in (1, 2) for pair in pairs)
     refuse(not fitting, f"{where}: ca and client are names of files, client also pairs of them")
     return Trust(

@@ -363,7 +363,6 @@ def b64(raw: bytes) -> str:
     [
         pytest.param({"auth": "alice:hunter22"}, id="not-base64"),
         pytest.param({"auth": b64(b"hunter22")}, id="no-colon"),
-        pytest.param({"auth": b64(b"alice:hunter22\xff")}, id="not-UTF-8"),
         pytest.param({"auth": b64(b"alice:hunter22")[:-2]}, id="no-padding"),
         pytest.param({"auth": "\u00e9"}, id="not-ASCII"),
         pytest.param({"auth": ["hunter22"]}, id="list"),

@@ -690,11 +690,11 @@ def test_a_hosts_toml_that_leaves_no_host_is_an_error(host):
 
 
 def test_what_stands_at_the_top_is_for_the_registry_too(host):
-    path = host.hosts_toml('ca = "own.crt"', "skip_verify = true", "[header]", 'X-Team = "a"')
+    path = host.hosts_toml('ca = "own.crt"', "skip_verify = true", "[header]", 'X-Team = "\u00e9"')
     endpoint = host.places(APP)[0].endpoint
     authorities = (*TASK.ca_paths, str(Path(path).parent / "own.crt"))
     assert endpoint.trust == Trust(False, authorities, TASK.client_certs)
-    assert endpoint.headers == (("X-Team", "a"),)
+    assert endpoint.headers == (("X-Team", "\u00e9"),)
 
 
 @pytest.mark.parametrize(
@@ -740,6 +740,21 @@ def test_http_with_settings_for_tls_means_tls_first(url, line, scheme, insecure,
     ids=repr,
 )
 def test_a_hosts_toml_that_is_wrong_is_named_with_the_host(lines, words, host):
+    path = host.hosts_toml(*lines)
+    assert words in host.refused(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (['[host."https://m".header]', f'a = "{SECRET}\\nb"'], "host[0]: a header has characters"),
+        (['[host."https://m".header]', f'"a b" = "{SECRET}"'], "host[0]: a header has characters"),
+        (['[host."https://m"]', 'ca = "a\\u0000b"'], "host[0]: ca and client are names"),
+        (['[host."https://m"]', 'client = [["a", "\\u0000"]]'], "host[0]: ca and client are"),
+    ],
+    ids=repr,
+)
+def test_F33_what_no_header_or_path_can_hold_is_refused_with_the_file(lines, words, host):
     path = host.hosts_toml(*lines)
     assert words in host.refused(path)
 

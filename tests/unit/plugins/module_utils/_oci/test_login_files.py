@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -446,3 +447,20 @@ def test_F35_a_key_that_holds_a_secret_is_named_without_it(key, entry, path):
     else:
         shown = f"{who.origin} {who.way_out}" if who else HOST
     assert HOST in shown and SECRET not in shown
+
+
+@pytest.mark.parametrize("pair", [b"robot:caf\xe9", b"\xfcser:word", "robot:caf\u00e9".encode()])
+def test_F15_a_login_is_sent_as_the_bytes_that_it_is(pair, path):
+    """docker and skopeo do not ask whether they are UTF-8."""
+    auth = base64.b64encode(pair).decode("ascii")
+    write_auth_file(path, {HOST: {"auth": auth}})
+    assert AuthFile.load(Place(str(path))).find(HOST, "a").basic == f"Basic {auth}"
+
+
+@pytest.mark.parametrize("token", ["t0k3n\nabc", " t0k3n", "t0k3n\ud800", "t0k3n\u00e9"])
+def test_F15_a_token_that_no_header_can_hold_is_named_with_its_file(token, path):
+    write_auth_file(path, {HOST: {"registrytoken": token}})
+    with pytest.raises(AuthFileError) as caught:
+        AuthFile.load(Place(str(path))).find(HOST, "a")
+    assert f"{path}: registrytoken of the entry {HOST}" in str(caught.value)
+    assert "t0k3n" not in str(caught.value)
