@@ -47,7 +47,7 @@ class Proxy(t.NamedTuple):
             urllib.parse.unquote(one, errors=_BYTES) for one in login.partition(":")
         )
         try:
-            is_good = bool(origin(f"{scheme}://{host}")[1]) and not re.search(r"[\s\\]", host)
+            is_good = bool(origin(f"{scheme}://{host}")[1])
         except errors.ProtocolError:
             is_good = False
         if not is_good or scheme not in ("http", "https", *_SOCKS):
@@ -117,7 +117,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
         with contextlib.suppress(ValueError):
             return address is not None and address in ipaddress.ip_network(entry, strict=False)
         return False
-    match = re.fullmatch(r"(\[[^]]*\]|[^:]*):([0-9]+)", entry)
+    match = re.fullmatch(r"(\[[^]]*\]|[^:]*):([0-9]{1,5})", entry)
     name, wanted = match.groups() if match else (entry, str(port))
     if not name or int(wanted) != port:
         return False

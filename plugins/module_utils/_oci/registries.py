@@ -244,10 +244,10 @@ class ForeignLayer:
     ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
         failures = []
         for url in self._urls:
-            if not may_reach(url, self._registry_url):
-                failures.append(f"{shown_url(url)} is in a private network")
-                continue
             try:
+                if not may_reach(url, self._registry_url):
+                    failures.append(f"{shown_url(url)} is in a private network")
+                    continue
                 response = self._request(url)
             except errors.LockstepError as exc:
                 failures.append(str(exc))

@@ -125,6 +125,8 @@ def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: equal, or no credential travels along."""
     try:
         parts = urllib.parse.urlsplit(url)
+        if re.search(r"[\s\\]", parts.netloc):
+            raise ValueError("to requests, the host ends there")
         return (
             parts.scheme,
             (parts.hostname or "").lower(),

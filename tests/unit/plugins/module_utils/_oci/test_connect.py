@@ -357,3 +357,8 @@ def test_a_registry_that_works_is_pulled_from(tmp_path):
     with serving() as registry:
         Puller(tmp_path, registry).pull()
         assert trail(registry) == PLAIN
+
+
+def test_F08_a_port_of_an_exception_that_is_none_covers_nothing():
+    environment = {"HTTPS_PROXY": PROXY, "NO_PROXY": f"{HOST}:{'9' * 5000}"}
+    assert proxy_for(f"https://{HOST}/v2/", environment)

@@ -89,3 +89,11 @@ def test_an_encoding_is_undone_only_where_there_is_one(server, how):
     server.files["/good"] = BLOB
     server.faults.append(Fault(path="/good", times=None, **how))
     assert read(server, "/good") == BLOB
+
+
+def test_F06_a_url_that_is_none_is_passed_over(server):
+    server.files["/good"] = BLOB
+    urls = ("https://layers.test:99999/a", "https://layers.test\\.example/a", f"{server.url}/good")
+    descriptor = Descriptor(MEDIA_TYPE, Digest.of(BLOB), len(BLOB), urls=urls)
+    source = ForeignLayer(http_client(FakeClock()), descriptor, server.url)
+    assert read_content(descriptor, source) == BLOB

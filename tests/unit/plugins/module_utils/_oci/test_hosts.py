@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+    ProtocolError,
     RedirectError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
@@ -234,3 +235,15 @@ def test_what_was_asked_for_first_decides_whether_a_network_is_private():
 )
 def test_credentials_are_shown_to_the_host_and_its_siblings_only(realm, registry, allowed):
     assert may_get_credentials(realm, registry) == allowed
+
+
+@pytest.mark.parametrize("host", ["evil.test\\.registry.example", "evil.test \\.registry.example"])
+def test_F06_a_host_that_requests_reads_differently_is_no_url(host):
+    """To urllib3 a backslash ends the host, so the login would go to evil.test."""
+    assert token_server_fault(f"https://{host}/token", "https://registry.example")
+    with pytest.raises(ProtocolError, match="is not valid"):
+        may_get_credentials(f"https://{host}/token", "https://registry.example")
+    with pytest.raises(RedirectError, match="no URL"):
+        redirect_target(
+            [f"https://{host}/"], "https://registry.example", "https://registry.example"
+        )
