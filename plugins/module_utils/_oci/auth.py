@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from . import errors
 from .credentials import Credentials
-from .transport import HttpClient, Identity
+from .transport import BUSY, HttpClient, Identity
 from .trust import STRANGER, Trust
 from .urls import host_name, is_same_host, may_get_credentials, shown_url, token_server_fault
 
@@ -119,7 +119,7 @@ def token_requests(
 def parse_token(raw: bytes, subject: str) -> Token:
     """Read a token server's answer; or ProtocolError."""
     try:
-        answer = json.loads(raw.decode("utf-8"))
+        answer = json.loads(raw.decode("utf-8"), parse_int=float)  # of a million digits, too
     except (ValueError, RecursionError) as exc:
         raise errors.ProtocolError(f"{subject}: the answer is not JSON") from exc
     answer = answer if isinstance(answer, dict) else {}
@@ -319,7 +319,10 @@ class Authorizer:
                 break
         if status in (400, 401, 403):
             raise self._refused(who, repository, f" by its token server {shown_url(realm)}")
-        raise errors.ProtocolError(f"{subject} answered {status}")
+        if status == 429:
+            raise errors.RateLimitError(f"{subject} answered {status}: too many requests")
+        hint = errors.RegistryError.advice if status in BUSY else ""
+        raise errors.ProtocolError(f"{subject} answered {status}", hint)
 
     def _fault_of(self, realm: str) -> str:
         """Why a token server may not be asked, "" for nothing."""

@@ -614,7 +614,8 @@ def _type(entry: t.Mapping[str, t.Any]) -> str:
 def listed(raw: bytes, key: str, subject: str) -> list[t.Any]:
     """The list under a key of an answer; or ProtocolError."""
     try:
-        return entries_of(json.loads(raw.decode("utf-8")), key, f"{subject}: the answer")
+        answer = json.loads(raw.decode("utf-8"), parse_int=float)  # of a million digits, too
+        return entries_of(answer, key, f"{subject}: the answer")
     except (ValueError, AttributeError, RecursionError) as exc:
         raise errors.ProtocolError(f"{subject}: the answer is not a JSON object") from exc
     except errors.ManifestError as exc:

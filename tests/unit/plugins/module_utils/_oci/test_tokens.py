@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._oci.auth import parse_token
 from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
     Credentials,
 )
@@ -135,6 +136,26 @@ def test_a_broken_token_server_is_named(tmp_path, fault, says):
         assert says in str(error)
         assert f"{registry.url}/token" in str(error)
         assert sum(request.bytes_sent for request in registry.requests) < 64 << 20
+
+
+def test_F08_a_rate_limit_of_a_token_server_is_called_one(tmp_path):
+    """As auth.docker.io does it."""
+    with serving(auth="bearer", users=USERS) as registry:
+        registry.faults.append(token_fault(times=None, status=429))
+        error = Puller(tmp_path, registry, login=LOGIN).fails()
+        assert error.kind == "rate-limited"
+        assert f"{registry.url}/token" in str(error)
+
+
+def test_F08_the_hint_about_a_token_server_fits_what_it_answers(tmp_path):
+    with serving(auth="bearer", users=USERS) as registry:
+        registry.faults.append(token_fault(times=None, status=503))
+        assert "Run again later" in Puller(tmp_path, registry, login=LOGIN).fails().hint
+
+
+def test_F35_a_token_whose_lifetime_has_a_million_digits_is_taken(tmp_path):
+    body = b'{"token": "abc", "expires_in": ' + b"9" * 1_000_000 + b"}"
+    assert parse_token(body, "registry.example").lifetime == 365 * 24 * 3600
 
 
 def test_a_token_server_that_is_busy_is_asked_again(tmp_path):
