@@ -88,14 +88,14 @@ def references(params: Parameters) -> list[Reference] | None:
 
 
 def as_list(text: str) -> list[t.Any]:
-    """Return the entries of a list that a variable holds as text: of JSON, of ``[a, b]``, or split at commas as Ansible does."""
+    """Return the entries of a list that a variable holds as text: of JSON, of ``[a, b]``, or split at commas and ends of lines."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         with contextlib.suppress(ValueError, RecursionError):
             return list(json.loads(text))
         if not any(char in text[1:-1] for char in "[{"):
             text = text[1:-1]
-    entries = (entry.strip(" \t\r\n'\"") for entry in text.split(","))
+    entries = (entry.strip(" \t\r\n'\"") for entry in re.split("[,\\n]", text))
     return [entry for entry in entries if entry]
 
 

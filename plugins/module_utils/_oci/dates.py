@@ -16,6 +16,7 @@ _DAY = 24 * 60 * 60
 _SUFFIX = "[0-9A-Za-z](?:.*[0-9A-Za-z])?"
 _PRE = rf"(?:a|alpha|b|beta|c|rc|pre|preview|dev|post)\d*(?:[-_.+]{_SUFFIX})?"
 _VERSION = re.compile(rf"[vV]?(\d+(?:\.\d+)*)(?:[-_.+]({_SUFFIX})|({_PRE}))?", re.ASCII)
+_NAMED = re.compile("([A-Za-z][A-Za-z_.-]*[-_.])([vV]?[0-9].*)", re.ASCII)
 # A suffix comes before the version it is of (semver 11.3), unless it counts what came after it.
 _AFTER = re.compile(r"\d|(?:post|patch|p|r|rev|build)(?![A-Za-z])")
 
@@ -56,10 +57,17 @@ PLACEHOLDERS = frozenset(
 
 
 def version_key(tag: str) -> tuple[t.Any, ...]:
-    """Return what sorts tags: words by their text, then versions by their numbers, a pre-release before its release."""
+    """Return what sorts tags: words by their text, then versions by their numbers, a pre-release before its release.
+
+    A version behind a word, as in ``release-1.10``, is sorted among those behind the same word.
+    """
     match = _VERSION.fullmatch(tag)
     if not match:
-        return (0, tag)
+        named = _NAMED.fullmatch(tag)
+        is_version = named and _VERSION.fullmatch(named.group(2))
+        return (
+            (0, named.group(1), *version_key(named.group(2))) if named and is_version else (0, tag)
+        )
     numbers = [int(part) for part in match.group(1).split(".")]
     while numbers and not numbers[-1]:
         numbers.pop()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
@@ -174,15 +173,20 @@ def _newest(
 
 
 def _created(store: ImageStore, held: Name) -> Moment | None:
-    """When the youngest image was made, by its configuration; None if none tells."""
-    found = []
-    for image in Reach.of(store, [held]).images.values():
+    """When the youngest image was made, by its configuration; None if none says so or one that is here cannot be read."""
+    found: list[Moment | None] = []
+    reach = Reach.of(store, [held])
+    for image in reach.images.values():
         config = image.config
-        with contextlib.suppress(errors.LockstepError):
+        try:
             if config and config.is_image_config and store.has(config):
                 raw = store.read(config.digest)
-                value = ImageConfig.parse(raw, str(config.digest)).value
-                found.append(Moment.parse(value.get("created")))
+                text = ImageConfig.parse(raw, str(config.digest)).value.get("created")
+                found += [Moment.parse(text)] if text else []
+        except errors.LockstepError:
+            return None
+    if reach.spoilt or None in found:
+        return None  # the youngest may be that one
     return max(filter(None, found), default=None)
 
 

@@ -16,6 +16,7 @@ SPELLINGS = [
     tuple(TWO),
     ",".join(TWO),
     f" {TWO[0]} ,\n {TWO[1]},",
+    f"{TWO[0]}\r\n\n{TWO[1]}\n",
     f'["{TWO[0]}", "{TWO[1]}"]',
     f'\n["{TWO[0]}",\n"{TWO[1]}"]\n',
     f"['{TWO[0]}', '{TWO[1]}']",
@@ -49,7 +50,7 @@ def test_F19_however_a_list_is_spelled_it_has_the_same_entries(value):
         ("[" * 9999 + "]", ["[" * 9999 + "]"]),
     ],
 )
-def test_F19_other_texts_are_entries_between_commas(value, entries):
+def test_F19_other_texts_are_entries_between_commas_or_on_lines(value, entries):
     assert as_list(value) == entries
 
 

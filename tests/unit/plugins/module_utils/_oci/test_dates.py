@@ -60,7 +60,8 @@ def test_F02_all_else_is_no_date(text):
 
 # From the oldest to the newest.
 VERSIONS = [
-    *("deadbeef", "latest", "main", "vendor"),
+    *("deadbeef", "latest", "main", "release-1.9", "release-1.10-rc1", "release-1.10", "vendor"),
+    *("web-v9", "web-v10"),
     *("0.9", "v0.10", "v1", "1.2-alpha", "1.2-beta.2", "1.2-beta.11", "1.2-rc1", "1.2-rc9"),
     *("1.2-rc10", "1.2", "1.2-1", "v1.2.1", "1.9", "v1.10", "1.10.2", "2.0-dev", "2.0rc1", "2.0"),
     *("2.0.post1", "10", "20240131", "20240201"),

@@ -390,6 +390,20 @@ def test_F02_an_image_whose_configuration_is_gone_is_of_unknown_date(path, store
     assert (gone(result), result["unknown_dates"]) == ([], [NEXT])
 
 
+@pytest.mark.parametrize("damage", ["config", "manifest", "date"])
+def test_F02_an_image_of_which_a_part_cannot_be_read_is_of_unknown_date(path, damage):
+    """That part may be the youngest."""
+    old = dated("2026-01-01T00:00:00Z", "old")
+    other = dated("yesterday" if damage == "date" else "2026-01-09T00:00:00Z", "other")
+    put(path, index([old, other]), "registry.example/x:a")
+    put(path, dated("2026-01-02T00:00:00Z", "next"), "registry.example/x:b")
+    if damage != "date":
+        spoilt = blob_path(path, other.config_digest if damage == "config" else other.digest)
+        spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"x")
+    result = remove(ImageStore(str(path)), "registry.example/x:*", keep_newest=1, prune=False)
+    assert (gone(result), result["unknown_dates"]) == ([], ["registry.example/x:a"])
+
+
 def test_F12_a_name_without_a_tag_is_not_that_of_a_digest(store):
     assert gone(remove(store, PINNED)) == []
 
