@@ -18,7 +18,9 @@ from ansible_collections.lockstep.images.tests.support.playbook import PlayResul
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 from ansible_collections.lockstep.images.tests.support.site import HOSTS, UNREACHABLE, WEB, Site
 
-LOCK, PROVISION, AUDIT = (f"lockstep.images.{name}" for name in ("lock", "provision", "audit"))
+LOCK, PROVISION, AUDIT, REPORT = (
+    f"lockstep.images.{name}" for name in ("lock", "provision", "audit", "report")
+)
 
 
 @pytest.fixture(name="site")
@@ -175,3 +177,36 @@ def test_F21_the_audit_blames_no_store_for_a_login_that_fails(site: Site) -> Non
     done = site.play(AUDIT, one, variables).ok()
     assert "failed: [" not in done.output and "ignoring" not in done.output
     assert "1 host holds what the lock file says (every byte checked)" in done.output
+
+
+@pytest.mark.parametrize("playbook", [AUDIT, LOCK])
+def test_F21_a_lock_file_that_is_not_set_is_said_in_one_sentence(site: Site, playbook: str) -> None:
+    del site.variables["store_lock_file"]
+    done = site.run(playbook)
+    assert done.returncode == 2
+    (failed,) = {one.result["msg"] for one in done.failures}
+    assert "-e store_lock_file=images.lock.yml" in failed
+    assert "Conditional" not in done.output and "argument_spec_data" not in done.output
+
+
+def test_F20_an_empty_list_is_named_where_the_stores_are_compared(site: Site) -> None:
+    del site.variables["store_lock_file"]
+    done = site.run(PROVISION, store_images=[]).ok()
+    assert "(0 names). store_images is empty, so" in _message(done, "Show what the hosts hold")
+    site.play(PROVISION, site.play.inventory({"one": site.host("one")}), site.variables).ok()
+    done = site.run(PROVISION, store_images=[])
+    text = _message(done, "Fail when the stores differ")
+    assert text.endswith("List the images in store_images, or set store_lock_file."), text
+
+
+def test_F21_a_report_in_check_mode_is_not_said_to_be_there(site: Site) -> None:
+    path = site.directory / "page.html"
+    variables = {**site.variables, "report_path": str(path)}
+    del variables["store_lock_file"]
+    one = site.play.inventory({"one": site.host("one")})
+    done = site.play(REPORT, one, variables, check=True).ok()
+    assert not path.exists()
+    assert _message(done, "Show where the report is").startswith("Check mode has written no report")
+    done = site.play(REPORT, one, variables).ok()
+    assert path.exists()
+    assert _message(done, "Show where the report is").startswith(f"The report is in {path}, and")
