@@ -44,10 +44,12 @@ _SECRET = re.compile("pass|pwd|secret|token|key|auth|cred|login|user|^-u$", re.I
 _COMPONENT = "[a-z0-9][a-z0-9._-]*"
 # A reference with a slash and a tag or a digest, anywhere in a text.
 _IN_TEXT = re.compile(
-    rf"(?<![\w./:@%+$}}{{-])(?:{_COMPONENT}(?::[0-9]+)?/)(?:{_COMPONENT}/)*{_COMPONENT}"
+    rf"(?:(?<![\w./:@%+$}}{{-])|(?<=docker://))(?:{_COMPONENT}(?::[0-9]+)?/)(?:{_COMPONENT}/)*{_COMPONENT}"
     r"(?::(?P<tag>[A-Za-z0-9_][\w.-]*)(?:@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})(?![\w/:@])"
 )
-_ALONE = re.compile(rf"{_COMPONENT}:{_VERSION}(?:@sha256:[0-9a-f]{{64}})?")
+_ALONE = re.compile(
+    rf"{_COMPONENT}(?::{_VERSION}(?:@sha256:[0-9a-f]{{64}})?|@sha256:[0-9a-f]{{64}})"
+)
 _PORT = re.compile(r".*:(?:[89][0-9]|[0-9]{3,5})")
 _LINE = re.compile(
     r"""\s*(?:-\s+)?["']?([\w./-]*[iI]mages?|repository)["']?\s*[:=]\s*(?:"([^"]*)"|'([^']*)'|(\S.*))"""
@@ -118,9 +120,8 @@ def doubt_objects(document: t.Any, out: Findings) -> None:
         if "\n" in text:
             for number, line in enumerate(text.split("\n")):
                 doubt_line(line, _line_of(text, number), out)
-        elif _ABOUT_IMAGE.search(path[-1] if path else ""):
-            if could_be_image(text):
-                out.doubt(path[-1], text, text.line)
+        elif path and _ABOUT_IMAGE.search(path[-1]) and could_be_image(text):
+            out.doubt(path[-1], text, text.line)
         elif len(path) > 1 and _IMAGE_KEY.search(path[-2]) and _could_be_value(path[-1], text):
             out.doubt(".".join(path[-2:]), text, text.line)
         else:
@@ -157,9 +158,11 @@ def _doubt_text(path: t.Sequence[str], text: str, line: int, out: Findings) -> N
             is_plain = "@" in match.group() or bool(_RELEASE.fullmatch(match.group("tag")))
             is_shown = may_show and (is_plain or not in_arguments or "image" in key.lower())
             out.doubt(key, match.group(), line, is_shown)
-    for word in text.split() if in_arguments else ():
-        if _ALONE.fullmatch(word) and not _PORT.fullmatch(word):
-            out.doubt(key, word, line, may_show and bool(_DOTTED.fullmatch(word)))
+    for word in re.split(r"[\s,;]+", text) if in_arguments else ():
+        is_one = _ALONE.fullmatch(word) or (word == text and has_tag(text) and is_reference(text))
+        if is_one and not _PORT.fullmatch(word):
+            is_plain = "@" in word or bool(_DOTTED.fullmatch(word))
+            out.doubt(key, word, line, may_show and is_plain)
 
 
 def _line_of(text: Text, number: int) -> int:

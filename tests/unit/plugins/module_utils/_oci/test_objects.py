@@ -436,3 +436,28 @@ def test_F04_values_of_charts_in_a_kustomization_are_read_and_the_chart_is_named
     assert files.names() == ["r.example/a:v1", "r.example/b:v1"]
     (warning,) = files.warnings()
     assert warning.startswith("kustomization.yaml, line 2: the chart web is not read: ")
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        (
+            "--default-images=a=r.example/a:v1,b=r.example/b:v1",
+            ["r.example/a:v1", "r.example/b:v1"],
+        ),
+        ("--helpers=nginx:1.26,redis:7.2", ["nginx:1.26", "redis:7.2"]),
+        (f"--helper=nginx@sha256:{HEX}", [f"nginx@sha256:{HEX}"]),
+        ("docker://r.example/a:v1", ["r.example/a:v1"]),
+        ("--helper=redis:alpine", ["the value"]),
+    ],
+)
+def test_F04_names_in_arguments_are_named_however_they_are_written(files, argument, shown):
+    files.write("a.yml", f"containers:\n- image: r.example/x:1\n  args: ['{argument}']\n")
+    found = [one.split(": ", 1)[1].split(": ", 1)[1] for one in files.warnings()]
+    assert found == [f"{one} could be an image, and is not locked" for one in shown]
+
+
+@pytest.mark.parametrize("argument", ["--bind=host:8080", "--listen=[::1]:80", "--level=debug"])
+def test_F04_addresses_and_words_in_arguments_are_not_named(files, argument):
+    files.write("a.yml", f"containers:\n- image: r.example/x:1\n  args: ['{argument}']\n")
+    assert files.warnings() == []
