@@ -210,3 +210,13 @@ def test_F21_a_report_in_check_mode_is_not_said_to_be_there(site: Site) -> None:
     done = site.play(REPORT, one, variables).ok()
     assert path.exists()
     assert _message(done, "Show where the report is").startswith(f"The report is in {path}, and")
+
+
+def test_F17_become_of_the_inventory_does_not_hold_for_the_controller(site: Site) -> None:
+    hosts = {"one": {**site.host("one"), "ansible_become": False}}
+    become = {"ansible_become": True, "ansible_become_user": "nobody"}
+    inventory = site.play.inventory(hosts, **become, ansible_become_exe="/bin/false")
+    path = site.directory / "page.html"
+    site.play(LOCK, inventory, site.variables).ok()
+    site.play(REPORT, inventory, {**site.variables, "report_path": str(path)}).ok()
+    assert path.exists() and path.with_suffix(".json").exists()

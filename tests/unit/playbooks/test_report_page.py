@@ -167,6 +167,12 @@ def test_F20_the_page_says_most_of_a_majority_alone():
     assert "hosts hold what most hosts hold (" in page({**held, "c": holds(APP)})
 
 
+def test_F21_a_page_of_hosts_that_could_not_be_read_compares_nothing():
+    text = page({"a": {"info": UNREACHABLE}})
+    assert "<p>No host could be read.</p>" in text
+    assert "0 of 0" not in text
+
+
 def test_no_state_is_told_by_colour_alone():
     text = page(FLEETS["all states"])
     shown = set(re.findall(r'<td role="cell" class="(?!number)(\w+)">(.*?)</td>', text))
