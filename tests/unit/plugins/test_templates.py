@@ -98,7 +98,7 @@ def test_a_refused_login_is_told_without_the_password():
             f"lookup('lockstep.images.digest', '{registry.address}/app', username='user', password=secret)",
             {"secret": SECRET},
         ).error
-    assert "credentials for user user were refused" in error
+    assert "credentials for user user from the option username of the task were refused" in error
     assert not [form for form in secret_forms(SECRET) if form in error]
 
 

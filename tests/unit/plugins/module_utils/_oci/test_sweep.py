@@ -167,7 +167,8 @@ def test_what_cannot_be_read_is_a_fault(store, monkeypatch):
         yield b""
 
     monkeypatch.setattr(sweep, "read_chunks", refuse)
-    assert fault(store, digest) == f"cannot be read: {place}: Permission denied"
+    found = fault(store, digest)
+    assert found.startswith(f"cannot be read: {place}: Permission denied; {place} belongs to ")
 
 
 def test_removing_twice_is_no_error(store):
