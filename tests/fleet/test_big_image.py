@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,18 +21,11 @@ from ansible_collections.lockstep.images.tests.support.bigimage import (
 from ansible_collections.lockstep.images.tests.support.fleet import (
     PULL,
     Pulled,
-    Registry,
     need_programs,
-)
-from ansible_collections.lockstep.images.tests.support.playbook import (
-    PlayRunner,
-    local_host,
-    one_task,
 )
 from ansible_collections.lockstep.images.tests.support.services_process import run
 
 MAX_PEAK = 96 << 20
-MAX_OVER_PING = 116 << 10
 
 PLAIN_DOCKER, PLAIN_OCI = ("plain", "docker"), ("plain", "oci")
 EVERYWHERE = [PLAIN_DOCKER, PLAIN_OCI, ("htpasswd", "docker"), ("tls", "oci")]
@@ -123,19 +115,3 @@ def test_containerd_imports_a_tar_of_the_store(pulled: Pulled, directory: Path) 
         rows = [line.split() for line in run([*ctr, "ls"]).splitlines()[1:]]
     entry = layout.names(pulled.store)[pulled.name]
     assert [row[:3] for row in rows] == [[pulled.name, entry["mediaType"], entry["digest"]]]
-
-
-def test_the_payload_is_hardly_larger_than_that_of_ping(
-    play: PlayRunner, directory: Path, registry_plain: Registry
-) -> None:
-    sizes = {}
-    name = f"{registry_plain.address}/no/such:1"
-    options = {"name": [name], "store": os.fspath(directory / "store")}
-    for module, arguments in (("ansible.builtin.ping", {}), (PULL, options)):
-        own = directory / module
-        inventory = play.inventory({"one": local_host(own)})
-        keep = {"ANSIBLE_KEEP_REMOTE_FILES": "1"}
-        play(one_task(module, **arguments), inventory, environment=keep)
-        (payload,) = own.glob("remote/*/AnsiballZ_*.py")
-        sizes[module] = payload.stat().st_size
-    assert sizes[PULL] - sizes["ansible.builtin.ping"] <= MAX_OVER_PING, sizes
