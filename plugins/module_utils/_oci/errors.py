@@ -97,6 +97,13 @@ class MissingHelperError(CredentialHelperError):
 class RegistryError(LockstepError):
     kind = "registry-error"
     advice = "Run again later; if it fails again, ask whoever runs the registry."
+    is_elsewhere = False  # whether it is of a host to which the one that was asked redirects
+
+    def after_redirect(self, source: str) -> RegistryError:
+        """Return it as the error of a host to which ``source`` redirects."""
+        error = type(self)(f"{self}; {source} redirects there", self.hint, **self.details)
+        error.is_elsewhere = True
+        return error
 
     @property
     def may_be_missing(self) -> bool:

@@ -219,7 +219,8 @@ class RemoteSink:
         try:
             response = self.request("HEAD", f"{kind}/{descriptor.digest}", accept)
             response.close()
-            if response.status not in (200, 404):
+            # What an object store refuses, the registry may still take.
+            if response.status not in (200, 404) and not self.repository.registry.place(response):
                 self.repository.registry.fail(response, f"{self}@{descriptor.digest}")
         except errors.RegistryError as exc:
             self._pass_over(exc)
@@ -233,7 +234,10 @@ class RemoteSink:
         Artifactory says 403 for what is not there, public ECR 401 for every blob (distribution#4383).
         """
         is_refused = isinstance(error, errors.AuthenticationError) and not self._lets_in()
-        if is_refused or (isinstance(error, errors.RegistryError) and not error.may_be_missing):
+        is_final = isinstance(error, errors.RegistryError) and not (
+            error.may_be_missing or error.is_elsewhere
+        )
+        if is_refused or is_final:
             raise error
 
     def _lets_in(self) -> bool:

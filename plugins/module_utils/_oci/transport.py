@@ -357,7 +357,12 @@ class HttpClient:
         for _hop in range(_MAX_REDIRECTS + 1):
             own = identity(url)
             fields = {**(headers or {}), **own.headers}
-            response = self._send_patiently(method, url, fields, body, own.trust, retries)
+            try:
+                response = self._send_patiently(method, url, fields, body, own.trust, retries)
+            except errors.RegistryError as exc:
+                if is_same_host(url, first):
+                    raise
+                raise exc.after_redirect(host_name(first)) from exc
             if response.status not in _REDIRECTS:
                 return response
             response.close()

@@ -31,7 +31,7 @@ NEEDED = {
     "image_push": {"name": [f"{NOWHERE}/a:1"]},
     "image_remove": {"name": [f"{NOWHERE}/a:1"]},
     "image_sync": {"lock": {"lockfile_version": 1, "images": []}},
-    "image_tag": {"name": f"{NOWHERE}/a:1", "target": [f"{NOWHERE}/b:1"]},
+    "image_tag": {"name": f"{NOWHERE}/a:1", "repository": [f"{NOWHERE}/b:1"]},
     "registry_info": {"name": [f"{NOWHERE}/a:1"]},
     "registry_login": {"registry_url": NOWHERE},
     "registry_remove": {"name": [f"{NOWHERE}/a:1"]},

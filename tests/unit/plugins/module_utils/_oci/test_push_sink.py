@@ -177,6 +177,36 @@ def test_F05_a_registry_that_shows_nothing_at_all_takes_a_push(tmp_path, status)
         assert registry.manifest("demo/app", "stable") == IMAGE.raw
 
 
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1/x?sig=s3cret", "https://127.0.0.1:1/"])
+def test_F05_a_look_that_leads_to_a_host_out_of_reach_does_not_end_a_write(tmp_path, target):
+    """An object store in another network: the write does not go there."""
+    fault = Fault(method=LOOKS, path="/(manifests|blobs/sha256)", redirect=target, times=None)
+    with serving(faults=[fault]) as registry:
+        sender = Sender(tmp_path, registry)
+        sink = sender.sink_of("demo/new")
+        assert sink.find("1.0") is None
+        assert not sink.has(blob(DATA))
+        for one in (DATA, IMAGE.config, IMAGE.layers[0].blob):
+            sender.send(one, sink=sink)
+        sink.put_manifest(manifest_of(IMAGE), "1.0")
+        assert registry.manifest("demo/new", "1.0") == IMAGE.raw
+        (warning,) = sink.repository.registry.warnings
+        assert f"127.0.0.1:1/{'x' if 's3cret' in target else ''}: Connection refused" in warning
+        assert f"{registry.address} redirects there" in warning
+        assert "s3cret" not in warning
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_F05_an_object_store_that_refuses_a_look_does_not_end_a_write(tmp_path, status):
+    with serving() as bucket, serving() as registry:
+        bucket.faults.append(Fault(method="HEAD", status=status, times=None))
+        registry.faults.append(Fault(method="HEAD", redirect=f"{bucket.url}/x", times=None))
+        sender = Sender(tmp_path, registry)
+        assert not sender.sink.has(blob(DATA))
+        sender.send(DATA)
+        assert registry.requests_by_method()["PUT"] == 1
+
+
 def test_F05_what_is_not_there_is_not_warned_of(tmp_path, registry):
     sink = Sender(tmp_path, registry).sink_of("demo/new")
     assert sink.find("1.0") is None
