@@ -143,7 +143,8 @@ def install(venv, python, *names):
             continue
         if not (venv / "pip.ok").exists() or not (venv / "bin" / "python").exists():
             _make(venv, python, env)
-        print(f"Installing {SHOWN[name]} into {venv.relative_to(ROOT)}; once, it takes a minute.")
+        text = f"Installing {SHOWN[name]} into {venv.relative_to(ROOT)}. This takes a minute, once."
+        print(text, file=sys.stderr, flush=True)
         # pip shows what it downloads to a person who waits for it.
         quiet = [] if sys.stderr.isatty() else ["-qq"]
         pip = [venv / "bin" / "python", "-m", "pip", *quiet, "install"]
