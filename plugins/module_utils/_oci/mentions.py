@@ -116,15 +116,17 @@ class Findings:
     def named(self) -> list[Named]:
         """The references of all mentions; or InputError with the place of a wrong one.
 
-        In a directory, one that has yet to be made is a warning, as is any in a file that is not for hosts.
+        A pattern is a warning. In a directory, one that has yet to be made is, as is any in a file that is not for hosts.
         """
         found = []
         for mention in self.mentions:
             try:
                 found.append(_named(mention))
             except errors.InputError as exc:
-                is_unmade = any(mark in mention.text for mark in ("{{", "://"))
-                if self.is_named or (self.is_for_hosts and not is_unmade):
+                is_unmade = any(mark in mention.text for mark in ("{{", "://", "<"))
+                is_pattern = "*" in mention.text  # of a policy
+                is_fatal = self.is_named or (self.is_for_hosts and not is_unmade)
+                if is_fatal and not is_pattern:
                     raise
                 self.warnings.append(f"{exc}, and is not locked")
         return found

@@ -32,6 +32,8 @@ _IMAGE_KEY = re.compile("images?$", re.IGNORECASE)
 _ABOUT_IMAGE = re.compile(
     "images?(?:[_-]?(?:name|ref|reference|repo|repository|ur[il]))?$", re.IGNORECASE
 )
+# Of jobs in GitLab and GitHub, whose values are images in short.
+_OF_OTHERS = ("services", "container")
 _ARGUMENTS = ("args", "command", "entrypoint", "env", "environment")
 _OPTION = re.compile(r"(-{1,2}[\w.-]+)(?:=(.*))?", re.DOTALL)
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -120,12 +122,18 @@ def doubt_objects(document: t.Any, out: Findings) -> None:
         if "\n" in text:
             for number, line in enumerate(text.split("\n")):
                 doubt_line(line, _line_of(text, number), out)
-        elif path and _ABOUT_IMAGE.search(path[-1]) and could_be_image(text):
+        elif path and _could_be_alone(path[-1], text):
             out.doubt(path[-1], text, text.line)
         elif len(path) > 1 and _IMAGE_KEY.search(path[-2]) and _could_be_value(path[-1], text):
             out.doubt(".".join(path[-2:]), text, text.line)
         else:
             _doubt_text(path, text, text.line, out)
+
+
+def _could_be_alone(key: str, text: str) -> bool:
+    if _ABOUT_IMAGE.search(key):
+        return could_be_image(text)
+    return key in _OF_OTHERS and is_specific(text)
 
 
 def _could_be_value(key: str, text: str) -> bool:
@@ -233,7 +241,7 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
         out.take(image, line)
     elif key in _STEPS and text:
         out.guess("image", text, text.line)
-    elif text and text.is_text and is_specific(full):
+    elif text and text.is_text and is_specific(full) and not _is_incomplete(full, value):
         out.guess("image", full, text.line, text)
     elif key == "volumes" and is_entry and isinstance(image, dict):
         out.take(image.get("reference"), getattr(image, "line", 0))
@@ -245,6 +253,11 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
     path, new = text_of(value.get("path")), text_of(value.get("value"))
     if "op" in value and path.endswith("/image") and new:  # a patch
         out.guess(path, new, new.line, is_loose="ontainers/" not in path)
+
+
+def _is_incomplete(full: str, value: t.Mapping[t.Any, t.Any]) -> bool:
+    """Whether somebody makes a tag of the version beside a name: latest is wrong then."""
+    return not has_tag(full) and bool(text_of(value.get("version")))
 
 
 def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:

@@ -14,6 +14,7 @@ from .._oci.names import ALL, Digest, Platform, Reference, choose, trimmed
 from .._oci.store import ImageStore, Name
 
 _MAX_DEPTH = 8
+_SHOWN = 5
 _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 
@@ -121,9 +122,17 @@ def find_label(text: str, labelled: t.Mapping[str, Name]) -> str | None:
 
 
 def not_in_store(store: ImageStore, text: str) -> errors.NotInStoreError:
-    """The error for what is in no entry of the store; or ReferenceError, for what could not even be a name there."""
+    """The error for what is no entry of the store, or several; or ReferenceError, for what could not even be a name there."""
+    called = trimmed(text)
+    several = sorted(one for one in store.labelled() if one.partition("@")[0] == called)
+    if several:
+        return errors.NotInStoreError(
+            f"{store.path} holds {len(several)} images called {called}, expected one",
+            f"Name one with its digest: {', '.join(several[:_SHOWN])}.",
+        )
+    subject = called if _DIGEST.fullmatch(called) else Reference.parse(text)
     return errors.NotInStoreError(
-        f"{store.path} does not hold {Reference.parse(text)}",
+        f"{store.path} does not hold {subject}",
         "Pull it first. What another tool has brought is known by its tag or its digest: lockstep.images.image_info"
         " lists these, and lockstep.images.image_tag gives it a name.",
     )

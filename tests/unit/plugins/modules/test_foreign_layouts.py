@@ -70,6 +70,23 @@ def test_F12_an_image_of_another_tool_is_adopted(path, registry, kind, text):
     assert registry.storage.tags("shop/app") == ["1.0"] and not pushed.failed
 
 
+def test_F12_a_tag_of_several_images_leads_to_their_names(path):
+    saved(path)
+    put(path, WEB, "1.0-web")
+    tagged = run("image_tag", name="1.0", repository=["r.example/a:1"], store=str(path))
+    pushed = run("image_push", name=["1.0"], store=str(path))
+    for failed in (tagged, pushed):
+        assert failed.failed
+        assert "holds 2 images called 1.0, expected one" in failed.result["msg"]
+        assert f"1.0@{APP.digest}" in failed.result["error"]["hint"]
+
+
+def test_F12_a_digest_that_is_not_there_is_shown_as_it_was_given(path):
+    put(path, APP, "1.0")
+    failed = run("image_tag", name=WEB.digest, repository=["r.example/a:1"], store=str(path))
+    assert f"does not hold {WEB.digest}. " in failed.result["msg"]
+
+
 @pytest.mark.parametrize(("kind", "text"), CALLED)
 def test_F12_what_image_info_shows_can_be_named(path, kind, text):
     LAYOUTS[kind][0](path)

@@ -461,3 +461,40 @@ def test_F04_names_in_arguments_are_named_however_they_are_written(files, argume
 def test_F04_addresses_and_words_in_arguments_are_not_named(files, argument):
     files.write("a.yml", f"containers:\n- image: r.example/x:1\n  args: ['{argument}']\n")
     assert files.warnings() == []
+
+
+def test_F04_patterns_of_a_policy_do_not_end_the_lock(files):
+    files.write(
+        "a.yml", "containers: [{image: '!*:latest'}, {image: '*:*'}, {image: 'r.example/a:1'}]\n"
+    )
+    for name in ("a.yml", ""):
+        assert files.names(name) == ["r.example/a:1"]
+        assert len(files.warnings(name)) == 2
+    assert "line 1: reference '!*:latest': " in files.warnings()[0]
+
+
+def test_F04_a_placeholder_does_not_end_the_lock_of_a_directory(files):
+    files.write("a.yml", "containers: [{image: '<your image>'}, {image: 'r.example/a:1'}]\n")
+    assert files.names() == ["r.example/a:1"]
+    with pytest.raises(InputError, match="line 1: "):
+        files.read("a.yml")
+
+
+def test_F04_a_version_beside_a_name_is_not_latest(files):
+    files.write(
+        "a.yml", "x: {image: r.example/a, version: v1}\ny: {image: 'r.example/b:1', version: '2'}"
+    )
+    assert files.names() == ["r.example/b:1"]
+    (warning,) = files.warnings()
+    assert warning == "a.yml, line 1: image: r.example/a could be an image, and is not locked"
+
+
+def test_F04_images_of_jobs_are_named(files):
+    files.write(
+        "ci.yml", "image: ruby:3.3\nservices: ['postgres:16', web]\njob: {container: 'node:20'}\n"
+    )
+    end = "could be an image, and is not locked"
+    assert files.warnings() == [
+        f"ci.yml, line 2: services: postgres:16 {end}",
+        f"ci.yml, line 3: container: node:20 {end}",
+    ]
