@@ -258,7 +258,11 @@ class AuthFile:
 
 def _shown(key: str) -> str:
     """A key for a message, without what may be a secret in a URL."""
-    return errors.printable(re.sub("^(.*://)?[^/]*@", r"\1", re.split("[?#]", key)[0]))
+    scheme = (re.match("https?://", key) or [""])[0]
+    place, *query = re.split("[?#]", key[len(scheme) :], maxsplit=1)
+    if "@" in "".join(query):  # it may be a password that has the mark in it
+        place = "..."
+    return errors.printable(scheme + place.rpartition("@")[2])
 
 
 def field_name(table: t.Mapping[str, t.Any], name: str) -> str:

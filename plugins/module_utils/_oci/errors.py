@@ -7,6 +7,7 @@ import re
 import typing as t
 
 _LONGEST = 1000
+_MOST = 100  # of a list in a result
 _SI = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _USER = re.compile(r"^.*@(?!sha[0-9]+(?::[^@/]*)?$)", re.DOTALL)
 
@@ -268,7 +269,7 @@ def end_sentence(text: str) -> str:
 
 def _shown(value: t.Any) -> t.Any:
     if isinstance(value, (list, tuple)):
-        return [_shown(item) for item in value]
+        return [_shown(item) for item in value[:_MOST]]
     return in_message(value) if isinstance(value, str) else value
 
 

@@ -239,4 +239,4 @@ def tell_helper(helper: CredentialHelper, registry: str, who: Credentials | None
 
 def _shown(registry: str, who: Credentials | None) -> dict[str, t.Any]:
     """A login for a diff: who, never the secret."""
-    return {registry: who.username or "(token)"} if who else {}
+    return {registry: errors.printable(who.username) or "(token)"} if who else {}

@@ -208,3 +208,9 @@ def test_F35_text_that_is_fit_for_a_message_is_not_touched():
 )
 def test_F25_a_number_of_bytes_is_reported_in_units(size, text):
     assert errors.readable_size(size) == text
+
+
+def test_F35_a_list_in_a_result_is_short():
+    """An index can name thousands of platforms."""
+    error = errors.NoPlatformError("x", platforms=[f"linux/{number}" for number in range(9000)])
+    assert error.as_result()["platforms"] == [f"linux/{number}" for number in range(100)]

@@ -464,3 +464,28 @@ def test_F15_a_token_that_no_header_can_hold_is_named_with_its_file(token, path)
         AuthFile.load(Place(str(path))).find(HOST, "a")
     assert f"{path}: registrytoken of the entry {HOST}" in str(caught.value)
     assert "t0k3n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"https://demo:a?{SECRET}@{HOST}/",
+        f"https://demo:a#{SECRET}@{HOST}",
+        f"https://demo:a/{SECRET}@{HOST}/v1/",
+        f"demo:{SECRET}@{HOST}",
+        f"demo:a://{SECRET}@{HOST}",
+        f"https://{HOST}/?token={SECRET}",
+        f"https://{HOST}/?a@b={SECRET}",
+    ],
+)
+def test_F35_a_key_is_named_without_a_password_in_it(key, path):
+    write_auth_file(path, {key: "text"})
+    with pytest.raises(AuthFileError, match="is a string") as caught:
+        AuthFile.load(Place(str(path)))
+    assert not [form for form in secret_forms(SECRET) if form in str(caught.value)]
+
+
+def test_F35_the_diff_shows_a_user_of_a_file_in_printable_characters(path):
+    write_auth_file(path, {HOST: login("a\x1b[31m\u202eb", SECRET)})
+    diff = plan_logout(HOST, str(path)).result()["diff"]
+    assert diff["before"] == {HOST: "a [31m b"}
