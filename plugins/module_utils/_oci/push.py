@@ -225,6 +225,8 @@ class RemoteSink:
         except errors.RegistryError as exc:
             self._pass_over(exc)
             return False
+        if response.header("Content-Type").strip().lower().startswith("text/html"):
+            return False  # the login page of a front
         size = response.content_length
         return response.status == 200 and (is_manifest or size in (None, descriptor.size))
 

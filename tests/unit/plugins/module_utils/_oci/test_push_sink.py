@@ -207,6 +207,22 @@ def test_F05_an_object_store_that_refuses_a_look_does_not_end_a_write(tmp_path, 
         assert registry.requests_by_method()["PUT"] == 1
 
 
+@pytest.mark.parametrize("length", [None, len(DATA)])
+def test_F05_a_login_page_in_answer_to_a_look_is_no_content(tmp_path, length):
+    """A front for single sign-on answers 200 to all that it does not know."""
+    page = {"Content-Type": "text/html; charset=utf-8"}
+    fault = Fault(method=LOOKS, status=200, set_headers=page, body=DATA, content_length=length)
+    with serving(faults=[replace(fault, times=None)]) as registry:
+        sender = Sender(tmp_path, registry)
+        sink = sender.sink_of("demo/new")
+        assert sink.find("1.0") is None
+        assert not sink.has(blob(DATA)) and not sink.has(NEW)
+        for one in (DATA, IMAGE.config, IMAGE.layers[0].blob):
+            sender.send(one, sink=sink)
+        sink.put_manifest(manifest_of(IMAGE), "1.0")
+        assert registry.manifest("demo/new", "1.0") == IMAGE.raw
+
+
 def test_F05_what_is_not_there_is_not_warned_of(tmp_path, registry):
     sink = Sender(tmp_path, registry).sink_of("demo/new")
     assert sink.find("1.0") is None
