@@ -205,7 +205,7 @@ def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[d
         text = "has entries without a name, or another form than this collection writes"
         rows.append(_row("index.json", "the names of the lock alone", "other entries", text))
     if garbage:
-        found = f"{len(garbage)} of {sum(one.size for one in garbage)} bytes"
+        found = f"{len(garbage)} ({sum(one.size for one in garbage)} bytes)"
         rows.append(_row("blobs", NOTHING, found, f"that no name needs: {found}"))
     return rows
 

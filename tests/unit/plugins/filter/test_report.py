@@ -153,7 +153,7 @@ AGAINST_LOCK = {
     ),
     "content that nobody needs": (
         [APP, TOOL],
-        [("blobs", NONE, "2 of 120 bytes")],
+        [("blobs", NONE, "2 (120 bytes)")],
         {"blobs": "extra"},
     ),
 }

@@ -910,7 +910,7 @@ def test_each_difference_is_told_by_name(path, sources, lock, wanted):
         (had_other_formatting, [form]),
         (
             had_one_orphan,
-            [row("blobs", "none", "1 of 6 bytes", "that no name needs: 1 of 6 bytes")],
+            [row("blobs", "none", "1 (6 bytes)", "that no name needs: 1 (6 bytes)")],
         ),
     ]
     for number, (had, rows) in enumerate(table):
