@@ -22,7 +22,7 @@ _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _STEPS = ("container", "script", "sidecars", "steps", "stepTemplate")
 # What these hold is data: a key called image may be anything.
 _DATA = ("ConfigMap", "Secret", "ImageRepository", "CustomResourceDefinition")
-_TAGS = ("tag", "imageTag")
+_TAGS = ("tag", "imageTag", "newTag")  # the last one of Flux
 _DIGESTS = ("digest", "sha")
 _SYNC = ("images", "images-by-tag-regex", "images-by-semver")
 _SYNC_SETTINGS = {*_SYNC, "credentials", "tls-verify", "cert-dir"}
@@ -30,7 +30,7 @@ _DIGEST = re.compile("(?:sha256:|sha512:)")
 
 _IMAGE_KEY = re.compile("images?$", re.IGNORECASE)
 _ABOUT_IMAGE = re.compile(
-    "images?(?:[_-]?(?:name|ref|reference|repo|repository|ur[il]))?$", re.IGNORECASE
+    "images?(?:[._-]?(?:name|ref|reference|repo|repository|ur[il]))?$", re.IGNORECASE
 )
 # Of jobs in GitLab and GitHub, whose values are images in short.
 _OF_OTHERS = ("services", "container")
@@ -68,7 +68,7 @@ def read_objects(document: t.Any, out: Findings) -> None:
             _read_mapping(value, key, is_entry, out)
         elif key == "images" and any(is_specific(text_of(one)) for one in value):
             for one in value:
-                if text_of(one):
+                if is_reference(text_of(one)):
                     out.guess(key, one, one.line)
 
 
@@ -247,7 +247,8 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
         out.take(image.get("reference"), getattr(image, "line", 0))
     _read_parts(value, key, out)
     name = text_of(value.get("name"))
-    is_listed = key == "images" and is_entry and is_specific(name)
+    is_in_parts = {*_TAGS, *_DIGESTS, "newName"}.intersection(value)
+    is_listed = key == "images" and is_entry and is_specific(name) and not is_in_parts
     if is_listed or (value.get("kind") == "DockerImage" and name):
         out.guess("name", name, name.line)
     path, new = text_of(value.get("path")), text_of(value.get("value"))
@@ -264,9 +265,12 @@ def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
     """Take an image that is written in parts, as values of Helm are."""
     is_image = bool(_IMAGE_KEY.search(key))
     has_name = is_image and "image" not in value
-    name = text_of(value.get("repository") or (value.get("name") if has_name else None))
+    named = value.get("newName") or value.get("name") if has_name else None
+    name = text_of(value.get("repository") or named)
     if not name or not (is_image or {*_TAGS, *_DIGESTS}.intersection(value)):
         return
+    if "newName" in value:
+        out.taken.add(id(value.get("name")))  # what it was called
     full = _tagged(_with_registry(name, value, out), value)
     if has_tag(full) and is_reference(full):
         out.guess(key, full, name.line, name)

@@ -498,3 +498,41 @@ def test_F04_images_of_jobs_are_named(files):
         f"ci.yml, line 2: services: postgres:16 {end}",
         f"ci.yml, line 3: container: node:20 {end}",
     ]
+
+
+def test_F04_images_of_a_kustomization_of_flux_are_taken_as_they_become(files):
+    files.write(
+        "a.yml",
+        f"""\
+        apiVersion: kustomize.toolkit.fluxcd.io/v1
+        kind: Kustomization
+        spec:
+          images:
+          - {{name: r.example/a, newName: r.example/b, newTag: "1"}}
+          - {{name: r.example/c, newTag: "1"}}
+          - {{name: r.example/d, digest: "sha256:{HEX}"}}
+          - {{name: r.example/e, newName: r.example/f}}
+        """,
+    )
+    assert files.names() == ["r.example/b:1", "r.example/c:1", f"r.example/d@sha256:{HEX}"]
+    (warning,) = files.warnings()
+    assert warning.startswith("a.yml, line 8: images.repository: r.example/f could be an image")
+
+
+def test_F04_images_of_an_application_of_argo_are_taken_or_named_once(files):
+    files.write(
+        "a.yml",
+        """\
+        kind: Application
+        spec:
+          source:
+            kustomize: {images: ["a=r.example/a:1", "r.example/b:1"]}
+            helm: {parameters: [{name: image.repository, value: r.example/c}]}
+        """,
+    )
+    assert files.names() == ["r.example/b:1"]
+    end = "could be an image, and is not locked"
+    assert files.warnings() == [
+        f"a.yml, line 4: images.a: r.example/a:1 {end}",
+        f"a.yml, line 5: image.repository: r.example/c {end}",
+    ]
