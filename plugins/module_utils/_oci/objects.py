@@ -22,6 +22,7 @@ _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _STEPS = ("container", "script", "sidecars", "steps", "stepTemplate")
 # What these hold is data: a key called image may be anything.
 _DATA = ("ConfigMap", "Secret", "ImageRepository", "CustomResourceDefinition")
+_NOTES = ("annotations", "labels")
 _TAGS = ("tag", "imageTag", "newTag")  # the last one of Flux
 _DIGESTS = ("digest", "sha")
 _SYNC = ("images", "images-by-tag-regex", "images-by-semver")
@@ -190,7 +191,8 @@ def _collections(document: t.Any) -> t.Iterator[tuple[str, bool, t.Any]]:
         if isinstance(value, list):
             todo += [(key, True, one) for one in reversed(value)]
         elif value.get("kind") not in _DATA:
-            todo += [(str(name), False, one) for name, one in reversed(value.items())]
+            below = [(str(name), False, one) for name, one in value.items() if name not in _NOTES]
+            todo += reversed(below)
 
 
 def _scalars(document: t.Any) -> t.Iterator[tuple[tuple[str, ...], Text]]:

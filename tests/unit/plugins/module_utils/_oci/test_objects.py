@@ -536,3 +536,13 @@ def test_F04_images_of_an_application_of_argo_are_taken_or_named_once(files):
         f"a.yml, line 4: images.a: r.example/a:1 {end}",
         f"a.yml, line 5: image.repository: r.example/c {end}",
     ]
+
+
+def test_F04_an_annotation_is_no_image_but_named(files):
+    files.write(
+        "a.yml",
+        "metadata: {annotations: {image: 'r.example/b:1'}}\nspec: {containers: [{image: 'r.example/a:1'}]}\n",
+    )
+    assert files.names() == ["r.example/a:1"]
+    (warning,) = files.warnings()
+    assert warning == "a.yml, line 1: image: r.example/b:1 could be an image, and is not locked"
