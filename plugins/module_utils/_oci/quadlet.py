@@ -16,6 +16,7 @@ _SECTIONS = ("Container", "Image", "Volume", "Kube", "Pod", "Build", "Service")
 _ARGUMENTS = ("Exec", "PodmanArgs", "GlobalArgs", "ExecStartPre", "ExecStartPost")
 _SECTION = re.compile(r"\[(\w+)\]\s*$")
 _TRANSPORT = re.compile("docker://")
+_LOCAL = re.compile("(?:oci|dir|oci-archive|docker-archive|docker-daemon|containers-storage):")
 _PLATFORM = re.compile(r"--platform[= ](\S+)")
 
 
@@ -74,6 +75,8 @@ def _take(value: str, line: int, platform: str, out: Findings) -> None:
         )
     elif "%" in value:
         out.problem(out.place(line), f"{value} has specifiers of systemd in it")
+    elif _LOCAL.match(value):
+        out.problem(out.place(line), f"{value} is not in a registry")
     else:
         out.take(_TRANSPORT.sub("", value), line, platform)
 

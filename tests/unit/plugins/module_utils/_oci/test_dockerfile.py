@@ -176,6 +176,7 @@ def test_F04_units_that_a_unit_refers_to_are_read(files):
     [
         ("none.image", "none.image is not there"),
         ("r.example/a:%i", "has specifiers of systemd in it"),
+        ("oci-archive:/srv/a.tar", "oci-archive:/srv/a.tar is not in a registry"),
     ],
 )
 def test_F04_a_unit_that_has_no_name_yet_is_an_error_with_the_line(files, image, told):
