@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -63,6 +64,19 @@ def ask(command: list[str], **env: str) -> str:
 def skopeo(registry: Registry, authfile: Path, name: str = "org/app", **env: str) -> str:
     command = ["skopeo", "inspect", "--raw", "--tls-verify=false", "--authfile", str(authfile)]
     return ask([*command, f"docker://{registry.address}/{name}:1"], **env)
+
+
+def test_F15_a_login_that_is_not_utf_8_is_sent_as_docker_and_skopeo_send_it(
+    registry: Registry, directory: Path
+) -> None:
+    path, auth = directory / "config.json", base64.b64encode(b"demo:caf\xe9").decode("ascii")
+    path.write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+    who = AuthFile.load(Place(str(path))).find(registry.address, "org/app")
+    for program, where in ((skopeo, path), (docker, directory)):
+        registry.clear()
+        assert program(registry, where)
+        assert f"Basic {auth}" in {one.headers.get("authorization") for one in registry.requests}
+    assert who and who.basic == f"Basic {auth}"
 
 
 def docker(registry: Registry, config: Path) -> str:
