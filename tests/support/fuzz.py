@@ -115,8 +115,8 @@ class Fuzzer:
         self._address = address
         self._options = options
 
-    def case(self, module: str) -> dict[str, t.Any]:
-        """Options that work, but for one to three of them."""
+    def usual(self, module: str) -> dict[str, t.Any]:
+        """Options that work."""
         spec = self._options[module]
         image = f"{self._address}/demo/app:1.0"
         whole = {
@@ -137,6 +137,11 @@ class Fuzzer:
         params = {name: whole[name] for name in sorted(spec) if name in whole}
         if spec.get("name", {}).get("type") == "list":
             params["name"] = [image]
+        return params
+
+    def case(self, module: str) -> dict[str, t.Any]:
+        """Options that work, but for one to three of them."""
+        spec, params = self._options[module], self.usual(module)
         for name in self._pick.sample(sorted(spec), self._pick.choice([1, 1, 2, 3])):
             params[name] = value_for(spec[name], self._pick, name)
         return {**params, "_ansible_check_mode": self._pick.random() < 0.3}
@@ -203,28 +208,37 @@ def _lonely(place: Path) -> None:
         os.environ.pop(name.lower(), None)
 
 
-def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[str]:
-    """Run up to ``cases`` of each module, for at most ``seconds``; return each fault with its module and options."""
-    options = {module: module_options(module, monkeypatch)["argument_spec"] for module in MODULES}
-    # What the ordinary user may not be able to import.
-    for library in (
-        "requests",
-        "urllib3",
-        "yaml",
-        "tomllib" if sys.version_info >= (3, 11) else "tomli",
-    ):
+def _import_all() -> None:
+    """Import what an ordinary user cannot where the checkout is in a private directory."""
+    home = Path(__file__).parents[2]
+    for path in (home / "plugins" / "module_utils").rglob("*.py"):
+        name = ".".join(path.relative_to(home).with_suffix("").parts)
+        importlib.import_module(f"ansible_collections.lockstep.images.{name}")
+    for library in ("yaml", "tomllib" if sys.version_info >= (3, 11) else "tomli"):
         importlib.import_module(library)
     for encoding in ("idna", "unicode_escape", "latin-1", "ascii", "utf-8-sig", "utf-16"):
         codecs.lookup(encoding)
+
+
+def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[str]:
+    """Run up to ``cases`` of each module, for at most ``seconds``; return each fault with its module and options."""
+    options = {module: module_options(module, monkeypatch)["argument_spec"] for module in MODULES}
     with public_directory() as public, Registry(auth="bearer", users=_USERS) as registry:
         push(registry, "demo/app", demo_image("app", "1.0", size=200), "1.0")
-        place = public / "a" / "b"
+        place, first = public / "a" / "b", public / "first"
         place.mkdir(parents=True)
+        first.mkdir(mode=0o700)
         for path in (public, public / "a", place):
             path.chmod(0o777)
 
-        def work() -> list[str]:
+        def prepare() -> None:
             _lonely(place)
+            _import_all()
+            usual = Fuzzer(seed, first, registry.address, options).usual
+            for module in MODULES:
+                fault_of(module, usual(module))
+
+        def work() -> list[str]:
             fuzzer, found = Fuzzer(seed, place, registry.address, options), []
             end = time.monotonic() + seconds
             for module in itertools.islice(itertools.cycle(MODULES), cases * len(MODULES)):
@@ -236,4 +250,4 @@ def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[st
                     found.append(f"{module} {json.dumps(params)[:2000]}\n{fault}")
             return found
 
-        return as_ordinary_user(work, HOME=str(place), TMPDIR=str(place))
+        return as_ordinary_user(work, prepare, HOME=str(place), TMPDIR=str(place))

@@ -23,17 +23,23 @@ LAUNCHER = (
 )
 
 
-def as_ordinary_user(function: Callable[[], Any], **env: str) -> Any:
-    """Call a function in a process that has given up root for good; return what it returns, or raise its error."""
+def as_ordinary_user(
+    function: Callable[[], Any], prepare: Callable[[], None] = lambda: None, **env: str
+) -> Any:
+    """Call a function in a process that has given up root for good; return what it returns, or raise its error.
+
+    ``prepare`` is called in the same process just before that.
+    """
     reader, writer = multiprocessing.Pipe(duplex=False)
     child = os.fork()
     if child == 0:
         try:
+            os.environ.update(env)
+            prepare()
             if os.geteuid() == 0:
                 os.setgroups([])
                 os.setresgid(NOBODY, NOBODY, NOBODY)
                 os.setresuid(NOBODY, NOBODY, NOBODY)
-            os.environ.update(env)
             writer.send((function(), None))
         except BaseException as exc:
             writer.send((None, exc))
