@@ -26,7 +26,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles imp
 from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import Endpoint
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
 from ansible_collections.lockstep.images.tests.support import certificates, modules, services
-from ansible_collections.lockstep.images.tests.support.fleet import need, need_programs
+from ansible_collections.lockstep.images.tests.support.fleet import need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.logins import write_case
 from ansible_collections.lockstep.images.tests.support.registry import Registry
@@ -220,7 +220,7 @@ def test_F14_an_ordinary_user_pulls_where_root_has_used_podman(home: str) -> Non
         if subprocess.run(
             [*LAUNCHER, sys.executable, "-c", "import requests"], check=False
         ).returncode:
-            need("an ordinary user cannot run this Python")
+            pytest.skip("the checkout is in a directory that an ordinary user may not enter")
         push(registry, "org/app", demo_image("app", "1"), "1")
         env = {"HOME": str(own) if home == "own" else home}
         outcome = modules.run(

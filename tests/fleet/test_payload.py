@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support import images, modules
-from ansible_collections.lockstep.images.tests.support.fleet import PULL, PUSH, SYNC, need
+from ansible_collections.lockstep.images.tests.support.fleet import PULL, PUSH, SYNC
 from ansible_collections.lockstep.images.tests.support.playbook import (
     PlayRunner,
     collections_path,
@@ -47,7 +47,7 @@ def fixture_python() -> Path:
     """Python 3.9 with the oldest requests, as `./dev unit` makes it."""
     found = (collections_path() or Path.cwd()) / "unit-oldest/bin/python"
     if not found.exists():
-        need("not there: the oldest Python and requests; run ./dev unit")
+        pytest.skip("no Python 3.9 with the oldest requests here: run ./dev unit")
     return found
 
 

@@ -241,6 +241,8 @@ class Access:
     def _challenge(self, line: str, message: str) -> Answer:
         answer = Refusal(401, "UNAUTHORIZED", message).answer()
         answer.set("WWW-Authenticate", *self.extra_challenges, line)
+        # Docker 20.10 logs in to nothing else.
+        answer.headers.append(("Docker-Distribution-Api-Version", "registry/2.0"))
         return answer
 
 
