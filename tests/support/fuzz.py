@@ -89,7 +89,7 @@ def value_for(option: t.Mapping[str, t.Any], pick: random.Random, name: str) -> 
         return _anything(pick)
     if kind == "list":
         entry = {"type": option.get("elements", "str"), "options": inner}
-        return [value_for(entry, pick, "") for _ in range(pick.choice([0, 1, 1, 1, 2]))]
+        return [value_for(entry, pick, "") for _number in range(pick.choice([0, 1, 1, 1, 2]))]
     if kind == "dict":
         if not inner:
             return {pick.choice(TEXTS): _anything(pick)}

@@ -159,7 +159,7 @@ def names_in(node: ast.AST) -> list[ast.alias]:
 # `test_imports.py` runs the modules, and sees whether it is so.
 IMPORTING = {
     # Where it is installed, requests has imported it before.
-    "module_utils/_oci/connect.py": {"missing_library"},
+    "module_utils/_oci/connect.py": {"require_library"},
     "module_utils/_oci/hostfiles.py": {"_toml"},
     "module_utils/_oci/registries.py": {"registries_of"},
     "module_utils/_oci/sources.py": {"_open"},

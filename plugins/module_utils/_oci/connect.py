@@ -128,15 +128,14 @@ def _covers(entry: str, host: str, port: int) -> bool:
     return host == domain or host.endswith(f".{domain.lstrip('.')}")
 
 
-def missing_library(proxy: Proxy) -> errors.DependencyError | None:
-    """The error if SOCKS is wanted and cannot be spoken."""
+def require_library(proxy: Proxy) -> None:
+    """Raise DependencyError if SOCKS is wanted and cannot be spoken."""
     if proxy.scheme in _SOCKS:
         try:
             import socks  # noqa: F401
         except ImportError as exc:
             text = f"{proxy} speaks SOCKS, for which PySocks is needed: {exc}"
-            return errors.DependencyError(text, library="PySocks")
-    return None
+            raise errors.DependencyError(text, library="PySocks") from exc
 
 
 class Failure(t.NamedTuple):

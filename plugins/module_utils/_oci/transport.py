@@ -25,10 +25,10 @@ from .connect import (
     Proxy,
     failure_of,
     hung_up,
-    missing_library,
     proxy_for,
     reason,
     refused,
+    require_library,
 )
 from .sources import TransferStats
 from .trust import STRANGER, Trust, TrustOf, tls_context, tls_hint
@@ -570,9 +570,8 @@ class HttpClient:
     def _proxy(self, url: str) -> Proxy | None:
         """The proxy to go through; or InputError, DependencyError."""
         proxy = proxy_for(url, os.environ) if self.options.use_proxy else None
-        missing = missing_library(proxy) if proxy else None
-        if missing:
-            raise missing
+        if proxy:
+            require_library(proxy)
         return proxy
 
     def _adapter(self, trust: Trust, tls: bool) -> t.Any:

@@ -16,8 +16,8 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
 from ansible_collections.lockstep.images.plugins.module_utils._oci.connect import (
     Proxy,
-    missing_library,
     proxy_for,
+    require_library,
 )
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
@@ -244,7 +244,7 @@ def test_F08_socks_without_its_library_is_a_missing_dependency(tmp_path, monkeyp
 def test_F08_socks_with_its_library_is_spoken(monkeypatch):
     """R090."""
     monkeypatch.setitem(sys.modules, "socks", sys)
-    assert missing_library(Proxy.parse("ALL_PROXY", "socks5://proxy.test")) is None
+    require_library(Proxy.parse("ALL_PROXY", "socks5://proxy.test"))
 
 
 def test_F08_a_proxy_that_is_not_there_is_named(tmp_path, monkeypatch, near):

@@ -396,7 +396,7 @@ def test_F16_a_login_for_a_namespace_serves_it_alone(private, tmp_path):
         assert auth_file.find(private.address, repository).username == who
     assert not pull(private, tmp_path, path).failed
     gone = {"registry_url": f"{private.address}/org/", "config_path": str(path), "state": "absent"}
-    assert [run("registry_login", **gone).result["changed"] for _ in range(2)] == [True, False]
+    assert [run("registry_login", **gone).result["changed"] for _time in range(2)] == [True, False]
     assert list(json.loads(path.read_text())["auths"]) == [private.address]
 
 
