@@ -31,6 +31,7 @@ FLEET_PACKAGES = [
     "openssh-server",
     "podman",
     "time",
+    "tinyproxy",
 ]
 
 HOSTS = "playbooks/inventory/quickstart.yml"

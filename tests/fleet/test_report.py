@@ -170,9 +170,8 @@ def test_a_page_of_ansible_runs_its_own_script_and_nobody_elses(
 
 def _complaints(browser: Browser) -> list[str]:
     """What was logged, and what was asked for beside the page itself."""
-    asked = [
-        url for url in browser.requested() if not url.startswith(("chrome://", "data:", "file:"))
-    ]
+    own = ("chrome://", "chrome-untrusted://", "data:", "file:")
+    asked = [url for url in browser.requested() if not url.startswith(own)]
     return browser.logged() + asked
 
 

@@ -30,7 +30,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.transport imp
 )
 from ansible_collections.lockstep.images.tests.support import images, services
 from ansible_collections.lockstep.images.tests.support.faults import Fault
-from ansible_collections.lockstep.images.tests.support.fleet import COPY, need_programs
+from ansible_collections.lockstep.images.tests.support.fleet import COPY, need_docker, need_programs
 from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner, one_task
 from ansible_collections.lockstep.images.tests.support.proxy import ConnectProxy
 from ansible_collections.lockstep.images.tests.support.pulling import Puller
@@ -70,8 +70,8 @@ def docker_takes(text: str) -> bool:
 @pytest.mark.parametrize("host", ["", f"{HOST}/", "[fc00::1]:5000/"])
 @pytest.mark.parametrize("length", [247, 248, 255, 256])
 def test_F11_a_name_is_as_long_as_docker_lets_it_be(host: str, length: int) -> None:
-    """skopeo before 1.14 counts the host too, as distribution/reference did before v0.6."""
-    need_programs("docker")
+    """docker before 27 and skopeo before 1.14 count the host too, as distribution/reference did before v0.6."""
+    need_docker(27)
     name = f"{host}{'a' * length}:tag"
     assert ours_takes(name) is docker_takes(name)
 
@@ -95,6 +95,8 @@ def look(host: str, environment: Mapping[str, str]) -> str:
     skopeo takes no address of IPv6 for a registry.
     """
     tool = "docker" if "[" in host else "skopeo"
+    if tool == "docker":
+        need_docker(27)
     need_programs(tool)
     transport = "docker://" if tool == "skopeo" else ""
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}

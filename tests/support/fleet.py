@@ -16,7 +16,7 @@ import pytest
 from . import layout, modules
 from .accesslog import accesses
 from .playbook import PlayResult
-from .services_process import Service, missing_programs
+from .services_process import Service, missing_programs, run
 
 PULL = "lockstep.images.image_pull"
 PUSH = "lockstep.images.image_push"
@@ -44,6 +44,14 @@ def need_programs(*names: str) -> None:
         need(f"not installed: {', '.join(missing)}")
     if os.geteuid() != 0:
         need("only root can start these services")
+
+
+def need_docker(oldest: int) -> None:
+    """Go on only with a client of docker of this version or later: Debian's may read names by older rules."""
+    need_programs("docker")
+    version = run(["docker", "--version"]).split()[2].rstrip(",")
+    if int(version.split(".")[0]) < oldest:
+        pytest.skip(f"docker is {version} here, {oldest} or later is needed")
 
 
 @dataclass(frozen=True)
