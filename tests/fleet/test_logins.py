@@ -40,12 +40,12 @@ ALONE = {("docker", "something after the end"), ("skopeo", "a helper for all tha
 
 @pytest.fixture(scope="module", name="registry")
 def fixture_registry() -> Iterator[Registry]:
-    """A registry that wants a login, with TLS, which docker's client insists on."""
+    """A registry that wants a login, with TLS, which docker's client insists on; before 27 it reads no OCI index."""
     need_programs("skopeo", "podman", "docker")
     users = {USER: PASSWORD}
     with Registry(auth="basic", users=users, tls=certificates.server()) as registry:
         for name in ("org/app", "other/app"):
-            push(registry, name, demo_image("app", "1"), "1")
+            push(registry, name, demo_image("app", "1", docker=True), "1")
         yield registry
 
 
@@ -221,7 +221,7 @@ def test_F14_an_ordinary_user_pulls_where_root_has_used_podman(home: str) -> Non
             [*LAUNCHER, sys.executable, "-c", "import requests"], check=False
         ).returncode:
             pytest.skip("the checkout is in a directory that an ordinary user may not enter")
-        push(registry, "org/app", demo_image("app", "1"), "1")
+        push(registry, "org/app", demo_image("app", "1", docker=True), "1")
         env = {"HOME": str(own) if home == "own" else home}
         outcome = modules.run(
             "image_pull",
