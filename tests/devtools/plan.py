@@ -308,7 +308,7 @@ STAGES = {
     "galaxy": [Part("artifact", artifact)],
     "integration": [Part("integration", integration)],
     # A bare machine installs a browser, four engines and three ansible-cores first, and makes an image of 630 MB.
-    "fleet": [Part("fleet", fleet, seconds=1800)],
+    "fleet": [Part("fleet", fleet, seconds=2700)],
 }
 # ./dev test: what is quick first. Two parts run at a time, so the longest of a wave begin it.
 WAVES = (("lint", "unit"), ("fleet", "integration", "sanity", "main job", "docs", "galaxy"))

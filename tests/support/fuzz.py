@@ -36,7 +36,7 @@ MODULES = sorted(
 )
 _HEX = "0123456789abcdef" * 4
 # Seconds after which a case counts as one that hangs.
-_PATIENCE = 30
+_PATIENCE = 120
 _USERS = {"robot": "correct-horse-battery"}
 
 TEXTS = (
