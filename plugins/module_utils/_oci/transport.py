@@ -551,6 +551,11 @@ class HttpClient:
             raise errors.ProtocolError(
                 f"{shown_url(url)}: cannot be requested: {reason(exc)}"
             ) from exc
+        except OSError as exc:  # requests looks for the authorities that came with it
+            raise errors.TlsError(
+                f"{shown_url(url)}: {errors.printable(str(exc))}",
+                "Install the certificates of authorities for the Python of this host, or let its user read them.",
+            ) from exc
         if proxy and answer.status_code == 407:
             answer.close()
             raise _Failed(refused(proxy, 407, errors.printable(answer.reason or "")))

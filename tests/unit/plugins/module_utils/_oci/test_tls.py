@@ -276,3 +276,17 @@ def test_a_token_server_of_the_same_domain_sees_the_login_and_no_other(
         Puller(tmp_path, registry, tokens, logins={name: LOGIN}).pull(f"{name}/demo/app:1.0")
         assert authorized(tokens) == [sees]
         assert registry.token_requests[0].user == (USER if sees else None)
+
+
+def test_F28_authorities_that_are_missing_on_the_host_are_an_error_that_names_the_file(
+    tmp_path, monkeypatch
+):
+    """A Python whose certifi is damaged, or lies where the user of the task may not read."""
+    path = tmp_path / "no" / "cacert.pem"
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(path))
+    # Newer versions have loaded the usual file by then.
+    monkeypatch.setattr("requests.adapters._preloaded_ssl_context", None, raising=False)
+    with Registry(tls=certificates.server()) as registry:
+        error = Puller(tmp_path, registry, ca_path=own_ca()).fails()
+    assert isinstance(error, errors.TlsError)
+    assert str(path) in str(error) and error.hint
