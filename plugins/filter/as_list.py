@@ -6,13 +6,13 @@ from __future__ import annotations
 
 # Documented in as_list.yml.
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import entries_of, told_as
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import list_from, told_as
 
 
 def as_list(value):
-    """The entries of a list, or of a text that stands for one; see RETURN."""
+    """Return the entries of a list, which may be written as text; see RETURN."""
     with told_as(AnsibleFilterError):
-        return entries_of(value)
+        return list_from(value)
 
 
 class FilterModule:

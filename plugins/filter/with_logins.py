@@ -15,7 +15,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.names import DOCKER_HUB
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import login_target
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
-    entries_of,
+    list_from,
     plain,
     told_as,
 )
@@ -43,7 +43,7 @@ def _by_prefix(
     if not isinstance(values, (list, str)):
         raise errors.InputError(f"{what}: is {_kind(values)}, expected a list")
     found: dict[str, Entry] = {}
-    for number, value in enumerate(entries_of(values)):
+    for number, value in enumerate(list_from(values)):
         where = f"{what}[{number}]"
         if not isinstance(value, dict):
             raise errors.InputError(f"{where}: is {_kind(value)}, expected a dictionary")

@@ -32,7 +32,7 @@ options:
     description:
       - Give the digest of the image for this platform, C(os/arch[/variant]), and not that of the index which the name stands for.
       - This reads the index, which Docker Hub counts as a pull, and is an error if there is no such image in it.
-      - If the name stands for an image and not for an index, that image is given. It is an error if the image is for another platform.
+      - If the name is of an image and not of an index, that image is given. It is an error if the image is for another platform.
     type: str
   result:
     description:
@@ -105,8 +105,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.names import 
 from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
 from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
-    entries_of,
     failed,
+    list_from,
     parse_reference,
     plain,
     told_as,
@@ -156,9 +156,9 @@ class LookupModule(LookupBase):
 
 
 def _names(terms):
-    """All names; a term may be a text that stands for a list."""
+    """Yield all names; a term may be a list written as text."""
     for term in map(plain, terms):
-        yield from (isinstance(term, str) and entries_of(term)) or [term]
+        yield from (isinstance(term, str) and list_from(term)) or [term]
 
 
 def _checked(given):

@@ -79,8 +79,8 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
-    entries_of,
     failed,
+    list_from,
     parse_reference,
     plain,
     told_as,
@@ -92,7 +92,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         with told_as(AnsibleLookupError):
-            names = entries_of(kwargs.pop("names", []))
+            names = list_from(kwargs.pop("names", []))
         if kwargs:
             raise failed(
                 AnsibleLookupError, f"lock: unsupported options: {', '.join(sorted(kwargs))}"

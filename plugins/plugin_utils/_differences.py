@@ -19,7 +19,7 @@ Held = t.Mapping[str, t.Mapping[str, t.Any]]
 def differences(
     held: Held, asked: t.Mapping[str, t.Collection[str]] | None = None
 ) -> list[dict[str, str]]:
-    """Entries of host, name, wanted, found and message, for hosts as ``image_info`` told of them.
+    """Entries of host, name, wanted, found and message, for hosts as ``image_info`` returned them.
 
     ``asked`` has the names that a host was asked to hold, under which alone it is compared, with the hosts that were
     asked for the same. Hosts that were asked for no names are compared with all that they hold.

@@ -48,7 +48,7 @@ def plain(value: t.Any) -> t.Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def entries_of(value: t.Any) -> list[t.Any]:
+def list_from(value: t.Any) -> list[t.Any]:
     """Return the entries of a list, which may be a text as modules take one; none of None. Or raise InputError."""
     value = plain(value)
     if value is None or isinstance(value, list):

@@ -95,7 +95,7 @@ _ENABLE = (
 )
 _BY_DIGEST = (
     "If the registry deletes no tag by its name, as docker-registry 2, give by: digest:"
-    " that deletes the manifest with all tags that stand for it."
+    " that deletes the manifest with all its tags."
 )
 
 

@@ -189,7 +189,7 @@ class AuthFile:
         return self._of_helper(target, keys) or self._first(keys)
 
     def keys(self, scope: str) -> list[str]:
-        """The keys of ``auths`` that stand for a host, or for ``host/path``."""
+        """The keys of ``auths`` that are for a host, or for ``host/path``."""
         return self._scopes.get(scope, [])
 
     def helper(self, target: str) -> CredentialHelper | None:
@@ -395,7 +395,7 @@ def server_key(registry: str) -> str:
 
 
 def host_of_key(key: str) -> str:
-    """The registry a key of ``auths`` stands for."""
+    """The registry that a key of ``auths`` is for."""
     scheme, _colon, rest = key.rpartition("://")
     host = re.split("[/?#]" if scheme else "/", rest)[0].lower()
     host = host.rpartition("@")[2] if scheme else host

@@ -138,7 +138,7 @@ class NotFoundError(RegistryError):
     kind = "not-found"
     advice = (
         "Check the spelling, log in if the image is private,"
-        " or list what there is with lockstep.images.registry_info."
+        " or list the repository with lockstep.images.registry_info."
     )
 
 

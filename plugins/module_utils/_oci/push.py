@@ -317,5 +317,5 @@ def _is_manifest(descriptor: Descriptor) -> bool:
 def _described(manifest: Manifest) -> dict[str, t.Any]:
     """What a list of referrers tells about one (distribution-spec v1.1, "Listing Referrers")."""
     kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else "")
-    told = {"artifactType": kind, "annotations": manifest.annotations}
-    return {key: value for key, value in told.items() if value}
+    known = {"artifactType": kind, "annotations": manifest.annotations}
+    return {key: value for key, value in known.items() if value}

@@ -58,7 +58,7 @@ class _Locked:
 
 @dataclass
 class _Locking:
-    """How names are locked, beside what there is: which again, for which platforms, and with what.
+    """How names are locked: which are asked for again, for which platforms, and with what.
 
     ``own`` are the platforms that files ask for with a name, ``shared`` the names that are also asked for without.
     """
@@ -178,7 +178,7 @@ class _Reader:
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
     def _look(self, image: Image, platforms: t.Sequence[Platform]) -> None:
-        """Require that an image of which no index says the platform is for these; a lock tells no other."""
+        """Require that an image of which no index says the platform is for these; a lock has no other."""
         config = read_config(image.manifest, self._source, str(self._reference))
         doubt = image.doubts(config, platforms, str(self._reference), self._allow)
         self.warnings += [f"{self._reference}: {doubt}"] if doubt else []

@@ -112,7 +112,7 @@ def _there(repository: Repository, reference: Reference, by: str) -> Digest | No
 def _unseen(
     repository: Repository, reference: Reference, by: str, error: errors.RegistryError
 ) -> Digest | None:
-    """What is to be removed where the registry does not show it: it may refuse what is not there."""
+    """What to remove where the registry does not show it: it may refuse what is not there."""
     if reference.tag and lacks(repository, reference.tag, error):
         return None
     if by == BY_DIGEST and reference.digest and isinstance(error, errors.DeniedError):
