@@ -99,6 +99,7 @@ class RegistryError(LockstepError):
     kind = "registry-error"
     advice = "Run again later; if it fails again, ask whoever runs the registry."
     is_elsewhere = False  # whether it is of a host to which the one that was asked redirects
+    code = ""  # the registry's own code, such as DIGEST_INVALID (distribution-spec v1.1, "Error Codes")
 
     def after_redirect(self, source: str) -> RegistryError:
         """Return it as the error of a host to which ``source`` redirects."""

@@ -129,20 +129,40 @@ class RemoteSink:
                 upload.close()
 
     def put_manifest(self, manifest: Manifest, identifier: str = "") -> None:
-        """Send a manifest, by its digest or as a tag; or an error that says why not."""
-        digest = identifier or str(Digest.of(manifest.raw))
-        subject = f"{self}{'@' if ':' in digest else ':'}{digest}"
-        headers = {"Content-Type": manifest.media_type}
-        response = self.request("PUT", f"manifests/{digest}", headers, body=manifest.raw)
-        if response.status not in (200, 201, 202):
-            self.refuse(response, subject, len(manifest.raw))
-        self.check_digest(response, Digest.of(manifest.raw), subject)
-        handled = response.header("OCI-Subject")
-        response.close()
-        self.note(Digest.of(manifest.raw))
+        """Send a manifest as a tag, or by its digest unless it is there; raise the registry's error if it is refused.
+
+        No other manifest that has its digest, or is its parent or child, is sent to the registry meanwhile: docker-registry
+        rewrites the files of a manifest that it has, and refuses what refers to a file that is half written.
+        """
+        digest = Digest.of(manifest.raw)
+        children = [child.digest for child in manifest.children if _is_manifest(child)]
+        with self.uploads.turns(self.repository.registry.name, [digest, *children]):
+            if not identifier and self._known.get(digest):
+                return
+            handled = self._send_manifest(manifest, digest, identifier or str(digest))
+            self.note(digest)
         if manifest.subject and not handled:
             with self._listing:  # or one is lost of two that are added at the same time
                 self._add_referrer(manifest)
+
+    def _send_manifest(self, manifest: Manifest, digest: Digest, identifier: str) -> bool:
+        """Send a manifest; return whether the registry keeps the list of referrers that it belongs to."""
+        subject = f"{self}{'@' if ':' in identifier else ':'}{identifier}"
+        headers, attempt = {"Content-Type": manifest.media_type}, 0
+        while True:
+            response = self.request("PUT", f"manifests/{identifier}", headers, body=manifest.raw)
+            if response.status in (200, 201, 202):
+                break
+            attempt += 1
+            try:
+                self.refuse(response, subject, len(manifest.raw))
+            except errors.RegistryError as exc:
+                # The digest is that of the bytes: another host may just be writing the same ones.
+                if exc.code != "DIGEST_INVALID" or not self.pause(attempt):
+                    raise
+        self.check_digest(response, digest, subject)
+        response.close()
+        return bool(response.header("OCI-Subject"))
 
     def request(
         self,

@@ -242,9 +242,11 @@ class Registry:
                 f"{subject}: answered{at} with a part although the whole was asked for"
             )
         who = f"{where}," if where else self.name
-        raise errors.RegistryError(
+        error = errors.RegistryError(
             f"{subject}: {who} answered with status {status}{said}", hint, status=status
         )
+        error.code = words.partition(":")[0]
+        raise error
 
     def place(self, response: Response) -> str:
         """In words, who answered in place of the registry; "" for itself."""

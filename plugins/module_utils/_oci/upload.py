@@ -42,9 +42,17 @@ class Uploads:
             return min(self._holders.get((registry, digest), set()) - {but}, default="")
 
     def turn(self, registry: str, digest: Digest) -> threading.Lock:
-        """To be held while a blob is sent: who comes second, for another repository, can have it mounted."""
+        """Return the lock to hold while content is sent. Who comes second, for another repository, can mount the blob."""
         with self._lock:
             return self._turns.setdefault((registry, digest), threading.Lock())
+
+    @contextlib.contextmanager
+    def turns(self, registry: str, digests: t.Iterable[Digest]) -> t.Iterator[None]:
+        """Hold the turns of several digests; every thread takes them in one order, so that none waits for ever."""
+        with contextlib.ExitStack() as held:
+            for digest in sorted(set(digests)):
+                held.enter_context(self.turn(registry, digest))
+            yield
 
     def count(self, sent: int = 0, mounted: int = 0) -> None:
         """Note what was done."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -367,6 +368,91 @@ def test_r047_a_manifest_is_sent_again(registry, sink, fault, process):
     sink.put_manifest(manifest_of(IMAGE), "stable")
     assert steps(registry) == ["PUT tag"] * 3
     assert registry.manifest("demo/app", "stable") == IMAGE.raw
+
+
+def wrong_digest(**options):
+    """The answer of docker-registry to a manifest while another client writes the same one."""
+    words = {"code": "DIGEST_INVALID", "message": "provided digest did not match uploaded content"}
+    options = {"status": 400, "body": {"errors": [words]}, **options}
+    return Fault(method="PUT", path="/manifests/", **options)
+
+
+@pytest.mark.parametrize("identifier", ["", "stable"])
+def test_a_manifest_that_another_host_is_writing_is_sent_again(tmp_path, registry, identifier):
+    sender = Sender(tmp_path, registry)
+    push(registry, "demo/app", OTHER_IMAGE)
+    registry.remove("demo/app", OTHER_IMAGE.digest)
+    registry.faults.append(wrong_digest(times=2))
+    sender.sink.put_manifest(manifest_of(OTHER_IMAGE), identifier)
+    assert registry.manifest("demo/app", identifier or OTHER_IMAGE.digest) == OTHER_IMAGE.raw
+    assert sender.clock.slept == [0.5, 1.0]
+    assert sender.sinks.stats()["retries"] == 2
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_digest_that_stays_invalid_is_an_error_after_the_last_retry(tmp_path, registry, retries):
+    sender = Sender(tmp_path, registry, retries=retries)
+    registry.faults.append(wrong_digest(times=None))
+    with pytest.raises(
+        Exception, match=r"demo/app:stable: .* status 400 \(DIGEST_INVALID"
+    ) as caught:
+        sender.sink.put_manifest(manifest_of(IMAGE), "stable")
+    assert (caught.value.kind, caught.value.details) == ("registry-error", {"status": 400})
+    assert steps(registry) == ["PUT tag"] * (retries + 1)
+
+
+@pytest.mark.parametrize("code", ["MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "TAG_INVALID"])
+def test_another_error_of_a_manifest_is_final(registry, sink, code):
+    registry.faults.append(wrong_digest(times=None, body={"errors": [{"code": code}]}))
+    with pytest.raises(Exception, match=code):
+        sink.put_manifest(manifest_of(IMAGE), "stable")
+    assert steps(registry) == ["PUT tag"]
+
+
+OTHER_IMAGE = image(IMAGE.layers, annotations={"a": "b"}, config={})
+PARENT = index([IMAGE])
+RELATED = {
+    "two-tags": (("demo/app", IMAGE, "one"), ("demo/app", IMAGE, "two")),
+    "two-repositories": (("demo/app", IMAGE, "one"), ("demo/web", IMAGE, "one")),
+    "parent-and-child": (("demo/app", PARENT, "one"), ("demo/app", IMAGE, "two")),
+    "parents-of-one-child": (
+        ("demo/app", PARENT, "one"),
+        ("demo/app", index([IMAGE], annotations={"a": "b"}), "two"),
+    ),
+}
+
+
+@pytest.mark.parametrize("manifests", RELATED.values(), ids=RELATED)
+def test_related_manifests_are_sent_one_after_the_other(tmp_path, registry, manifests):
+    sender, delay = Sender(tmp_path, registry), 0.2
+    push(registry, "demo/web", IMAGE)
+    sender.sink.find("1.0")  # the first request to a registry is always alone
+    registry.faults.append(Fault(method="PUT", path="/manifests/", delay=delay, times=None))
+    with ThreadPoolExecutor(2) as pool:
+        for repository, item, tag in manifests:
+            pool.submit(sender.sink_of(repository).put_manifest, manifest_of(item), tag)
+    first, second = (one.started for one in registry.requests if one.method == "PUT")
+    assert abs(second - first) >= delay
+
+
+def test_unrelated_manifests_are_sent_at_the_same_time(registry, sink, monkeypatch):
+    push(registry, "demo/app", OTHER_IMAGE)
+    both, send = threading.Barrier(2, timeout=30), sink.request
+
+    def request(*args, **options):
+        both.wait()
+        return send(*args, **options)
+
+    monkeypatch.setattr(sink, "request", request)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(sink.put_manifest, map(manifest_of, (IMAGE, OTHER_IMAGE)), ("one", "two")))
+    assert registry.storage.tags("demo/app") == ["1.0", "one", "two"]
+
+
+def test_a_manifest_that_was_sent_by_its_digest_is_not_sent_by_it_again(registry, sink):
+    for identifier in ("", "", "stable"):
+        sink.put_manifest(manifest_of(IMAGE), identifier)
+    assert steps(registry) == ["PUT manifest", "PUT tag"]
 
 
 REFUSED = {

@@ -318,6 +318,13 @@ def test_an_image_that_is_there_gets_another_tag_with_one_put(pusher, registry):
     assert registry.storage.tags("app") == ["1", "old"]
 
 
+def test_a_child_of_an_image_with_two_tags_is_sent_once(pusher, registry):
+    pusher.push("app:1", to=["app:one", "app:two"])
+    assert steps(registry).count("PUT tag") == 2
+    assert steps(registry).count("PUT manifest") == len(list(APP.manifests())) - 1
+    assert registry.storage.tags("app") == ["one", "two"]
+
+
 def test_a_blob_that_images_share_is_sent_once(pusher, registry, sources):
     fill(pusher.store, sources, "tool:2")
     result = pusher.push("tool:1", "tool:2")
