@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The chart: bars of wall seconds as an SVG that needs nothing else, in light and in dark."""
+"""The chart: bars of wall seconds as a self-contained SVG, in light and in dark."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TITLE = 46
 
 # Scenario -> the title of its panel.
 PANELS = {
-    "cold": "A large image that is not there (docker, podman and ctr also unpack it)",
-    "throttled": "One large layer, each connection slow (docker, podman and ctr also unpack it)",
-    "small": "100 small images that are not there",
-    "converged": "100 small images that are there, by tag",
-    "copy": "100 tags from one registry to another",
+    "cold": "Pull a large image (docker, podman and ctr also unpack it)",
+    "throttled": "Pull one large layer over slow connections (docker, podman and ctr also unpack it)",
+    "small": "Pull 100 small images",
+    "converged": "Pull 100 small images again, by tag",
+    "copy": "Copy 100 tags to another registry",
 }
-# Rows that end in one of these are left out; what the title says of all rows, no label says again.
+# Rows that end in one of these are left out. Labels do not repeat what the title says.
 _LEFT_OUT = ("sha256sum", "by digest", "by lock file", "again")
 _SAID = ", by tag"
 
@@ -57,7 +57,7 @@ text { fill: #1f2328; }
 
 
 def draw(tables: Sequence[Table]) -> str:
-    """The chart of those scenarios that have a panel."""
+    """Return the chart as SVG, with the scenarios that have a panel."""
     shown = [table for table in tables if table.name in PANELS]
     body, top = [], 12
     for table in shown:
@@ -89,7 +89,7 @@ def _rows(table: Table) -> list[Row]:
 
 
 def _panel(title: str, rows: Sequence[Row], top: int) -> list[str]:
-    """One group of bars, which has a scale of its own."""
+    """Return one group of bars, with its own scale."""
     longest = max(_seconds(row) for row in rows)
     room = WIDTH - _LABELS - _NUMBERS
     lines = [f'<text class="title" x="16" y="{top + 20}">{escape(title)}, wall seconds</text>']
@@ -117,7 +117,7 @@ def _seconds(row: Row) -> float:
 
 
 def _description(tables: Sequence[Table]) -> str:
-    """The chart in words: every number that a bar shows."""
+    """Return the chart in words, with the number of every bar."""
     return " ".join(
         f"{PANELS[table.name]}: "
         + ", ".join(f"{row.label} {row.text('seconds')}" for row in _rows(table))

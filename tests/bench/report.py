@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The numbers for people: on the terminal, and as the page docs/benchmarks.md."""
+"""Show the numbers on the terminal, and write the page docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ SPDX-License-Identifier: GPL-3.0-or-later
 
 # Benchmarks
 
-This page is written by a program, from one run of:
+This command measures everything in one run and writes this page:
 
 ```shell
 ./dev bench --runs {runs} --write
 ```
 
-It needs root, and the packages `docker-registry`, `nginx-light`, `curl` and `time`; it compares what is installed of
-`skopeo`, `docker.io` with `containerd`, and `podman`. `./dev bench cold update` measures only that, and
-`./dev bench --help` names the scenarios. All services run in private directories, and are gone at the end.
+It runs as root and needs the packages `docker-registry`, `nginx-light`, `curl` and `time`. It compares the collection
+with `skopeo`, `docker.io` with `containerd`, and `podman`, as far as they are installed. To measure single scenarios,
+name them: `./dev bench cold update`. `./dev bench --help` lists them. All services run in private directories, which
+are removed at the end.
 
 ![Wall seconds of this collection and of other tools]({chart})
 
@@ -42,41 +43,42 @@ It needs root, and the packages `docker-registry`, `nginx-light`, `curl` and `ti
 _HOW = """\
 ## How it is measured
 
-- Every number is the median of {runs} by itself. The tools take turns, and each begins with nothing, or with
-  what the scenario says; then all that waits to be written is flushed, so nobody pays for another one. Where
-  all is there already, what is over within ten seconds has three goes in each turn: of so little time, what the
-  machine does beside is a large part.
-- **wall s** is from the start of the command to its end. For "the task" and for `docker_image_pull` that is the
-  whole of `ansible-playbook`, its start included; "the module alone" is the module's file run by Python as it lies
-  there, with the start of Python, and without what Ansible does to bring it to a host.
-- **ratio** compares wall seconds with those of the first row: 2.00 takes twice as long.
-- **task s** is the part of it that is the task, a loop with all its items: from when Ansible begins it to its result,
-  as `ansible.posix.profile_tasks` counts it. What is left is the start of `ansible-playbook`, which is the same for
-  every task. **ratio of tasks** compares these seconds.
-- **s to disk** goes on until all is on the disk (`sync -f`). `image_pull` and skopeo flush each file before they
-  give it its name; the others may end while some of what they have written is still in memory.
-- **CPU s** is user and system time of the command and of all its children (`wait4`), and for docker and ctr also of
-  the daemons (`/proc/PID/stat`). What the registry needs is not counted.
-- **peak MB** is resident memory: of the largest process of the command (`ru_maxrss`); for docker, of `dockerd`
-  (`VmHWM`, reset before each run); for ctr, of the client and of containerd together. For "the task" it is that of
-  the module's process, not of `ansible-playbook`.
-- All tools have their defaults, also for how many layers they fetch at once.
-- What is sent, and requests, are counted in the access log of the registry.
+- Every number is the median of {runs}, taken separately for each column. The tools take turns. Each starts from an
+  empty target, or from the state that the scenario describes. Before each measurement all pending writes are flushed,
+  so that no tool pays for the writes of another. In the scenarios that start with all content in place, a tool that
+  finishes within ten seconds runs three times in each turn, because other work of the machine has more influence on
+  short times.
+- **wall s** is the time from the start of the command to its end. For "the task" and for `docker_image_pull`, the
+  command is `ansible-playbook`, including its start. For "the module alone", it is the module's file run by Python,
+  including the start of Python, but without the transfer to a host by Ansible.
+- **ratio** is the wall time divided by that of the first row: 2.00 takes twice as long.
+- **task s** is the time of the task alone, with all items of a loop, as `ansible.posix.profile_tasks` counts it: from
+  the moment Ansible starts the task to its result. The rest is the start of `ansible-playbook`, which is the same for
+  every task. **ratio of tasks** compares these times.
+- **s to disk** is the time until everything is on the disk (`sync -f`). `image_pull` and skopeo flush each file before
+  they rename it into place. The other tools may end while part of their output is still in memory.
+- **CPU s** is the user and system time of the command and all its children (`wait4`). For docker and ctr it includes
+  the daemons (`/proc/PID/stat`). It does not include the registry.
+- **peak MB** is resident memory. It is that of the largest process of the command (`ru_maxrss`). For docker it is that
+  of `dockerd` (`VmHWM`, reset before each run), for ctr that of the client and containerd together. For "the task" it
+  is that of the module's process, not of `ansible-playbook`.
+- All tools run with their defaults, including the number of layers they fetch at once.
+- Bytes sent and requests come from the access log of the registry.
 
-What to know when reading the numbers:
+Keep in mind when you read the numbers:
 
-- Client and registry share the machine, its processors and its disk, over the loopback device. There is no latency
-  and no TLS. On a real network the network decides, and the differences of the first table get smaller.
-- The registry's files are in the page cache before it begins.
+- Client and registry share one machine, its processors and its disk, over the loopback device. There is no latency and
+  no TLS. On a real network, the network dominates, and the differences in the first table become smaller.
+- The registry's files are in the page cache from the start.
 - docker, podman and ctr do more than the others: they unpack. An image in an OCI layout is not ready to run.
-- Numbers of one machine say nothing about another; their ratios say a little more.
+- The numbers of one machine do not carry over to another. The ratios carry over better.
 
 """
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that one run has found."""
+    """The results of one run."""
 
     machine: Mapping[str, str]
     versions: Mapping[str, str]
@@ -84,7 +86,7 @@ class Findings:
 
 
 def shown(table: Table) -> str:
-    """A table for the terminal."""
+    """Return a table for the terminal."""
     columns = table.shown()
     lines = [["", *(COLUMNS[name][0] for name in columns)]]
     lines += [[row.label, *(row.text(name) for name in columns)] for row in table.rows]
@@ -100,7 +102,7 @@ def shown(table: Table) -> str:
 
 
 def write(findings: Findings, docs: Path) -> list[Path]:
-    """Write the page and its chart; returns where they are."""
+    """Write the page and its chart; return their paths."""
     page, chart = docs / PAGE, docs / CHART
     page.write_text(render(findings), encoding="utf-8")
     chart.write_text(draw(findings.tables), encoding="utf-8")
@@ -108,7 +110,7 @@ def write(findings: Findings, docs: Path) -> list[Path]:
 
 
 def render(findings: Findings) -> str:
-    """The page."""
+    """Return the page as Markdown."""
     first = findings.tables[0]
     parts = [_HEAD.format(runs=first.runs, chart=CHART)]
     parts += [_section(table) for table in findings.tables]

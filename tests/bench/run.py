@@ -2,23 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Side by side, in one run, on one machine: this collection and what people use today.
+"""Compare this collection with the tools that people use today, in one run on one machine.
 
     ./dev bench [SCENARIO...] [--runs 3] [--write]
 
-    cold         a large image that is not there, and what the machine can do at all
-    throttled    one large layer from a server that gives every connection only so much
-    update       one layer of six has changed: what is fetched
-    small        100 small images that are not there, in one task
-    converged    100 small images that are there, by tag, by digest and by a lock file
-    killed       a pull that is killed at half, and run again: what is fetched again
-    names        stores with 10, 1,000 and 10,000 names
-    copy         100 tags from one registry to another, and once more
-    verify       all content of a store is hashed
+    cold         pull a large image, beside the limits of the machine
+    throttled    pull one large layer from a server that limits the speed of each connection
+    update       pull an image of which one layer of six has changed
+    small        pull 100 small images in one task
+    converged    pull 100 small images again, by tag, by digest and by a lock file
+    killed       kill a pull at half of its bytes, and run it again
+    names        pull into stores with 10, 1,000 and 10,000 names
+    copy         copy 100 tags from one registry to another, twice
+    verify       hash the content of a store
 
-Without names, all of them. They compare with what is installed of skopeo, docker, podman and ctr.
-With --write, docs/benchmarks.md and its chart are written anew. Numbers are for people; no test
-asserts them.
+The default is all of them. They compare the collection with skopeo, docker, podman and ctr, as far as
+these are installed. With --write, docs/benchmarks.md and its chart are written again. The numbers are
+for people; no test asserts them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import tempfile
 from pathlib import Path
 
 if __name__ == "__main__":
-    # All others import by the collection's name, as the tests do.
+    # The modules import each other by the name of the collection, as the tests do.
     sys.path[:0] = map(str, Path(__file__).absolute().parents[5:6])
 
 try:
@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write the page; needs all scenarios")
     parser.add_argument(
-        "--page-from", type=Path, metavar="JSON", help="only write the page, from an earlier run"
+        "--page-from", type=Path, metavar="JSON", help="write only the page, from an earlier run"
     )
     parser.add_argument(
         "--docs",
@@ -94,14 +94,14 @@ def _options() -> argparse.Namespace:
         "--cache",
         type=Path,
         default=Path(tempfile.gettempdir()) / "lockstep-bench",
-        help="what is made once, 1.5 GB, and the numbers of the last run (default: %(default)s)",
+        help="directory for the images, 1.5 GB, and the numbers of the last run (default: %(default)s)",
     )
     options = parser.parse_args()
     unknown = [name for name in options.scenarios if name not in SCENARIOS]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     if options.write and options.scenarios and set(options.scenarios) != set(SCENARIOS):
-        parser.error("the page has all scenarios: with --write, name none")
+        parser.error("the page needs all scenarios: name none with --write")
     if options.runs < 1:
         parser.error("--runs must be 1 or more")
     return options
@@ -136,7 +136,7 @@ def _measure(options: argparse.Namespace) -> report.Findings:
 
 
 def _read(path: Path) -> report.Findings:
-    """The numbers of an earlier run."""
+    """Return the numbers of an earlier run."""
     document = json.loads(path.read_text(encoding="utf-8"))
     tables = [Table.from_dict(table) for table in document["tables"]]
     return report.Findings(document["machine"], document["versions"], tables)
@@ -145,14 +145,14 @@ def _read(path: Path) -> report.Findings:
 def _write(findings: report.Findings, docs: Path) -> int:
     """Write the page of a run of all scenarios."""
     if [table.name for table in findings.tables] != list(SCENARIOS):
-        raise SystemExit("bench: the page has all scenarios, and this run has not")
+        raise SystemExit("bench: the page needs all scenarios, and this run lacks some")
     for path in report.write(findings, docs):
         print(f"bench: wrote {path}")
     return 0
 
 
 if __name__ == "__main__":
-    # Who ends it, ends it as Ctrl-C does: what was started is stopped.
+    # SIGTERM ends it like Ctrl-C, so that it stops the services it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main())

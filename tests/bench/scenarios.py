@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is measured: each function here is one scenario, and returns its table."""
+"""The scenarios: each function here measures one and returns its table."""
 
 from __future__ import annotations
 
@@ -41,30 +41,29 @@ RATE = 20 * MB
 SMALL_IMAGES = 100
 NAMES = (10, 1_000, 10_000)
 TAGS = 100
-GOES = 3  # in each turn, where all is there already
+GOES = 3  # runs in each turn if all content is in place
 COPIED_AGAIN = ", again"
 
 
 def cold(lab: Lab) -> Table:
-    """A large image that is not there."""
+    """Pull a large image into an empty target."""
     image = lab.large()
     with lab.tools() as pullers:
         tools = [*pullers, *peers.limits(lab.directory)]
         rows = compare(tools, lab.runs, anew([image]))
     text = f"""\
 One image of {image.size / MB:.0f} MB in six gzip layers ({_sizes(LAYER_SIZES)} MB), from a registry on the same
-machine. `image_pull` and `skopeo copy` write an OCI layout; docker, podman and ctr unpack the layers as well,
-as that is what they are for. The limit is `curl` for all layers at once, each followed by `sync` of its file,
-and then by a program that reads the file and hashes it: `openssl` uses the processor's instructions for SHA-256
-where it has some, `sha256sum` of Debian 12 does not. `image_pull` and skopeo hash while they fetch, so they
-need not be slower than that."""
-    return Table("cold", "A large image that is not there", text, rows, lab.runs)
+machine. `image_pull` and `skopeo copy` write an OCI layout. docker, podman and ctr also unpack the layers, because
+they prepare images to run. The limit is `curl` for all layers at once, then `sync` of each file, then a program that
+reads and hashes the file. `openssl` uses the SHA-256 instructions of the processor if it has them; `sha256sum` of
+Debian 12 does not. `image_pull` and skopeo hash while they fetch, so they can be as fast as the limit."""
+    return Table("cold", "Pull a large image", text, rows, lab.runs)
 
 
 def throttled(lab: Lab) -> Table:
-    """A large layer from a server that gives every connection only so much."""
+    """Pull a large layer from a server that limits the speed of each connection."""
     image = lab.single()
-    # Small buffers: what is in them at the end of an answer is not slowed down.
+    # Keep buffers small: nginx does not limit the bytes that are in them at the end of an answer.
     slow = f"limit_rate {RATE}; proxy_buffers 8 32k;"
     far_away = nginx(lab.directory / "nginx", lab.registry.url, slow)
     with lab.tools() as pullers, far_away as far:
@@ -72,8 +71,8 @@ def throttled(lab: Lab) -> Table:
         rows = compare(tools, lab.runs, anew([image.through(far.service)]))
     text = f"""\
 One image with one layer of {image.size / MB:.0f} MB, through nginx with `limit_rate {RATE}`: one connection
-gets {RATE // MB} MB a second, two get {2 * RATE // MB}. So do many servers that are far away."""
-    return Table("throttled", "One large layer over slow connections", text, rows, lab.runs)
+gets {RATE // MB} MB per second, two get {2 * RATE // MB}. Many distant servers behave like this."""
+    return Table("throttled", "Pull one large layer over slow connections", text, rows, lab.runs)
 
 
 def _one_connection(directory: Path) -> Command:
@@ -89,7 +88,7 @@ def _one_connection(directory: Path) -> Command:
 
 
 def update(lab: Lab) -> Table:
-    """An image of which one layer has changed."""
+    """Pull an image of which one layer has changed."""
     old, new = lab.large("1"), lab.large("2")
     watch = Watch(lab.registry)
 
@@ -106,25 +105,25 @@ def update(lab: Lab) -> Table:
     with lab.tools() as tools:
         rows = compare(tools, lab.runs, pull)
     text = f"""\
-The image of the first scenario is there, and its last layer ({LAYER_SIZES[-1] // MB} MB) has changed. Blobs and
-bytes are those that the registry says it has sent; an image has a configuration, which is a blob too."""
-    return Table("update", "One layer has changed", text, rows, lab.runs)
+The image of the first scenario is in place, and its last layer ({LAYER_SIZES[-1] // MB} MB) has changed in the
+registry. Blobs and bytes are counted by the registry. The configuration of an image is a blob too."""
+    return Table("update", "Pull an image of which one layer has changed", text, rows, lab.runs)
 
 
 def small(lab: Lab) -> Table:
-    """Many small images that are not there."""
+    """Pull many small images into an empty target."""
     images = publish_small(lab.registry, SMALL_IMAGES)
     with _for_many(lab) as tools:
         rows = compare(tools, lab.runs, anew(images))
     text = f"""\
-{SMALL_IMAGES} images of two platforms, of which one is pulled, with three layers of a few kilobytes.
-`image_pull` gets all in one task; the others are run once for each image: a task of `docker_image_pull`, or a
-process of skopeo in one shell script, without Ansible."""
-    return Table("small", "Many small images", text, rows, lab.runs)
+{SMALL_IMAGES} images with three layers of a few kilobytes. Each has two platforms, and one is pulled. `image_pull`
+pulls all images in one task. The other tools run once for each image: `docker_image_pull` in a loop of a task, and
+skopeo in a shell script, without Ansible."""
+    return Table("small", "Pull many small images", text, rows, lab.runs)
 
 
 def converged(lab: Lab) -> Table:
-    """Many small images that are there."""
+    """Pull many small images that are already in place."""
     images = publish_small(lab.registry, SMALL_IMAGES)
     rows: list[Row] = []
     with _for_many(lab) as tools:
@@ -136,10 +135,10 @@ def converged(lab: Lab) -> Table:
     ]
     rows += _converged(lab, locked, images, "lock file")
     text = f"""\
-The {SMALL_IMAGES} images of the scenario before are there already. By tag, the registry has to be asked what
-the tag points at now; by digest nothing has to be asked, and by a lock file neither, which besides says what
-else must not be there. The requests are those in the registry's log. Ratios are to the first row of the same kind."""
-    return Table("converged", "Many small images that are there", text, rows, lab.runs)
+The {SMALL_IMAGES} images of the previous scenario are already in place. By tag, a tool must ask the registry what the
+tag stands for now. By digest and by lock file, no request is necessary; a lock file also says which images must not be
+in the store. Requests are counted in the log of the registry. Ratios refer to the first row of the same kind."""
+    return Table("converged", "Pull many small images again", text, rows, lab.runs)
 
 
 def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: str) -> list[Row]:
@@ -153,7 +152,9 @@ def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: s
         usage = tool.pull(images)
         traffic = watch.traffic()
         if isinstance(tool, (Task, Module, LockedTask, LockedModule)) and tool.result["changed"]:
-            raise ServiceError(f"{tool.label}: changed what was there: {tool.result['actions']}")
+            raise ServiceError(
+                f"{tool.label}: changed content that was in place: {tool.result['actions']}"
+            )
         return usage, {"head": traffic.count("HEAD"), "get": traffic.count("GET")}
 
     rows = compare(tools, lab.runs, pull, GOES)
@@ -164,7 +165,7 @@ def _converged(lab: Lab, tools: Sequence[Tool], images: list[Published], kind: s
 
 @contextlib.contextmanager
 def _for_many(lab: Lab) -> Iterator[list[Tool]]:
-    """Ours, the loop of tasks, and a loop of skopeo."""
+    """Yield `image_pull`, a loop of `docker_image_pull` and a loop of skopeo."""
     tools: list[Tool] = [Task(lab.directory / "task"), Module(lab.directory / "module")]
     with peers.installed(lab.directory, "skopeo", "docker") as others:
         for other in others:
@@ -184,7 +185,7 @@ def _for_many(lab: Lab) -> Iterator[list[Tool]]:
 
 
 def killed(lab: Lab) -> Table:
-    """A pull that is killed at about half of the bytes, and run again."""
+    """Kill a pull at about half of the bytes, and run it again."""
     image = lab.large()
     watch = Watch(lab.registry)
     rows = []
@@ -205,10 +206,10 @@ def killed(lab: Lab) -> Table:
             rows.append(Row(tool.label, {**usage_cells(seconds), **middle}))
             tool.clear()
     text = """\
-The image of the first scenario. The process is killed (`kill -9`) when half of the bytes are on the disk, and
-run again: the seconds are those of the second run. Bytes are those that the registry has sent; before the kill,
-some of them were still under way. Afterwards every blob of the layout is read and compared with its digest."""
-    return Table("killed", "Killed at half, and run again", text, with_ratios(rows), lab.runs)
+The image of the first scenario. The process is killed (`kill -9`) when half of the bytes are on the disk, and then run
+again. The times are those of the second run. Bytes are counted by the registry; at the kill, some of them were still
+in transit. Afterwards every blob of the layout is read and compared with its digest."""
+    return Table("killed", "Resume a pull that was killed", text, with_ratios(rows), lab.runs)
 
 
 def _kill_at_half(tool: LayoutTool, image: Published) -> None:
@@ -222,7 +223,7 @@ def _kill_at_half(tool: LayoutTool, image: Published) -> None:
 
 
 def _on_disk(directory: Path) -> int:
-    """The bytes of all files below a directory that take room on the disk."""
+    """Return the disk space of all files below a directory, in bytes."""
     total = 0
     for path in directory.rglob("*"):
         with contextlib.suppress(OSError):
@@ -233,7 +234,7 @@ def _on_disk(directory: Path) -> int:
 def _after_kill(
     first: Traffic, second: Traffic, tool: LayoutTool, image: Published
 ) -> dict[str, Cell]:
-    """What came before and after, and whether what is there now is what it should be."""
+    """Return the bytes before and after the kill, and whether the layout is correct now."""
     there = layout.names(tool.target)[image.name]["digest"] == image.digest
     good = there and not layout.bad_blobs(tool.target)
     return {
@@ -246,7 +247,7 @@ def _after_kill(
 
 
 def _middle(values: list[Cell]) -> Cell:
-    """The median of numbers; of words, the one that is different if any is."""
+    """Return the median of numbers; of texts, "WRONG" if any is, else the first."""
     numbers = [value for value in values if isinstance(value, (int, float))]
     if len(numbers) == len(values):
         return statistics.median(numbers)
@@ -254,7 +255,7 @@ def _middle(values: list[Cell]) -> Cell:
 
 
 def names(lab: Lab) -> Table:
-    """One image that is there, in stores with more and more names."""
+    """Pull an image that is already in place, in stores with a growing number of names."""
     image = publish_small(lab.registry, 1)[0]
     tools: list[Tool] = []
     for count in NAMES:
@@ -265,13 +266,13 @@ def names(lab: Lab) -> Table:
     rows = compare(tools, lab.runs, lambda tool: (tool.pull([image]), {}), GOES)
     shutil.rmtree(lab.directory)
     text = """\
-One image that is there is pulled again by its tag, by the module alone, into stores with more and more names.
-All names point at the one image."""
-    return Table("names", "Stores with many names", text, rows, lab.runs)
+The module alone pulls an image that is already in place again, by its tag, in stores with a growing number of names.
+All names stand for this one image."""
+    return Table("names", "Pull into stores with many names", text, rows, lab.runs)
 
 
 def _add_names(store: Path, count: int) -> None:
-    """Give the one image of a store more names, until there are so many."""
+    """Add names to the one image of a store until it has `count`."""
     path = store / "index.json"
     index = json.loads(path.read_bytes())
     (entry,) = index["manifests"]
@@ -283,14 +284,14 @@ def _add_names(store: Path, count: int) -> None:
 
 
 def copy(lab: Lab) -> Table:
-    """Many tags from one registry to another, and once more."""
+    """Copy many tags from one registry to another, twice."""
     source = publish_tags(lab.registry, TAGS)
     tools = copiers(lab.directory)
     usages: dict[tuple[str, str], list[Usage]] = {}
     counted: dict[tuple[str, str], Mapping[str, Cell]] = {}
     for number in range(lab.runs):
         for place, tool in enumerate(tools):
-            # A registry of its own: nothing is there, and nobody remembers it.
+            # A new registry for each run: it is empty, and no tool has cached anything of it.
             with docker_registry(lab.directory / f"target-{number}-{place}") as target:
                 watches = [Watch(source.registry), Watch(target)]
                 for when in ("", COPIED_AGAIN):
@@ -308,14 +309,14 @@ def copy(lab: Lab) -> Table:
         ]
         rows += with_ratios(part)
     text = f"""\
-{TAGS} tags of one repository, each an index of two platforms with three layers of {LAYER_SIZE // 1000} KB, of which
-two are the same in all tags, from one `docker-registry` to another that is empty, and then again, when all is there.
-The requests are those in the logs of both registries. The ratio of a second run is to the first of these."""
-    return Table("copy", "Many tags from one registry to another", text, rows, lab.runs)
+{TAGS} tags of one repository are copied from one `docker-registry` to an empty one, and then again. Each tag is an index
+of two platforms with three layers of {LAYER_SIZE // 1000} KB, of which two are the same in all tags. Requests are counted
+in the logs of both registries. The ratios of the second runs refer to the first row of the second runs."""
+    return Table("copy", "Copy many tags to another registry", text, rows, lab.runs)
 
 
 def verify(lab: Lab) -> Table:
-    """All content of a store is read and hashed."""
+    """Read and hash all content of a store."""
     image = lab.large()
     pulled = Module(lab.directory / "pulled")
     pulled.pull([image])
@@ -331,13 +332,13 @@ def verify(lab: Lab) -> Table:
         usages["find, sha256sum"].append(meter.usage)
     rows = with_ratios([Row(label, usage_cells(several)) for label, several in usages.items()])
     text = f"""\
-The image of the first scenario ({image.size / MB:.0f} MB) in a store, of which every byte is read and hashed, by
-`store_verify` with `mode: full`, and by `{hashing}`. The files are in the page cache."""
-    return Table("verify", "All content of a store is hashed", text, rows, lab.runs)
+Read and hash every byte of a store with the image of the first scenario ({image.size / MB:.0f} MB), with
+`store_verify` and `mode: full`, and with `{hashing}`. The files are in the page cache."""
+    return Table("verify", "Hash the content of a store", text, rows, lab.runs)
 
 
 def _stated(tool: Tool) -> Cell:
-    """The bytes that our module says it has fetched."""
+    """Return the bytes that our module reports as fetched; None for other tools."""
     if isinstance(tool, (Task, Module)):
         return int(tool.result["stats"]["bytes_fetched"])
     return None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The numbers of a scenario, and how a number is written."""
+"""The numbers of a scenario, and how they are formatted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _megabytes(value: float) -> str:
     return f"{value / MB:.0f}" if value >= 100 * MB else f"{value / MB:.1f}"
 
 
-# What a column is called, and how its numbers are written.
+# Column -> its heading, and how its numbers are formatted.
 COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("wall s", _seconds),
     "spread": ("fastest to slowest", str),
@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "peak": ("peak MB", _megabytes),
     "blobs": ("blobs", "{:.0f}".format),
     "bytes": ("MB sent", _megabytes),
-    "stated": ("MB by its own count", _megabytes),
+    "stated": ("MB reported", _megabytes),
     "head": ("HEAD", "{:.0f}".format),
     "get": ("GET", "{:.0f}".format),
     "requests": ("requests", "{:.0f}".format),
@@ -57,16 +57,16 @@ class Row:
     cells: Mapping[str, Cell]
 
     def text(self, column: str) -> str:
-        """A number as it is written; a dash where there is none."""
+        """Return a number as text; a dash if there is none."""
         value = self.cells.get(column)
         return "-" if value is None else COLUMNS[column][1](value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The numbers of one scenario; `text` says what was done, in Markdown.
+    """The numbers of one scenario; `text` describes it in Markdown.
 
-    The column `ratio` compares the wall seconds of a row with those of the first one, `task_ratio` those of the tasks.
+    The column `ratio` is the wall time of a row divided by that of the first row, `task_ratio` the same for task times.
     """
 
     name: str
@@ -76,26 +76,26 @@ class Table:
     runs: int
 
     def shown(self) -> list[str]:
-        """The columns that have a number in any row, in their order."""
+        """Return the columns that have a number in any row, in order."""
         there = {name for row in self.rows for name, cell in row.cells.items() if cell is not None}
         return [name for name in COLUMNS if name in there]
 
     def row(self, label: str) -> Row | None:
-        """The row of a label."""
+        """Return the row with a label; None if there is none."""
         return next((row for row in self.rows if row.label == label), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The table as JSON can write it."""
+        """Return the table as JSON-compatible values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Table:
-        """The table that was written so."""
+        """Return the table from the values of `as_dict`."""
         return cls(**{**document, "rows": [Row(**row) for row in document["rows"]]})
 
 
 def usage_cells(usages: Sequence[Usage]) -> dict[str, Cell]:
-    """The medians of several runs, and the fastest and slowest."""
+    """Return the medians of several runs, and the fastest and slowest time."""
     middle = median(usages)
     seconds = [usage.seconds for usage in usages]
     spread = f"{_seconds(min(seconds))} to {_seconds(max(seconds))}" if len(usages) > 1 else None
@@ -103,7 +103,7 @@ def usage_cells(usages: Sequence[Usage]) -> dict[str, Cell]:
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """The rows, each compared with the first one; tasks are, where there are several."""
+    """Return the rows with ratios to the first one; task ratios only if several rows have task times."""
     first = rows[0].cells
     compared = {"ratio": "seconds"}
     if sum(row.cells.get("task") is not None for row in rows) > 1:
