@@ -101,6 +101,11 @@ def ansible_lint(shell):
     shell.run("ansible-lint", "--offline", "--profile", "production", "--nocolor")
 
 
+def language(shell):
+    """Plain English, by the tables of docs/contributing/language.md."""
+    shell.run("python", "tests/language.py")
+
+
 def changelog(shell):
     """The fragments."""
     shell.run("antsibull-changelog", "lint")
@@ -294,6 +299,7 @@ STAGES = {
         Part("ruff", ruff),
         Part("mypy", types),
         Part("reuse", licences),
+        Part("language", language),
         Part("changelog", changelog),
         Part("plugin documentation", documentation),
         Part("ansible-lint", ansible_lint),
