@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 
 _UNITS = {
     "si": (),

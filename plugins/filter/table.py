@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import failed, untrusted
 
 _DIGEST = re.compile(r"\b(sha(?:256|512):[0-9a-f]{12})[0-9a-f]{52,}")

@@ -9,11 +9,13 @@ import typing as t
 # Documented in with_logins.yml.
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import BOOLEANS
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import lookup_keys
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import parse_url
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import DOCKER_HUB
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import DOCKER_HUB
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import login_target
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    lookup_keys,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import parse_url
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     list_from,
     plain,

@@ -99,11 +99,16 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     shared_options,
     with_lists,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import walk
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import read_config
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import open_registries
+from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import read_config
+from ansible_collections.lockstep.images.plugins.module_utils._image.graph import walk
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    open_registries,
+)
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     failed,
     list_from,
@@ -135,7 +140,7 @@ class LookupModule(LookupBase):
             references = [parse_reference(one) for one in _names(self._flatten(terms))]
             platform = options["platform"]
             wanted = None if platform is None else Platform.parse(platform)
-            sources = open_registries(options, _PARALLEL)
+            sources = open_registries(RegistryOptions.of(options, _PARALLEL))
 
             def digest_of(reference):
                 if reference.digest and not wanted:

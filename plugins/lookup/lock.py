@@ -76,8 +76,8 @@ import os
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     failed,
     list_from,

@@ -15,9 +15,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 # First, for all that is imported after it.
-from . import _archive  # noqa: F401  # pylint: disable=unused-import
-from ._oci import errors
-from ._oci.names import Reference
+from . import _zipimport  # noqa: F401  # pylint: disable=unused-import
+from ._image import errors
+from ._image.names import Reference
 from ._plan import Plan
 
 Parameters = t.Mapping[str, t.Any]

@@ -14,7 +14,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ._oci import errors
+from ._image import errors
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")
@@ -192,7 +192,7 @@ class Plan:
     workers: int = 1
     noun: str = "images"  # what ``failures`` names, in the plural
     prepare: t.Callable[[], object] = tuple  # does nothing
-    settle: t.Callable[[], object] = tuple
+    before_cleanup: t.Callable[[], object] = tuple
     stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
 
@@ -237,7 +237,7 @@ class Plan:
                     {name: fatal for name in unfinished if name not in self.failures}
                 )
             if self.last and not self.failures:
-                self.settle()
+                self.before_cleanup()
                 for _kind, group in itertools.groupby(self.last, type):
                     yield from _all_of(tuple(group), pool)
 

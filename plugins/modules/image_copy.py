@@ -10,19 +10,22 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copy import (
     Destination,
     Tags,
     plan_copy,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    open_registries,
+)
 
 
 def build(params, _target):
-    registries = open_registries(params, params["parallel"])
+    registries = open_registries(RegistryOptions.of(params, params["parallel"]))
     return plan_copy(
         references(params),
         Destination.parse(params["destination"], params["rewrite"] or []),

@@ -12,11 +12,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
     plan_lock,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    open_registries,
 )
 
 
@@ -29,7 +32,7 @@ def build(params, _target):
         platforms=params["platform"] or (),
         embed=params["manifests"] == "embed",
         form=params["format"],
-        sources=open_registries(params, params["parallel"]),
+        sources=open_registries(RegistryOptions.of(params, params["parallel"])),
         workers=params["parallel"],
         allow=params["allow_platform_mismatch"],
     )

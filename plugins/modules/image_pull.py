@@ -10,20 +10,23 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import platforms_of
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import LateRegistries
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import platforms_of
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     FETCHING,
     fetching,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def lock_of(params):
     if params["lock"] is None:
         return None
-    from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
+    from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 
     return Lock.parse(params["lock"])
 
@@ -33,7 +36,7 @@ def build(params, store):
         references(params),
         platforms=platforms_of(params["platform"] or ()),
         policy=params["pull"],
-        sources=LateRegistries(params, params["parallel"]),
+        sources=LazyRegistries(RegistryOptions.of(params, params["parallel"])),
         store=store,
         all_tags=params["all_tags"],
         referrers=params["referrers"],
@@ -45,7 +48,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=open_store,
+        open_target=lambda params: open_store(params["store"]),
         mutually_exclusive=[("lock", "all_tags"), ("lock", "referrers")],
         argument_spec=dict(
             FETCHING,

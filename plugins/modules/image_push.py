@@ -7,16 +7,19 @@ from __future__ import annotations
 
 # Documented in image_push.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.push import plan_push
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    open_registries,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def build(params, store):
-    registries = open_registries(params, params["parallel"])
+    registries = open_registries(RegistryOptions.of(params, params["parallel"]))
     return plan_push(
         store, params["name"], params["repository"] or [], **sending(params, registries)
     )
@@ -25,7 +28,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=open_store,
+        open_target=lambda params: open_store(params["store"]),
         argument_spec=dict(
             name=dict(type="list", elements="str", required=True),
             repository=dict(type="list", elements="str"),

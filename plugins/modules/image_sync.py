@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
-import functools
-
 # Documented in image_sync.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import LateRegistries
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     FETCHING,
     fetching,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
+from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import RepairStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def build(params, store):
@@ -27,7 +28,7 @@ def build(params, store):
         platforms=params["platform"],
         exclusive=params["exclusive"],
         mode=params["verify"],
-        sources=LateRegistries(params, params["parallel"]),
+        sources=LazyRegistries(RegistryOptions.of(params, params["parallel"])),
         **fetching(params),
     )
 
@@ -35,7 +36,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=functools.partial(open_store, kind=DoubtedStore),
+        open_target=lambda params: open_store(params["store"], kind=RepairStore),
         argument_spec=dict(
             FETCHING,
             lock=dict(type="dict", required=True),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 # Documented in image_tag.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.tag import plan_tag
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def build(params, store):
@@ -24,7 +24,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=open_store,
+        open_target=lambda params: open_store(params["store"]),
         argument_spec=dict(
             name=dict(type="str", required=True),
             repository=dict(type="list", elements="str", required=True),

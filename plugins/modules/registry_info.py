@@ -10,20 +10,23 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Platform,
     parse_registry,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.registry_info import (
     plan_registry_info,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    open_registries,
+)
 
 
 def build(params, _target):
-    sources = open_registries(params, params["parallel"])
+    sources = open_registries(RegistryOptions.of(params, params["parallel"]))
     catalog = params["repositories"]
     return plan_registry_info(
         references(params),

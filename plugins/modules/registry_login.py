@@ -7,15 +7,18 @@ from __future__ import annotations
 
 # Documented in registry_login.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    given_login,
-    open_registries,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     login_path,
     login_target,
     plan_login,
     plan_logout,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    given_login,
+    open_registries,
 )
 
 
@@ -24,9 +27,11 @@ def build(params, _target):
     path = login_path(params["config_path"], namespace=namespace)
     if params["state"] == "absent":
         return plan_logout(name, path, namespace)
+    options = RegistryOptions.of(params, connections=1)
+    registries = open_registries(options._replace(registries=without_logins(options.registries)))
     return plan_login(
-        open_registries({**params, "registries": without_logins(params)}, 1).registry(name),
-        given_login(params),
+        registries.registry(name),
+        given_login(options),
         path,
         verify=params["verify"],
         reauthorize=params["reauthorize"],
@@ -34,10 +39,9 @@ def build(params, _target):
     )
 
 
-def without_logins(params):
-    """The option ``registries`` as a way to a registry alone: the login to verify is the one to keep."""
-    none = {"username": None, "password": None}
-    return [{**entry, **none} for entry in params["registries"] or ()]
+def without_logins(entries):
+    """Return the entries of ``registries`` as a way to a registry alone: the login to verify is the one to keep."""
+    return [{**entry, "username": None, "password": None} for entry in entries]
 
 
 def main():

@@ -10,11 +10,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    open_registries,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.registry_remove import (
     plan_registry_remove,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
+    open_registries,
 )
 
 
@@ -22,7 +25,7 @@ def build(params, _target):
     return plan_registry_remove(
         references(params),
         by=params["by"],
-        sources=open_registries(params, params["parallel"]),
+        sources=open_registries(RegistryOptions.of(params, params["parallel"])),
         workers=params["parallel"],
     )
 

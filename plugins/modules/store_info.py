@@ -7,10 +7,10 @@ from __future__ import annotations
 
 # Documented in store_info.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.store_info import (
     plan_store_info,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def build(params, store):
@@ -20,7 +20,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=open_store,
+        open_target=lambda params: open_store(params["store"]),
         argument_spec=dict(
             layers=dict(type="bool", default=False),
         ),

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import functools
-
 # Documented in store_prune.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_prune,
     seconds,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def build(params, store):
@@ -23,7 +21,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=functools.partial(open_store, exclusive=True),
+        open_target=lambda params: open_store(params["store"], exclusive=True),
         argument_spec=dict(
             older_than=dict(type="str", default="0"),
             staging=dict(type="bool", default=True),

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 # Documented in store_verify.yml, which does not travel.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sources import LateRegistries
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import open_store
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import DoubtedStore
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import plan_verify
+from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import RepairStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
 def build(params, store):
@@ -22,14 +24,14 @@ def build(params, store):
         store,
         mode=params["mode"],
         workers=workers,
-        sources=LateRegistries(params, workers) if params["repair"] else None,
+        sources=LazyRegistries(RegistryOptions.of(params, workers)) if params["repair"] else None,
     )
 
 
 def main():
     run_plan(
         build,
-        open_target=functools.partial(open_store, kind=DoubtedStore),
+        open_target=lambda params: open_store(params["store"], kind=RepairStore),
         argument_spec=dict(
             mode=dict(type="str", choices=["quick", "full"], default="quick"),
             repair=dict(type="bool", default=False),

@@ -13,8 +13,8 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.utils.display import Display
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import as_list
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 
 
 @contextlib.contextmanager

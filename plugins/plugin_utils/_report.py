@@ -13,7 +13,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     INCOMPLETE,
     NOTHING,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support import modules
 from ansible_collections.lockstep.images.tests.support.playbook import (
     MeasuredPython,

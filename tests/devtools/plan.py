@@ -15,7 +15,7 @@ from devtools.environment import DEV, TREE
 from devtools.matrix import CORES, NEWEST_UNITS, OLDEST_PYTHON, SANITY
 from devtools.parts import Part, PartFailed, PartSkipped
 
-TYPED = ("_oci", "_plan.py", "_operations", "_engines")
+TYPED = ("_image", "_store", "_registry", "_lockfile", "_plan.py", "_operations", "_engines")
 
 REGISTRY_PACKAGES = ["apache2-utils", "docker-registry", "openssh-client", "skopeo"]
 FLEET_PACKAGES = [

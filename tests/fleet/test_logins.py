@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     AuthFile,
     Credentials,
     Place,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import HostFiles
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import Endpoint
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
+from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import Endpoint
 from ansible_collections.lockstep.images.tests.support import certificates, modules, services
 from ansible_collections.lockstep.images.tests.support.fleet import need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push

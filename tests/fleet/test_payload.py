@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support import images, modules
 from ansible_collections.lockstep.images.tests.support.fleet import PULL, PUSH, SYNC
 from ansible_collections.lockstep.images.tests.support.playbook import (

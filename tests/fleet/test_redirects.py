@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.tests.support import certificates, services
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.fleet import need_programs

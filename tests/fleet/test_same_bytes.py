@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support import layout, modules
 from ansible_collections.lockstep.images.tests.support.fleet import Registry, need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, upload

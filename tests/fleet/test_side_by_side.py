@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
     HttpClient,
     HttpOptions,
 )

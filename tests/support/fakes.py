@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registries and sinks in memory: the protocols of ``_oci/content.py``, for tests."""
+"""Registries and sinks in memory: the protocols of ``_image/sources.py``, for tests."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ import threading
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    Descriptor,
-    Manifest,
-    verified,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     DigestMismatchError,
     NotFoundError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
+    Descriptor,
+    Manifest,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
+from ansible_collections.lockstep.images.plugins.module_utils._image.sources import verified
 
 from .publish import Item
 from .storage import parse_object
@@ -135,7 +132,7 @@ class FakeRepository:
     def has_ranges(self, descriptor: Descriptor) -> bool:
         return self.ranges
 
-    def distrust(self, descriptor: Descriptor) -> bool:
+    def report_corrupt(self, descriptor: Descriptor) -> bool:
         self.reads.append(("distrust", str(descriptor.digest)))
         self.others -= 1
         return self.others >= 0
@@ -157,7 +154,7 @@ class FakeRepository:
                 found.append(Descriptor(self.media_types[name], Digest.parse(name), len(raw)))
         return found
 
-    def pause(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+    def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
         self.pauses.append(attempt)
         return attempt <= self.patience
 
@@ -240,7 +237,7 @@ class FakeSink:
         self.log.append(("write", str(descriptor.digest)))
 
     @contextlib.contextmanager
-    def receive(self, descriptor: Descriptor) -> t.Iterator[FakePart]:
+    def open_partial(self, descriptor: Descriptor) -> t.Iterator[FakePart]:
         yield FakePart(self, descriptor, self.parts.get(str(descriptor.digest), b""))
 
     def set_names(self, moves: t.Sequence[t.Any]) -> None:

@@ -23,7 +23,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils import basic
-from ansible_collections.lockstep.images.plugins.module_utils._oci import transport
+from ansible_collections.lockstep.images.plugins.module_utils._registry import http
 
 from .documented import module_options
 from .images import demo_image, push
@@ -200,7 +200,7 @@ def _lonely(place: Path) -> None:
         raise TimeoutError(f"no answer in {_PATIENCE} s")
 
     socket.getaddrinfo = lookup
-    transport.Clock.sleep = staticmethod(_nap)
+    http.Clock.sleep = staticmethod(_nap)
     signal.signal(signal.SIGALRM, late)
     os.chdir(place)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"):

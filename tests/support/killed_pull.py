@@ -28,13 +28,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[5]))
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registry import Registry
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     plan_login,
@@ -42,6 +37,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import plan_remove
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registry import Registry
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.stores import carry_out, pull

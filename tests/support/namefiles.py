@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.imagelists import (
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.imagelists import (
     Listing,
     Source,
     read_source,

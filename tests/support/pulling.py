@@ -24,39 +24,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import fetch
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import (
+from ansible_collections.lockstep.images.plugins.module_utils._image import copy_blob as copying
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
+    Platform,
+    Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    LockstepError,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hostfiles import (
-    HostFiles,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import (
+from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
+from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import (
     Endpoint,
     HostConfig,
     api_host,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Platform,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.registries import (
-    Registries,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.transport import (
+from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
     Clock,
     HttpClient,
     HttpOptions,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.trust import Trust
-from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import Registries
+from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .images import image, layer, push
 from .publish import Item
@@ -314,9 +306,9 @@ def authorized(registry: Registry) -> list[bool]:
 
 def cut_always(monkeypatch: Any) -> None:
     """Let small blobs be cut as large ones are, as if their bytes took long."""
-    monkeypatch.setattr(fetch, "_MEASURED", 4096)
-    monkeypatch.setattr(fetch, "_PAYS", 0.0)
-    monkeypatch.setattr(fetch, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(copying, "_MEASURED", 4096)
+    monkeypatch.setattr(copying, "_PAYS", 0.0)
+    monkeypatch.setattr(copying, "_PIECE_SECONDS", 0.0)
 
 
 def resolve(monkeypatch: Any, *names: str) -> None:

@@ -10,13 +10,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor, Pieces
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import LockstepError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.fetch import copy_blob
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.upload import _Stream
+from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import copy_blob
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
+from ansible_collections.lockstep.images.plugins.module_utils._registry.upload import _Stream
 
 from .fakes import FakeRepository, blob
 from .pulling import Puller
@@ -37,7 +38,7 @@ class Sender:
         self.sinks = Sinks(self.puller.sources, chunk_size)
         self.sink = self.sink_of(REPOSITORY)
         self.source = FakeRepository()
-        self.source.pause = self.sink.pause  # type: ignore[method-assign]
+        self.source.backoff = self.sink.backoff  # type: ignore[method-assign]
 
     def sink_of(self, repository: str) -> Any:
         """Another repository of the registry."""
@@ -48,7 +49,7 @@ class Sender:
         descriptor = wanted or blob(data)
         self.source.content[str(descriptor.digest)] = data
         with Pool(1) as pool:
-            copy_blob(descriptor, self.source, sink or self.sink, pool, Pieces())
+            copy_blob(descriptor, self.source, sink or self.sink, pool, ChunkPolicy())
         assert senders() == []
         return descriptor
 

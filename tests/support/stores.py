@@ -13,19 +13,19 @@ import typing as t
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci import files
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Digest,
     Platform,
     Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-    Name,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan, Pool
+from ansible_collections.lockstep.images.plugins.module_utils._store import files
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
+    ImageStore,
+    IndexEntry,
+)
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
 from .publish import Item
@@ -80,7 +80,7 @@ def pull(store: ImageStore, sources: t.Any, *references: str, **options: t.Any) 
     return made.result()
 
 
-def set_name(sink: t.Any, name: str, target: Name, expected: Name | None) -> None:
+def set_name(sink: t.Any, name: str, target: IndexEntry, expected: IndexEntry | None) -> None:
     """Move one name."""
     sink.set_names([SetName(name, target, expected, sink)])
 
@@ -198,7 +198,7 @@ def stop_after(
         if number > first:
             if not first:
                 plan.prepare()
-            plan.settle()
+            plan.before_cleanup()
         with Pool(1) as pool:
             for action in plan.last[: number - first]:
                 action.apply(pool)

@@ -11,14 +11,17 @@ import typing as t
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import QUICK, DoubtedStore
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import PIECES
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import CHUNKS
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+    QUICK,
+    RepairStore,
+)
 
 from .stores import AMD64, ARM64, carry_out
 
@@ -61,12 +64,12 @@ def lock_of(sources: t.Any, *names: str, **how: t.Any) -> Lock:
 def syncing(lock: Lock, sources: t.Any, **how: t.Any) -> Callable[[t.Any], Plan]:
     """What plans a sync of a store."""
     given = {"platforms": None, "exclusive": True, "mode": QUICK, "workers": 1, **how}
-    return lambda store: plan_sync(lock, store=store, sources=sources, pieces=PIECES, **given)
+    return lambda store: plan_sync(lock, store=store, sources=sources, pieces=CHUNKS, **given)
 
 
-def opened(path: Path, lock_timeout: float = 5) -> DoubtedStore:
+def opened(path: Path, lock_timeout: float = 5) -> RepairStore:
     """A store as the module opens it."""
-    return DoubtedStore(str(path), lock_timeout)
+    return RepairStore(str(path), lock_timeout)
 
 
 def attempt(path: Path, lock: Lock, sources: t.Any, **how: t.Any) -> Plan:

@@ -14,9 +14,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    LockstepError,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
 
 DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
 

@@ -21,20 +21,20 @@ MODULES = PLUGINS / "modules"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
-    "image_copy": 109,
-    "image_info": 44,
-    "image_lock": 140,
-    "image_pull": 107,
-    "image_push": 115,
-    "image_remove": 54,
-    "image_sync": 122,
+    "image_copy": 114,
+    "image_info": 45,
+    "image_lock": 145,
+    "image_pull": 112,
+    "image_push": 120,
+    "image_remove": 55,
+    "image_sync": 126,
     "image_tag": 47,
-    "registry_info": 107,
-    "registry_login": 88,
-    "registry_remove": 88,
+    "registry_info": 111,
+    "registry_login": 90,
+    "registry_remove": 92,
     "store_info": 48,
-    "store_prune": 54,
-    "store_verify": 116,
+    "store_prune": 55,
+    "store_verify": 121,
 }
 
 

@@ -8,11 +8,11 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._oci import errors
-from .._oci.content import ContentSource, Sources
-from .._oci.dates import Moment
-from .._oci.fetch import read_config
-from .._oci.names import Reference, parse_registry, trimmed
+from .._image import errors
+from .._image.copy_blob import read_config
+from .._image.dates import Moment
+from .._image.names import Reference, parse_registry, trimmed
+from .._image.sources import ContentSource, Sources
 from .._plan import Plan, each
 from .newest import Dated, Newest, listed, newest
 from .referrers import expand_tags

@@ -7,15 +7,16 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._oci import errors
-from .._oci.content import ContentSink, ContentSource, Descriptor, NameSink, Pieces
-from .._oci.names import Digest
+from .._image import errors
+from .._image.manifest import Descriptor
+from .._image.names import Digest
+from .._image.sources import ChunkPolicy, ContentSink, ContentSource, NameSink
 from .._plan import Action, Pool
 
 
 def fetch() -> t.Any:
     """The module ``fetch``, which a run that fetches nothing need not compile; the first call is in the main thread."""
-    from .._oci import fetch as module
+    from .._image import copy_blob as module
 
     return module
 
@@ -44,7 +45,7 @@ class FetchBlob(Action):
     descriptor: Descriptor
     source: ContentSource = field(repr=False)
     sink: ContentSink = field(repr=False)
-    pieces: Pieces = field(default_factory=Pieces, repr=False)
+    pieces: ChunkPolicy = field(default_factory=ChunkPolicy, repr=False)
     others: tuple[ContentSource, ...] = field(default=(), repr=False)
     names: tuple[str, ...] = field(default=(), repr=False)
     urgency: tuple[float, ...] = field(default=(0.0,), repr=False)

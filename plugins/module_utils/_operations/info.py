@@ -9,11 +9,11 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-from .._oci import errors
-from .._oci.content import Descriptor, ImageConfig, Manifest
-from .._oci.names import ALL, DOCKER_HUB, Digest, Platform, Reference, choose
-from .._oci.store import ImageStore, Name
+from .._image import errors
+from .._image.manifest import Descriptor, ImageConfig, Manifest
+from .._image.names import ALL, DOCKER_HUB, Digest, Platform, Reference, choose
 from .._plan import Plan
+from .._store.store import ImageStore, IndexEntry
 from .reach import find_label, needed
 
 _MAX_DEPTH = 8
@@ -46,7 +46,7 @@ class _Named:
     """
 
     name: str
-    points_at: Name
+    points_at: IndexEntry
     images: tuple[_Held, ...]
     unread: tuple[Descriptor, ...]
     whole: bool
@@ -84,7 +84,7 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference | str] | None)
 class _Walk:
     """Finds the images behind one name, without asking for what is not here."""
 
-    def __init__(self, store: ImageStore, points_at: Name) -> None:
+    def __init__(self, store: ImageStore, points_at: IndexEntry) -> None:
         self._store = store
         self._points_at = points_at
         self._whole = True

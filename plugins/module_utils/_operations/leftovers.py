@@ -6,8 +6,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._oci.files import leftovers, remove_unlocked
 from .._plan import Action, Pool
+from .._store.partial import leftovers, remove_unlocked
 
 
 @dataclass(frozen=True)

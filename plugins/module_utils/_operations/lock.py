@@ -7,22 +7,15 @@ import collections
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._oci import errors
-from .._oci.content import (
-    Closure,
-    ContentSource,
-    Descriptor,
-    Image,
-    Manifest,
-    Sources,
-    read_root,
-    walk,
-)
-from .._oci.fetch import read_config
-from .._oci.files import read_file
-from .._oci.imagelists import parse_sources, read_sources
-from .._oci.lock import Lock, LockedImage, platforms_found
-from .._oci.lockfile import (
+from .._image import errors
+from .._image.copy_blob import read_config
+from .._image.graph import Closure, Image, read_root, walk
+from .._image.lock import Lock, LockedImage, platforms_found
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import ALL, Digest, Platform, Reference, platforms_of
+from .._image.sources import ContentSource, Sources
+from .._lockfile.imagelists import parse_sources, read_sources
+from .._lockfile.lockfile import (
     MAX_LOCK,
     images_of_images_lock,
     is_images_lock,
@@ -32,9 +25,9 @@ from .._oci.lockfile import (
     render_lock,
     with_places,
 )
-from .._oci.mentions import Named
-from .._oci.names import ALL, Digest, Platform, Reference, platforms_of
+from .._lockfile.mentions import Named
 from .._plan import Plan, each
+from .._store.files import read_file
 from .lockwriting import write_lock
 from .patterns import pattern_of
 from .reading import each_once

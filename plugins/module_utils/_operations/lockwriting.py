@@ -8,8 +8,8 @@ import stat
 import typing as t
 from dataclasses import dataclass, field
 
-from .._oci.files import FILE_MODE, access, make_directory, remove_file, write_file
-from .._oci.lockfile import (
+from .._image.names import Digest
+from .._lockfile.lockfile import (
     ATTRIBUTES,
     KEEP_BYTES,
     listed_manifests,
@@ -17,8 +17,8 @@ from .._oci.lockfile import (
     read_attributes,
     read_manifests,
 )
-from .._oci.names import Digest
 from .._plan import Action, Pool
+from .._store.files import FILE_MODE, access, make_directory, remove_file, write_file
 from .leftovers import remove_leftovers
 
 

@@ -9,8 +9,10 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
-from .._oci import errors
-from .._oci.credentials import (
+from .._image import errors
+from .._image.names import parse_registry
+from .._plan import Action, Plan, Pool
+from .._registry.credentials import (
     TOKEN_USER,
     AuthFile,
     CredentialHelper,
@@ -22,11 +24,10 @@ from .._oci.credentials import (
     scope_of_key,
     server_key,
 )
-from .._oci.files import locked, make_directory, user_name, write_file
-from .._oci.hosts import parse_url, repository_name
-from .._oci.names import parse_registry
-from .._oci.registry import Registry
-from .._plan import Action, Plan, Pool
+from .._registry.hosts import parse_url, repository_name
+from .._registry.registry import Registry
+from .._store.files import make_directory, user_name, write_file
+from .._store.lock import locked
 from .leftovers import remove_leftovers
 
 _LOCK_TIMEOUT = 30.0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._oci.dates import PLACEHOLDERS, Moment, version_key
+from .._image.dates import PLACEHOLDERS, Moment, version_key
 
 T = t.TypeVar("T")
 _SHOWN = 5

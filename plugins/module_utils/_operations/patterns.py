@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._oci import errors
-from .._oci.names import Digest, Reference
+from .._image import errors
+from .._image.names import Digest, Reference
 
 # Stands for * while a pattern is read as the name it would be.
 _ANY = "zz0any0zz"

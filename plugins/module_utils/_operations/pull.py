@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import typing as t
 
-from .._oci import errors
-from .._oci.content import Pieces, Sources
-from .._oci.names import Platform, Reference
-from .._oci.store import ImageStore
+from .._image import errors
+from .._image.names import Platform, Reference
+from .._image.sources import ChunkPolicy, Sources
 from .._plan import Plan
+from .._store.store import ImageStore
 from .copying import FetchBlob, SetName, merged
-from .reading import NEVER, PIECES, Reading, Request, Wanted, request_of, shown
+from .reading import CHUNKS, NEVER, Reading, Request, Wanted, request_of, shown
 
 if t.TYPE_CHECKING:
-    from .._oci.lock import Lock
+    from .._image.lock import Lock
 
 
 def plan_pull(
@@ -26,7 +26,7 @@ def plan_pull(
     store: ImageStore,
     workers: int,
     all_tags: bool = False,
-    pieces: Pieces = PIECES,
+    pieces: ChunkPolicy = CHUNKS,
     referrers: bool = False,
     foreign: bool = False,
     allow: bool = False,

@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from .._oci import errors
-from .._oci.names import TAG, Reference, trimmed
-from .._oci.store import ImageStore, Name
-from .._oci.stored import StoreSource
+from .._image import errors
+from .._image.names import TAG, Reference, trimmed
 from .._plan import Plan
-from .reach import Reach, find_label, find_name, find_text, not_in_store
+from .._store.source import StoreSource
+from .._store.store import ImageStore, IndexEntry
+from .reach import Reachable, find_label, find_name, find_text, not_in_store
 from .transfer import Sinks, Transfer, plan_transfers
 
 
@@ -31,7 +31,7 @@ def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Referen
 
 
 def _pairs(
-    text: str, label: str, held: Name, repositories: t.Sequence[str]
+    text: str, label: str, held: IndexEntry, repositories: t.Sequence[str]
 ) -> list[tuple[Reference, Reference]]:
     """What an entry is in a registry, and where it goes to, for each place; what another tool has named is there already."""
     digest = held.target.digest
@@ -76,7 +76,7 @@ def plan_push(
             continue
         for source, target in _pairs(text, there, known[there], repositories):
             sink = sinks.of(target)
-            content = StoreSource(store, names, source, sink.pause)
+            content = StoreSource(store, names, source, sink.backoff)
             called = "" if find_name(source, names) else there
             transfers.append(Transfer(source, target, content, sink, content.require, called))
 
@@ -84,6 +84,6 @@ def plan_push(
         for name, held in names.items():
             with contextlib.suppress(errors.LockstepError):
                 near = Reference.parse(name)
-                sinks.uploads.add(near.registry, near.repository, Reach.of(store, [held]).sizes)
+                sinks.uploads.add(near.registry, near.repository, Reachable.of(store, [held]).sizes)
 
     return plan_transfers(transfers, failures, sinks=sinks, holders=holders, **options)

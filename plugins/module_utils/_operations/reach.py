@@ -8,10 +8,10 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .._oci import errors
-from .._oci.content import Descriptor, Manifest
-from .._oci.names import ALL, Digest, Platform, Reference, choose, trimmed
-from .._oci.store import ImageStore, Name
+from .._image import errors
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import ALL, Digest, Platform, Reference, choose, trimmed
+from .._store.store import ImageStore, IndexEntry
 
 _MAX_DEPTH = 8
 _SHOWN = 5
@@ -19,25 +19,25 @@ _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 
 @dataclass
-class Reach:
+class Reachable:
     """Everything behind some names: all that is wanted of it, whether it is here or not.
 
-    ``spoilt`` are manifests that are here and cannot be read, and why: what is behind them is not known.
+    ``corrupt`` are manifests that are here and cannot be read, and why: what is behind them is not known.
     ``mentioned`` are digests in what is sound and no manifest of a kind that we know: they may be needed.
     """
 
     sizes: dict[Digest, int] = field(default_factory=dict)
     images: dict[Digest, Manifest] = field(default_factory=dict)
-    spoilt: dict[Digest, str] = field(default_factory=dict)
+    corrupt: dict[Digest, str] = field(default_factory=dict)
     mentioned: set[Digest] = field(default_factory=set)
 
     @property
     def needed(self) -> set[Digest]:
-        """What is not garbage, if nothing is spoilt."""
+        """What is not garbage, if nothing is corrupt."""
         return self.mentioned.union(self.sizes)
 
     @classmethod
-    def of(cls, store: ImageStore, names: t.Iterable[Name]) -> Reach:
+    def of(cls, store: ImageStore, names: t.Iterable[IndexEntry]) -> Reachable:
         """Follow manifests as far as the store has them, each once for the same platforms."""
         reach, todo = cls(), list(names)
         followed: set[tuple[Digest, tuple[str, ...]]] = set()
@@ -51,19 +51,19 @@ class Reach:
             reach.sizes[descriptor.digest] = descriptor.size
             manifest = reach._manifest(store, descriptor)
             if manifest is None:
-                if descriptor.digest not in reach.spoilt:
+                if descriptor.digest not in reach.corrupt:
                     reach._mention(store, descriptor.digest)
                 continue
             children = wanted_children(manifest, name.platforms, lambda _child: True)
-            todo += [Name(child, name.platforms) for child in children]
+            todo += [IndexEntry(child, name.platforms) for child in children]
             reach.sizes.update((blob.digest, blob.size) for blob in manifest.blobs)
             if not manifest.is_index:
                 reach.images[descriptor.digest] = manifest
         return reach
 
-    def require_sound(self, path: str) -> None:
+    def require_intact(self, path: str) -> None:
         """Or CorruptStoreError: nothing is garbage while it is not known what is not."""
-        for digest, reason in self.spoilt.items():
+        for digest, reason in self.corrupt.items():
             raise errors.CorruptStoreError(
                 f"{path}: the manifest {digest} {reason}, so what it needs is not known",
                 "Have it fetched again with lockstep.images.store_verify, or remove its names.",
@@ -86,13 +86,13 @@ class Reach:
         try:
             return manifest_of(store, descriptor)
         except errors.DigestMismatchError:
-            self.spoilt[descriptor.digest] = "has other bytes than its digest says"
+            self.corrupt[descriptor.digest] = "has other bytes than its digest says"
         except errors.StoreAccessError as exc:
-            self.spoilt[descriptor.digest] = f"cannot be read: {exc}"
+            self.corrupt[descriptor.digest] = f"cannot be read: {exc}"
         return None
 
 
-def find_name(reference: Reference, names: t.Mapping[str, Name]) -> str | None:
+def find_name(reference: Reference, names: t.Mapping[str, IndexEntry]) -> str | None:
     """The name a reference means here: itself, or for a digest alone any name of that content in the repository."""
     name, digest = reference.store_name, reference.digest
     if name in names and digest in (None, names[name].target.digest):
@@ -103,14 +103,14 @@ def find_name(reference: Reference, names: t.Mapping[str, Name]) -> str | None:
     )
 
 
-def find_text(text: str, names: t.Mapping[str, Name]) -> str | None:
+def find_text(text: str, names: t.Mapping[str, IndexEntry]) -> str | None:
     """The name that a text means as a reference, if it is one."""
     with contextlib.suppress(errors.ReferenceError):
         return find_name(Reference.parse(text), names)
     return None
 
 
-def find_label(text: str, labelled: t.Mapping[str, Name]) -> str | None:
+def find_label(text: str, labelled: t.Mapping[str, IndexEntry]) -> str | None:
     """The label of the entry that a user means: by a reference, or as another tool has written it, or by digest."""
     found = find_text(text, labelled)
     for literal in (text, trimmed(text)):
@@ -139,7 +139,7 @@ def not_in_store(store: ImageStore, text: str) -> errors.NotInStoreError:
 
 
 def needed(
-    store: ImageStore, points_at: Name, is_here: t.Callable[[Descriptor], bool] | None = None
+    store: ImageStore, points_at: IndexEntry, is_here: t.Callable[[Descriptor], bool] | None = None
 ) -> dict[Digest, Descriptor]:
     """All that a name needs to be whole, as far as what is here tells; foreign layers are nobody's need."""
     found: dict[Digest, Descriptor] = {}

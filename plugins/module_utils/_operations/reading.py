@@ -8,29 +8,19 @@ import operator
 import typing as t
 from dataclasses import dataclass, field
 
-from .._oci import errors
-from .._oci.content import (
-    MAX_MANIFEST,
-    Closure,
-    ContentSource,
-    Descriptor,
-    Image,
-    ImageConfig,
-    Manifest,
-    Pieces,
-    Sources,
-    read_root,
-    walk,
-)
-from .._oci.names import ALL, Digest, Platform, Reference
-from .._oci.store import ImageStore, Name
+from .._image import errors
+from .._image.graph import Closure, Image, read_root, walk
+from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
+from .._image.names import ALL, Digest, Platform, Reference
+from .._image.sources import ChunkPolicy, ContentSource, Sources
 from .._plan import attempts, each
+from .._store.store import ImageStore, IndexEntry
 from .copying import Content, FetchBlob, StoreContent, fetch
 
 if t.TYPE_CHECKING:
-    from .._oci.lock import Lock, LockedImage
+    from .._image.lock import Lock, LockedImage
 
-PIECES = Pieces()
+CHUNKS = ChunkPolicy()
 ALWAYS, NEVER = "always", "never"
 # What is shown of a name that is not there, and after one that lacks content.
 NOTHING, INCOMPLETE = "none", ", incomplete"
@@ -49,7 +39,7 @@ def fetching(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     most = params["connections_per_blob"]
     return {
         "workers": params["parallel"],
-        "pieces": Pieces(params["chunk_size"], params["parallel"] if most is None else most),
+        "pieces": ChunkPolicy(params["chunk_size"], params["parallel"] if most is None else most),
         "foreign": params["foreign_layers"] == "fetch",
         "allow": params["allow_platform_mismatch"],
     }
@@ -81,8 +71,8 @@ class Wanted:
 
     reference: Reference
     name: str
-    before: Name | None
-    target: Name
+    before: IndexEntry | None
+    target: IndexEntry
     images: tuple[Image, ...]
     configs: dict[Digest, ImageConfig]
     sizes: dict[Digest, int]
@@ -137,7 +127,7 @@ class Reading:
     store: ImageStore
     sources: Sources
     policy: str = ALWAYS
-    pieces: Pieces = PIECES
+    pieces: ChunkPolicy = CHUNKS
     foreign: bool = False
     carried: t.Mapping[Digest, bytes] = field(default_factory=dict)
     allow: bool = False
@@ -248,7 +238,7 @@ class _Reader:
         if every.keys() != set(asked) and closure.manifests[-1][1].is_index:
             images = self._walk(root, asked).images
         if locked:
-            locked.hold_against(asked, root, closure, images)
+            locked.require_match(asked, root, closure, images)
         foreign = [blob for blob in closure.blobs if blob.is_foreign]
         content: list[Content] = [
             StoreContent(descriptor, manifest.raw, self._store)
@@ -269,7 +259,7 @@ class _Reader:
                 if not self._store.has(blob)
             ]
         is_index = closure.manifests[-1][1].is_index
-        target = Name(root, tuple(sorted(every)) if is_index else ())
+        target = IndexEntry(root, tuple(sorted(every)) if is_index else ())
         skipped = () if self._elsewhere else foreign
         whole = [descriptor for descriptor, _manifest in closure.manifests]
         whole += [blob for blob in closure.blobs if blob not in skipped]
@@ -386,7 +376,7 @@ def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) ->
     return list(found.values())
 
 
-def shown(name: Name | None) -> str:
+def shown(name: IndexEntry | None) -> str:
     """What a name points at, as a diff shows it."""
     platforms = f" ({', '.join(name.platforms)})" if name and name.platforms else ""
     return f"{name.target.digest}{platforms}" if name else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import typing as t
 
-from .._oci import errors
-from .._oci.content import ContentSource, Sources
-from .._oci.names import Digest, Reference
-from .._oci.registry import lacks, referrers_tag
+from .._image import errors
+from .._image.names import Digest, Reference
+from .._image.sources import ContentSource, Sources
 from .._plan import each
+from .._registry.repository import lacks, referrers_tag
 
 _MAX_LEVELS = 3  # of signatures of attestations of an image
 # The tag that stands in for a list of referrers, and those of cosign.

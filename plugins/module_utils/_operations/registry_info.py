@@ -6,14 +6,17 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._oci import errors
-from .._oci.catalog import repositories
-from .._oci.content import MAX_MANIFEST, Descriptor, Image, ImageConfig, Manifest, read_root
-from .._oci.fetch import read_content
-from .._oci.names import Digest, Platform, Reference, choose
-from .._oci.registries import Mirrored, Registries
-from .._oci.registry import Registry, Repository, lacks
+from .._image import errors
+from .._image.copy_blob import read_content
+from .._image.graph import Image, read_root
+from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
+from .._image.names import Digest, Platform, Reference, choose
 from .._plan import Plan, in_parallel
+from .._registry.catalog import repositories
+from .._registry.mirrors import Mirrored
+from .._registry.registries import Registries
+from .._registry.registry import Registry
+from .._registry.repository import Repository, lacks
 from .info import history
 
 # As deep and as wide as an index may be: a small one can list itself into millions.

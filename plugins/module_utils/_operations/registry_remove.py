@@ -6,12 +6,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .._oci import errors
-from .._oci.catalog import delete_manifest, has_manifest, may_delete, with_any_right
-from .._oci.names import Digest, Reference
-from .._oci.registries import Registries
-from .._oci.registry import Repository, lacks
+from .._image import errors
+from .._image.names import Digest, Reference
 from .._plan import Action, Plan, Pool, each
+from .._registry.catalog import delete_manifest, has_manifest, may_delete, with_any_right
+from .._registry.registries import Registries
+from .._registry.repository import Repository, lacks
 
 BY_TAG, BY_DIGEST = "tag", "digest"
 _ABSENT = "absent"

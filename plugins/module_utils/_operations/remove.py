@@ -10,18 +10,18 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._oci import errors
-from .._oci.content import ImageConfig
-from .._oci.dates import Moment
-from .._oci.files import KEPT, part_size, remove_unlocked
-from .._oci.names import Digest, Reference
-from .._oci.store import ImageStore, Name
-from .._oci.sweep import contents, remove, roots
+from .._image import errors
+from .._image.dates import Moment
+from .._image.manifest import ImageConfig
+from .._image.names import Digest, Reference
 from .._plan import Action, Plan, Pool
+from .._store.inventory import contents, remove, roots
+from .._store.partial import KEPT, part_size, remove_unlocked
+from .._store.store import ImageStore, IndexEntry
 from .copying import SetName
 from .newest import Dated, Newest, listed, newest
 from .patterns import pattern_of
-from .reach import Reach
+from .reach import Reachable
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -88,9 +88,11 @@ def plan_remove(
     garbage: list[RemoveContent] = []
     if prune and dropped:
         # What lay about before is for store_prune.
-        needed = Reach.of(store, roots(store, set(dropped)))
-        needed.require_sound(store.path)
-        garbage = _garbage(store, needed, Reach.of(store, map(names.__getitem__, dropped)).needed)
+        needed = Reachable.of(store, roots(store, set(dropped)))
+        needed.require_intact(store.path)
+        garbage = _garbage(
+            store, needed, Reachable.of(store, map(names.__getitem__, dropped)).needed
+        )
     return Plan(
         names=tuple(SetName(name, None, names[name], store) for name in dropped),
         last=tuple(garbage),
@@ -116,8 +118,8 @@ def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
     # A clock may be wrong: without an age, time says nothing.
     oldest = time.time() - older_than if older_than else float("inf")
     old = {digest for digest, there in contents(store).items() if there.st_mtime <= oldest}
-    reach = Reach.of(store, roots(store))
-    reach.require_sound(store.path)
+    reach = Reachable.of(store, roots(store))
+    reach.require_intact(store.path)
     garbage = _garbage(store, reach, old)
     staged = [
         RemoveStaged(path, part_size(path))
@@ -146,7 +148,7 @@ def seconds(text: str) -> float:
 
 
 def _garbage(
-    store: ImageStore, reach: Reach, candidates: t.Container[Digest]
+    store: ImageStore, reach: Reachable, candidates: t.Container[Digest]
 ) -> list[RemoveContent]:
     """Blobs that nothing needs, of some."""
     needed = reach.needed
@@ -158,7 +160,7 @@ def _garbage(
 
 
 def _newest(
-    store: ImageStore, names: t.Mapping[str, Name], fitting: t.Sequence[str], keep: int
+    store: ImageStore, names: t.Mapping[str, IndexEntry], fitting: t.Sequence[str], keep: int
 ) -> Newest[str]:
     """Which names are left because their images are new, or may be."""
     if not keep:
@@ -172,10 +174,10 @@ def _newest(
     return newest(dated, keep)
 
 
-def _created(store: ImageStore, held: Name) -> Moment | None:
+def _created(store: ImageStore, held: IndexEntry) -> Moment | None:
     """When the youngest image was made, by its configuration; None if none says so or one that is here cannot be read."""
     found: list[Moment | None] = []
-    reach = Reach.of(store, [held])
+    reach = Reachable.of(store, [held])
     for image in reach.images.values():
         config = image.config
         try:
@@ -185,7 +187,7 @@ def _created(store: ImageStore, held: Name) -> Moment | None:
                 found += [Moment.parse(text)] if text else []
         except errors.LockstepError:
             return None
-    if reach.spoilt or None in found:
+    if reach.corrupt or None in found:
         return None  # the youngest may be that one
     return max(filter(None, found), default=None)
 

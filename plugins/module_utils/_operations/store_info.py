@@ -6,23 +6,23 @@ from __future__ import annotations
 import typing as t
 from stat import S_ISREG
 
-from .._oci import errors
-from .._oci.content import ImageConfig, Manifest
-from .._oci.names import Digest
-from .._oci.store import ImageStore
-from .._oci.sweep import contents, disk, has_overlay, roots
+from .._image import errors
+from .._image.manifest import ImageConfig, Manifest
+from .._image.names import Digest
 from .._plan import Plan
+from .._store.inventory import contents, disk, has_overlay, roots
+from .._store.store import ImageStore
 from .info import chain_ids
-from .reach import Reach
+from .reach import Reachable
 
 
 def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
     """The facts about a store. The plan never has an action."""
-    reach = Reach.of(store, roots(store))
+    reach = Reachable.of(store, roots(store))
     there = contents(store)
     sizes = {digest: one.st_size for digest, one in there.items()}
     # Nothing is garbage while it is not known what is not.
-    needed = set(sizes) if reach.spoilt else reach.needed
+    needed = set(sizes) if reach.corrupt else reach.needed
     users: dict[Digest, int] = {}
     for image in reach.images.values():
         for digest in {blob.digest for blob in image.blobs}:
@@ -38,7 +38,7 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
         "bytes": sum(sizes.values()),
         "shared": sum(size for digest, size in sizes.items() if users.get(digest, 0) > 1),
         "reclaimable": sum(size for digest, size in sizes.items() if digest not in needed),
-        "unreadable": sorted(map(str, reach.spoilt)),
+        "unreadable": sorted(map(str, reach.corrupt)),
         "staged": store.staging(),
     }
     if layers:
@@ -48,7 +48,7 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
 
 
 def _layers(
-    store: ImageStore, reach: Reach, files: t.Mapping[Digest, int]
+    store: ImageStore, reach: Reachable, files: t.Mapping[Digest, int]
 ) -> list[dict[str, t.Any]]:
     """Each layer once for each chain it ends, sorted by that, as Docker keeps them."""
     found: dict[tuple[str, str], dict[str, t.Any]] = {}

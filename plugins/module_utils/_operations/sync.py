@@ -8,15 +8,15 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._oci import errors
-from .._oci.content import Pieces, Sources
-from .._oci.lock import Lock
-from .._oci.names import Digest, Reference, platforms_of
-from .._oci.store import ImageStore, Name, render_names
-from .._oci.sweep import FULL, OTHER_BYTES, DoubtedStore, contents, fault, roots
+from .._image import errors
+from .._image.lock import Lock
+from .._image.names import Digest, Reference, platforms_of
+from .._image.sources import ChunkPolicy, Sources
 from .._plan import Action, Plan, Pool, in_parallel
+from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
+from .._store.store import ImageStore, IndexEntry, render_names
 from .pull import plan_of
-from .reach import Reach
+from .reach import Reachable
 from .reading import INCOMPLETE, NOTHING, Reading, Request, Wanted, request_of, shown
 from .remove import RemoveContent
 
@@ -25,7 +25,7 @@ from .remove import RemoveContent
 class WriteIndex(Action):
     """Have the names of a lock and no others, in the very bytes that all stores of it have."""
 
-    names_kept: t.Mapping[str, Name] = field(repr=False)
+    names_kept: t.Mapping[str, IndexEntry] = field(repr=False)
     dropped: tuple[str, ...]
     store: ImageStore = field(repr=False)
 
@@ -39,13 +39,13 @@ class WriteIndex(Action):
 def plan_sync(
     lock: Lock,
     *,
-    store: DoubtedStore,
+    store: RepairStore,
     platforms: t.Sequence[str] | None,
     exclusive: bool,
     mode: str,
     sources: Sources,
     workers: int,
-    pieces: Pieces,
+    pieces: ChunkPolicy,
     foreign: bool = False,
     allow: bool = False,
 ) -> Plan:
@@ -56,7 +56,7 @@ def plan_sync(
     there = contents(store)
     sizes = {digest: one.st_size for digest, one in there.items()}
     reasons = _doubts(store, there, mode, workers)
-    store.doubted = set(reasons)
+    store.known_bad = set(reasons)
     failures: dict[str, errors.LockstepError] = {}
     reading = Reading(
         store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests, allow=allow
@@ -74,7 +74,7 @@ def plan_sync(
     accepted = [{**before, **after}, after] if exclusive else []
 
     def settle() -> None:
-        store.become_exclusive(lambda: _is_as_planned(store, accepted, garbage))
+        store.upgrade_lock(lambda: _is_as_planned(store, accepted, garbage))
 
     differences = _differences(wanted, reasons, sizes, dropped)
     if not failures:
@@ -91,7 +91,7 @@ def plan_sync(
             "bytes_freed": sum(one.size for one in garbage),
             "fingerprint": _fingerprint(store, wanted, exclusive),
         },
-        settle=settle,
+        before_cleanup=settle,
     )
 
 
@@ -111,12 +111,15 @@ def _doubts(
     suspects = [
         digest for digest, one in there.items() if mode == FULL or not stat.S_ISREG(one.st_mode)
     ]
-    reasons = in_parallel(lambda digest: fault(store, digest), suspects, workers)
+    reasons = in_parallel(lambda digest: verify_blob(store, digest), suspects, workers)
     return {digest: reason for digest, reason in zip(suspects, reasons) if reason}
 
 
 def _will_be_exact(
-    store: ImageStore, plan: Plan, before: t.Mapping[str, Name], after: t.Mapping[str, Name]
+    store: ImageStore,
+    plan: Plan,
+    before: t.Mapping[str, IndexEntry],
+    after: t.Mapping[str, IndexEntry],
 ) -> bool:
     """Whether setting the names makes the index what it shall be."""
     if not plan.names:
@@ -133,14 +136,14 @@ def _garbage(
     found = set(there) - kept
     if not exclusive:
         moved = [want.before for want in wanted if want.before and want.before != want.target]
-        found &= Reach.of(store, moved).needed
+        found &= Reachable.of(store, moved).needed
         found -= _needed(store, {want.name for want in wanted}) if found else set()
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
 
 
 def _is_as_planned(
     store: ImageStore,
-    accepted: t.Sequence[t.Mapping[str, Name]],
+    accepted: t.Sequence[t.Mapping[str, IndexEntry]],
     garbage: t.Sequence[RemoveContent],
 ) -> bool:
     """Whether the names are as accepted, or in a store of several at least need no garbage."""
@@ -153,8 +156,8 @@ def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
     """All that entries of the index lead to, but those of some names; or CorruptStoreError."""
     # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
     whole = ImageStore(store.path)
-    reach = Reach.of(whole, roots(whole, without))
-    reach.require_sound(store.path)
+    reach = Reachable.of(whole, roots(whole, without))
+    reach.require_intact(store.path)
     return reach.needed
 
 
@@ -170,7 +173,7 @@ def _differences(
     wanted: t.Sequence[Wanted],
     reasons: t.Mapping[Digest, str],
     sizes: t.Mapping[Digest, int],
-    dropped: t.Mapping[str, Name],
+    dropped: t.Mapping[str, IndexEntry],
 ) -> list[dict[str, str]]:
     rows = [_difference(want, reasons, sizes) for want in wanted if want.status != "up_to_date"]
     rows += [_row(one, NOTHING, shown(dropped[one]), "is not in the lock") for one in dropped]

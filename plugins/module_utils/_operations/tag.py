@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .._oci import errors
-from .._oci.names import Reference
-from .._oci.store import ImageStore, Name
+from .._image import errors
+from .._image.names import Reference
 from .._plan import Plan
+from .._store.store import ImageStore, IndexEntry
 from .copying import SetName
 from .reach import find_label, not_in_store
 
@@ -52,5 +52,5 @@ def plan_tag(
     )
 
 
-def _digest(held: Name) -> str:
+def _digest(held: IndexEntry) -> str:
     return str(held.target.digest)

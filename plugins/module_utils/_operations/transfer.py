@@ -7,23 +7,17 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._oci import errors
-from .._oci.content import (
-    Closure,
-    ContentSource,
-    Descriptor,
-    Image,
-    Manifest,
-    read_root,
-    walk,
-)
-from .._oci.fetch import read_config
-from .._oci.names import Digest, Platform, Reference
-from .._oci.push import RemoteSink
-from .._oci.registries import Registries
-from .._oci.registry import referrers_tag
-from .._oci.upload import Uploads
+from .._image import errors
+from .._image.copy_blob import read_config
+from .._image.graph import Closure, Image, read_root, walk
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import Digest, Platform, Reference
+from .._image.sources import ContentSource
 from .._plan import Action, Plan, Pool, each, in_parallel
+from .._registry.registries import Registries
+from .._registry.repository import referrers_tag
+from .._registry.sink import RemoteSink
+from .._registry.upload import Uploads
 from .copying import Content, FetchBlob, merged
 from .referrers import follow, referrers_of
 
@@ -155,7 +149,7 @@ class Sinks:
                 for other, others in lacking.items()
                 if other.repository.registry.name == registry and others & digests
             }
-            near |= {self.uploads.holder(registry, digest, own) for digest in digests}
+            near |= {self.uploads.mount_source(registry, digest, own) for digest in digests}
             if near - {own, ""}:
                 sink.mount_from(near - {own, ""})
 

@@ -9,15 +9,16 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._oci import errors
-from .._oci.content import ContentSource, Descriptor, Manifest, Sources
-from .._oci.names import Digest, Reference, platforms_of
-from .._oci.store import Name
-from .._oci.sweep import FULL, DoubtedStore, contents, fault, foreign, roots
+from .._image import errors
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import Digest, Reference, platforms_of
+from .._image.sources import ContentSource, Sources
 from .._plan import Plan, in_parallel
+from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
+from .._store.store import IndexEntry
 from .copying import Content, StoreContent
 from .pull import plan_of
-from .reach import Reach, needed
+from .reach import Reachable, needed
 from .reading import Reading, Request
 
 
@@ -28,7 +29,7 @@ class _Fault:
     size: int | None
     names: list[str] = field(default_factory=list)
 
-    def as_result(self, store: DoubtedStore) -> dict[str, t.Any]:
+    def as_result(self, store: RepairStore) -> dict[str, t.Any]:
         return {
             "digest": str(self.digest),
             "path": os.path.relpath(store.blob_path(self.digest), store.path),
@@ -39,15 +40,15 @@ class _Fault:
 
 
 def plan_verify(
-    store: DoubtedStore, *, mode: str, workers: int, sources: Sources | None = None
+    store: RepairStore, *, mode: str, workers: int, sources: Sources | None = None
 ) -> Plan:
     """What is wrong; with ``sources`` the actions that bring it again from where the names come from."""
     names = store.labelled()
     there = contents(store)
-    store.doubted = {digest for digest, one in there.items() if not stat.S_ISREG(one.st_mode)}
-    reach = Reach.of(store, roots(store))
+    store.known_bad = {digest for digest, one in there.items() if not stat.S_ISREG(one.st_mode)}
+    reach = Reachable.of(store, roots(store))
     corrupt = _corrupt(store, there, reach, mode, workers)
-    store.doubted = set(corrupt)
+    store.known_bad = set(corrupt)
 
     def is_here(descriptor: Descriptor) -> bool:
         return descriptor.digest in there
@@ -89,9 +90,9 @@ def plan_verify(
 
 
 def _corrupt(
-    store: DoubtedStore,
+    store: RepairStore,
     there: t.Mapping[Digest, os.stat_result],
-    reach: Reach,
+    reach: Reachable,
     mode: str,
     workers: int,
 ) -> dict[Digest, _Fault]:
@@ -104,12 +105,12 @@ def _corrupt(
         elif state.st_size != promised:
             reason = f"has {state.st_size} bytes instead of {promised}"
             found[digest] = _Fault(digest, reason, promised)
-        elif digest in reach.spoilt:
-            found[digest] = _Fault(digest, reach.spoilt[digest], promised)
+        elif digest in reach.corrupt:
+            found[digest] = _Fault(digest, reach.corrupt[digest], promised)
         else:
             sound.append(digest)
     if mode == FULL:
-        reasons = in_parallel(lambda digest: fault(store, digest), sound, workers)
+        reasons = in_parallel(lambda digest: verify_blob(store, digest), sound, workers)
         for digest, reason in zip(sound, reasons):
             if reason:
                 found[digest] = _Fault(digest, reason, there[digest].st_size)
@@ -117,8 +118,8 @@ def _corrupt(
 
 
 def _repair(
-    store: DoubtedStore,
-    names: t.Mapping[str, Name],
+    store: RepairStore,
+    names: t.Mapping[str, IndexEntry],
     sources: Sources | None,
     workers: int,
     is_here: t.Callable[[Descriptor], bool],
@@ -159,8 +160,8 @@ def _reference(name: str) -> Reference:
 
 
 def _images(
-    store: DoubtedStore,
-    held: Name,
+    store: RepairStore,
+    held: IndexEntry,
     reference: Reference,
     source: ContentSource,
     is_here: t.Callable[[Descriptor], bool],
@@ -192,12 +193,12 @@ def _each_once(content: t.Iterable[Content]) -> tuple[Content, ...]:
     return tuple(found.values())
 
 
-def _listed(faults: t.Mapping[Digest, _Fault], store: DoubtedStore) -> list[dict[str, t.Any]]:
+def _listed(faults: t.Mapping[Digest, _Fault], store: RepairStore) -> list[dict[str, t.Any]]:
     return [faults[digest].as_result(store) for digest in sorted(faults)]
 
 
 def _problem(
-    store: DoubtedStore, faults: t.Sequence[_Fault], reach: Reach
+    store: RepairStore, faults: t.Sequence[_Fault], reach: Reachable
 ) -> errors.LockstepError | None:
     if not faults:
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image
 from ansible_collections.lockstep.images.tests.support.stores import pull

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.lockstep.images.plugins.module_utils._oci import errors
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.tests.support.documented import module_options
 
 ROOT = Path(__file__).parents[3]

@@ -10,9 +10,14 @@ import json
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.filter.with_logins import FilterModule, with_logins
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.hosts import Endpoint, HostConfig
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import (
+    Endpoint,
+    HostConfig,
+)
 from ansible_collections.lockstep.images.tests.support.tables import secret_forms
 
 SECRET = "c4nary-word"

@@ -12,17 +12,13 @@ import pytest
 from ansible.errors import AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.lockstep.images.plugins.lookup import lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import (
     Lock,
     LockedImage,
     LockedPlatform,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
-    render_lock,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import render_lock
 from ansible_collections.lockstep.images.tests.support.images import image, layer
 from ansible_collections.lockstep.images.tests.support.templating import render
 from ansible_collections.lockstep.images.tests.support.users import (

@@ -11,16 +11,13 @@ import time
 from dataclasses import replace
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     DependencyError,
     LockedError,
     NoSpaceError,
     NotFoundError,
     StoreAccessError,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    Name,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     FetchBlob,
@@ -33,6 +30,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Pool,
     in_parallel,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
 
 DATA = b"0123456789" * 500
@@ -58,7 +56,10 @@ def plan_of(source, sink, **more):
             StoreContent(MANIFEST, b"{}", sink, ("a:1", "b:1")),
             FetchBlob(LAYER, source, sink, names=("a:1", "b:1")),
         ),
-        names=(SetName("b:1", Name(MANIFEST), None, sink), SetName("a:1", Name(LAYER), None, sink)),
+        names=(
+            SetName("b:1", IndexEntry(MANIFEST), None, sink),
+            SetName("a:1", IndexEntry(LAYER), None, sink),
+        ),
         **more,
     )
 
@@ -145,7 +146,7 @@ def test_names_that_were_set_before_the_disk_was_full_stay(source, sink, monkeyp
 
     monkeypatch.setattr(sink, "set_names", set_names)
     plan = plan_of(source, sink)
-    plan = replace(plan, names=(*plan.names, SetName("c:1", Name(LAYER), None, sink)))
+    plan = replace(plan, names=(*plan.names, SetName("c:1", IndexEntry(LAYER), None, sink)))
     done = list(plan.apply())
     assert [action.name for action in done if isinstance(action, SetName)] == ["c:1"]
     assert set(plan.failures) == {"a:1", "b:1"}
@@ -172,7 +173,7 @@ def test_what_fails_for_all_ends_the_plan_and_is_the_failure_of_all_that_is_not_
             Fails(error),
             Waits(NotFoundError("stopped")),
         ),
-        names=tuple(SetName(name, Name(MANIFEST), None, sink) for name in names),
+        names=tuple(SetName(name, IndexEntry(MANIFEST), None, sink) for name in names),
         before={"a:1": "old"},
         after=dict.fromkeys(names, "new"),
         workers=2,
@@ -191,7 +192,7 @@ def test_what_was_done_is_told_as_it_was_planned(sink):
     names = ("a:1", "b:1", "c:1", "d:1")
     failures = {"d:1": NotFoundError("d:1: not found")}
     plan = Plan(
-        names=tuple(SetName(name, Name(MANIFEST), None, sink) for name in names),
+        names=tuple(SetName(name, IndexEntry(MANIFEST), None, sink) for name in names),
         before={},
         after=dict.fromkeys(names, "new"),
         failures=failures,
@@ -225,9 +226,9 @@ def test_F24_a_failed_result_says_what_failed_what_changed_and_what_is_left():
 
 
 def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):
-    sink.names = {"b:1": Name(LAYER)}
+    sink.names = {"b:1": IndexEntry(LAYER)}
     names = ("a:1", "b:1", "c:1")
-    plan = Plan(names=tuple(SetName(name, Name(MANIFEST), None, sink) for name in names))
+    plan = Plan(names=tuple(SetName(name, IndexEntry(MANIFEST), None, sink) for name in names))
     assert [action.name for action in plan.apply()] == ["a:1", "c:1"]
     assert list(plan.failures) == ["b:1"]
     assert plan.failure.kind == "store-conflict"
@@ -235,7 +236,7 @@ def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(si
 
 def test_names_that_are_ready_together_are_set_at_once(sink):
     calls = []
-    plan = Plan(names=tuple(SetName(f"{n}:1", Name(MANIFEST), None, sink) for n in range(5)))
+    plan = Plan(names=tuple(SetName(f"{n}:1", IndexEntry(MANIFEST), None, sink) for n in range(5)))
     real, sink.set_names = sink.set_names, lambda moves: (calls.append(len(moves)), real(moves))
     assert len(list(plan.apply())) == 5
     assert calls == [5]
@@ -289,7 +290,7 @@ def test_the_result_is_the_same_before_and_after(source, sink):
 
 
 def test_actions_say_what_they_do_in_plain_values(source, sink):
-    moved = SetName("a:1", Name(MANIFEST), Name(LAYER), sink)
+    moved = SetName("a:1", IndexEntry(MANIFEST), IndexEntry(LAYER), sink)
     assert [action.summary() for action in (*plan_of(source, sink).content, moved)] == [
         {
             "action": "store_content",
@@ -311,7 +312,7 @@ def test_actions_say_what_they_do_in_plain_values(source, sink):
             "previous": str(LAYER.digest),
         },
     ]
-    assert SetName("a:1", Name(MANIFEST), None, sink).summary()["previous"] is None
+    assert SetName("a:1", IndexEntry(MANIFEST), None, sink).summary()["previous"] is None
 
 
 def test_every_action_may_be_applied_twice(source, sink):
@@ -319,7 +320,7 @@ def test_every_action_may_be_applied_twice(source, sink):
     with Pool(1) as pool:
         for action in (*plan.actions, *plan.actions):
             action.apply(pool)
-    assert sink.names == {"b:1": Name(MANIFEST), "a:1": Name(LAYER)}
+    assert sink.names == {"b:1": IndexEntry(MANIFEST), "a:1": IndexEntry(LAYER)}
 
 
 def test_stats_and_warnings_are_asked_when_the_work_is_over(source, sink):
@@ -359,7 +360,7 @@ def test_what_comes_last_comes_kind_by_kind_after_it_is_settled(source, sink):
     plan = plan_of(
         source,
         sink,
-        settle=lambda: log.append(f"settle after {len(sink.names)} names"),
+        before_cleanup=lambda: log.append(f"settle after {len(sink.names)} names"),
         last=(Last(log, "a"), Last(log, "b"), Later(log, "c"), Later(log, "d")),
         workers=3,
     )
@@ -370,7 +371,7 @@ def test_what_comes_last_comes_kind_by_kind_after_it_is_settled(source, sink):
 
 
 def test_nothing_is_settled_for_a_plan_that_has_nothing_last(source, sink):
-    plan = plan_of(source, sink, settle=lambda: pytest.fail("nothing comes last"))
+    plan = plan_of(source, sink, before_cleanup=lambda: pytest.fail("nothing comes last"))
     assert len(list(plan.apply())) == 4
 
 
@@ -379,7 +380,7 @@ def test_what_comes_last_may_be_all_there_is():
     plan = Plan(
         last=(Last(log, "a"),),
         prepare=lambda: log.append("prepare"),
-        settle=lambda: log.append("settle"),
+        before_cleanup=lambda: log.append("settle"),
     )
     assert plan.changed
     assert len(list(plan.apply())) == 1
@@ -396,7 +397,7 @@ def content_that_fails(source, sink):
 
 
 def a_name_that_moved(source, sink):
-    sink.names = {"b:1": Name(LAYER)}
+    sink.names = {"b:1": IndexEntry(LAYER)}
     return {}
 
 
@@ -416,7 +417,7 @@ def test_after_any_failure_nothing_is_settled_and_nothing_comes_last(source, sin
     plan = plan_of(
         source,
         sink,
-        settle=lambda: log.append("settle"),
+        before_cleanup=lambda: log.append("settle"),
         last=(Last(log, "a"),),
         facts={"kept": 1},
         promises={"freed": 2},
@@ -447,7 +448,7 @@ def test_what_cannot_be_settled_ends_the_plan_when_all_else_is_done(source, sink
         raise error
 
     log, done = [], []
-    plan = plan_of(source, sink, settle=settle, last=(Last(log, "a"),))
+    plan = plan_of(source, sink, before_cleanup=settle, last=(Last(log, "a"),))
     with pytest.raises(type(error)):
         for action in plan.apply():
             done.append(action)

@@ -9,7 +9,7 @@ import json
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils import _ansible as runner
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.tests.support.fuzz import TEXTS, faults
 from ansible_collections.lockstep.images.tests.support.modules import run
 from ansible_collections.lockstep.images.tests.support.registry import Registry

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support.documented import (
     argument_spec,
     assert_as_documented,
@@ -208,8 +208,8 @@ def fixture_pinned(params):
 
 
 def test_a_converged_pull_by_digest_imports_nothing_that_speaks_to_a_registry(params, pinned):
-    utils = "ansible_collections.lockstep.images.plugins.module_utils._oci"
-    outcome = run("image_pull", missing=("requests", f"{utils}.transport"), **pinned)
+    utils = "ansible_collections.lockstep.images.plugins.module_utils"
+    outcome = run("image_pull", missing=("requests", f"{utils}._registry.http"), **pinned)
     assert (outcome.failed, outcome.result["changed"]) == (False, False)
     assert outcome.result["stats"]["requests"] == {}
     assert list(names(Path(params["store"]))) == params["name"]

@@ -9,7 +9,7 @@ import base64
 
 import pytest
 import yaml
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support.documented import (
     argument_spec,
     assert_as_documented,

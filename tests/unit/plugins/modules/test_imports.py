@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import read_lock
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
 from ansible_collections.lockstep.images.tests.support.modules import PYTHONPATH, run
 from ansible_collections.lockstep.images.tests.support.registry import Registry

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.documented import (
     argument_spec,
     assert_as_documented,

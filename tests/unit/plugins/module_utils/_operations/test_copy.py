@@ -8,9 +8,8 @@ from __future__ import annotations
 import base64
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.credentials import Credentials
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Platform,
     Reference,
 )
@@ -21,6 +20,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copy i
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
+)
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import (
     attestation,

@@ -10,17 +10,12 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import (
     chain_ids,
     plan_info,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import (
     CREATED,

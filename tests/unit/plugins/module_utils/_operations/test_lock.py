@@ -10,7 +10,7 @@ import stat
 from dataclasses import replace
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     DeniedError,
     InputError,
     LockError,
@@ -19,16 +19,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     NotFoundError,
     StoreAccessError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import (
-    Lock,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lockfile import (
-    read_lock,
-    render_lock,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Platform,
     Reference,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import (
+    read_lock,
+    render_lock,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
     plan_lock,

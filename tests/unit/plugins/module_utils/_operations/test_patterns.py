@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._operations.patterns import pattern_of
 from ansible_collections.lockstep.images.tests.support.tables import short
 

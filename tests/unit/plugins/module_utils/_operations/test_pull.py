@@ -15,7 +15,7 @@ import types
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     DigestMismatchError,
     InputError,
@@ -27,16 +27,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     StoreAccessError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Digest,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
     FetchBlob,
     SetName,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import (
     Image,

@@ -8,16 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     InputError,
     NotInStoreError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Digest,
     Platform,
     Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore, Name
 from ansible_collections.lockstep.images.plugins.module_utils._operations.push import (
     plan_push,
     targets_of,
@@ -28,6 +27,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.transf
     sending,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
+    ImageStore,
+    IndexEntry,
+)
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import (
@@ -133,7 +136,7 @@ class Pusher:
             def names():
                 held = store.names()
                 return {
-                    name.replace(HOME, self.registry.address): Name(held[name].target)
+                    name.replace(HOME, self.registry.address): IndexEntry(held[name].target)
                     for name in held
                 }
 

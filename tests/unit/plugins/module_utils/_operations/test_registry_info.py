@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import (
-    OCI_INDEX,
-    OCI_MANIFEST,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     InputError,
     LockstepError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
+    OCI_INDEX,
+    OCI_MANIFEST,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Platform,
     Reference,
 )

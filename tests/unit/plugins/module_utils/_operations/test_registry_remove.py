@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    InputError,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.registry_remove import (
     plan_registry_remove,
 )

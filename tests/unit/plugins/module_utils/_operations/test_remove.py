@@ -10,20 +10,18 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import store as stores
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     CorruptStoreError,
     InputError,
     LockedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_prune,
     plan_remove,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store import store as stores
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
     CREATED,

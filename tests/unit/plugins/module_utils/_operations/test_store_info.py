@@ -10,15 +10,11 @@ import json
 import os
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
-    CorruptStoreError,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import CorruptStoreError
 from ansible_collections.lockstep.images.plugins.module_utils._operations.store_info import (
     plan_store_info,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, fingerprint

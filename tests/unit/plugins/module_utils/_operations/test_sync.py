@@ -11,8 +11,7 @@ import os
 import threading
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.content import Descriptor
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     CorruptStoreError,
     LockedError,
@@ -21,16 +20,20 @@ from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import
     NotFoundError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import ImageStore, Name
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
-    FULL,
-    QUICK,
-    DoubtedStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_prune,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+    FULL,
+    QUICK,
+    RepairStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
+    ImageStore,
+    IndexEntry,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import Cut, FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
@@ -1043,17 +1046,17 @@ def test_a_sync_waits_for_a_pull_that_ends(path, sources, lock, wanted):
     assert tree(path) == wanted
 
 
-class Interrupted(DoubtedStore):
+class Interrupted(RepairStore):
     """A store in which something happens while nobody holds it: between the plan's hold and its own."""
 
     def __init__(self, path, happens):
         super().__init__(path, 20)
         self.happens = happens
 
-    def become_exclusive(self, is_as_planned):
+    def upgrade_lock(self, is_as_planned):
         self._held.close()
         self.happens()
-        super().become_exclusive(is_as_planned)
+        super().upgrade_lock(is_as_planned)
 
 
 def test_a_prune_that_comes_between_takes_nothing_that_is_needed(path, sources, lock, wanted):
@@ -1074,7 +1077,7 @@ def move(path, name, item):
     with store.hold():
         there = store.names()
         target = Descriptor(item.media_type, Digest.parse(item.digest), len(item.raw))
-        set_name(store, name, Name(target), there.get(name))
+        set_name(store, name, IndexEntry(target), there.get(name))
 
 
 @pytest.mark.parametrize("exclusive", [True, False])

@@ -9,23 +9,19 @@ import itertools
 import json
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     CorruptStoreError,
     InputError,
     NotInStoreError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.names import (
-    Reference,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._oci.store import (
-    ImageStore,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.tag import (
     KEEP,
     OVERWRITE,
     plan_tag,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, names, tree

@@ -9,19 +9,19 @@ import json
 import os
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._oci import sweep
-from ansible_collections.lockstep.images.plugins.module_utils._oci.errors import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     CorruptStoreError,
     NotFoundError,
     UnreachableError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._oci.sweep import (
-    FULL,
-    QUICK,
-    DoubtedStore,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import (
     plan_verify,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store import inventory
+from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+    FULL,
+    QUICK,
+    RepairStore,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
@@ -82,7 +82,7 @@ def fixture_sources():
 
 
 def fill(path, sources):
-    store = DoubtedStore(str(path), lock_timeout=5)
+    store = RepairStore(str(path), lock_timeout=5)
     pull(store, sources, APP, TOOL, platforms=[AMD64, ARM64])
     sources.forget()
     return store
@@ -120,7 +120,7 @@ def verify(store, mode=FULL, sources=None, workers=1):
 
 
 def is_sound(path, mode=FULL):
-    made, result = verify(DoubtedStore(str(path)), mode)
+    made, result = verify(RepairStore(str(path)), mode)
     assert (made.failure is None) == result["ok"]
     return result["ok"]
 
@@ -168,7 +168,7 @@ def test_repaired_and_planned_again_a_plan_is_empty(path, store, sources):
     assert (made.failure, result["ok"], result["changed"]) == (None, False, True)
     assert tree(path) == whole
     before = whole_tree(path)
-    made, again = verify(DoubtedStore(str(path)), FULL, sources)
+    made, again = verify(RepairStore(str(path)), FULL, sources)
     assert (made.failure, again["ok"], again["actions"]) == (None, True, [])
     assert whole_tree(path) == before
 
@@ -188,7 +188,7 @@ def test_stopped_after_any_action_the_rest_is_the_next_plan(tmp_path, sources):
         for one in lost:
             damage(path, one, "cut")
         done = stop_after(store, verifying(FULL, sources), number)
-        _made, rest = verify(DoubtedStore(str(path)), FULL, sources)
+        _made, rest = verify(RepairStore(str(path)), FULL, sources)
         left = [action["digest"] for action in rest["actions"]]
         assert not {action["digest"] for action in done} & set(left)
         assert tree(path) == whole
@@ -263,15 +263,15 @@ def test_in_quick_mode_all_else_is_known(path, store, sources, lost, how):
 def test_what_cannot_be_read_is_corrupt_and_is_repaired(path, store, sources, monkeypatch):
     """Root may read everything, so the system's answer is made up."""
     lost = MEMBER.layers[0].digest
-    real = sweep.read_chunks
+    real = inventory.read_chunks
 
     def refuse(place):
         if place == str(blob_path(path, lost)):
-            with sweep.access(place):
+            with inventory.access(place):
                 raise PermissionError(13, "Permission denied")
         yield from real(place)
 
-    monkeypatch.setattr(sweep, "read_chunks", refuse)
+    monkeypatch.setattr(inventory, "read_chunks", refuse)
     made, result = verify(store, FULL, sources)
     (found,) = result["corrupt"]
     assert "Permission denied" in found["reason"]
@@ -300,7 +300,7 @@ def test_files_of_others_are_told_and_are_a_warning(path, store):
 
 
 def test_a_missing_store_is_sound_and_is_not_made(path, sources):
-    made, result = verify(DoubtedStore(str(path)), FULL, sources)
+    made, result = verify(RepairStore(str(path)), FULL, sources)
     assert (made.failure, result["ok"], result["blobs"]) == (None, True, 0)
     assert not path.exists()
 
@@ -329,7 +329,7 @@ def test_what_two_names_need_is_told_of_both_and_fetched_once(path, store, sourc
 @pytest.mark.parametrize("wanted", [[AMD64], [ARM64], [AMD64, ARM64], None], ids=str)
 def test_of_an_index_the_platforms_that_were_asked_for_are_needed(path, sources, wanted):
     """S027"""
-    store = DoubtedStore(str(path))
+    store = RepairStore(str(path))
     pull(store, sources, APP, platforms=wanted or [AMD64, ARM64])
     if wanted is None:
         annotate = {"io.lockstep.platforms": "all"}
@@ -344,7 +344,7 @@ def test_of_an_index_the_platforms_that_were_asked_for_are_needed(path, sources,
             place.unlink(missing_ok=True)
             assert is_sound(path) != is_wanted
             sources.forget()
-            made, result = verify(DoubtedStore(str(path)), FULL, sources)
+            made, result = verify(RepairStore(str(path)), FULL, sources)
             assert made.failure is None
             assert asked(sources) == ({lost} if is_wanted else set())
             assert [one["digest"] for one in result["missing"]] == ([lost] if is_wanted else [])
@@ -371,9 +371,9 @@ def test_of_an_index_of_another_tool_what_is_here_is_needed(path, sources, platf
         "layer": kept.layers[1].digest,
     }[what]
     damage(path, lost, how)
-    made, result = verify(DoubtedStore(str(path)))
+    made, result = verify(RepairStore(str(path)))
     assert [one["names"] for one in result["corrupt"]] == [[APP]]
-    made, result = verify(DoubtedStore(str(path)), FULL, sources)
+    made, result = verify(RepairStore(str(path)), FULL, sources)
     assert made.failure is None
     assert asked(sources) == {lost}
     assert {name: raw for name, raw in tree(path).items() if name.startswith("blobs/")} == whole
@@ -388,7 +388,7 @@ def test_foreign_layers_are_not_missed(path, sources):
     )
     windows = image([foreign, layer({"own": b"own"})])
     sources.publish(APP, windows)
-    pull(DoubtedStore(str(path)), sources, APP)
+    pull(RepairStore(str(path)), sources, APP)
     assert not blob_path(path, foreign.digest).exists()
     assert is_sound(path)
 
@@ -401,7 +401,7 @@ def test_an_image_for_another_platform_than_this_hosts_is_repaired_without_a_war
     sources.publish("registry.example/other:1", other)
     pull(store, sources, "registry.example/other:1")
     damage(path, other.digest, "flipped")
-    made, _result = verify(DoubtedStore(str(path)), FULL, sources if repair else None)
+    made, _result = verify(RepairStore(str(path)), FULL, sources if repair else None)
     assert (made.failure is None) == repair
     assert made.warnings() == []
 
@@ -465,10 +465,10 @@ def test_what_a_registry_does_not_have_any_more_is_told_and_all_else_is_repaired
     assert isinstance(made.failure, NotFoundError)
     assert [entry["name"] for entry in result["failures"]] == [APP]
     assert {one["digest"] for one in result["corrupt"]} == {lost, TOOL_IMAGE.layers[0].digest}
-    _made, again = verify(DoubtedStore(str(path)))
+    _made, again = verify(RepairStore(str(path)))
     assert ([one["digest"] for one in again["missing"]], again["corrupt"]) == ([lost], [])
     sources["registry.example/app"].publish(FAMILY)
-    made, _result = verify(DoubtedStore(str(path)), FULL, sources)
+    made, _result = verify(RepairStore(str(path)), FULL, sources)
     assert made.failure is None
     assert is_sound(path)
 
@@ -484,7 +484,7 @@ def test_a_registry_that_is_gone_fails_its_names_alone(path, store, sources, wha
     assert isinstance(made.failure, UnreachableError)
     assert [entry["name"] for entry in result["failures"]] == [APP]
     assert {one["digest"] for one in result["corrupt"]} == {lost, TOOL_IMAGE.layers[0].digest}
-    _made, again = verify(DoubtedStore(str(path)))
+    _made, again = verify(RepairStore(str(path)))
     assert [one["digest"] for one in again["corrupt"]] == [lost]
 
 
@@ -494,7 +494,7 @@ def test_a_name_that_is_no_reference_tells_no_registry(path, sources, name):
     put(path, TOOL_IMAGE, name)
     assert is_sound(path)
     damage(path, TOOL_IMAGE.layers[0].digest, "flipped")
-    made, result = verify(DoubtedStore(str(path)), FULL, sources)
+    made, result = verify(RepairStore(str(path)), FULL, sources)
     assert isinstance(made.failure, CorruptStoreError)
     assert "tells no registry" in str(made.failure)
     assert [entry["name"] for entry in result["failures"]] == [name]
@@ -504,10 +504,10 @@ def test_a_name_that_is_no_reference_tells_no_registry(path, sources, name):
 
 def test_a_name_by_digest_is_repaired_too(path, sources):
     name = f"other.example/tool@{TOOL_IMAGE.digest}"
-    pull(DoubtedStore(str(path)), sources, name)
+    pull(RepairStore(str(path)), sources, name)
     sources.forget()
     damage(path, TOOL_IMAGE.layers[0].digest, "cut")
-    made, _result = verify(DoubtedStore(str(path)), FULL, sources)
+    made, _result = verify(RepairStore(str(path)), FULL, sources)
     assert (made.failure, asked(sources)) == (None, {TOOL_IMAGE.layers[0].digest})
     assert is_sound(path)
 
@@ -537,10 +537,10 @@ def test_ten_thousand_names_are_verified_with_a_few_reads_of_each(path, monkeypa
     rewrite(path, multiply)
     damage(path, TOOL_IMAGE.layers[0].digest, "flipped")
     reads, parsed = [], []
-    real, real_json = DoubtedStore.read, json.loads
-    monkeypatch.setattr(DoubtedStore, "read", lambda *what: reads.append(what) or real(*what))
+    real, real_json = RepairStore.read, json.loads
+    monkeypatch.setattr(RepairStore, "read", lambda *what: reads.append(what) or real(*what))
     monkeypatch.setattr(json, "loads", lambda *a, **b: parsed.append(1) or real_json(*a, **b))
-    _made, result = verify(DoubtedStore(str(path)))
+    _made, result = verify(RepairStore(str(path)))
     assert [len(one["names"]) for one in result["corrupt"]] == [10_000]
     assert len(reads) < 10_050
     assert len(parsed) < 10_050

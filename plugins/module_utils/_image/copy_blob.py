@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bytes of one blob: resumed, in pieces over several connections where that pays, and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import typing as t
+
+from . import errors
+from .manifest import Descriptor, ImageConfig, Manifest
+from .sources import ChunkPolicy, ContentSink, ContentSource, PartialBlob, verified
+
+# Less than this many seconds is left on one connection: more of them do not pay.
+_PAYS = 1.0
+# A piece may take one connection so many seconds, or others that become idle find nothing to do.
+_PIECE_SECONDS = 4.0
+_MEASURED = 1024 * 1024
+_LARGE_STEP = 64 * 1024
+_SMALL_STEPS = 100
+# Other bytes than the descriptor's.
+_WRONG = (errors.DigestMismatchError, errors.SizeMismatchError, errors.EncodingError)
+
+
+class Pool(t.Protocol):
+    """The threads of a task."""
+
+    stopped: bool
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work waits for a thread."""
+
+    def assist(self, function: t.Callable[[], None]) -> None:
+        """Run ``function`` once a thread has nothing else to do."""
+
+
+def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
+    """A small blob, verified."""
+    if descriptor.data is not None:
+        return descriptor.data
+    attempt, mismatches = 0, 0
+    while True:
+        attempt += 1
+        try:
+            with contextlib.closing(source.read_blob(descriptor)[1]) as chunks:
+                return b"".join(verified(chunks, descriptor))
+        except errors.TruncatedError:
+            if not source.backoff(attempt, descriptor):
+                if not source.report_corrupt(descriptor):
+                    raise
+                attempt = 0
+        except _WRONG as exc:
+            blamed = _blamed(exc, source, descriptor)
+            if not source.report_corrupt(descriptor):
+                mismatches += 1
+                if mismatches > 1 or not source.backoff(attempt, descriptor):
+                    raise blamed from exc
+
+
+def _blamed(
+    exc: errors.LockstepError, source: ContentSource, descriptor: Descriptor
+) -> errors.LockstepError:
+    """Return the same error with who gave the bytes."""
+    return type(exc)(f"{exc}; they came from {source.giver(descriptor)}", exc.hint, **exc.details)
+
+
+def read_config(manifest: Manifest, source: ContentSource, subject: str) -> ImageConfig | None:
+    """Return the configuration of an image, verified; None for an artifact."""
+    config = manifest.config
+    if config is None or not config.is_image_config:
+        return None
+    return ImageConfig.parse(read_content(config, source), f"{subject}: config {config.digest}")
+
+
+def copy_blob(
+    descriptor: Descriptor,
+    source: ContentSource,
+    sink: ContentSink,
+    pool: Pool,
+    pieces: ChunkPolicy,
+) -> None:
+    """Bring a blob to the sink."""
+    if sink.has(descriptor):  # another process was faster
+        return
+    if descriptor.data is not None:
+        return sink.write(descriptor, [descriptor.data])
+    with sink.open_partial(descriptor) as part:
+        if part:
+            _Fetch(descriptor, source, part, pool, pieces).run()
+
+
+Span = tuple[int, int]
+
+
+class _Fetch:
+    """One blob. Who runs it asks for pieces from the front, and idle threads of the pool for those behind."""
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        source: ContentSource,
+        part: PartialBlob,
+        pool: Pool,
+        pieces: ChunkPolicy,
+    ) -> None:
+        self._descriptor = descriptor
+        self._source = source
+        self._part = part
+        self._pool = pool
+        self._pieces = pieces
+        self._changed = threading.Condition()
+        self._taken: list[Span] = []
+        self._most = pieces.connections - 1  # assistants that are of use
+        self._called = 0  # assistants that come or are here
+        self._assistants = 0  # of these, here
+        self._bug: BaseException | None = None
+        self._answers = 2 if part.resumed else 0  # that the bytes came from
+        self._attempt = 0  # in a row that brought nothing
+        self._least = descriptor.size  # that was ever missing, in bytes
+        self._small_steps = 0
+        self._rate = 0.0  # bytes a second of one connection
+        self._is_over = False
+        self._is_whole = False  # it is wanted from one answer
+        self._has_ranges = True  # nobody has refused one
+
+    def run(self) -> None:
+        mistakes = 0
+        try:
+            while True:
+                try:
+                    self._gather()
+                    return self._part.finish()
+                except _WRONG as exc:
+                    blamed = _blamed(exc, self._source, self._descriptor)
+                    # Of bytes from several answers nobody can tell which were wrong.
+                    mixed = self._answers > 1 and not mistakes
+                    others = not mixed and self._distrust()
+                    self._begin_anew()
+                    mistakes += not others
+                    if mistakes > 1 or not (mixed or others or self._pause(1)):
+                        raise blamed from exc
+        finally:
+            with self._changed:
+                self._is_over = True
+            self._wait_for_assistants()
+
+    def _gather(self) -> None:
+        gaps = self._part.missing()
+        self._least = _length(gaps)
+        while gaps:
+            try:
+                piece = self._take()
+                while piece:
+                    self._stream(*piece)
+                    self._call_assistants()
+                    piece = self._take()
+                self._wait_for_assistants()
+            except errors.RangeError:
+                # Nobody can go on from the middle, so what is there is of no use.
+                self._has_ranges = False
+                self._begin_anew()
+            except errors.TruncatedError:
+                if self._pool.stopped or not self._may_go_on():
+                    raise
+            gaps = self._part.missing()
+
+    def _may_go_on(self) -> bool:
+        """After a break."""
+        step = 0
+        if not self._has_ranges:
+            self._begin_anew()
+        else:
+            self._is_whole = False
+            # More than ever: an upload may lose what it had.
+            left = _length(self._part.missing())
+            if not left:
+                return True
+            step, self._least = max(0, self._least - left), min(self._least, left)
+        if step >= _LARGE_STEP:  # no reason to wait
+            self._attempt = self._small_steps = 0
+            return self._pause(0)
+        self._attempt = 1 if step else self._attempt + 1
+        self._small_steps += 1  # by which a blob may not take for ever
+        if self._small_steps <= _SMALL_STEPS and self._pause(self._attempt):
+            return True
+        self._attempt = self._small_steps = 0
+        return self._distrust()
+
+    def _distrust(self) -> bool:
+        others = self._source.report_corrupt(self._descriptor)
+        self._has_ranges = self._has_ranges or others
+        return others
+
+    def _pause(self, attempt: int) -> bool:
+        return self._source.backoff(attempt, self._descriptor)
+
+    def _begin_anew(self) -> None:
+        with self._changed:
+            self._is_whole = True
+        self._wait_for_assistants()
+        self._answers = 0
+        self._part.reset()
+
+    def _take(self, assists: bool = False) -> Span | None:
+        """The next bytes that nobody is fetching."""
+        with self._changed:
+            if assists and (self._is_over or not self._is_cut):
+                return None
+            size, missing = self._part.size, self._part.missing()
+            gap = next(iter(_without(missing, self._taken)), None)
+            if gap is None:
+                return None
+            if self._is_whole:
+                gap = (0, size)
+            elif self._is_cut and (not self._rate or _length(missing) > self._rate * _PAYS):
+                share = _length(missing) / (2 * self._assistants + 2)
+                length = int(max(self._pieces.size, min(self._rate * _PIECE_SECONDS, share)))
+                gap = (gap[0], min(gap[1], gap[0] + length))
+            self._taken.append(gap)
+            return gap
+
+    @property
+    def _is_cut(self) -> bool:
+        pieces = self._pieces
+        return (
+            self._part.size >= 2 * pieces.size
+            and pieces.connections > 1
+            and not self._is_whole
+            and not self._part.in_order
+            and self._source.has_ranges(self._descriptor)
+        )
+
+    def _stream(self, first: int, end: int, assists: bool = False) -> None:
+        taken, asked = (first, end), (first, end) != (0, self._part.size)
+        try:
+            self._answers += 1
+            span, chunks = self._source.read_blob(
+                self._descriptor, first, end if asked else None, patient=not assists
+            )
+            with contextlib.closing(chunks):
+                if span != taken:
+                    if assists:
+                        raise errors.RangeError(f"{self._source} gives the whole blob only")
+                    self._has_ranges = False
+                    self._begin_anew()
+                self._store(*span, chunks, assists)
+        finally:
+            with self._changed:
+                self._taken.remove(taken)
+
+    def _store(self, first: int, end: int, chunks: t.Iterator[bytes], assists: bool) -> None:
+        offset, started = first, time.monotonic()
+        for chunk in chunks:
+            if offset + len(chunk) > end:
+                raise errors.SizeMismatchError(
+                    f"{self._descriptor.digest}: more came than the {end - first} bytes promised"
+                )
+            if self._pool.stopped or self._is_over or (assists and self._is_whole):
+                break
+            self._part.write(offset, chunk)
+            offset += len(chunk)
+            if offset - first >= _MEASURED:
+                # Again and again: many links are fast for their first bytes only.
+                self._rate = (offset - first) / max(time.monotonic() - started, 1e-6)
+                self._call_assistants()
+        if offset < end:
+            raise errors.TruncatedError(
+                f"{self._descriptor.digest} ended after {offset} of {self._part.size} bytes"
+                f" from {self._source.giver(self._descriptor)}"
+            )
+        self._rate = (end - first) / max(time.monotonic() - started, 1e-6)
+
+    def _call_assistants(self) -> None:
+        left = _length(self._part.missing())
+        if self._is_cut and left > self._rate * _PAYS:
+            most = min(self._most, left // self._pieces.size)
+            with self._changed:
+                more, self._called = most - self._called, max(most, self._called)
+            for _one in range(more):
+                self._pool.assist(self._assist)
+
+    def _assist(self) -> None:
+        with self._changed:
+            if self._is_over or self._is_whole:
+                return
+            self._assistants += 1
+        leaves = True
+        try:
+            piece = self._take(assists=True)
+            while piece:
+                self._stream(*piece, assists=True)
+                if self._pool.is_busy:  # work of its own comes first
+                    leaves = False
+                    return
+                piece = self._take(assists=True)
+        except errors.TruncatedError:
+            pass  # who runs it finds the gap, and deals with it
+        except errors.LockstepError:
+            with self._changed:  # so many are not wanted
+                self._most = min(self._most, self._assistants - 1)
+        except Exception as exc:
+            self._bug = exc
+        finally:
+            with self._changed:
+                self._assistants -= 1
+                self._called -= leaves
+                self._changed.notify_all()
+            if not leaves:
+                self._pool.assist(self._assist)
+
+    def _wait_for_assistants(self) -> None:
+        error = None
+        while self._assistants:  # whatever happens: they write to the part
+            try:
+                if error is None:
+                    self._part.hash_ahead()
+            except errors.LockstepError as exc:
+                error = exc
+            with self._changed:
+                if self._assistants:
+                    self._changed.wait(0.1)
+        if self._bug or error:
+            raise self._bug or error  # type: ignore[misc]
+
+
+def _length(spans: t.Iterable[Span]) -> int:
+    return sum(end - first for first, end in spans)
+
+
+def _without(spans: t.Iterable[Span], taken: t.Iterable[Span]) -> t.Iterator[Span]:
+    left = list(spans)
+    for one in taken:
+        left = [
+            part
+            for first, end in left
+            for part in ((first, min(end, one[0])), (max(first, one[1]), end))
+            if part[0] < part[1]
+        ]
+    return iter(left)

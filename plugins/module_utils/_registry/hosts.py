@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where content of a reference is looked for: mirrors first, its own registry last. Nothing is requested here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .._image import errors
+from .._image.names import DOCKER_HUB, Reference, parse_registry
+from .credentials import Credentials, lookup_keys
+from .trust import DEFAULT_TRUST, Trust
+from .urls import host_name
+
+HUB_API = "registry-1.docker.io"
+_URL = re.compile(r"(?:(https?)://)?([^/@?#\s]+)((?:/[^/@?#\s]+)*)/*")
+# What an entry of the option says of a place; the rest is a login.
+_PLACE = ("mirrors", "plain_http", "validate_certs", "ca_path", "client_cert", "client_key")
+Table = t.Mapping[str, t.Any]
+
+
+def api_host(registry: str) -> str:
+    """``host[:port]`` that serves the API of a registry."""
+    return HUB_API if registry == DOCKER_HUB else registry
+
+
+def registry_at(url: str) -> str:
+    """The name of the registry whose API is at a URL."""
+    name = host_name(url)
+    return DOCKER_HUB if name == HUB_API else name
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that answers for a registry; without ``scheme`` plain http is for loopback and ``insecure`` alone."""
+
+    host: str
+    scheme: str = ""
+    insecure: bool = False
+    root: str = "/v2"
+    trust: Trust = field(default_factory=Trust)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    namespace: str = ""
+    login: Credentials | None = None
+    name: str = ""
+
+
+class Place(t.NamedTuple):
+    """An endpoint and the repository there; ``use`` says for what: all, digest-only, tag-only."""
+
+    endpoint: Endpoint
+    repository: str
+    use: str = "all"
+    is_mirror: bool = False
+
+
+Origin = t.Callable[[str], Endpoint]  # what a task makes of a registry
+
+
+class HostFiles(t.Protocol):
+    """What the configuration files of a host say of registries; or InputError with the name of the file."""
+
+    def places(self, reference: Reference, origin: Origin) -> list[Place]:
+        """Return the mirrors in order, then the origin."""
+
+    def trust(self, host: str) -> Trust:
+        """Return the certificates kept for a host."""
+
+
+class HostConfig:
+    """The option ``registries``, then what files say; or InputError for an entry that is wrong."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        settings: t.Sequence[Table] = (),
+        files: HostFiles | None = None,
+    ) -> None:
+        self._origin = origin
+        self._files = files
+        self._given: dict[str, Table] = {}
+        self._entries: dict[str, tuple[Endpoint, list[tuple[str, Place]]]] = {}
+        for number, entry in enumerate(settings):
+            where = f"registries[{number}]"
+            scheme, registry, path = parse_url(entry["registry"], f"{where}.registry")
+            refuse(scheme, f"{where}.registry: a name has no {scheme}://")
+            refuse(
+                registry + path in self._given,
+                f"{where}.registry: {registry + path} has an entry already",
+            )
+            if path:
+                repository_name(path, f"{where}.registry")
+            self._given[registry + path] = entry
+            self._entries[registry + path] = _adapted(origin(registry), entry, where), []
+        for number, (prefix, entry) in enumerate(self._given.items()):
+            for place, given in enumerate(entry.get("mirrors") or ()):
+                where = f"registries[{number}].mirrors[{place}]"
+                self._entries[prefix][1].append(self._mirror(given, where))
+
+    def origin(self, registry: str) -> Endpoint:
+        """A registry itself."""
+        entry = self._entries.get(registry)
+        return self._certified(entry[0] if entry else self._origin(registry))
+
+    def login(self, registry: str, repository: str) -> Credentials | None:
+        """The login that an entry gives itself, whoever asks for it."""
+        for prefix in lookup_keys(registry, repository):
+            entry = self._given.get(prefix) or {}
+            if entry.get("username"):
+                return Credentials(entry["username"], entry.get("password") or "")
+        return None
+
+    def trust(self, url: str) -> Trust | None:
+        """What is configured for the host of a URL by its name, None for nothing; the task's own options do not count."""
+        name = registry_at(url)
+        found = self._certified(self._named(name)).trust
+        is_given = found != DEFAULT_TRUST or self._entry(name).get("validate_certs") is not None
+        return found if is_given else None
+
+    def _entry(self, name: str) -> Table:
+        """The entry for a whole host."""
+        return self._given.get(name) or self._given.get(f"{name}:443") or {}
+
+    def _named(self, name: str) -> Endpoint:
+        """A host as its entry describes it, with nothing of the task's own options."""
+        return _adapted(Endpoint(api_host(name), name=name), self._entry(name), name)
+
+    def _mirror(self, given: Table, where: str) -> tuple[str, Place]:
+        scheme, host, path = parse_url(given["url"], f"{where}.url")
+        plain = given.get("plain_http")
+        refuse(scheme == "https" and plain, f"{where}: plain_http contradicts https://")
+        endpoint = _adapted(self._named(host), given, where)
+        endpoint = replace(endpoint, scheme=scheme or endpoint.scheme)
+        return where, Place(endpoint, path, given.get("pull_from_mirror") or "all", True)
+
+    def places(self, reference: Reference) -> list[Place]:
+        """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""
+        name, registry, repository = reference.name, reference.registry, reference.repository
+        keys = lookup_keys(registry, repository)
+        prefix = next((key for key in keys if key in self._entries), "")
+        own, mirrors = self._entries.get(prefix) or (self._origin(registry), [])
+        given = self._given.get(prefix) or {}
+        login_alone = given.get("username") and all(given.get(key) is None for key in _PLACE)
+        if not self._files or (prefix and not login_alone):
+            rest = name[len(prefix) :]
+            places = [
+                place._replace(repository=repository_name(place.repository + rest, where))
+                for where, place in mirrors
+            ]
+            return [*places, Place(self._certified(own), repository)]
+        places = self._files.places(reference, lambda _registry: own)
+        return [place._replace(endpoint=self._certified(place.endpoint)) for place in places]
+
+    def _certified(self, endpoint: Endpoint) -> Endpoint:
+        name = endpoint.name or endpoint.host
+        return trusting(endpoint, self._files.trust(name)) if self._files else endpoint
+
+
+def _adapted(endpoint: Endpoint, given: Table, where: str) -> Endpoint:
+    """With what an entry of the option says; a key that is None changes nothing."""
+    trust, plain, valid = endpoint.trust, given.get("plain_http"), given.get("validate_certs")
+    user, password = given.get("username"), given.get("password")
+    ca, cert, key = (given.get(name) for name in ("ca_path", "client_cert", "client_key"))
+    refuse(key and not cert, f"{where}: client_key needs client_cert")
+    refuse(password and not user, f"{where}: password needs username")
+    trust = Trust(
+        trust.validate_certs if valid is None else valid,
+        (ca,) if ca else trust.ca_paths,
+        ((cert, key),) if cert else trust.client_certs,
+    )
+    scheme = endpoint.scheme if plain is None else "http" if plain else ""
+    login = (
+        Credentials(user, password or "", origin=f"the option {where}") if user else endpoint.login
+    )
+    return replace(endpoint, scheme=scheme, trust=trust, login=login)
+
+
+def trusting(endpoint: Endpoint, more: Trust) -> Endpoint:
+    """Authorities add up; a client certificate that is there stays the only one."""
+    own = endpoint.trust
+    valid, certs = own.validate_certs and more.validate_certs, own.client_certs or more.client_certs
+    return replace(endpoint, trust=Trust(valid, own.ca_paths + more.ca_paths, certs))
+
+
+def parse_url(text: str, where: str) -> tuple[str, str, str]:
+    """Scheme or "", registry, and path or ""; or InputError, which never repeats a URL."""
+    match = _URL.fullmatch(text)
+    with contextlib.suppress(errors.ReferenceError):
+        if match:
+            return match.group(1) or "", parse_registry(match.group(2)), match.group(3)
+    raise errors.InputError(
+        f"{where}: must be host[:port][/path], without user, query and fragment"
+    )
+
+
+def repository_name(path: str, where: str) -> str:
+    """A path as the name of a repository; or InputError."""
+    name = path.lstrip("/")
+    with contextlib.suppress(errors.ReferenceError):
+        if Reference.parse(f"localhost/{name}").repository == name:
+            return name
+    raise errors.InputError(f"{where}: {name!r} is no name of a repository")
+
+
+def refuse(wrong: t.Any, message: str) -> None:
+    """InputError where something is wrong."""
+    if wrong:
+        raise errors.InputError(message)

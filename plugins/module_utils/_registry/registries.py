@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All registries of a task."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import typing as t
+
+from .._image import errors
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import Digest, Reference
+from .._image.sources import ContentSource
+from .credentials import Credentials, CredentialStore, places
+from .hosts import Endpoint, HostConfig, api_host
+from .http import HttpClient, is_refusal_elsewhere, libraries
+from .mirrors import Mirrored
+from .options import RegistryOptions
+from .registry import FindCredentials, Registry
+from .repository import Repository, is_encoded
+from .response import Response
+from .trust import Trust
+from .urls import may_reach, shown_url
+
+
+class Registries:
+    """All registries of one task; ``notes`` are warnings from elsewhere."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        find: FindCredentials,
+        config: HostConfig,
+        rate_limit_floor: int = 0,
+    ) -> None:
+        self.http = http
+        self.notes: list[str] = []
+        self._find: FindCredentials = lambda *where: config.login(*where) or find(*where)
+        self._config = config
+        self._floor = rate_limit_floor
+        self._lock = threading.Lock()
+        self._known: dict[tuple[Endpoint, bool], Registry] = {}
+
+    def prepare(self) -> None:
+        with contextlib.suppress(errors.DependencyError):  # of no weight until something is asked
+            libraries()
+        "".encode("idna")  # imports what a socket takes for the name of a host
+
+    def registry(self, name: str) -> Registry:
+        """The registry with this name (``host[:port]``) itself."""
+        return self._registry(self._config.origin(name), False)
+
+    def origin(self, reference: Reference) -> Repository:
+        """The repository a reference is in itself, never a mirror of it."""
+        place = self._config.places(reference)[-1]
+        return Repository(self._registry(place.endpoint, place.is_mirror), place.repository)
+
+    def repository(self, reference: Reference) -> Repository | Mirrored:
+        sources = [
+            (Repository(self._registry(place.endpoint, place.is_mirror), place.repository), place)
+            for place in self._config.places(reference)
+        ]
+        return Mirrored(sources) if len(sources) > 1 else sources[0][0]
+
+    def foreign(self, reference: Reference, descriptor: Descriptor) -> ContentSource:
+        url = self.registry(reference.registry).authorizer.base_url
+        return ForeignLayer(self.http, descriptor, url)
+
+    def stats(self) -> dict[str, t.Any]:
+        known = self._known.values()
+        mirrors: dict[str, dict[str, t.Any]] = {}
+        for one in known:
+            if one.is_mirror:  # several may be one host, with a login each
+                sums = mirrors.setdefault(one.host, {"bytes": 0, "manifests": 0})
+                sums.update(
+                    bytes=sums["bytes"] + one.bytes, manifests=sums["manifests"] + one.manifests
+                )
+                if one.failure:
+                    sums.setdefault("failed", one.failure)
+        limits = {one.name: one.rate_limit for one in known if one.rate_limit}
+        return self.http.stats.as_result(self.http.connections(), mirrors, limits)
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.notes + [
+            text for registry in self._known.values() for text in registry.warnings
+        ]
+
+    def _registry(self, endpoint: Endpoint, is_mirror: bool) -> Registry:
+        key = (endpoint, is_mirror)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = Registry(self.http, endpoint, self._find, is_mirror, self._floor)
+            return self._known[key]
+
+
+def open_registries(options: RegistryOptions) -> Registries:
+    """Return the registries that the options describe, prepared to be asked."""
+    registries = registries_of(options)
+    registries.prepare()
+    return registries
+
+
+def registries_of(options: RegistryOptions) -> Registries:
+    """Return the registries that the options describe; call ``prepare`` before a pool of threads asks them."""
+    trust = Trust(
+        options.validate_certs,
+        (options.ca_path,) if options.ca_path else (),
+        ((options.client_cert, options.client_key),) if options.client_cert else (),
+    )
+    scheme, login = "http" if options.plain_http else "", given_login(options)
+
+    def origin_of(registry: str) -> Endpoint:
+        return Endpoint(api_host(registry), scheme, trust=trust, login=login, name=registry)
+
+    env, home = os.environ, os.path.expanduser("~")
+    stored = CredentialStore(places(options.config_path, env, home, os.geteuid()))
+    files = None
+    if options.use_host_config:
+        from .hostfiles import HostFiles
+
+        files = HostFiles(env, home)
+    config = HostConfig(origin_of, options.registries, files)
+    client = HttpClient(options.http, trust_of=config.trust)
+    registries = Registries(client, stored.find, config, options.rate_limit_floor)
+    registries.notes = stored.warnings
+    return registries
+
+
+def given_login(options: RegistryOptions) -> Credentials | None:
+    """Return the login that the task itself gives, if any."""
+    origin = "the option username of the task"
+    if not options.username:
+        return None
+    return Credentials(options.username, options.password or "", origin=origin)
+
+
+_FOREIGN = (
+    "Push the layer to the registry that has the image, or use an image without foreign layers."
+)
+
+
+class ForeignLayer:
+    """A layer that no registry may distribute, from where its manifest says (image-spec v1.1, "Non-Distributable Layers").
+
+    No credential is ever sent there (CVE-2020-15157).
+    """
+
+    def __init__(self, http: HttpClient, descriptor: Descriptor, registry_url: str) -> None:
+        self._http = http
+        self._urls = [url for url in descriptor.urls if url.startswith(("https://", "http://"))]
+        self._registry_url = registry_url
+        self._digest = descriptor.digest
+        self._served = ""
+        self._as_is: set[Digest] = set()
+
+    def __str__(self) -> str:
+        return shown_url(self._urls[0]) if self._urls else str(self._digest)
+
+    def read_blob(
+        self,
+        descriptor: Descriptor,
+        first: int = 0,
+        end: int | None = None,
+        patient: bool = True,
+    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
+        failures = []
+        for url in self._urls:
+            try:
+                if not may_reach(url, self._registry_url):
+                    failures.append(f"{shown_url(url)} is in a private network")
+                    continue
+                response = self._request(url)
+            except errors.LockstepError as exc:
+                failures.append(str(exc))
+                continue
+            if response.status == 200:
+                self._served = url
+                encoded = is_encoded(response, descriptor, self._as_is)
+                return (0, descriptor.size), response.chunks(encoded)
+            response.close()
+            failures.append(f"{shown_url(response.url)} answered {response.status}")
+        why = "; ".join(failures) or "its manifest names no URL for it"
+        raise errors.NotFoundError(f"foreign layer {self._digest}: {why}", _FOREIGN)
+
+    def _request(self, url: str) -> Response:
+        response = self._http.request("GET", url)
+        if not is_refusal_elsewhere(response, url):
+            return response
+        response.close()
+        return self._http.request("GET", url)
+
+    def resolve(self, tag: str) -> Digest:
+        raise errors.NotFoundError(f"{self}: has no tag {tag}")
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        raise errors.NotFoundError(f"{self}: has no manifest {identifier}")
+
+    def referrers(self, digest: Digest) -> list[Descriptor]:
+        return []
+
+    def giver(self, descriptor: Descriptor) -> str:
+        return shown_url(self._served)
+
+    def tags(self) -> list[str]:
+        return []
+
+    def has_ranges(self, descriptor: Descriptor) -> bool:
+        return False
+
+    def report_corrupt(self, descriptor: Descriptor) -> bool:
+        others = [url for url in self._urls if url != self._served]
+        self._urls = others or self._urls  # the last one is tried again
+        return bool(others)
+
+    def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+        return self._http.backoff(attempt)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locks between processes, on files that are never removed while they are held."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import typing as t
+
+from .._image import errors
+from .files import FILE_MODE, access, is_same_file
+
+
+@contextlib.contextmanager
+def locked(path: str, exclusive: bool, timeout: float, create: bool = True) -> t.Iterator[None]:
+    """Hold a ``flock``; without ``create`` a missing file is no lock. Or LockedError after ``timeout`` seconds."""
+    fd = _lock(path, exclusive, timeout, create)
+    try:
+        yield
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _lock(path: str, exclusive: bool, timeout: float, create: bool) -> int | None:
+    deadline = time.monotonic() + timeout
+    while True:
+        fd = _open_lock(path, create)
+        if fd is None:
+            return None
+        try:
+            _wait_for_lock(fd, path, exclusive, deadline)
+            with access(path):
+                if is_same_file(fd, path):
+                    if exclusive and create:
+                        os.ftruncate(fd, 0)
+                        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the file was removed while we waited: others lock a new one by now
+
+
+def _open_lock(path: str, create: bool) -> int | None:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    with access(path):
+        if create:
+            fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, FILE_MODE)
+            with contextlib.suppress(OSError):  # a file of somebody else has the mode it has
+                os.fchmod(fd, FILE_MODE)
+            return fd
+        try:
+            return os.open(path, flags | os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+
+
+def _wait_for_lock(fd: int, path: str, exclusive: bool, deadline: float) -> None:
+    how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    while True:
+        try:
+            return fcntl.flock(fd, how)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = b"" if os.path.isdir(path) else os.pread(fd, 32, 0).strip()
+                by = f" by process {int(holder)}" if holder.isdigit() else ""
+                raise errors.LockedError(
+                    f"{path} is locked{by}, gave up waiting", path=path
+                ) from None
+            time.sleep(0.05)
+        except OSError as exc:
+            hint = "The file system must support flock."
+            raise errors.StoreAccessError(
+                f"{path}: cannot be locked: {exc.strerror}", hint, path=path
+            ) from exc

@@ -1,0 +1,537 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How bytes reach the disk: whole or not at all, whatever the system refuses."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
+    LockedError,
+    StoreAccessError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._store import files
+from ansible_collections.lockstep.images.plugins.module_utils._store.files import write_chunks
+from ansible_collections.lockstep.images.plugins.module_utils._store.partial import (
+    leftovers,
+    remove_unlocked,
+)
+from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
+from ansible_collections.lockstep.images.tests.support.users import (
+    NOBODY,
+    ordinary_user,
+    public_directory,
+)
+
+OLD, NEW = b"the old bytes", b"the new bytes"
+
+
+@pytest.fixture(name="place")
+def fixture_place(tmp_path):
+    """A directory with a file and a staging directory."""
+    (tmp_path / "staging").mkdir()
+    (tmp_path / "file").write_bytes(OLD)
+    return tmp_path
+
+
+def write(place, data=NEW, name="file"):
+    files.write_file(str(place / name), str(place / "staging"), data)
+
+
+def refuse(monkeypatch, call, code, times=99):
+    """Let a system call fail with this errno, for the first ``times`` calls."""
+    real, calls = getattr(os, call), []
+
+    def refused(*args, **options):
+        calls.append(args)
+        if len(calls) <= times:
+            raise OSError(code, os.strerror(code))
+        return real(*args, **options)
+
+    monkeypatch.setattr(files.os, call, refused)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        pytest.param("write", errno.ENOSPC, id="S001 no space while writing"),
+        pytest.param("fsync", errno.ENOSPC, id="S001 no space while flushing"),
+        pytest.param("rename", errno.ENOSPC, id="S001 no space for the name"),
+        pytest.param("write", errno.EDQUOT, id="S002 quota while writing"),
+        pytest.param("fsync", errno.EIO, id="S002 broken disk while flushing"),
+        pytest.param("open", errno.EROFS, id="S003 read-only"),
+        pytest.param("open", errno.EACCES, id="S004 permission denied"),
+        pytest.param("open", errno.EMFILE, id="S031 too many open files"),
+        pytest.param("open", errno.ENOSPC, id="S031 no inodes"),
+        pytest.param("fchmod", errno.EPERM, id="S038 the mode is refused"),
+        pytest.param("rename", errno.EPERM, id="S038 the rename is refused"),
+    ],
+)
+def test_a_refused_call_is_an_error_that_names_the_path_and_leaves_the_old_file(
+    place, monkeypatch, call, code
+):
+    with monkeypatch.context() as patch:
+        refuse(patch, call, code)
+        with pytest.raises(StoreAccessError) as caught:
+            write(place)
+    message = str(caught.value)
+    assert message.split("; ", maxsplit=1)[0] == f"{place / 'file'}: {os.strerror(code)}"
+    assert ("belongs to" in message) == (code in (errno.EACCES, errno.EPERM))
+    assert caught.value.details == {"path": str(place / "file")}
+    assert (place / "file").read_bytes() == OLD
+    assert os.listdir(place / "staging") == []
+    assert ("space" in caught.value.hint) == (code in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_a_failed_fsync_is_never_tried_again_on_the_same_file(place, monkeypatch):
+    """S002: the second fsync after an EIO may say that all is well, and be wrong."""
+    with monkeypatch.context() as patch:
+        calls = refuse(patch, "fsync", errno.EIO, times=1)
+        with pytest.raises(StoreAccessError):
+            write(place)
+    assert len(calls) == 1
+
+
+def test_a_directory_that_cannot_be_flushed_is_an_error(place, monkeypatch):
+    """S002: a name that is not durable is not there."""
+    real, seen = os.fsync, []
+
+    def only_files(fd):
+        seen.append(stat.S_ISDIR(os.fstat(fd).st_mode))
+        if seen[-1]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    monkeypatch.setattr(files.os, "fsync", only_files)
+    with pytest.raises(StoreAccessError, match="Input/output error"):
+        write(place)
+    assert seen == [False, True]
+
+
+def test_a_source_that_breaks_off_leaves_nothing_and_its_error_is_its_own(place):
+    def chunks():
+        yield NEW
+        raise ConnectionResetError("not the disk's fault")
+
+    with pytest.raises(ConnectionResetError):
+        files.write_chunks(str(place / "other"), str(place / "staging"), chunks())
+    assert not (place / "other").exists()
+    assert os.listdir(place / "staging") == []
+
+
+def test_a_writer_that_is_interrupted_cleans_up(place):
+    def chunks():
+        yield NEW
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.write_chunks(str(place / "file"), str(place / "staging"), chunks())
+    assert (place / "file").read_bytes() == OLD
+    assert os.listdir(place / "staging") == []
+
+
+def test_short_writes_are_continued(place, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(files.os, "write", lambda fd, data: real(fd, bytes(data[:3])))
+    write(place)
+    assert (place / "file").read_bytes() == NEW
+
+
+def test_a_file_is_flushed_before_it_has_its_name_and_the_directory_after(place, monkeypatch):
+    """S006: in this order no power cut leaves a name without its bytes."""
+    order = []
+    for call in ("write", "fsync", "rename"):
+        real = getattr(os, call)
+
+        def noted(*args, call=call, real=real):
+            kind = (
+                " directory" if call == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode) else ""
+            )
+            order.append(call + kind)
+            return real(*args)
+
+        monkeypatch.setattr(files.os, call, noted)
+    write(place)
+    assert order == ["write", "fsync", "rename", "fsync directory"]
+
+
+def test_a_hard_link_keeps_the_old_bytes(place):
+    """S034: a blob that two stores share is replaced, never written in place."""
+    os.link(place / "file", place / "twin")
+    write(place)
+    assert ((place / "twin").read_bytes(), (place / "file").read_bytes()) == (OLD, NEW)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o777], ids="S032 umask {:03o}".format)
+def test_modes_are_as_documented_whatever_the_umask(place, mask):
+    with umask(mask):
+        files.make_directory(str(place / "a" / "b"))
+        write(place, name="a/b/file")
+        with files.locked(str(place / "lock"), exclusive=True, timeout=1):
+            pass
+    modes = [(place / name).stat().st_mode & 0o7777 for name in ("a", "a/b", "a/b/file", "lock")]
+    assert modes == [0o755, 0o755, 0o644, 0o644]
+
+
+def test_a_directory_that_is_there_is_left_as_it_is(place):
+    (place / "mine").mkdir(mode=0o700)
+    files.make_directory(str(place / "mine"))
+    assert (place / "mine").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_somebody_else_just_made_is_fine(place, monkeypatch):
+    """S007"""
+    real = os.mkdir
+
+    def slower(path, mode):
+        real(path, mode)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+    monkeypatch.setattr(files.os, "mkdir", slower)
+    files.make_directory(str(place / "new"))
+    assert (place / "new").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        pytest.param("file/below", "/file: File exists", id="S014 below a file"),
+        pytest.param("x" * 256, "File name too long", id="S029 256 bytes"),
+    ],
+)
+def test_a_directory_that_cannot_be_made_is_an_error_that_names_it(place, path, reason):
+    with pytest.raises(StoreAccessError, match=reason) as caught:
+        files.make_directory(str(place / path))
+    assert str(place) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("with blank", id="S037 blank"),
+        pytest.param("new\nline", id="S037 newline"),
+        pytest.param("100%s", id="S037 percent"),
+        pytest.param(os.fsdecode(b"latin-\xe9"), id="S037 not UTF-8"),
+        pytest.param("x" * 255, id="S029 255 bytes"),
+    ],
+)
+def test_any_name_the_system_takes_is_good(place, name):
+    write(place, name=name)
+    assert files.read_file(str(place / name), 100) == NEW
+
+
+def test_more_than_the_limit_is_not_read(place):
+    with pytest.raises(StoreAccessError, match="is larger than 12 B"):
+        files.read_file(str(place / "file"), len(OLD) - 1)
+    assert files.read_file(str(place / "file"), len(OLD)) == OLD
+
+
+def test_a_missing_file_is_the_callers_affair(place):
+    with pytest.raises(FileNotFoundError):
+        files.read_file(str(place / "none"), 100)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(lambda path: path.symlink_to("file"), "is a symbolic link", id="S016 link"),
+        pytest.param(os.mkfifo, "is not a regular file", id="S016 FIFO"),
+        pytest.param(os.mkdir, "is not a regular file", id="S016 directory"),
+    ],
+)
+def test_what_is_no_file_is_an_error_and_never_blocks(place, make, reason):
+    make(place / "odd")
+    with pytest.raises(StoreAccessError, match=reason) as caught:
+        files.read_file(str(place / "odd"), 100)
+    assert str(place / "odd") in str(caught.value)
+
+
+# -- partial files
+
+EARLIER, LATER = 0, 2**32
+
+
+@pytest.mark.parametrize("when", [EARLIER, LATER], ids=["S035 old", "S035 from the future"])
+def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, when):
+    abandoned, living = place / "staging" / "part-dead", place / "staging" / "part-living"
+    for path in (abandoned, living):
+        path.write_bytes(b"some")
+        os.utime(path, (when, when))
+    with open(living, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        remove_stale(place / "staging")
+    assert os.listdir(place / "staging") == ["part-living"]
+
+
+def test_only_partial_files_of_ours_are_removed(place):
+    """S024: locks, and whatever other tools stage, are left alone."""
+    others = ["index.lock", "oci-put-blob123", ".umoci-1", "ingest"]
+    for name in [*others, "part-1"]:
+        (place / "staging" / name).write_bytes(b"")
+    (place / "staging" / "part-link").symlink_to("index.lock")
+    remove_stale(place / "staging")
+    assert sorted(os.listdir(place / "staging")) == sorted([*others, "part-link"])
+
+
+def test_removing_partial_files_never_fails(place, monkeypatch):
+    """S003: it is housekeeping, not a duty."""
+    (place / "staging" / "part-1").write_bytes(b"")
+    refuse(monkeypatch, "unlink", errno.EROFS)
+    remove_stale(place / "staging")
+    remove_stale(place / "none")
+
+
+def test_a_file_taken_for_abandoned_before_it_was_locked_is_begun_anew(place, monkeypatch):
+    """S007: between ``open`` and ``flock`` another process may clean up."""
+    real, cleaned = os.open, []
+
+    def opened(path, flags, *mode):
+        fd = real(path, flags, *mode)
+        if flags & os.O_EXCL and not cleaned:
+            cleaned.append(path)
+            remove_stale(place / "staging")
+        return fd
+
+    monkeypatch.setattr(files.os, "open", opened)
+    write(place)
+    assert cleaned
+    assert (place / "file").read_bytes() == NEW
+    assert os.listdir(place / "staging") == []
+
+
+# -- locks
+
+
+def take(lock, exclusive=True, timeout=0):
+    """Take a lock and let it go."""
+    with files.locked(str(lock), exclusive, timeout):
+        pass
+
+
+def test_a_lock_file_nobody_holds_is_free(place):
+    """S011"""
+    (place / "lock").write_text("1\n")
+    with files.locked(str(place / "lock"), exclusive=True, timeout=0):
+        assert (place / "lock").read_text() == f"{os.getpid()}\n"
+
+
+HOLD = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(fd, fcntl.LOCK_EX)
+os.write(fd, b"%d\\n" % os.getpid())
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("exclusive", [True, False], ids=["exclusive", "shared"])
+def test_who_waits_too_long_is_told_the_process_that_holds_the_lock(place, exclusive):
+    """S012"""
+    lock = str(place / "lock")
+    command = [sys.executable, "-S", "-c", HOLD, lock]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LockedError) as caught:
+            take(lock, exclusive, timeout=0.1)
+        assert str(caught.value) == f"{lock} is locked by process {holder.pid}, gave up waiting"
+        holder.stdin.close()
+    take(lock, exclusive, timeout=5)
+
+
+def test_a_holder_that_is_not_known_is_not_named(place):
+    """S012"""
+    lock = str(place / "lock")
+    with files.locked(lock, exclusive=False, timeout=0):
+        with pytest.raises(LockedError, match=r"lock is locked, gave up waiting$"):
+            take(lock)
+        take(lock, exclusive=False)
+
+
+def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
+    """S013: never silently without a lock."""
+
+    def no_locks(fd, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with pytest.raises(StoreAccessError, match="cannot be locked: No locks available") as caught:
+        take(place / "lock")
+    assert "flock" in caught.value.hint
+    with pytest.raises(StoreAccessError, match="No locks available"):
+        write(place)
+    part = files.open_partial(str(place / "blob"), str(place / "staging"), Digest.of(b"x"), 1, 1.0)
+    with pytest.raises(StoreAccessError, match="No locks available"):
+        part.__enter__()
+    assert os.listdir(place / "staging") == []
+
+
+def test_a_lock_file_that_was_deleted_while_we_waited_is_not_our_lock(place, monkeypatch):
+    """S040"""
+    lock = place / "lock"
+    holder = os.open(lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+
+    def admin_deletes_it(_seconds):
+        if lock.exists():
+            lock.unlink()
+            os.close(holder)
+
+    monkeypatch.setattr(time, "sleep", admin_deletes_it)
+    with files.locked(str(lock), exclusive=True, timeout=60):
+        assert lock.read_text() == f"{os.getpid()}\n"
+        with pytest.raises(LockedError):
+            take(lock)
+
+
+def test_a_lock_that_must_not_be_made_is_not_made(place):
+    with files.locked(str(place / "lock"), exclusive=False, timeout=0, create=False):
+        pass
+    assert not (place / "lock").exists()
+
+
+def test_a_lock_is_never_followed_through_a_link(place):
+    """S016"""
+    (place / "lock").symlink_to("file")
+    with pytest.raises(StoreAccessError):
+        take(place / "lock")
+    assert (place / "file").read_bytes() == OLD
+
+
+def test_no_descriptor_is_left_open(place, monkeypatch):
+    """S031: neither by success nor by failure."""
+    write(place)
+    lock = str(place / "lock")
+    with files.locked(lock, exclusive=True, timeout=0), pytest.raises(LockedError):
+        take(lock)
+    with pytest.raises(StoreAccessError):
+        files.read_file(str(place), 1)
+    refuse(monkeypatch, "fsync", errno.EIO)
+    with pytest.raises(StoreAccessError):
+        write(place)
+    assert open_files(place) == []
+
+
+# What killed writers leave beside other files
+
+
+DEAD = ".lockstep-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-0123456789abcdef",
+        ".lockstep-0123456789abcde",
+        ".lockstep-0123456789abcdef0",
+        ".lockstep-0123456789ABCDEF",
+        ".lockstep-notes",
+        "config.json",
+    ],
+)
+def test_F34_a_file_of_another_name_is_none_of_ours(name, tmp_path):
+    (tmp_path / name).write_text("kept")
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_a_file_that_is_being_written_is_left_alone(tmp_path):
+    path = tmp_path / DEAD
+    with path.open("w") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        assert leftovers(str(tmp_path)) == []
+        remove_unlocked(str(path))
+        assert path.exists()
+    assert leftovers(str(tmp_path)) == [str(path)]
+    remove_unlocked(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
+def test_F34_a_file_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / DEAD).write_text("kept")
+    os.chown(tmp_path / DEAD, 4242, 4242)
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_links_and_directories_are_no_files_that_we_left(tmp_path):
+    (tmp_path / DEAD).symlink_to("/etc/passwd")
+    assert leftovers(str(tmp_path)) == []
+    (tmp_path / DEAD).unlink()
+    (tmp_path / DEAD).mkdir()
+    (tmp_path / DEAD / "kept").write_text("kept")
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_a_directory_that_is_missing_or_closed_has_none(tmp_path):
+    assert leftovers(str(tmp_path / "none")) == leftovers(str(tmp_path / "none" / "deep")) == []
+
+
+def test_F34_a_file_beside_its_target_has_a_name_of_its_own_and_is_private(tmp_path):
+    """And in a staging directory it has the name that the store knows."""
+    seen = []
+
+    def chunks(directory):
+        for entry in sorted(os.scandir(directory), key=lambda one: one.name):
+            seen.append((entry.name.rpartition("-")[0], entry.stat().st_mode & 0o777))
+        yield b"data"
+
+    write_chunks(str(tmp_path / "file"), str(tmp_path), chunks(tmp_path), 0o644)
+    (tmp_path / "staging").mkdir()
+    write_chunks(
+        str(tmp_path / "file"), str(tmp_path / "staging"), chunks(tmp_path / "staging"), 0o644
+    )
+    assert seen == [(".lockstep", 0o600), ("part", 0o600)]
+
+
+@pytest.fixture(name="closed")
+def fixture_closed():
+    """A directory of root that others may not look into."""
+    with public_directory() as public:
+        place = public / "closed"
+        place.mkdir(mode=0o700)
+        (place / "file").write_bytes(OLD)
+        yield place
+
+
+ROOT = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("work", ["read", "write", "lock", "make"])
+def test_F25_a_refused_permission_says_whose_it_is_and_who_we_are(closed, work):
+    path = str(closed / "file")
+    calls = {
+        "read": lambda: files.read_file(path, 100),
+        "write": lambda: files.write_file(path, str(closed), b"new"),
+        "lock": lambda: files.locked(path, True, 0.0).__enter__(),
+        "make": lambda: files.make_directory(f"{path}/a/b"),
+    }
+    with ordinary_user(), pytest.raises(StoreAccessError) as caught:
+        calls[work]()
+    message = str(caught.value)
+    assert f"{closed} belongs to {ROOT} (uid 0), mode 0700" in message
+    assert f"this task runs as {files.user_name(NOBODY)}" in message
+    assert "become" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_F25_of_a_file_that_can_be_seen_its_own_owner_is_named(closed):
+    closed.chmod(0o755)
+    (closed / "file").chmod(0o600)
+    with ordinary_user(), pytest.raises(StoreAccessError, match=r"file belongs to .* mode 0600"):
+        files.read_file(str(closed / "file"), 100)
+
+
+def test_F25_an_owner_without_a_name_is_given_by_number():
+    assert files.user_name(4_000_000_000) == "uid 4000000000"

@@ -1,0 +1,272 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every file of a store, what is wrong with it, and the disk it is on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
+    CorruptStoreError,
+    NotFoundError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._store import inventory
+from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+    RepairStore,
+    contents,
+    disk,
+    foreign,
+    remove,
+    roots,
+    verify_blob,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
+from ansible_collections.lockstep.images.tests.support.fakes import blob
+from ansible_collections.lockstep.images.tests.support.images import demo_image
+from ansible_collections.lockstep.images.tests.support.stores import digests, put, rewrite
+
+FAMILY = demo_image("app", "1", layers=1, size=100)
+DATA = b"twelve bytes"
+BLOB = blob(DATA)
+
+
+@pytest.fixture(name="path")
+def fixture_path(tmp_path):
+    put(tmp_path / "store", FAMILY, "registry.example/app:1")
+    return tmp_path / "store"
+
+
+@pytest.fixture(name="store")
+def fixture_store(path):
+    return ImageStore(str(path))
+
+
+def test_a_missing_store_has_nothing_and_is_on_the_disk_it_will_be_on(tmp_path):
+    store = ImageStore(str(tmp_path / "a/b/c"))
+    assert (roots(store), contents(store), foreign(store)) == ([], {}, [])
+    assert disk(store)["mount"] == disk(ImageStore(str(tmp_path)))["mount"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contents_are_all_blobs_with_their_sizes(path, store):
+    found = contents(store)
+    assert set(map(str, found)) == digests(FAMILY)
+    sizes = {digest: len(raw) for digest, raw in FAMILY.blobs()}
+    assert all(found[Digest.parse(digest)].st_size == size for digest, size in sizes.items())
+
+
+def test_a_blob_that_is_removed_while_contents_are_listed_is_no_error(path, store, monkeypatch):
+    """As when another task mends the store: it removes what is wrong, then brings what is right."""
+    gone = path / "blobs/sha256" / BLOB.digest.encoded
+    gone.write_bytes(DATA)
+    listed = os.listdir
+
+    def and_then_gone(where):
+        names = listed(where)
+        gone.unlink(missing_ok=True)
+        return names
+
+    monkeypatch.setattr(inventory.os, "listdir", and_then_gone)
+    assert set(map(str, contents(store))) == digests(FAMILY)
+    assert not gone.exists()
+
+
+def test_contents_of_both_algorithms_and_of_whatever_kind_are_told(path, store):
+    long = hashlib.sha512(DATA).hexdigest()
+    (path / "blobs/sha512").mkdir()
+    (path / "blobs/sha512" / long).write_bytes(DATA)
+    os.mkfifo(path / "blobs/sha256" / ("a" * 64))
+    os.symlink("nowhere", path / "blobs/sha256" / ("b" * 64))
+    kinds = {digest: stat.S_IFMT(one.st_mode) for digest, one in contents(store).items()}
+    assert kinds[Digest("sha512", long)] == stat.S_IFREG
+    assert kinds[Digest("sha256", "a" * 64)] == stat.S_IFIFO
+    assert kinds[Digest("sha256", "b" * 64)] == stat.S_IFLNK
+    assert foreign(store) == []
+
+
+def test_what_is_no_digest_is_foreign(path, store):
+    """S024"""
+    strangers = [".DS_Store", "blobs/x", "blobs/sha256/oci-put-blob1", "blobs/sha256/" + "A" * 64]
+    strangers += ["ingest", "blobs/sha256/" + "a" * 63, "manifest.json"]
+    for name in strangers:
+        (path / name).write_bytes(b"x")
+    (path / "lost+found").mkdir()
+    (path / ".staging").mkdir()
+    (path / ".staging" / "anything").write_bytes(b"x")
+    assert foreign(store) == sorted(strangers)
+    assert set(map(str, contents(store))) == digests(FAMILY)
+
+
+def test_roots_are_all_entries_with_their_platforms_less_some_names(path, store):
+    put(path, FAMILY, "registry.example/app:2")
+    put(path, FAMILY)
+    annotations = {"io.lockstep.platforms": "linux/amd64,linux/arm64"}
+    rewrite(path, lambda entries: entries[0]["annotations"].update(annotations))
+    platforms = [one.platforms for one in roots(store)]
+    assert platforms == [("linux/amd64", "linux/arm64"), (), ()]
+    assert len(roots(store, {"registry.example/app:1"})) == 2
+    assert len(roots(store, {"registry.example/app:1", "registry.example/app:2"})) == 1
+
+
+def test_an_entry_that_makes_no_sense_is_told_by_its_number(path, store):
+    rewrite(path, lambda entries: entries.append({"digest": "x"}))
+    with pytest.raises(CorruptStoreError, match=r"index.json: manifests\[1\]") as caught:
+        roots(store)
+    assert caught.value.details["path"] == str(path / "index.json")
+
+
+def place_of(store, data=DATA):
+    digest = Digest.of(data)
+    return digest, store.blob_path(digest)
+
+
+def test_a_blob_that_is_right_has_no_fault_and_one_that_is_gone_neither(store):
+    digest, _place = place_of(store)
+    assert verify_blob(store, digest) == ""
+    for one in contents(store):
+        assert verify_blob(store, one) == ""
+
+
+@pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"x", DATA[:-1] + b"S"])
+def test_other_bytes_are_a_fault(store, data):
+    digest, place = place_of(store)
+    with open(place, "wb") as handle:
+        handle.write(data)
+    assert verify_blob(store, digest) == "has other bytes than its digest says"
+
+
+def test_a_fifo_and_a_link_are_a_fault_and_block_nobody(store, tmp_path):
+    digest, place = place_of(store)
+    os.mkfifo(place)
+    assert verify_blob(store, digest) == "is not a regular file"
+    os.unlink(place)
+    (tmp_path / "other").write_bytes(DATA)
+    os.symlink(tmp_path / "other", place)
+    assert verify_blob(store, digest) == "is not a regular file"
+
+
+def test_what_cannot_be_read_is_a_fault(store, monkeypatch):
+    """Root may read everything, so the system's answer is made up."""
+    digest, place = place_of(store)
+    with open(place, "wb") as handle:
+        handle.write(DATA)
+
+    def refuse(path):
+        with inventory.access(path):
+            raise PermissionError(13, "Permission denied")
+        yield b""
+
+    monkeypatch.setattr(inventory, "read_chunks", refuse)
+    found = verify_blob(store, digest)
+    assert found.startswith(f"cannot be read: {place}: Permission denied; {place} belongs to ")
+
+
+def test_removing_twice_is_no_error(store):
+    digest, place = place_of(store)
+    with open(place, "wb") as handle:
+        handle.write(DATA)
+    remove(store, digest)
+    assert not os.path.exists(place)
+    remove(store, digest)
+
+
+# -- a store that is doubted
+
+
+def test_what_is_doubted_counts_as_missing_until_it_is_written(path):
+    store = RepairStore(str(path))
+    (path / ".staging").mkdir()
+    store.write(BLOB, [DATA])
+    store.known_bad = {BLOB.digest}
+    assert not store.has(BLOB)
+    with pytest.raises(NotFoundError, match="as it should be"):
+        store.read(BLOB.digest)
+    store.write(BLOB, [DATA])
+    assert store.has(BLOB)
+    assert store.read(BLOB.digest) == DATA
+
+
+@pytest.mark.parametrize("kind", ["other bytes", "fifo", "link"])
+def test_what_is_doubted_is_received_in_place_of_what_is_there(path, tmp_path, kind):
+    store = RepairStore(str(path))
+    (path / ".staging").mkdir()
+    place = store.blob_path(BLOB.digest)
+    (tmp_path / "other").write_bytes(DATA)
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "link":
+        os.symlink(tmp_path / "other", place)
+    else:
+        with open(place, "wb") as handle:
+            handle.write(DATA[::-1])
+    store.known_bad = {BLOB.digest}
+    with store.open_partial(BLOB) as part:
+        part.write(0, DATA)
+        part.finish()
+    assert not os.path.islink(place)
+    assert store.read(BLOB.digest) == DATA
+    assert (tmp_path / "other").read_bytes() == DATA
+
+
+def test_what_is_doubted_and_does_not_come_is_gone(path):
+    store = RepairStore(str(path))
+    (path / ".staging").mkdir()
+    store.write(BLOB, [DATA])
+    Path(store.blob_path(BLOB.digest)).write_bytes(DATA[::-1])
+    store.known_bad = {BLOB.digest}
+    with pytest.raises(RuntimeError), store.open_partial(BLOB):
+        raise RuntimeError
+    assert not os.path.exists(store.blob_path(BLOB.digest))
+    assert not store.has(BLOB)
+
+
+def test_what_somebody_has_mended_meanwhile_stays(path):
+    store = RepairStore(str(path))
+    (path / ".staging").mkdir()
+    store.write(BLOB, [DATA])
+    store.known_bad = {BLOB.digest}
+    with store.open_partial(BLOB) as part:
+        assert part is None
+    assert store.read(BLOB.digest) == DATA
+
+
+# -- the disk
+
+
+def test_the_disk_is_told_by_mount_type_and_bytes(store):
+    told = disk(store)
+    assert told.keys() == {"mount", "type", "size", "free"}
+    assert os.path.ismount(told["mount"])
+    assert told["size"] >= told["free"] > 0
+    there = os.statvfs(store.path)
+    assert told["size"] == there.f_blocks * there.f_frsize
+
+
+def test_content_on_another_disk_is_that_disk(path, store):
+    other = "/dev/shm"
+    if not os.path.ismount(other):
+        pytest.skip("no other file system")
+    sha256 = path / "blobs" / "sha256"
+    for place in sha256.iterdir():
+        place.unlink()
+    sha256.rmdir()
+    sha256.symlink_to(other)
+    assert disk(store)["mount"] == other
+    assert disk(store)["type"] == "tmpfs"
+
+
+def test_without_proc_the_mount_is_not_known(store, monkeypatch):
+    def refuse(path, *_args, **_options):
+        raise FileNotFoundError(2, "No such file", path)
+
+    monkeypatch.setattr(inventory, "open", refuse, raising=False)
+    told = disk(store)
+    assert (told["mount"], told["type"]) == (None, None)
+    assert told["size"] > 0
+    assert inventory.has_overlay() is False
