@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Ansible runs: the module of this collection, and the one that people loop today."""
+"""The tools that run in Ansible: our modules, and a loop of `docker_image_pull`."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ PEER_PARTS = ("community/docker/", "community/library_inventory_filtering_v1/")
 
 
 class Play:
-    """Runs a module as the one task of `ansible-playbook` on this machine.
+    """Run a module as the only task of `ansible-playbook` on this machine.
 
-    Its memory is that of the module's process, not that of `ansible-playbook`.
+    Count the memory of the module's process, not that of `ansible-playbook`.
     """
 
     def __init__(self, directory: Path, module: str) -> None:
@@ -58,7 +58,7 @@ class Play:
         self._inventory = self._play.inventory({"one": host})
 
     def run(self, **options: Any) -> Usage:
-        """Run it with these options, and keep its result."""
+        """Run the module with these options and keep its result."""
         play = one_task(f"lockstep.images.{self.module}", **options)
         with metered(self.directory) as meter:
             done = self._play(play, self._inventory, timeout=TIMEOUT, launcher=meter.launcher)
@@ -69,7 +69,7 @@ class Play:
 
 
 class Alone:
-    """Runs a module by itself, without Ansible around it."""
+    """Run a module directly, without Ansible."""
 
     def __init__(self, directory: Path, module: str) -> None:
         directory.mkdir(parents=True)
@@ -77,7 +77,7 @@ class Alone:
         self.result: dict[str, Any] = {}
 
     def run(self, **options: Any) -> Usage:
-        """Run it with these options, and keep its result."""
+        """Run the module with these options and keep its result."""
         with metered(self.directory) as meter:
             started = modules.start(self.module, launcher=meter.launcher, **options)
             outcome = modules.finish(started, timeout=TIMEOUT)
@@ -97,7 +97,7 @@ class Task(Play):
         self.target = directory / "store"
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Pull all in one task."""
+        """Pull all images in one task."""
         return self.run(name=[image.name for image in images], store=os.fspath(self.target))
 
     def clear(self) -> None:
@@ -106,7 +106,7 @@ class Task(Play):
 
 
 class Module(Alone):
-    """The module `image_pull` by itself."""
+    """The module `image_pull`, without Ansible."""
 
     def __init__(self, directory: Path, label: str = "image_pull, the module alone") -> None:
         super().__init__(directory, MODULE)
@@ -114,7 +114,7 @@ class Module(Alone):
         self.target = directory / "store"
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Pull all with one run of the module."""
+        """Pull all images in one run of the module."""
         return self.run(name=[image.name for image in images], store=os.fspath(self.target))
 
     def start(self, images: Sequence[Published]) -> subprocess.Popen[str]:
@@ -128,7 +128,7 @@ class Module(Alone):
 
 
 class LockedTask(Play):
-    """One task of `image_sync`, which reads a lock file of all images."""
+    """One task of `image_sync`, with a lock file of all images."""
 
     label = "image_sync, the task"
 
@@ -137,7 +137,7 @@ class LockedTask(Play):
         self.target = directory / "store"
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Bring all in one task."""
+        """Sync all images in one task."""
         path = lock_file(self.directory, images)
         lock = f"{{{{ lookup('lockstep.images.lock', '{path}') }}}}"
         return self.run(lock=lock, store=os.fspath(self.target))
@@ -148,7 +148,7 @@ class LockedTask(Play):
 
 
 class LockedModule(Alone):
-    """The module `image_sync` by itself."""
+    """The module `image_sync`, without Ansible."""
 
     label = "image_sync, the module alone"
 
@@ -157,7 +157,7 @@ class LockedModule(Alone):
         self.target = directory / "store"
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Bring all with one run of the module."""
+        """Sync all images in one run of the module."""
         lock = read_lock(lock_file(self.directory, images))
         return self.run(lock=lock, store=os.fspath(self.target))
 
@@ -167,7 +167,7 @@ class LockedModule(Alone):
 
 
 def lock_file(directory: Path, images: Sequence[Published]) -> str:
-    """A lock file of these images, which is written once."""
+    """Return the path of a lock file of these images; write it if it is missing."""
     path = directory / "images.lock.yml"
     if not path.exists():
         names = [image.name for image in images]
@@ -179,9 +179,9 @@ def lock_file(directory: Path, images: Sequence[Published]) -> str:
 
 @dataclass
 class DockerLoop:
-    """A task of `docker_image_pull` for each image: a loop, as people write it today.
+    """A loop of `docker_image_pull`, with one item for each image.
 
-    Its memory is that of the Docker daemon. `forget` removes all images from it.
+    Count the memory of the Docker daemon. `forget` removes all images from it.
     """
 
     directory: Path
@@ -199,7 +199,7 @@ class DockerLoop:
         self._inventory = self._play.inventory({"one": local_host(self.directory)})
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Pull all, a task for each."""
+        """Pull all images in one loop."""
         task = {
             "name": PEER_PULL,
             PEER_PULL: {"name": "{{ item }}"},
@@ -229,7 +229,7 @@ def _collections() -> Path:
 
 
 def peer_collections(cache: Path) -> Path:
-    """The peer's collection, taken out of the `ansible` package of the Python package index, once."""
+    """Return the directory with the peer's collection; extract it from the `ansible` package of PyPI if it is missing."""
     target = cache / "peer"
     if not (target / "ansible_collections" / PEER_PARTS[0]).is_dir():
         wheels = cache / "wheels"
@@ -243,7 +243,7 @@ def peer_collections(cache: Path) -> Path:
 
 
 def peer_version(cache: Path) -> str | None:
-    """The version of the peer's collection, None where it was not needed yet."""
+    """Return the version of the peer's collection; None if it was not extracted yet."""
     manifest = cache / "peer/ansible_collections" / PEER_PARTS[0] / "MANIFEST.json"
     if not manifest.exists():
         return None

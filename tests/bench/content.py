@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The images that are pulled: large ones, made once and kept in a cache, and small ones.
+"""The images to pull: large ones, generated once and kept in a cache, and small ones.
 
-The layers are gzip of tar archives of many files, which are half noise and half text: about as
-compressible as what is in real images, and every tool can unpack them.
+The layers are gzipped tar archives of many files, which are half noise and half text. They are about as
+compressible as real images, and every tool can unpack them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
 from ansible_collections.lockstep.images.tests.support.services_process import Service
 
 MB = 1_000_000
-# Raised whenever the recipe below changes, so that a cache of an older recipe is not taken for it.
+# Raise this number with every change of the recipe below, so that a cache of an older recipe is not used.
 RECIPE = 1
 _FILE = 64 << 10
 _NOISE = 24 << 10
@@ -42,7 +42,7 @@ _NOISE = 24 << 10
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """A layer that lies in the cache."""
+    """A layer in the cache."""
 
     path: str
     digest: str
@@ -50,13 +50,13 @@ class StoredLayer:
     diff_id: str
 
     def descriptor(self) -> dict[str, Any]:
-        """Its entry in a manifest."""
+        """Return its entry in a manifest."""
         return {"mediaType": TYPES["gzip"][0], "digest": self.digest, "size": self.size}
 
 
 @dataclass(frozen=True)
 class LargeImage:
-    """An image whose layers lie in the cache."""
+    """An image whose layers are in the cache."""
 
     layers: tuple[StoredLayer, ...]
     config: bytes
@@ -69,22 +69,22 @@ class LargeImage:
 
     @property
     def size(self) -> int:
-        """The bytes of manifest, configuration and layers."""
+        """The size of manifest, configuration and layers in bytes."""
         return len(self.raw) + len(self.config) + sum(layer.size for layer in self.layers)
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Digest and bytes of configuration and layers."""
+        """Yield digest and bytes of the configuration and each layer."""
         yield digest_of(self.config), self.config
         for layer in self.layers:
             yield layer.digest, Path(layer.path).read_bytes()
 
     def manifests(self) -> Iterator[tuple[str, str, bytes]]:
-        """Digest, media type and bytes of the manifest."""
+        """Yield digest, media type and bytes of the manifest."""
         yield self.digest, TYPES["manifest"][0], self.raw
 
 
 def large_image(cache: Path, layers: Sequence[tuple[str, int]]) -> LargeImage:
-    """The image with a layer for each pair of a seed and a size in bytes, the lowest first."""
+    """Return an image with one layer for each pair of seed and size in bytes, the lowest layer first."""
     cache.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ProcessPoolExecutor() as pool:
         seeds, sizes = zip(*layers)
@@ -112,37 +112,37 @@ def large_image(cache: Path, layers: Sequence[tuple[str, int]]) -> LargeImage:
 
 
 def _stored_layer(cache: Path, seed: str, size: int) -> StoredLayer:
-    """The layer of the cache, made if it is not there."""
+    """Return a layer from the cache; generate it if it is missing."""
     path = cache / f"{RECIPE}-{seed}-{size}.tar.gz"
     facts = path.with_suffix(".json")
     if not facts.exists():
         staged = path.with_suffix(".new")
         layer = _make_layer(seed, size, staged, path)
         staged.replace(path)
-        facts.write_text(json.dumps(asdict(layer)))  # last: it says that the layer is complete
+        facts.write_text(json.dumps(asdict(layer)))  # last, because it marks the layer as complete
     return StoredLayer(**{**json.loads(facts.read_text()), "path": str(path)})
 
 
 class _Hashing(io.RawIOBase):
-    """Hands on what is written, and hashes it."""
+    """Hash data and write it to `target`."""
 
     def __init__(self, target: Any) -> None:
         self.target = target
         self.hash = hashlib.sha256()
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Hash and hand on."""
+        """Hash the data and write it to the target."""
         self.hash.update(data)
         self.target.write(data)
         return len(data)
 
 
 def _make_layer(seed: str, size: int, staged: Path, path: Path) -> StoredLayer:
-    """Write files into a layer until it has the size that is wanted."""
+    """Write files into a layer until it has the given size."""
     with staged.open("wb") as output:
         compressed = _Hashing(output)
         with gzip.GzipFile("", "wb", 1, compressed, mtime=0) as packer:
@@ -160,7 +160,7 @@ def _make_layer(seed: str, size: int, staged: Path, path: Path) -> StoredLayer:
 
 
 def _files(seed: str) -> Iterator[tuple[str, bytes]]:
-    """Files without end, each of noise and of text."""
+    """Yield name and content of files without end, each half noise and half text."""
     source = random.Random(seed)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(source.choices(letters, k=source.randint(2, 12))) for _word in range(5000)]
@@ -175,7 +175,7 @@ def _files(seed: str) -> Iterator[tuple[str, bytes]]:
 
 @dataclass(frozen=True)
 class Published:
-    """An image in a registry, as a client asks for it."""
+    """An image in a registry, as a client requests it."""
 
     registry: Service
     repository: str
@@ -193,16 +193,16 @@ class Published:
 
     @property
     def layer_urls(self) -> list[str]:
-        """Where the layers are."""
+        """The URLs of the layers."""
         base = f"{self.registry.url}/v2/{self.repository}/blobs"
         return [f"{base}/{digest}" for digest in self.layers]
 
     def pinned(self) -> Published:
-        """The same image, asked for by digest."""
+        """Return the same image, to be requested by digest."""
         return replace(self, by_digest=True)
 
     def through(self, registry: Service) -> Published:
-        """The same image, asked for at another address."""
+        """Return the same image, to be requested from another registry."""
         return replace(self, registry=registry)
 
 
@@ -214,7 +214,7 @@ def publish(registry: Service, repository: str, tag: str, image: LargeImage) -> 
 
 
 def publish_small(registry: Service, count: int) -> list[Published]:
-    """Push so many small images, of two platforms and three layers each."""
+    """Push `count` small images, each with two platforms and three layers."""
     published = []
     for number in range(count):
         image = demo_image(f"app-{number}", "1.0")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What copies the tags of a repository from one registry to another: this collection, and skopeo."""
+"""The tools that copy the tags of a repository between registries: this collection, and skopeo."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ LAYER_SIZE = 100_000
 
 @dataclass(frozen=True)
 class Tagged:
-    """A repository with many tags in a registry: the digest of each."""
+    """A repository with many tags in a registry, and the digest of each tag."""
 
     registry: Service
     digests: dict[str, str]
 
     @property
     def name(self) -> str:
-        """The repository, as a client asks for it."""
+        """The repository, as a client requests it."""
         return f"{self.registry.address}/{REPOSITORY}"
 
     def check(self, target: Service, repository: str) -> None:
-        """All of it has to be there, under its digests."""
+        """Raise ServiceError unless the target has every tag with its digest."""
         for tag, digest in self.digests.items():
             found = layout.served(target.url, repository, tag).digest
             if found != digest:
@@ -53,7 +53,7 @@ class Tagged:
 
 
 def publish_tags(registry: Service, count: int) -> Tagged:
-    """Push so many versions of an image; of the three layers of each platform, they share two."""
+    """Push `count` versions of an image. They share two of the three layers of each platform."""
     digests = {}
     for number in range(count):
         image = demo_image("many", str(number), size=LAYER_SIZE)
@@ -63,13 +63,13 @@ def publish_tags(registry: Service, count: int) -> Tagged:
 
 
 class Copier(Protocol):
-    """Something that copies all tags of a repository."""
+    """A tool that copies all tags of a repository."""
 
     label: str
-    repository: str  # where they end
+    repository: str  # in the destination
 
     def copy(self, source: Tagged, target: Service) -> Usage:
-        """Copy all of them; a failure is an exception."""
+        """Copy all tags; raise an exception if one fails."""
 
 
 class Ours:
@@ -99,7 +99,7 @@ class Skopeo:
         self._directory, self._commands = directory, commands
 
     def copy(self, source: Tagged, target: Service) -> Usage:
-        """Copy all tags, one process after the other."""
+        """Copy all tags, with the processes in turn."""
         commands = self._commands(source, target)
         script = "\n".join(shlex.join(command) for command in commands)
         with metered(self._directory) as meter:
@@ -108,7 +108,7 @@ class Skopeo:
 
 
 def copiers(directory: Path) -> list[Copier]:
-    """Ours, and skopeo in two ways where it is installed."""
+    """Return our tools, and skopeo in two ways if it is installed."""
     ours: list[Copier] = [
         Ours("image_copy, the task", Play(directory / "task", MODULE)),
         Ours("image_copy, the module alone", Alone(directory / "module", MODULE)),
@@ -137,7 +137,7 @@ def _copies(source: Tagged, target: Service) -> list[list[str]]:
 
 
 def asked(traffic: Sequence[Traffic]) -> dict[str, Cell]:
-    """What was asked for, in all the registries together."""
+    """Count the requests to all registries together."""
     every = [one for part in traffic for one in part.requests]
     manifests = [one for one in every if one.method == "GET" and "/manifests/" in one.path]
     blobs = [one for one in every if "/blobs/" in one.path]

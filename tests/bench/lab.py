@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where it is measured, and how tools are compared."""
+"""The place of a measurement, and the comparison of tools."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SOON = 10.0  # seconds
 
 @dataclass(frozen=True)
 class Lab:
-    """Where it is measured: `directory` is for one scenario alone, `cache` stays."""
+    """The place of a measurement: `directory` belongs to one scenario, `cache` is kept."""
 
     directory: Path
     cache: Path
@@ -37,24 +37,24 @@ class Lab:
     runs: int
 
     def large(self, version: str = "1") -> Published:
-        """The image of six layers; of another version, only the last layer is another."""
+        """Return the image of six layers. Versions differ in the last layer only."""
         seeds = [f"layer-{number}" for number in range(len(LAYER_SIZES))]
         seeds[-1] += f"-{version}"
         return self._publish(version, large_image(self.cache, list(zip(seeds, LAYER_SIZES))))
 
     def single(self) -> Published:
-        """The image of one large layer."""
+        """Return the image of one large layer."""
         return self._publish("single", large_image(self.cache, [("single", SINGLE_SIZE)]))
 
     def _publish(self, tag: str, image: LargeImage) -> Published:
         published = publish(self.registry, REPOSITORY, tag, image)
-        for url in published.layer_urls:  # what is read first is not slower than what is next
+        for url in published.layer_urls:  # fill the page cache, or the first read is slower
             run(["curl", "-sSf", "-o", "/dev/null", url])
         return published
 
     @contextlib.contextmanager
     def tools(self) -> Iterator[list[Tool]]:
-        """Ours, and all that are installed."""
+        """Yield our tools and all installed peers."""
         ours: list[Tool] = [Task(self.directory / "task"), Module(self.directory / "module")]
         with peers.installed(self.directory) as others:
             yield [*ours, *others]
@@ -66,11 +66,11 @@ def compare(
     pull: Callable[[Tool], tuple[Usage, Mapping[str, Cell]]],
     goes: int = 1,
 ) -> list[Row]:
-    """The medians of `pull` with each of the tools, which take turns.
+    """Return the medians of `pull` for each tool. The tools take turns.
 
-    With several `goes`, what is over soon has so many in each turn: of a second, what the machine does beside is a
-    large part, and so is what it has dropped from the page cache since the turn before. The numbers that `pull`
-    counts beside are those of the last run.
+    With several `goes`, a tool that finishes soon runs that often in each turn. Other work of the machine, and pages
+    that left the page cache since the previous turn, have a large influence on a time of one second. The other
+    numbers that `pull` returns are those of the last run.
     """
     usages: dict[str, list[Usage]] = {tool.label: [] for tool in tools}
     counted: dict[str, Mapping[str, Cell]] = {}
@@ -88,7 +88,7 @@ def compare(
 
 
 def anew(images: Sequence[Published]) -> Callable[[Tool], tuple[Usage, Mapping[str, Cell]]]:
-    """A pull that finds nothing there, and leaves nothing."""
+    """Return a function that pulls into an empty target and clears it afterwards."""
 
     def pull(tool: Tool) -> tuple[Usage, Mapping[str, Cell]]:
         tool.clear()

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a command, and write down what it took: `launch.py REPORT COMMAND...`.
+"""Run a command and write its time and memory to a file: `launch.py REPORT COMMAND...`.
 
-A process of its own, and a small one: a child begins with the peak memory of its parent (Linux keeps
-it over exec), so a large parent would be counted with it.
+This is a separate, small process. A child starts with the peak memory of its parent (Linux keeps it over exec),
+so the memory of a large parent would be counted too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 
 
 def main(report: str, *command: str) -> int:
-    """Write seconds, processor seconds and peak memory as JSON; returns the command's status."""
+    """Write seconds, processor seconds and peak memory in bytes as JSON; return the exit status of the command."""
     started = time.monotonic()
     child = os.posix_spawnp(command[0], command, os.environ)
     _child, status, usage = os.wait4(child, 0)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The machine, and the versions of all that runs on it."""
+"""The machine, and the versions of the programs on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.lockstep.images.tests.support.services_process import f
 from .by_ansible import PEER, peer_version
 from .content import MB
 
-# Name -> the command that tells its version.
+# Name -> the command that prints its version.
 _PROGRAMS = {
     "skopeo": ["skopeo", "--version"],
     "docker, the client": ["docker", "--version"],
@@ -34,7 +34,7 @@ _PROGRAMS = {
 
 
 def machine(directory: Path) -> dict[str, str]:
-    """The machine in words; `directory` is where everything is written to."""
+    """Describe the machine, and the file system of `directory`."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     kind = subprocess.run(
@@ -53,7 +53,7 @@ def machine(directory: Path) -> dict[str, str]:
 
 
 def versions(cache: Path) -> dict[str, str]:
-    """The versions of what is installed, by name."""
+    """Return the versions of the installed programs, by name."""
     found = {
         "Python": platform.python_version(),
         "ansible-core": metadata.version("ansible-core"),

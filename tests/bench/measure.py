@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run took: time, processor, memory, and what the registry was asked for."""
+"""Measure a run: time, processor, memory, and the requests to the registry."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Usage:
-    """What one run took; `None` is what was not measured."""
+    """The cost of one run; `None` for a number that was not measured."""
 
     seconds: float  # from the start of the command to its end
-    to_disk: float  # and until all that it wrote is on the disk
+    to_disk: float  # from the start until all its output is on the disk
     cpu: float  # user and system, of all processes that worked for it
     peak: float | None  # bytes, of the process that did the work
     task: float | None = None  # seconds of the task that Ansible was started for
 
 
 def median(usages: Sequence[Usage]) -> Usage:
-    """The median of each number by itself."""
+    """Return the median of each number, taken separately."""
 
     def middle(numbers: Iterable[float | None]) -> float | None:
         measured = [number for number in numbers if number is not None]
@@ -52,26 +52,26 @@ def median(usages: Sequence[Usage]) -> Usage:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running daemon that works for a client: what it takes is added to what the client takes.
+    """A running daemon that works for a client. Its cost is added to that of the client.
 
-    `does_the_work` tells whether its memory counts.
+    `does_the_work` says whether its memory counts.
     """
 
     pid: int
     does_the_work: bool = True
 
     def cpu(self) -> float:
-        """Processor seconds so far, with those of its children that have ended."""
-        # The name of the program, in brackets, may hold blanks; utime is the 12th field after it.
+        """Return its processor seconds so far, including children that have ended."""
+        # The name of the program, in brackets, can have spaces; utime is the 12th field after it.
         after = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, after[11:15])) / _TICKS
 
     def forget_peak(self) -> None:
-        """Let the peak of its memory begin anew."""
+        """Reset its peak memory."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def peak(self) -> int:
-        """The peak of its memory (VmHWM) since then, in bytes."""
+        """Return its peak memory (VmHWM) since the reset, in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return next(
             int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")
@@ -80,7 +80,7 @@ class Daemon:
 
 @dataclass
 class Meter:
-    """Measures what `launcher` launches; `usage` is known when the block has ended."""
+    """Measure the command that `launcher` starts. `usage` is set when the block ends."""
 
     report: Path
     daemons: Sequence[Daemon] = ()
@@ -89,7 +89,7 @@ class Meter:
 
     @property
     def launcher(self) -> list[str]:
-        """The command to put before the one that is to be measured."""
+        """The command to put before the measured command."""
         return [sys.executable, "-ESs", os.fspath(_LAUNCH), os.fspath(self.report)]
 
 
@@ -97,9 +97,9 @@ class Meter:
 def metered(
     directory: Path, daemons: Sequence[Daemon] = (), *, client_does_the_work: bool = True
 ) -> Iterator[Meter]:
-    """Measure the command that is launched in the block, and the daemons that work for it.
+    """Measure the command that the block starts, and the daemons that work for it.
 
-    Nothing waits to be written when it begins: nobody pays for what another one left behind.
+    Flush all pending writes first, so that no tool pays for the writes of another.
     """
     meter = Meter(directory / "usage.json", daemons, client_does_the_work)
     run(["sync", "-f", directory])
@@ -124,18 +124,18 @@ def metered(
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a server was asked for."""
+    """The requests to a server."""
 
     requests: Sequence[Access]
 
     @property
     def bytes(self) -> int:
-        """The bytes of all answers; one to HEAD has none, whatever size the log gives."""
+        """The bytes of all answers. An answer to HEAD has none, although the log gives a size."""
         return sum(access.size for access in self.requests if access.method == "GET")
 
     @property
     def blobs(self) -> int:
-        """How many different blobs were sent."""
+        """The number of different blobs that were sent."""
         return len(
             {
                 access.path
@@ -145,31 +145,31 @@ class Traffic:
         )
 
     def count(self, method: str) -> int:
-        """How many requests there were of a method."""
+        """Return the number of requests with a method."""
         return sum(access.method == method for access in self.requests)
 
 
 @dataclass
 class Watch:
-    """Reads a server's access log from where it was."""
+    """Read the access log of a server from a position."""
 
     service: Service
     _begin: int = 0
 
     def begin(self) -> None:
-        """Forget what was asked so far."""
+        """Ignore all requests so far."""
         self._settle()
         self._begin = self.service.log.stat().st_size
 
     def traffic(self) -> Traffic:
-        """What was asked since then."""
+        """Return the requests since `begin`."""
         self._settle()
         with self.service.log.open("rb") as log:
             log.seek(self._begin)
             return Traffic(accesses(log.read().decode(errors="replace")))
 
     def _settle(self) -> None:
-        """Wait until the server has written what it knows: it does so after the client has all."""
+        """Wait until the log is complete: the server writes it after the client has its answer."""
         size = -1
         while size != self.service.log.stat().st_size:
             size = self.service.log.stat().st_size

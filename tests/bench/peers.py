@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is compared: this collection, the tools that are installed, and what the machine can do.
+"""The tools to compare with, and the limits of the machine.
 
-All of them pull any number of images and forget them again. Each keeps its own defaults: how many
-layers it fetches at once, and whether it flushes what it has written to the disk.
+Each of them pulls any number of images and removes them again. Each keeps its own defaults: how many
+layers it fetches at once, and whether it flushes its output to the disk.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ TIMEOUT = 1800.0
 
 
 class Tool(Protocol):
-    """Something that pulls images."""
+    """A tool that pulls images."""
 
     label: str
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Pull all of them, one after the other or together; a failure is an exception."""
+        """Pull all images, in turn or in parallel; raise an exception if one fails."""
 
     def clear(self) -> None:
-        """Forget all that was pulled."""
+        """Remove all pulled images."""
 
 
 class LayoutTool(Tool, Protocol):
-    """One that pulls into an OCI layout, and can be killed."""
+    """A tool that pulls into an OCI layout and can be killed."""
 
     target: Path
 
@@ -61,7 +61,7 @@ class LayoutTool(Tool, Protocol):
 
 @dataclass
 class Command:
-    """A tool that is run once for each image."""
+    """A tool that runs once for each image."""
 
     label: str
     directory: Path
@@ -73,7 +73,7 @@ class Command:
     client_does_the_work: bool = True
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Pull one after the other."""
+        """Pull the images in turn."""
         meter_options = {"client_does_the_work": self.client_does_the_work}
         with metered(self.directory, self.daemons, **meter_options) as meter:
             command = [*meter.launcher, *self._all(images)]
@@ -81,7 +81,7 @@ class Command:
         return meter.usage
 
     def start(self, images: Sequence[Published]) -> subprocess.Popen[str]:
-        """Start to pull."""
+        """Start to pull, without waiting."""
         return subprocess.Popen(
             self._all(images),
             env=dict(os.environ, **self.environment),
@@ -99,7 +99,7 @@ class Command:
 
 @contextlib.contextmanager
 def skopeo(directory: Path) -> Iterator[Command]:
-    """`skopeo copy` into an OCI layout."""
+    """Yield `skopeo copy` into an OCI layout."""
     target = directory / "layout"
 
     def command(image: Published) -> list[str]:
@@ -111,7 +111,7 @@ def skopeo(directory: Path) -> Iterator[Command]:
 
 @contextlib.contextmanager
 def docker(directory: Path) -> Iterator[Command]:
-    """`docker pull`, with a daemon of its own. What works is the daemon."""
+    """Yield `docker pull` with a private daemon. The daemon does the work."""
     with (
         containerd(directory / "containerd") as runtime,
         dockerd(directory / "dockerd", runtime.address) as daemon,
@@ -137,7 +137,7 @@ def docker(directory: Path) -> Iterator[Command]:
 
 @contextlib.contextmanager
 def podman(directory: Path) -> Iterator[Command]:
-    """`podman pull`, with a storage of its own (overlay)."""
+    """Yield `podman pull` with private storage (overlay)."""
     with podman_env(directory / "podman") as environment:
 
         def clear() -> None:
@@ -154,7 +154,7 @@ def podman(directory: Path) -> Iterator[Command]:
 
 @contextlib.contextmanager
 def ctr(directory: Path) -> Iterator[Command]:
-    """`ctr images pull`, with a containerd of its own. The client fetches, the daemon unpacks."""
+    """Yield `ctr images pull` with a private containerd. The client fetches, the daemon unpacks."""
     with containerd(directory / "containerd") as daemon:
         images = [program("ctr"), "--address", daemon.address, "images"]
 
@@ -184,14 +184,14 @@ PEERS: Mapping[
 
 
 def absent() -> dict[str, list[str]]:
-    """The tools that cannot be compared here, with the programs that are missing for each."""
+    """Return the tools that cannot run here, each with its missing programs."""
     lacks = {name: missing_programs(*programs) for name, (programs, _open) in PEERS.items()}
     return {name: programs for name, programs in lacks.items() if programs}
 
 
 @contextlib.contextmanager
 def installed(directory: Path, *names: str) -> Iterator[list[Command]]:
-    """Those of the tools that are installed, ready to pull; without names all of them."""
+    """Yield the installed tools of `names`, by default of all, ready to pull."""
     with contextlib.ExitStack() as stack:
         tools = []
         for name in names or PEERS:
@@ -202,13 +202,13 @@ def installed(directory: Path, *names: str) -> Iterator[list[Command]]:
         yield tools
 
 
-# Each layer by itself, all of them at once: fetched to a file, flushed to the disk, read and hashed.
+# For each layer, all at the same time: fetch it to a file, flush that to the disk, read and hash it.
 _FETCH = "curl -sSf -o {path} {url} && sync {path}"
 _HASH = ' && test "$({hash} {path} | cut -c 1-64)" = {hex}'
 
 
 def limits(directory: Path) -> list[Command]:
-    """What this machine can do at all: without hashing, with the fastest program, with the usual one."""
+    """Return the limits of this machine: without hashing, with the fastest and with the usual program."""
     hashes = {"openssl": "openssl dgst -sha256 -r", "sha256sum": "sha256sum"}
     return [
         _limit("limit: curl, sync", directory / "limit", ""),
@@ -236,7 +236,7 @@ def _limit(label: str, directory: Path, hashing: str) -> Command:
         return ["sh", "-ec", "\n".join(script)]
 
     directory.mkdir(parents=True)
-    # The memory of a shell and its many small children says nothing.
+    # Do not count memory: that of a shell and its many small children means nothing.
     return Command(
         label, directory, command, lambda: _remove(target), target, client_does_the_work=False
     )

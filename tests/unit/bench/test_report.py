@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmarks make of their numbers; that they can be measured is seen by running them."""
+"""The numbers, tables and page of the benchmarks. Only `./dev bench` itself tests the measurements."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def table():
     return Table("cold", "Cold", "Words.", with_ratios(rows), 3)
 
 
-def test_every_number_is_a_median_by_itself():
+def test_median_is_taken_for_each_number_separately():
     middle = median([usage(1.0, 3), usage(9.0, 1), usage(2.0, 2)])
     assert middle == Usage(seconds=2.0, to_disk=3.0, cpu=1.0, peak=2)
 
 
-def test_what_was_not_measured_is_a_dash(table):
+def test_missing_number_is_a_dash(table):
     assert table.row(THEIRS).text("peak") == "-"
     assert table.row(OURS).text("peak") == "51.0"
 
 
-def test_a_row_is_compared_with_the_first(table):
+def test_ratio_compares_a_row_with_the_first(table):
     assert [row.text("ratio") for row in table.rows] == ["1.00", "8.00"]
     assert table.row(OURS).text("spread") == "2.00 to 4.00"
 
 
-def test_tasks_are_compared_with_each_other_without_the_start_of_ansible():
+def test_task_ratio_compares_tasks_without_the_start_of_ansible():
     ours = [replace(usage(2.0), task=1.0), replace(usage(3.0), task=1.5)]
     rows = [
         Row(OURS, usage_cells(ours)),
@@ -65,7 +65,7 @@ def test_tasks_are_compared_with_each_other_without_the_start_of_ansible():
     assert [row.text("task_ratio") for row in table.rows] == ["1.00", "-", "39.20"]
 
 
-def test_a_task_that_nothing_is_compared_with_has_no_ratio():
+def test_single_task_has_no_task_ratio():
     rows = [
         Row(OURS, usage_cells([replace(usage(2.0), task=1.0)])),
         Row(THEIRS, usage_cells([usage(9.0)])),
@@ -73,28 +73,28 @@ def test_a_task_that_nothing_is_compared_with_has_no_ratio():
     assert "task_ratio" not in Table("cold", "Cold", "Words.", with_ratios(rows), 1).shown()
 
 
-def test_a_table_survives_json(table):
+def test_table_is_the_same_after_json(table):
     again = Table.from_dict(json.loads(json.dumps(table.as_dict())))
     assert shown(again) == shown(table)
 
 
-def test_the_page_has_every_number_and_the_command(table):
+def test_page_has_every_number_and_the_command(table):
     page = render(Findings({"memory": "1 GB"}, {"skopeo": "1.9"}, [table]))
     assert "| docker pull <&> | 20.0 | - | 8.00 | 21.0 | 10.0 | - | 1500 |" in page
     assert "./dev bench --runs 3 --write" in page and "| skopeo | 1.9 |" in page
 
 
-def test_the_chart_is_small_and_tells_in_words_what_it_shows(table):
+def test_chart_is_small_and_describes_its_numbers_in_words(table):
     chart = draw([Table(**{**vars(table), "name": name}) for name in PANELS])
     assert len(chart.encode()) < 30_000
     root = ElementTree.fromstring(chart)
     words = root.findtext("{http://www.w3.org/2000/svg}desc")
     assert f"{OURS} 2.50, {THEIRS} 20.0." in words
     assert "prefers-color-scheme: dark" in chart
-    assert "url(" not in chart and "href" not in chart  # it needs nothing else
+    assert "url(" not in chart and "href" not in chart  # it is self-contained
 
 
-def test_an_access_log_tells_what_was_sent():
+def test_access_log_has_the_bytes_that_were_sent():
     line = '127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "{} /v2/a/{} HTTP/1.1" {} {} "" "x"\n'
     log = (
         line.format("HEAD", "manifests/1", 200, 500)
