@@ -43,7 +43,6 @@ NOT_YET = (
     "plugins/plugin_utils/*",
     "plugins/test/*",
     "roles/*",
-    "tests/bench/*",
     "tests/dev.py",
     "tests/devtools/*",
     "tests/fleet/*",
