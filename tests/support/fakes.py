@@ -22,7 +22,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
     Manifest,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
-from ansible_collections.lockstep.images.plugins.module_utils._image.sources import verified
+from ansible_collections.lockstep.images.plugins.module_utils._image.sources import (
+    Blob,
+    ContentSource,
+    Span,
+    verified,
+)
 
 from .publish import Item
 from .storage import parse_object
@@ -47,7 +52,7 @@ class Whole:
 Answer = t.Union[BaseException, bytes, Cut, Whole, t.Callable[[], t.Any]]
 
 
-class FakeRepository:
+class FakeRepository(ContentSource):
     """One repository in memory, as a ``ContentSource``.
 
     ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by
@@ -67,7 +72,7 @@ class FakeRepository:
         self.tagged: dict[str, str] = {}
         self.reads: list[tuple[str, str]] = []
         self.pauses: list[int] = []
-        self.spans: list[tuple[int, int | None]] = []
+        self.spans: list[Span | None] = []
         self.ranges = True
         self.others = 0
         self._scripts: dict[tuple[str, str], list[Answer]] = {}
@@ -104,23 +109,19 @@ class FakeRepository:
         return Descriptor(manifest.media_type, parsed, len(raw)), manifest
 
     def read_blob(
-        self,
-        descriptor: Descriptor,
-        first: int = 0,
-        end: int | None = None,
-        patient: bool = True,
-    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
-        self.spans.append((first, end))
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
+    ) -> Blob:
+        self.spans.append(span)
         scripted = self._asked("blob", str(descriptor.digest))
-        span = (first, descriptor.size if end is None else end)
+        first, end = span or (0, descriptor.size)
         raw = scripted
         if not isinstance(raw, bytes):
             raw = self._bytes(str(descriptor.digest))
             if isinstance(scripted, Whole):
-                span = (0, descriptor.size)
-            raw = raw[span[0] : span[1]]
+                first, end = 0, descriptor.size
+            raw = raw[first:end]
         after = getattr(scripted, "after", None)
-        return span, self._chunks(raw, after)
+        return (first, end), self._chunks(raw, after)
 
     def _chunks(self, raw: bytes, after: int | None) -> t.Generator[bytes, None, None]:
         stop = len(raw) if after is None else after
@@ -136,9 +137,6 @@ class FakeRepository:
         self.reads.append(("distrust", str(descriptor.digest)))
         self.others -= 1
         return self.others >= 0
-
-    def giver(self, descriptor: Descriptor) -> str:
-        return str(self)
 
     def tags(self) -> list[str]:
         self._asked("tags", "")

@@ -10,7 +10,7 @@ import typing as t
 
 from . import errors
 from .manifest import Descriptor, ImageConfig, Manifest
-from .sources import ChunkPolicy, ContentSink, ContentSource, PartialBlob, verified
+from .sources import ChunkPolicy, ContentSink, ContentSource, PartialBlob, Span, verified
 
 # Less than this many seconds is left on one connection: more of them do not pay.
 _PAYS = 1.0
@@ -63,7 +63,9 @@ def _blamed(
     exc: errors.LockstepError, source: ContentSource, descriptor: Descriptor
 ) -> errors.LockstepError:
     """Return the same error with who gave the bytes."""
-    return type(exc)(f"{exc}; they came from {source.giver(descriptor)}", exc.hint, **exc.details)
+    return type(exc)(
+        f"{exc}; they came from {source.served_by(descriptor)}", exc.hint, **exc.details
+    )
 
 
 def read_config(manifest: Manifest, source: ContentSource, subject: str) -> ImageConfig | None:
@@ -89,9 +91,6 @@ def copy_blob(
     with sink.open_partial(descriptor) as part:
         if part:
             _Fetch(descriptor, source, part, pool, pieces).run()
-
-
-Span = tuple[int, int]
 
 
 class _Fetch:
@@ -233,12 +232,11 @@ class _Fetch:
         )
 
     def _stream(self, first: int, end: int, assists: bool = False) -> None:
-        taken, asked = (first, end), (first, end) != (0, self._part.size)
+        taken = (first, end)
+        asked = None if taken == (0, self._part.size) else taken
         try:
             self._answers += 1
-            span, chunks = self._source.read_blob(
-                self._descriptor, first, end if asked else None, patient=not assists
-            )
+            span, chunks = self._source.read_blob(self._descriptor, asked, retry=not assists)
             with contextlib.closing(chunks):
                 if span != taken:
                     if assists:
@@ -268,7 +266,7 @@ class _Fetch:
         if offset < end:
             raise errors.TruncatedError(
                 f"{self._descriptor.digest} ended after {offset} of {self._part.size} bytes"
-                f" from {self._source.giver(self._descriptor)}"
+                f" from {self._source.served_by(self._descriptor)}"
             )
         self._rate = (end - first) / max(time.monotonic() - started, 1e-6)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The protocols between the rooms: where content comes from, and where it goes to."""
+"""What the other rooms implement: the sources and sinks of content, and the statistics of a transfer."""
 
 from __future__ import annotations
 
@@ -12,96 +12,114 @@ from . import errors
 from .manifest import Descriptor, Manifest
 from .names import Digest, Reference
 
+Span = tuple[int, int]  # (first, end) in bytes, without the byte at end
+Blob = tuple[Span, t.Generator[bytes, None, None]]
 
-class ContentSource(t.Protocol):
-    """The content of one repository; reading changes nothing."""
+
+class ContentSource:
+    """The content of one repository. Reading changes nothing, and any thread may read.
+
+    A new medium implements ``resolve``, ``read_manifest`` and ``read_blob``; ``str()`` names it in errors.
+    """
 
     def resolve(self, tag: str) -> Digest:
-        """The digest a tag stands for now; or NotFoundError."""
+        """Return the digest that a tag points at now; raise NotFoundError if there is no such tag."""
+        raise NotImplementedError
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
-        """A manifest by digest or tag, verified."""
+        """Return a manifest by its digest or by a tag, verified; raise NotFoundError if it is missing."""
+        raise NotImplementedError
 
     def read_blob(
-        self,
-        descriptor: Descriptor,
-        first: int = 0,
-        end: int | None = None,
-        patient: bool = True,
-    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
-        """Bytes of a blob, **not** verified, and which they are: those asked for, or all; or RangeError.
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
+    ) -> Blob:
+        """Return the span that is served and its bytes, which are **not** verified; ``span`` None asks for all bytes.
 
-        Not ``patient``: what is refused is not tried again, and nobody is given up for it.
+        Either the requested span is served or the whole blob. Raise RangeError for a server that does neither.
+        Without ``retry``, a failed request is not repeated, and the failure does not count against the server.
         """
+        raise NotImplementedError
 
     def has_ranges(self, descriptor: Descriptor) -> bool:
-        """Whether a blob may be asked for in pieces that need not be."""
+        """Return whether to read a large blob in several spans at once; by default not."""
+        return False
 
     def report_corrupt(self, descriptor: Descriptor) -> bool:
-        """It gave wrong bytes: whether others will be asked for them now."""
+        """Report that the last bytes of a blob were wrong; return whether another server will be asked now."""
+        return False
 
-    def giver(self, descriptor: Descriptor) -> str:
-        """Who gave bytes of a blob last, as an error names it."""
+    def served_by(self, descriptor: Descriptor) -> str:
+        """Return the name of the server that last sent bytes of a blob, for error messages."""
+        return str(self)
 
     def tags(self) -> list[str]:
-        """Every tag, sorted."""
+        """Return every tag, sorted."""
+        return []
 
     def referrers(self, digest: Digest) -> t.Sequence[Descriptor]:
-        """The manifests whose subject is that one, each once, sorted by digest."""
+        """Return the manifests whose subject has this digest, each once, sorted by digest."""
+        return []
 
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
-        """Wait before try ``attempt`` + 1 for this content, for 0 not at all; False when that is too many."""
+        """Wait before retry ``attempt`` of this content; 0 means without a wait, as the last try made progress.
+
+        Return False if there is no further retry, which is the default.
+        """
+        return False
 
 
 class Sources(t.Protocol):
-    """All repositories of a task."""
+    """The repositories that a task reads from."""
 
     @property
     def warnings(self) -> t.Sequence[str]:
-        """What users should know."""
+        """Return the warnings for the user so far."""
 
     def prepare(self) -> None:
-        """Import what asking takes; call it in the main thread before a pool starts."""
+        """Import the modules that reading needs. Call it in the main thread, before a pool starts."""
 
     def repository(self, reference: Reference) -> ContentSource:
-        """The repository a reference is in."""
+        """Return the repository of a reference as a source, with its mirrors."""
 
     def foreign(self, reference: Reference, descriptor: Descriptor) -> ContentSource:
-        """Where a layer comes from that registries do not have."""
+        """Return the source of a layer that its registry does not distribute; ``reference`` is the image."""
 
     def stats(self) -> t.Mapping[str, t.Any]:
-        """What reading has cost."""
+        """Return what reading has cost so far, as ``TransferStats.as_result`` describes it."""
 
 
 class PartialBlob(t.Protocol):
-    """A blob that is being put together."""
+    """A blob of which a sink has some of the bytes."""
 
-    size: int
-    resumed: int
+    size: int  # bytes of the whole blob
+    resumed: int  # bytes that an earlier task has left
     in_order: bool  # bytes must be written from the first to the last
 
-    def missing(self) -> list[tuple[int, int]]:
-        """The gaps, as (first, end)."""
+    def missing(self) -> list[Span]:
+        """Return the spans that are still to be written, in order."""
 
     def write(self, offset: int, chunk: bytes) -> None:
-        """Keep bytes that came."""
+        """Keep the bytes of ``chunk``, the first of which is byte ``offset`` of the blob."""
 
     def hash_ahead(self) -> None:
-        """Use a moment in which there is nothing else to do."""
+        """Hash received bytes while the caller waits for others; it may do nothing."""
 
     def reset(self) -> None:
-        """Forget all bytes."""
+        """Drop all bytes."""
 
     def finish(self) -> None:
-        """No error means: it is there, verified and durable. After DigestMismatchError it is empty."""
+        """Verify the blob and make it durable; without an error it is both.
+
+        Raise DigestMismatchError for other bytes than the descriptor's, and drop them.
+        """
 
 
 @dataclass(frozen=True)
 class ChunkPolicy:
-    """How large blobs are cut: bytes of the smallest piece, connections for one blob."""
+    """How a large blob is read in pieces over several connections; raise InputError for a value below 1."""
 
-    size: int = 16 * 1024 * 1024
-    connections: int = 6
+    size: int = 16 * 1024 * 1024  # bytes of the smallest piece
+    connections: int = 6  # at most, for one blob
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.connections < 1:
@@ -109,27 +127,27 @@ class ChunkPolicy:
 
 
 class ContentSink(t.Protocol):
-    """Where content goes to."""
+    """A destination of content. It trusts no source, and verifies what it keeps."""
 
     def has(self, descriptor: Descriptor) -> bool:
-        """Whether it is there with the promised size."""
+        """Return whether the sink has the content, in the size that the descriptor states."""
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
-        """No error means: it is there, verified and durable."""
+        """Write content whole; without an error it is verified and durable. Raise a ContentError for other bytes."""
 
     def open_partial(self, descriptor: Descriptor) -> t.ContextManager[PartialBlob | None]:
-        """A part to fill, with what earlier tries have left; None if it is there meanwhile."""
+        """Open a blob for writing, with the bytes that earlier tries have left; None if the sink has the blob already."""
 
 
 class NameSink(t.Protocol):
-    """Where names point at content."""
+    """A destination of image names."""
 
     def set_names(self, moves: t.Sequence[t.Any]) -> None:
-        """Point names at content; or ConflictError, and none is moved."""
+        """Point names at content, all or none; raise ConflictError if another process has changed one of them."""
 
 
 def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:
-    """The same chunks, checked as they pass; or a ContentError."""
+    """Yield the chunks unchanged; raise a ContentError as soon as size or digest cannot match, at the end at the latest."""
     digest, size = descriptor.digest, 0
     hasher = hashlib.new(digest.algorithm)
     for chunk in chunks:
@@ -150,14 +168,14 @@ def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[by
 
 
 class TransferStats:
-    """What a task cost."""
+    """Counters of a task, for any number of threads: bytes, retries, seconds and requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, float] = {"bytes_fetched": 0, "retries": 0, "seconds_waited": 0}
 
     def add(self, name: str, amount: float = 1) -> None:
-        """Count bytes, seconds, or requests by their method."""
+        """Add to a counter; requests are counted under their HTTP method, in capitals."""
         with self._lock:
             self._counts[name] = self._counts.get(name, 0) + amount
 
@@ -167,7 +185,7 @@ class TransferStats:
         mirrors: t.Mapping[str, t.Any] | None = None,
         limits: t.Mapping[str, t.Any] | None = None,
     ) -> dict[str, t.Any]:
-        """The counts, with what mirrors served and what registries told of their limits."""
+        """Return the counters as a module returns them, with what mirrors served and registries' rate limits, by name."""
         requests = {name: count for name, count in sorted(self._counts.items()) if name.isupper()}
         others = {name: round(count, 3) for name, count in self._counts.items() if name.islower()}
         return dict(

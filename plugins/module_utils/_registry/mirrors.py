@@ -9,14 +9,15 @@ import typing as t
 from .._image import errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest
+from .._image.sources import Blob, ContentSource, Span
 from .hosts import Place
 from .registry import Registry
-from .repository import Blob, Referrer, Repository
+from .repository import Referrer, Repository
 
 T = t.TypeVar("T")
 
 
-class Mirrored:
+class Mirrored(ContentSource):
     """A repository with its mirrors, as one source: who has it first, the origin last."""
 
     def __init__(self, places: t.Sequence[tuple[Repository, Place]]) -> None:
@@ -42,19 +43,15 @@ class Mirrored:
         return self._ask(identifier, read)
 
     def read_blob(
-        self,
-        descriptor: Descriptor,
-        first: int = 0,
-        end: int | None = None,
-        patient: bool = True,
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
     ) -> Blob:
         def read(repository: Repository) -> Blob:
-            if patient:
+            if retry:
                 self._served[descriptor.digest] = repository
-            span, chunks = repository.read_blob(descriptor, first, end, patient)
-            return span, _counted(chunks, repository.registry)
+            served, chunks = repository.read_blob(descriptor, span, retry)
+            return served, _counted(chunks, repository.registry)
 
-        if not patient:
+        if not retry:
             return read(self._living("digest-only", descriptor.digest)[0])
         # The reader begins anew, or tries again.
         return self._ask(descriptor.digest, read, (errors.RangeError, errors.TruncatedError))
@@ -71,8 +68,8 @@ class Mirrored:
         )
         return True
 
-    def giver(self, descriptor: Descriptor) -> str:
-        return self._served.get(descriptor.digest, self._origin).giver(descriptor)
+    def served_by(self, descriptor: Descriptor) -> str:
+        return self._served.get(descriptor.digest, self._origin).served_by(descriptor)
 
     def tags(self) -> list[str]:
         return self._origin.tags()

@@ -11,7 +11,7 @@ import typing as t
 from .._image import errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference
-from .._image.sources import ContentSource
+from .._image.sources import Blob, ContentSource, Span
 from .credentials import Credentials, CredentialStore, places
 from .hosts import Endpoint, HostConfig, api_host
 from .http import HttpClient, is_refusal_elsewhere, libraries
@@ -141,7 +141,7 @@ _FOREIGN = (
 )
 
 
-class ForeignLayer:
+class ForeignLayer(ContentSource):
     """A layer that no registry may distribute, from where its manifest says (image-spec v1.1, "Non-Distributable Layers").
 
     No credential is ever sent there (CVE-2020-15157).
@@ -159,12 +159,8 @@ class ForeignLayer:
         return shown_url(self._urls[0]) if self._urls else str(self._digest)
 
     def read_blob(
-        self,
-        descriptor: Descriptor,
-        first: int = 0,
-        end: int | None = None,
-        patient: bool = True,
-    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
+    ) -> Blob:
         failures = []
         for url in self._urls:
             try:
@@ -197,17 +193,8 @@ class ForeignLayer:
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
         raise errors.NotFoundError(f"{self}: has no manifest {identifier}")
 
-    def referrers(self, digest: Digest) -> list[Descriptor]:
-        return []
-
-    def giver(self, descriptor: Descriptor) -> str:
+    def served_by(self, descriptor: Descriptor) -> str:
         return shown_url(self._served)
-
-    def tags(self) -> list[str]:
-        return []
-
-    def has_ranges(self, descriptor: Descriptor) -> bool:
-        return False
 
     def report_corrupt(self, descriptor: Descriptor) -> bool:
         others = [url for url in self._urls if url != self._served]

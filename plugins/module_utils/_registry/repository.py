@@ -19,13 +19,11 @@ from .._image.manifest import (
     mismatch,
 )
 from .._image.names import TAG, Digest
-from .._image.sources import ContentSource
+from .._image.sources import Blob, ContentSource, Span
 from .http import BUSY
 from .registry import Registry
 from .response import Response
 from .urls import content_range
-
-Blob = tuple[tuple[int, int], t.Generator[bytes, None, None]]
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,14 @@ def lacks(source: ContentSource, tag: str, error: errors.RegistryError) -> bool:
         return isinstance(exc, errors.NotFoundError)  # a repository that is not there has no tags
 
 
-class Repository:
+class Repository(ContentSource):
     """One repository as a source; no caller sees a status."""
 
     def __init__(self, registry: Registry, name: str) -> None:
         self.registry = registry
         self.name = name
         self._as_is: set[Digest] = set()
-        self._givers: dict[Digest, str] = {}
+        self._servers: dict[Digest, str] = {}
 
     def __str__(self) -> str:
         return f"{self.registry.name}/{self.name}"
@@ -79,39 +77,32 @@ class Repository:
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
     def read_blob(
-        self,
-        descriptor: Descriptor,
-        first: int = 0,
-        end: int | None = None,
-        patient: bool = True,
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
     ) -> Blob:
         subject, registry = f"{self}@{descriptor.digest}", self.registry
         # Never an open end: a connection whose answer is not read to its end is lost.
-        headers = {} if end is None else {"Range": f"bytes={first}-{end - 1}"}
-        path, retries = f"blobs/{descriptor.digest}", None if patient else 0
+        headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
+        path, retries = f"blobs/{descriptor.digest}", None if retry else 0
         response = self._request("GET", path, headers, retries)
         where = registry.place(response)
-        self._givers[descriptor.digest] = where or registry.name
-        if end is not None and response.status in (206, 416):
-            if _is_part(response, first, end, descriptor.size):
-                return (first, end), response.chunks()
+        self._servers[descriptor.digest] = where or registry.name
+        if span and response.status in (206, 416):
+            if _is_part(response, span, descriptor.size):
+                return span, response.chunks()
             response.close()
             registry.has_ranges, at = False, f" at {where}" if where else ""
             raise errors.RangeError(f"{subject}: answered{at} with other bytes than were asked for")
         if response.status != 200:
             registry.fail(response, subject)
-        if end is not None:
+        if span:
             registry.has_ranges = False
         return (0, descriptor.size), response.chunks(is_encoded(response, descriptor, self._as_is))
 
     def has_ranges(self, descriptor: Descriptor) -> bool:
         return self.registry.has_ranges
 
-    def report_corrupt(self, descriptor: Descriptor) -> bool:
-        return False
-
-    def giver(self, descriptor: Descriptor) -> str:
-        return self._givers.get(descriptor.digest, self.registry.name)
+    def served_by(self, descriptor: Descriptor) -> str:
+        return self._servers.get(descriptor.digest, self.registry.name)
 
     def tags(self) -> list[str]:
         path, subject = f"{self.name}/tags/list?n=1000", f"{self}: tags"
@@ -184,9 +175,9 @@ def is_encoded(response: Response, descriptor: Descriptor, as_is: set[Digest]) -
     return descriptor.digest not in as_is
 
 
-def _is_part(response: Response, first: int, end: int, size: int) -> bool:
+def _is_part(response: Response, span: Span, size: int) -> bool:
     """Whether an answer is the bytes that were asked for, and says so."""
-    got = content_range(response.header("Content-Range"))
+    (first, end), got = span, content_range(response.header("Content-Range"))
     kind = response.header("Content-Type").lower()
     return (
         response.status == 206

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A store as a source."""
+"""A store as a source of content."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import typing as t
 from .._image import errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference
+from .._image.sources import Blob, ContentSource, Span
 from .files import read_chunks
 from .store import ImageStore, IndexEntry
 
 _HINT = "Pull it first, with platform=all if all platforms of it are wanted."
 
 
-class StoreSource:
-    """The names of one repository in a store, and all its content; ``pause`` is that of where it goes."""
+class StoreSource(ContentSource):
+    """One repository of a store: its names, and the content of the whole store.
+
+    ``names`` are those of the store. ``backoff`` is that of the destination: a store needs no retries, its reader may.
+    """
 
     def __init__(
         self,
         store: ImageStore,
         names: t.Mapping[str, IndexEntry],
         reference: Reference,
-        pause: t.Callable[..., bool],
+        backoff: t.Callable[..., bool],
     ) -> None:
         self._store = store
         self._names = names
         self._reference = reference
-        self.backoff = pause
+        self._backoff = backoff
 
     def __str__(self) -> str:
         return self._store.path
@@ -50,48 +54,37 @@ class StoreSource:
         return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
 
     def read_blob(
-        self,
-        descriptor: Descriptor,
-        first: int = 0,
-        end: int | None = None,
-        patient: bool = True,
-    ) -> tuple[tuple[int, int], t.Generator[bytes, None, None]]:
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
+    ) -> Blob:
         self.require(descriptor)
-        stop = descriptor.size if end is None else end
-        return (first, stop), _up_to(
-            read_chunks(self._store.blob_path(descriptor.digest), first), stop - first
-        )
+        first, end = span or (0, descriptor.size)
+        chunks = read_chunks(self._store.blob_path(descriptor.digest), first)
+        return (first, end), _up_to(chunks, end - first)
 
     def require(self, descriptor: Descriptor) -> None:
-        """Or NotInStoreError, if a blob is not there."""
+        """Raise NotInStoreError unless the store has a blob in the size that the descriptor states."""
         if not self._store.has(descriptor):
             raise errors.NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {descriptor.digest} of it",
                 _HINT,
             )
 
-    def has_ranges(self, descriptor: Descriptor) -> bool:
-        return False
-
-    def report_corrupt(self, descriptor: Descriptor) -> bool:
-        return False
-
-    def giver(self, descriptor: Descriptor) -> str:
-        return self._store.path
+    def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+        return self._backoff(attempt, descriptor)
 
     def tags(self) -> list[str]:
         prefix = f"{self._reference.name}:"
         return sorted(name[len(prefix) :] for name in self._names if name.startswith(prefix))
 
     def referrers(self, digest: Digest) -> list[Descriptor]:
-        """Manifests of the repository that have it as subject, among names by digest."""
+        """Return the manifests with this subject, of the names by digest; raise CorruptStoreError if one is unreadable."""
         found = []
         for name, held in self._names.items():
             if name.startswith(f"{self._reference.name}@"):
                 manifest = self._store.manifest(held.target.digest, held.target.media_type)
                 if manifest is None:
                     raise errors.CorruptStoreError(
-                        f"{name}: its manifest cannot be read, so what it refers to is not known",
+                        f"{name}: its manifest is unreadable, so its subject is unknown",
                         "Repair it with lockstep.images.store_verify, or remove the name.",
                         path=self._store.path,
                     )

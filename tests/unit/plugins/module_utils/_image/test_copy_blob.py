@@ -43,7 +43,7 @@ DATA = random.Random(1).randbytes(5000)
 LAYER = blob(DATA, "application/vnd.oci.image.layer.v1.tar")
 LARGE_DATA = random.Random(2).randbytes(64_000)
 LARGE = blob(LARGE_DATA, "application/vnd.oci.image.layer.v1.tar")
-WHOLE = (0, None)
+WHOLE = None
 CHUNKS = ChunkPolicy()
 
 
@@ -396,12 +396,12 @@ class OneAtATime(FakeRepository):
         super().__init__()
         self.refused = 0
 
-    def read_blob(self, descriptor, first=0, end=None, patient=True):
-        if not patient:
+    def read_blob(self, descriptor, span=None, retry=True):
+        if not retry:
             self.refused += 1
             raise RegistryError("busy", status=503)
         time.sleep(0.005)
-        return super().read_blob(descriptor, first, end)
+        return super().read_blob(descriptor, span)
 
 
 @pytest.mark.usefixtures("cut")
