@@ -84,7 +84,7 @@ class StoreSource(ContentSource):
                 manifest = self._store.manifest(held.target.digest, held.target.media_type)
                 if manifest is None:
                     raise errors.CorruptStoreError(
-                        f"{name}: its manifest is unreadable, so its subject is unknown",
+                        f"{name}: its manifest cannot be read, so its subject is unknown",
                         "Repair it with lockstep.images.store_verify, or remove the name.",
                         path=self._store.path,
                     )
