@@ -26,7 +26,6 @@ NOT_YET = (
     "docs/lock.md",
     "docs/plugins.md",
     "docs/report.md",
-    "docs/store.md",
     "galaxy.yml",
     "meta/*",
     "noxfile.py",
