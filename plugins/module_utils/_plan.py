@@ -149,11 +149,18 @@ def each(
 
 
 class Action:
-    """A step; its summary is the same in check mode, twice is no error."""
+    """One step of a plan. ``summary`` is the same in check mode; ``apply`` is idempotent.
 
-    name: str  # of a step that comes last: what it is about
-    names: t.Sequence[str] = ()  # of content: what waits for it
+    Names wait for content: ``needed_by`` are the ``subject`` of those that wait for this step.
+    """
+
+    needed_by: t.Sequence[str] = ()
     urgency: tuple[float, ...] = (0.0,)
+
+    @property
+    def subject(self) -> str:
+        """The name that this step sets; its failure is reported under it."""
+        raise NotImplementedError
 
     def summary(self) -> dict[str, t.Any]:
         """What it does."""
@@ -211,8 +218,8 @@ class Plan:
         if not self.changed:
             return
         self.prepare()
-        left = collections.Counter(name for action in self.content for name in action.names)
-        waiting = {action.name: action for action in self.names}
+        left = collections.Counter(name for action in self.content for name in action.needed_by)
+        waiting = {action.subject: action for action in self.names}
         ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
         fatal: errors.LockstepError | None = None
         with Pool(self.workers) as pool:
@@ -246,13 +253,13 @@ class Plan:
     ) -> t.Generator[Action, None, errors.LockstepError | None]:
         """Note how an action has ended; an error that is one for all."""
         error = future.exception()
-        left.subtract(action.names)
+        left.subtract(action.needed_by)
         if error is None:
             yield action
             return None
         if not isinstance(error, errors.LockstepError):
             raise error
-        self.failures.update(dict.fromkeys(action.names, error))
+        self.failures.update(dict.fromkeys(action.needed_by, error))
         return error if isinstance(error, _FATAL) else None
 
     def _set(
@@ -260,17 +267,17 @@ class Plan:
     ) -> t.Generator[Action, None, errors.LockstepError | None]:
         """The names that have all they need; an error that is one for all: where names are cannot be written."""
         ready = [waiting.pop(name) for name in list(waiting) if not left[name]]
-        names = [action for action in ready if action.name not in self.failures]
+        names = [action for action in ready if action.subject not in self.failures]
         try:
             ended = names[0].apply_all(names, pool) if names else ()
         except errors.LockstepError as exc:
-            self.failures.update({action.name: exc for action in names})
+            self.failures.update({action.subject: exc for action in names})
             return exc
         for action, error in zip(names, ended):
             if error is None:
                 yield action
             elif isinstance(error, errors.LockstepError):
-                self.failures[action.name] = error
+                self.failures[action.subject] = error
             else:
                 raise error
         return None

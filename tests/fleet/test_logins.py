@@ -20,8 +20,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     AuthFile,
+    AuthPlace,
     Credentials,
-    Place,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import Endpoint
@@ -71,7 +71,7 @@ def test_F15_a_login_that_is_not_utf_8_is_sent_as_docker_and_skopeo_send_it(
 ) -> None:
     path, auth = directory / "config.json", base64.b64encode(b"demo:caf\xe9").decode("ascii")
     path.write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
-    who = AuthFile.load(Place(str(path))).find(registry.address, "org/app")
+    who = AuthFile.load(AuthPlace(str(path))).find(registry.address, "org/app")
     for program, where in ((skopeo, path), (docker, directory)):
         registry.clear()
         assert program(registry, where)
@@ -94,7 +94,7 @@ def test_F15_a_login_that_docker_or_skopeo_finds_is_found(
         write_case(path, case, registry.address)
         verdicts = {"docker": docker(registry, directory), "skopeo": skopeo(registry, path)}
         try:
-            found = AuthFile.load(Place(str(path))).find(registry.address, "org/app")
+            found = AuthFile.load(AuthPlace(str(path))).find(registry.address, "org/app")
         except InputError:
             found = None
         for name, refusal in verdicts.items():
@@ -122,7 +122,7 @@ def test_F16_a_login_for_a_namespace_is_that_of_podman(registry: Registry, direc
         assert skopeo(registry, path) == ""
         assert "unauthorized" in skopeo(registry, path, "other/app")
         found = [
-            AuthFile.load(Place(str(path))).find(registry.address, name)
+            AuthFile.load(AuthPlace(str(path))).find(registry.address, name)
             for name in ("org/app", "other/app")
         ]
         assert found == [Credentials(USER, PASSWORD), None]

@@ -23,7 +23,7 @@ _SMALL_STEPS = 100
 _WRONG = (errors.DigestMismatchError, errors.SizeMismatchError, errors.EncodingError)
 
 
-class Pool(t.Protocol):
+class Threads(t.Protocol):
     """The threads of a task."""
 
     stopped: bool
@@ -80,7 +80,7 @@ def copy_blob(
     descriptor: Descriptor,
     source: ContentSource,
     sink: ContentSink,
-    pool: Pool,
+    pool: Threads,
     pieces: ChunkPolicy,
 ) -> None:
     """Bring a blob to the sink."""
@@ -101,7 +101,7 @@ class _Fetch:
         descriptor: Descriptor,
         source: ContentSource,
         part: PartialBlob,
-        pool: Pool,
+        pool: Threads,
         pieces: ChunkPolicy,
     ) -> None:
         self._descriptor = descriptor

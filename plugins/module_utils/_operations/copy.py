@@ -14,7 +14,7 @@ from .._image.dates import Moment
 from .._image.names import Reference, parse_registry, trimmed
 from .._image.sources import ContentSource, Sources
 from .._plan import Plan, each
-from .newest import Dated, Newest, listed, newest
+from .newest import Dated, Newest, join_some, newest
 from .referrers import expand_tags
 from .transfer import Sinks, Transfer, plan_transfers
 
@@ -113,7 +113,7 @@ def plan_copy(
         transfers.append(Transfer(reference, target, content, sinks.of(target)))
     plan = plan_transfers(transfers, failures, sinks=sinks, workers=workers, **options)
     unknown = sorted(map(str, left.unknown))
-    text = f"newest: it is not known when these were made, so others come before them: {listed(unknown)}"
+    text = f"newest: it is not known when these were made, so others come before them: {join_some(unknown)}"
     return replace(
         plan,
         facts={

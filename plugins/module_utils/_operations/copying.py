@@ -28,7 +28,7 @@ class StoreContent(Action):
     descriptor: Descriptor
     raw: bytes = field(repr=False)
     sink: ContentSink = field(repr=False)
-    names: tuple[str, ...] = field(default=(), repr=False)
+    needed_by: tuple[str, ...] = field(default=(), repr=False)
     urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
 
     def summary(self) -> dict[str, t.Any]:
@@ -47,7 +47,7 @@ class FetchBlob(Action):
     sink: ContentSink = field(repr=False)
     pieces: ChunkPolicy = field(default_factory=ChunkPolicy, repr=False)
     others: tuple[ContentSource, ...] = field(default=(), repr=False)
-    names: tuple[str, ...] = field(default=(), repr=False)
+    needed_by: tuple[str, ...] = field(default=(), repr=False)
     urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
 
     def summary(self) -> dict[str, t.Any]:
@@ -65,34 +65,34 @@ class FetchBlob(Action):
 Content = t.Union[StoreContent, FetchBlob]
 
 
-class Wants(t.Protocol):
-    """A name and what it lacks."""
+class Planned(t.Protocol):
+    """The plan of one image: its name, and the content that is missing where it goes."""
 
     name: str
     content: list[Content]
 
 
-def lacks(want: Wants) -> int:
-    """The bytes a name lacks."""
-    return sum(action.descriptor.size for action in want.content)
+def missing_bytes(plan: Planned) -> int:
+    """Return the bytes of the content that an image lacks."""
+    return sum(action.descriptor.size for action in plan.content)
 
 
-def merged(wanted: t.Sequence[Wants]) -> tuple[Content, ...]:
-    """Each content once, with all that waits for it: first the image that lacks least, and of it what is small."""
-    users: dict[tuple[int, Digest, int], list[tuple[Wants, Content]]] = {}
-    for want in wanted:
-        for action in want.content:
+def merged(plans: t.Sequence[Planned]) -> tuple[Content, ...]:
+    """Deduplicate the content of ``plans``; order it by the bytes that its image lacks, then by size."""
+    users: dict[tuple[int, Digest, int], list[tuple[Planned, Content]]] = {}
+    for plan in plans:
+        for action in plan.content:
             # Another size is another promise, of which one is wrong.
             key = (id(action.sink), action.descriptor.digest, action.descriptor.size)
-            users.setdefault(key, []).append((want, action))
+            users.setdefault(key, []).append((plan, action))
     content: list[Content] = []
     for (_sink, _digest, size), pairs in users.items():
-        names = tuple(want.name for want, _action in pairs)
-        urgency = (min(lacks(want) for want, _action in pairs), size)
-        action = replace(pairs[0][1], names=names, urgency=urgency)
+        needed_by = tuple(plan.name for plan, _action in pairs)
+        urgency = (min(missing_bytes(plan) for plan, _action in pairs), size)
+        action = replace(pairs[0][1], needed_by=needed_by, urgency=urgency)
         if isinstance(action, FetchBlob):
             sources = {
-                str(one.source): one.source for _want, one in pairs if isinstance(one, FetchBlob)
+                str(one.source): one.source for _plan, one in pairs if isinstance(one, FetchBlob)
             }
             action = replace(action, others=tuple(sources.values())[1:])
             fetch()  # before threads do
@@ -108,6 +108,10 @@ class SetName(Action):
     target: t.Any
     expected: t.Any
     sink: NameSink = field(repr=False)
+
+    @property
+    def subject(self) -> str:
+        return self.name
 
     def summary(self) -> dict[str, t.Any]:
         was, now = (str(one.target.digest) if one else None for one in (self.expected, self.target))

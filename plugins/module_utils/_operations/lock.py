@@ -92,7 +92,7 @@ class _Locking:
             old = None
         if old and not self.embed:
             return _Locked(old)
-        reader = _Reader(reference, source, self.old.manifests, self.allow, is_resolved)
+        reader = _LockReader(reference, source, self.old.manifests, self.allow, is_resolved)
         try:
             closure = reader.closure(digest, wanted, is_checked=bool(old))
         except errors.NoPlatformError:
@@ -126,7 +126,7 @@ def _keys(platforms: t.Sequence[Platform] | None) -> list[str]:
     return [ALL] if platforms is None else [str(one) for one in platforms]
 
 
-class _Reader:
+class _LockReader:
     """Reads one image, as far as it is not carried along."""
 
     def __init__(

@@ -15,9 +15,9 @@ from .._plan import Action, Plan, Pool
 from .._registry.credentials import (
     TOKEN_USER,
     AuthFile,
+    AuthPlace,
     CredentialHelper,
     Credentials,
-    Place,
     containers_config,
     docker_config,
     field_name,
@@ -44,7 +44,7 @@ class SaveLogin(Action):
     helper: CredentialHelper | None = field(repr=False)
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def subject(self) -> str:
         """The registry, as in the diff."""
         return self.registry
 
@@ -82,7 +82,7 @@ def plan_login(
     target = _key(registry.name, namespace)
     if who is None or not who.password:  # an option that is null counts as given for Ansible
         raise errors.InputError(f"{target}: a login needs a username and a password")
-    auth_file = AuthFile.load(Place(path))
+    auth_file = AuthFile.load(AuthPlace(path))
     helper, before = auth_file.helper(target), auth_file.find_exactly(target)
     same = before == who
     warnings = [auth_file.warning] if auth_file.warning else []
@@ -122,7 +122,7 @@ def _limits(auth_file: AuthFile, registry: str, target: str) -> list[str]:
 
 def plan_logout(registry: str, path: str, namespace: str = "") -> Plan:
     """Drop the login of a registry, or of a namespace in it; one that is not there is no change."""
-    auth_file, registry = AuthFile.load(Place(path)), _key(registry, namespace)
+    auth_file, registry = AuthFile.load(AuthPlace(path)), _key(registry, namespace)
     helper, before = auth_file.helper(registry), auth_file.find_exactly(registry)
     return Plan(
         names=(SaveLogin(registry, None, path, helper),) if before else (),
@@ -198,7 +198,7 @@ def save_login(path: str, registry: str, who: Credentials | None) -> None:
     try:
         make_directory(directory, _PRIVATE_DIRECTORY)
         with locked(directory, exclusive=True, timeout=_LOCK_TIMEOUT, create=False):
-            data = with_login(AuthFile.load(Place(target)), registry, who)
+            data = with_login(AuthFile.load(AuthPlace(target)), registry, who)
             write_file(target, directory, data, _PRIVATE_FILE)
     except errors.StoreAccessError as exc:
         raise errors.AuthFileError(str(exc), exc.hint, path=path) from exc

@@ -53,7 +53,7 @@ def newest(dated: t.Iterable[Dated[T]], count: int) -> Newest[T]:
     return found
 
 
-def listed(names: t.Sequence[str]) -> str:
+def join_some(names: t.Sequence[str]) -> str:
     """Some names for a message."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

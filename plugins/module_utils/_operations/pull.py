@@ -11,7 +11,7 @@ from .._image.sources import ChunkPolicy, Sources
 from .._plan import Plan
 from .._store.store import ImageStore
 from .copying import FetchBlob, SetName, merged
-from .reading import CHUNKS, NEVER, Reading, Request, Wanted, request_of, shown
+from .reading import CHUNKS, NEVER, ImagePlan, ImageRequest, Reading, shown
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock
@@ -47,35 +47,35 @@ def plan_pull(
         references = expand_tags(references, sources, workers, failures)
     carried = lock.manifests if lock else {}
     reading = Reading(store, sources, policy, pieces, foreign, carried, allow)
-    requests = [request_of(reference, platforms, lock) for reference in references]
-    wanted = reading.want_all(requests, workers, failures)
+    requests = [ImageRequest.of(reference, platforms, lock) for reference in references]
+    plans = reading.plan_all(requests, workers, failures)
     if referrers:
         from .referrers import follow, referrers_of
 
-        def look(one: Wanted) -> list[Reference]:
-            return referrers_of(one.reference, sources.repository(one.reference), one.digests)
+        def look(plan: ImagePlan) -> list[Reference]:
+            return referrers_of(plan.reference, sources.repository(plan.reference), plan.digests)
 
-        wanted += follow(
-            wanted,
+        plans += follow(
+            plans,
             look,
-            lambda one: reading.want(Request(one, None)),
+            lambda one: reading.plan_image(ImageRequest(one, None)),
             lambda one: one.store_name,
             workers,
             failures,
         )
-    return plan_of(wanted, failures, store, sources, workers)
+    return plan_of(plans, failures, store, sources, workers)
 
 
 def plan_of(
-    wanted: t.Sequence[Wanted],
+    plans: t.Sequence[ImagePlan],
     failures: dict[str, errors.LockstepError],
     store: ImageStore,
     sources: Sources,
     workers: int,
 ) -> Plan:
-    """Bring what is lacking, and set the names."""
-    content = merged(wanted)
-    sizes = {digest: size for want in wanted for digest, size in want.sizes.items()}
+    """Return the plan that fetches the missing content of ``plans`` and sets their names; raise NoSpaceError if it does not fit."""
+    content = merged(plans)
+    sizes = {digest: size for plan in plans for digest, size in plan.sizes.items()}
     blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
     if blobs:
         sources.prepare()
@@ -90,16 +90,16 @@ def plan_of(
     return Plan(
         content=content,
         names=tuple(
-            SetName(want.name, want.target, want.before, store)
-            for want in wanted
-            if want.before != want.target
+            SetName(plan.name, plan.target, plan.before, store)
+            for plan in plans
+            if plan.before != plan.target
         ),
-        before={want.name: want.shown_before for want in wanted if want.before},
-        after={want.name: shown(want.target) for want in wanted},
-        facts={"images": [want.entry(image) for want in wanted for image in want.images]},
+        before={plan.name: plan.shown_before for plan in plans if plan.before},
+        after={plan.name: shown(plan.target) for plan in plans},
+        facts={"images": [plan.entry(image) for plan in plans for image in plan.images]},
         failures=failures,
         workers=workers,
         prepare=lambda: store.prepare(digests),
         stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
-        warnings=lambda: [*sources.warnings, *(text for want in wanted for text in want.warnings)],
+        warnings=lambda: [*sources.warnings, *(text for plan in plans for text in plan.warnings)],
     )

@@ -45,29 +45,35 @@ def fetching(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-class Request(t.NamedTuple):
-    """An image for each platform (None: all), and if ``exact`` for no others; ``locked`` is what it must be."""
+class ImageRequest(t.NamedTuple):
+    """One image that a task names, for each of ``platforms`` (None: all).
+
+    With ``exact`` the store keeps no other platform of it. ``locked`` is what the image must match.
+    """
 
     reference: Reference
     platforms: t.Sequence[Platform] | None
     exact: bool = False
     locked: LockedImage | None = None
 
-
-def request_of(
-    reference: Reference, platforms: t.Sequence[Platform] | None, lock: Lock | None
-) -> Request:
-    """What is asked for; with a lock just what that says, or LockError."""
-    if lock is None:
-        return Request(reference, platforms)
-    locked = lock.image(reference)
-    locked.require([ALL] if platforms is None else map(str, platforms))
-    return Request(locked.pin(reference), platforms, locked=locked)
+    @classmethod
+    def of(
+        cls, reference: Reference, platforms: t.Sequence[Platform] | None, lock: Lock | None
+    ) -> ImageRequest:
+        """Return the request, pinned to what ``lock`` says; raise LockError if that lacks the image or a platform."""
+        if lock is None:
+            return cls(reference, platforms)
+        locked = lock.image(reference)
+        locked.require([ALL] if platforms is None else map(str, platforms))
+        return cls(locked.pin(reference), platforms, locked=locked)
 
 
 @dataclass
-class Wanted:
-    """What a request leads to, and what the store lacks of it."""
+class ImagePlan:
+    """What an ImageRequest becomes: where its name will point, and the content that the store lacks for that.
+
+    ``before`` is where the name points now, ``sizes`` are the bytes of all content that it needs, by digest.
+    """
 
     reference: Reference
     name: str
@@ -135,35 +141,40 @@ class Reading:
     def __post_init__(self) -> None:
         self.names = self.store.names()
 
-    def want(self, request: Request) -> Wanted:
-        """What one request leads to."""
-        return _Reader(request, self).want()
+    def plan_image(self, request: ImageRequest) -> ImagePlan:
+        """Plan one image; raise LockstepError if that is impossible."""
+        return _ImageReader(request, self).plan()
 
-    def want_all(
-        self, requests: t.Sequence[Request], workers: int, failures: dict[str, errors.LockstepError]
-    ) -> list[Wanted]:
-        """What requests lead to.
+    def plan_all(
+        self,
+        requests: t.Sequence[ImageRequest],
+        workers: int,
+        failures: dict[str, errors.LockstepError],
+    ) -> list[ImagePlan]:
+        """Plan the images of ``requests``, in their order; put the errors of others into ``failures``, by name.
 
         Registries are asked for all tags at the same time, then for all that the store lacks. The store is read by
         one thread, while tags are on their way: its files are small, and threads that read them do little but wait
         for each other.
         """
         name_of = operator.attrgetter("name")
-        readers = [_Reader(one, self) for one in each_once(requests, lambda one: one.reference)]
+        readers = [
+            _ImageReader(one, self) for one in each_once(requests, lambda one: one.reference)
+        ]
         names = [reader.name for reader in readers]
         asking = [reader for reader in readers if reader.digest is None]
         known = [(reader, reader.digest) for reader in readers if reader.digest]
         refused: dict[str, errors.LockstepError] = {}
-        found: dict[str, Wanted] = {}
+        found: dict[str, ImagePlan] = {}
         lacking = []
         if asking:
             self._prepare()
-        resolved = attempts(_Reader.resolve, asking, workers)
+        resolved = attempts(_ImageReader.resolve, asking, workers)
         for reader, digest in itertools.chain(resolved, known):
             try:
                 if isinstance(digest, errors.LockstepError):
                     raise digest
-                found[reader.name] = reader.want(alone=True)
+                found[reader.name] = reader.plan(alone=True)
             except (errors.NotInStoreError, errors.DependencyError):
                 lacking.append(reader)
             except errors.LockstepError as exc:
@@ -171,8 +182,8 @@ class Reading:
         if lacking:
             self._prepare()
             fetch()
-        fetched = each(_Reader.want, lacking, name_of, workers, refused)
-        found.update((wanted.name, wanted) for wanted in fetched)
+        fetched = each(_ImageReader.plan, lacking, name_of, workers, refused)
+        found.update((plan.name, plan) for plan in fetched)
         failures.update((name, refused[name]) for name in names if name in refused)
         return [found[name] for name in names if name in found]
 
@@ -181,10 +192,10 @@ class Reading:
             self.sources.prepare()
 
 
-class _Reader:
+class _ImageReader:
     """Reads one image."""
 
-    def __init__(self, request: Request, how: Reading) -> None:
+    def __init__(self, request: ImageRequest, how: Reading) -> None:
         self._request = request
         self._reference = request.reference
         self._store = how.store
@@ -211,18 +222,18 @@ class _Reader:
             self._is_resolved = True
         return self.digest
 
-    def want(self, alone: bool = False) -> Wanted:
-        """All that is lacking; if ``alone`` nobody is asked, but for NotInStoreError if that is needed."""
+    def plan(self, alone: bool = False) -> ImagePlan:
+        """Plan the image; if ``alone``, ask no registry: raise NotInStoreError if one is needed."""
         self._is_alone = alone
         try:
-            return self._want()
+            return self._plan()
         except errors.LockstepError as exc:
             locked = self._request.locked
             if locked is None or isinstance(exc, (errors.DependencyError, errors.LockError)):
                 raise
             raise type(exc)(f"{locked.place}: {exc}", exc.hint, **exc.details) from exc
 
-    def _want(self) -> Wanted:
+    def _plan(self) -> ImagePlan:
         """And what the name shall point at."""
         before = self._before
         platforms, locked = self._request.platforms, self._request.locked
@@ -265,7 +276,9 @@ class _Reader:
         whole += [blob for blob in closure.blobs if blob not in skipped]
         sizes = {descriptor.digest: descriptor.size for descriptor in whole}
         name = self.name
-        wanted = Wanted(self._reference, name, before, target, images, configs, sizes, content, [])
+        wanted = ImagePlan(
+            self._reference, name, before, target, images, configs, sizes, content, []
+        )
         doubts = [
             image.doubts(wanted.config(image), platforms or (), str(self._reference), self._allow)
             for image in images

@@ -10,6 +10,7 @@ from .._image.names import Digest, Reference
 from .._image.sources import ContentSource, Sources
 from .._plan import each
 from .._registry.repository import lacks, referrers_tag
+from .copying import Planned
 
 _MAX_LEVELS = 3  # of signatures of attestations of an image
 # The tag that stands in for a list of referrers, and those of cosign.
@@ -43,35 +44,27 @@ def _has(source: ContentSource, tag: str) -> bool:
     return True
 
 
-class Wants(t.Protocol):
-    """What is wanted of one name."""
-
-    @property
-    def name(self) -> str:
-        """The name."""
-
-
 Item = t.TypeVar("Item")
-W = t.TypeVar("W", bound=Wants)
+P = t.TypeVar("P", bound=Planned)
 
 
 def follow(
-    wanted: t.Sequence[W],
-    look: t.Callable[[W], list[Item]],
-    want: t.Callable[[Item], W],
+    plans: t.Sequence[P],
+    referrers: t.Callable[[P], list[Item]],
+    plan: t.Callable[[Item], P],
     name_of: t.Callable[[Item], str],
     workers: int,
     failures: dict[str, errors.LockstepError],
-) -> list[W]:
-    """What is wanted of all that refers to some, by ``look``, and to that in turn."""
-    known = {one.name for one in wanted}
-    found: list[W] = []
-    latest = list(wanted)
+) -> list[P]:
+    """Plan what refers to the images of ``plans``, and what refers to that in turn; each name once."""
+    known = {one.name for one in plans}
+    found: list[P] = []
+    latest = list(plans)
     for _level in range(_MAX_LEVELS):
-        listed = each(look, latest, lambda one: one.name, workers, failures)
+        listed = each(referrers, latest, lambda one: one.name, workers, failures)
         new = {name_of(item): item for items in listed for item in items}
         fresh = [item for name, item in new.items() if name not in known]
-        latest = each(want, fresh, name_of, workers, failures)
+        latest = each(plan, fresh, name_of, workers, failures)
         known.update(new)
         found += latest
     return found

@@ -19,12 +19,12 @@ _ABSENT = "absent"
 
 @dataclass(frozen=True)
 class DeleteManifest(Action):
-    """Delete a tag, or a manifest with all its tags; ``names`` are those of the task."""
+    """Delete a tag, or a manifest with all its tags; ``needed_by`` are the names of the task for it."""
 
     repository: Repository = field(repr=False)
     tag: str | None
     digest: Digest
-    names: tuple[str, ...]
+    needed_by: tuple[str, ...]
 
     def summary(self) -> dict[str, t.Any]:
         """What is deleted where."""

@@ -19,7 +19,7 @@ from .._store.inventory import contents, remove, roots
 from .._store.partial import KEPT, part_size, remove_unlocked
 from .._store.store import ImageStore, IndexEntry
 from .copying import SetName
-from .newest import Dated, Newest, listed, newest
+from .newest import Dated, Newest, join_some, newest
 from .patterns import pattern_of
 from .reach import Reachable
 
@@ -195,5 +195,5 @@ def _created(store: ImageStore, held: IndexEntry) -> Moment | None:
 def _warnings(unknown: t.Sequence[str]) -> list[str]:
     if not unknown:
         return []
-    few = listed(sorted(unknown))
+    few = join_some(sorted(unknown))
     return [f"keep_newest: not removed, as it is not known when they were made: {few}"]

@@ -17,7 +17,7 @@ from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, 
 from .._store.store import ImageStore, IndexEntry, render_names
 from .pull import plan_of
 from .reach import Reachable
-from .reading import INCOMPLETE, NOTHING, Reading, Request, Wanted, request_of, shown
+from .reading import INCOMPLETE, NOTHING, ImagePlan, ImageRequest, Reading, shown
 from .remove import RemoveContent
 
 
@@ -61,22 +61,22 @@ def plan_sync(
     reading = Reading(
         store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests, allow=allow
     )
-    wanted = reading.want_all(_requests(lock, platforms), workers, failures)
-    plan = plan_of(wanted, failures, store, sources, workers)
-    before, after = reading.names, {want.name: want.target for want in wanted}
+    plans = reading.plan_all(_requests(lock, platforms), workers, failures)
+    plan = plan_of(plans, failures, store, sources, workers)
+    before, after = reading.names, {one.name: one.target for one in plans}
     gone = sorted(set(before) - set(after) - set(failures)) if exclusive else []
     dropped = {name: before[name] for name in gone}
     last: list[Action] = []
     if exclusive and not _will_be_exact(store, plan, before, after):
         last.append(WriteIndex(after, tuple(dropped), store))
-    garbage = [] if failures else _garbage(store, sizes, wanted, exclusive)
+    garbage = [] if failures else _garbage(store, sizes, plans, exclusive)
     # Who syncs to the same lock at the same time may have done it all.
     accepted = [{**before, **after}, after] if exclusive else []
 
     def settle() -> None:
         store.upgrade_lock(lambda: _is_as_planned(store, accepted, garbage))
 
-    differences = _differences(wanted, reasons, sizes, dropped)
+    differences = _differences(plans, reasons, sizes, dropped)
     if not failures:
         differences = differences or _leftovers(bool(last), garbage)
     return replace(
@@ -89,17 +89,17 @@ def plan_sync(
                 {"name": one, "digest": str(dropped[one].target.digest)} for one in dropped
             ],
             "bytes_freed": sum(one.size for one in garbage),
-            "fingerprint": _fingerprint(store, wanted, exclusive),
+            "fingerprint": _fingerprint(store, plans, exclusive),
         },
         before_cleanup=settle,
     )
 
 
-def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[Request]:
+def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[ImageRequest]:
     requests = []
     for image in lock.images:
         asked = platforms_of(platforms or sorted(image.platforms))
-        request = request_of(Reference.parse(image.name), asked, lock)
+        request = ImageRequest.of(Reference.parse(image.name), asked, lock)
         requests.append(request._replace(exact=True))
     return requests
 
@@ -129,15 +129,15 @@ def _will_be_exact(
 
 
 def _garbage(
-    store: ImageStore, there: t.Mapping[Digest, int], wanted: t.Sequence[Wanted], exclusive: bool
+    store: ImageStore, there: t.Mapping[Digest, int], plans: t.Sequence[ImagePlan], exclusive: bool
 ) -> list[RemoveContent]:
     """Content that nothing leads to any more: all there is, or what moved names have left."""
-    kept = {digest for want in wanted for digest in want.sizes}
+    kept = {digest for one in plans for digest in one.sizes}
     found = set(there) - kept
     if not exclusive:
-        moved = [want.before for want in wanted if want.before and want.before != want.target]
+        moved = [one.before for one in plans if one.before and one.before != one.target]
         found &= Reachable.of(store, moved).needed
-        found -= _needed(store, {want.name for want in wanted}) if found else set()
+        found -= _needed(store, {one.name for one in plans}) if found else set()
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
 
 
@@ -161,35 +161,35 @@ def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
     return reach.needed
 
 
-def _fingerprint(store: ImageStore, wanted: t.Sequence[Wanted], exclusive: bool) -> str:
+def _fingerprint(store: ImageStore, plans: t.Sequence[ImagePlan], exclusive: bool) -> str:
     """That of the store once all is done."""
     if exclusive:
-        return str(Digest.of(render_names({want.name: want.target for want in wanted})))
+        return str(Digest.of(render_names({one.name: one.target for one in plans})))
     # What others wrote of names that do not move stays as it is.
-    return store.fingerprint({one.name: one.target for one in wanted if one.before != one.target})
+    return store.fingerprint({one.name: one.target for one in plans if one.before != one.target})
 
 
 def _differences(
-    wanted: t.Sequence[Wanted],
+    plans: t.Sequence[ImagePlan],
     reasons: t.Mapping[Digest, str],
     sizes: t.Mapping[Digest, int],
     dropped: t.Mapping[str, IndexEntry],
 ) -> list[dict[str, str]]:
-    rows = [_difference(want, reasons, sizes) for want in wanted if want.status != "up_to_date"]
+    rows = [_difference(one, reasons, sizes) for one in plans if one.status != "up_to_date"]
     rows += [_row(one, NOTHING, shown(dropped[one]), "is not in the lock") for one in dropped]
     return sorted(rows, key=lambda one: one["name"])
 
 
 def _difference(
-    want: Wanted, reasons: t.Mapping[Digest, str], sizes: t.Mapping[Digest, int]
+    plan: ImagePlan, reasons: t.Mapping[Digest, str], sizes: t.Mapping[Digest, int]
 ) -> dict[str, str]:
-    wanted = shown(want.target)
-    if want.before is None:
-        return _row(want.name, wanted, NOTHING, "is missing")
-    if want.before != want.target:
-        found = shown(want.before)
-        return _row(want.name, wanted, found, f"is {found} instead of {wanted}")
-    first, more = want.content[0].descriptor, len(want.content) - 1
+    wanted = shown(plan.target)
+    if plan.before is None:
+        return _row(plan.name, wanted, NOTHING, "is missing")
+    if plan.before != plan.target:
+        found = shown(plan.before)
+        return _row(plan.name, wanted, found, f"is {found} instead of {wanted}")
+    first, more = plan.content[0].descriptor, len(plan.content) - 1
     there = sizes.get(first.digest)
     reason = reasons.get(first.digest, OTHER_BYTES)
     if there is None:
@@ -198,7 +198,7 @@ def _difference(
         reason = f"has {there} bytes instead of {first.size}"
     reason = f"{first.digest} {reason}"
     reason += f", and {more} more" if more else ""
-    return _row(want.name, wanted, f"{wanted}{INCOMPLETE}", f"is incomplete: {reason}")
+    return _row(plan.name, wanted, f"{wanted}{INCOMPLETE}", f"is incomplete: {reason}")
 
 
 def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[dict[str, str]]:

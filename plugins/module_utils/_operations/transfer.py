@@ -49,6 +49,10 @@ class PublishImage(Action):
     sink: RemoteSink = field(repr=False)
     previous: Digest | None = None
 
+    @property
+    def subject(self) -> str:
+        return self.name
+
     def summary(self) -> dict[str, t.Any]:
         return {
             "action": "publish_image",
@@ -85,7 +89,12 @@ class Transfer:
 
 
 @dataclass
-class _Wanted:
+class TransferPlan:
+    """What a Transfer becomes: the blobs and manifests that are missing where it goes to.
+
+    ``before`` is what stands there now. Without ``closure`` all is up to date, and nothing was read.
+    """
+
     name: str
     transfer: Transfer
     before: Digest | None
@@ -133,10 +142,10 @@ class Sinks:
             self._known[reference.name] = RemoteSink(repository, self.uploads, self._chunk_size)
         return self._known[reference.name]
 
-    def prepare_mounts(self, wanted: t.Sequence[_Wanted]) -> None:
+    def prepare_mounts(self, plans: t.Sequence[TransferPlan]) -> None:
         """Let every sink mount what other repositories of its registry have, or get in this task."""
         lacking: dict[RemoteSink, set[Digest]] = {}
-        for one in wanted:
+        for one in plans:
             sink, source = one.transfer.sink, one.transfer.source
             digests = {action.descriptor.digest for action in one.content}
             lacking.setdefault(sink, set()).update(digests)
@@ -173,25 +182,25 @@ def plan_transfers(
 ) -> Plan:
     """Bring images to where they go; ``holders`` tells the uploads where missing blobs may be mounted from."""
 
-    def want(transfer: Transfer) -> _Wanted:
-        return _Reader(transfer, platform, allow, force, referrers).want()
+    def plan(transfer: Transfer) -> TransferPlan:
+        return _TransferReader(transfer, platform, allow, force, referrers).plan()
 
     def name_of(transfer: Transfer) -> str:
         return transfer.name
 
-    wanted = each(want, _each_once(transfers), name_of, workers, failures)
+    plans = each(plan, _each_once(transfers), name_of, workers, failures)
     if referrers:
-        wanted += follow(
-            wanted,
+        plans += follow(
+            plans,
             _referring,
-            lambda one: _Reader(one, None, allow, force, referrers).want(),
+            lambda one: _TransferReader(one, None, allow, force, referrers).plan(),
             name_of,
             workers,
             failures,
         )
-    wanted = _fill(wanted, sinks, holders, workers, failures)
-    changing = [one for one in wanted if one.manifests]
-    content = merged(wanted)
+    plans = _fill(plans, sinks, holders, workers, failures)
+    changing = [one for one in plans if one.manifests]
+    content = merged(plans)
     to_send = sum(action.descriptor.size for action in content)
     return Plan(
         content=content,
@@ -201,25 +210,25 @@ def plan_transfers(
             )
             for one in changing
         ),
-        before={one.name: str(one.before) for one in wanted if one.before},
-        after={one.name: str(one.root.digest) for one in wanted},
-        facts={"images": [one.entry() for one in wanted]},
+        before={one.name: str(one.before) for one in plans if one.before},
+        after={one.name: str(one.root.digest) for one in plans},
+        facts={"images": [one.entry() for one in plans]},
         failures=failures,
         workers=workers,
         stats=lambda: {"bytes_to_send": to_send, **sinks.stats()},
-        warnings=lambda: [*warnings(), *(text for one in wanted for text in one.warnings)],
+        warnings=lambda: [*warnings(), *(text for one in plans for text in one.warnings)],
     )
 
 
 def _fill(
-    wanted: t.Sequence[_Wanted],
+    plans: t.Sequence[TransferPlan],
     sinks: Sinks,
     holders: t.Callable[[], None],
     workers: int,
     failures: dict[str, errors.LockstepError],
-) -> list[_Wanted]:
+) -> list[TransferPlan]:
     """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
-    blobs = {(one.transfer.sink, blob): one for one in wanted for blob in one.blobs}
+    blobs = {(one.transfer.sink, blob): one for one in plans for blob in one.blobs}
 
     def look(pair: tuple[RemoteSink, Descriptor]) -> None:
         # Who fails here fails again below, and then for itself.
@@ -228,22 +237,22 @@ def _fill(
 
     in_parallel(look, blobs, workers)
 
-    def fill(one: _Wanted) -> _Wanted:
-        transfer = one.transfer
-        lacking = [blob for blob in one.blobs if not transfer.sink.has(blob)]
+    def fill(plan: TransferPlan) -> TransferPlan:
+        transfer = plan.transfer
+        lacking = [blob for blob in plan.blobs if not transfer.sink.has(blob)]
         for blob in lacking:
             transfer.require(blob)
-        one.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
-        return one
+        plan.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
+        return plan
 
-    filled = each(fill, wanted, lambda one: one.name, workers, failures)
+    filled = each(fill, plans, lambda one: one.name, workers, failures)
     if any(one.content for one in filled):
         holders()
         sinks.prepare_mounts(filled)
     return filled
 
 
-class _Reader:
+class _TransferReader:
     """Finds what one image needs where it goes to."""
 
     def __init__(
@@ -261,7 +270,7 @@ class _Reader:
         self._whole = whole  # what refers to its children counts, too
         self._read: dict[Digest, Manifest] = {}
 
-    def want(self) -> _Wanted:
+    def plan(self) -> TransferPlan:
         transfer, sink, source = self._transfer, self._transfer.sink, self._transfer.source
         before = sink.find(str(transfer.target.digest or transfer.target.tag))
         pinned = source.digest
@@ -269,7 +278,7 @@ class _Reader:
             pinned = transfer.content.resolve(str(source.tag))
         is_asked = self._force or self._platform or self._whole
         if pinned and pinned == before and not is_asked:
-            return _Wanted(transfer.name, transfer, before, Descriptor("", pinned, 0))
+            return TransferPlan(transfer.name, transfer, before, Descriptor("", pinned, 0))
         # Where nothing is to be compared, one request tells what a tag is and gives it.
         if pinned:
             root, manifest = read_root(transfer.content, pinned, source.tag, not source.digest)
@@ -282,33 +291,33 @@ class _Reader:
             raise errors.InputError(
                 f"{transfer.name}: {root.digest} cannot be pushed under another digest"
             )
-        wanted = _Wanted(transfer.name, transfer, before, root, closure)
+        plan = TransferPlan(transfer.name, transfer, before, root, closure)
         if before == root.digest and not self._force:
-            return wanted
-        self._look(closure.images, wanted)
+            return plan
+        self._look(closure.images, plan)
         *children, top = closure.manifests
-        wanted.manifests = [one for descriptor, one in children if not sink.has(descriptor)]
-        if before != root.digest or wanted.manifests:
-            wanted.manifests.append(top[1])
+        plan.manifests = [one for descriptor, one in children if not sink.has(descriptor)]
+        if before != root.digest or plan.manifests:
+            plan.manifests.append(top[1])
         checked = closure
         if not self._force:
-            sent = {id(manifest) for manifest in wanted.manifests}
+            sent = {id(manifest) for manifest in plan.manifests}
             images = (image for image in closure.images if id(image.manifest) in sent)
             checked = closure._replace(images=tuple(images))
-        wanted.blobs = [blob for blob in checked.blobs if not blob.is_foreign]
-        foreign = len(checked.blobs) - len(wanted.blobs)
+        plan.blobs = [blob for blob in checked.blobs if not blob.is_foreign]
+        foreign = len(checked.blobs) - len(plan.blobs)
         if foreign:
-            wanted.warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
-        return wanted
+            plan.warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
+        return plan
 
-    def _look(self, images: t.Sequence[Image], wanted: _Wanted) -> None:
+    def _look(self, images: t.Sequence[Image], plan: TransferPlan) -> None:
         """Require that what is sent for a platform is for it, where no index says so."""
         for image in images if self._platform else ():
             if image.descriptor.platform is None:
-                config = read_config(image.manifest, self._transfer.content, wanted.name)
+                config = read_config(image.manifest, self._transfer.content, plan.name)
                 asked = [t.cast(Platform, self._platform)]
-                doubt = image.doubts(config, asked, wanted.name, self._allow)
-                wanted.warnings += [f"{wanted.name}: {doubt}"] if doubt else []
+                doubt = image.doubts(config, asked, plan.name, self._allow)
+                plan.warnings += [f"{plan.name}: {doubt}"] if doubt else []
 
     def _closure(self, root: Descriptor, manifest: Manifest) -> Closure:
         subject = self._transfer.called or str(self._transfer.source)
@@ -332,11 +341,11 @@ class _Reader:
         return self._read[digest]
 
 
-def _referring(wanted: _Wanted) -> list[Transfer]:
-    transfer, target = wanted.transfer, wanted.transfer.target
-    lists = {referrers_tag(digest) for digest in wanted.digests}
+def _referring(plan: TransferPlan) -> list[Transfer]:
+    transfer, target = plan.transfer, plan.transfer.target
+    lists = {referrers_tag(digest) for digest in plan.digests}
     found: dict[Reference, None] = {}
-    for one in referrers_of(transfer.source, transfer.content, wanted.digests):
+    for one in referrers_of(transfer.source, transfer.content, plan.digests):
         listed = transfer.content.read_manifest(one.tag)[1] if one.tag in lists else None
         if listed and listed.is_index:
             # Not the list goes along but what it lists: there may be another one, of others.

@@ -19,7 +19,7 @@ from .._store.store import IndexEntry
 from .copying import Content, StoreContent
 from .pull import plan_of
 from .reach import Reachable, needed
-from .reading import Reading, Request
+from .reading import ImageRequest, Reading
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _repair(
     if sources is None or not names:
         return Plan(before={}, after={})
     failures: dict[str, errors.LockstepError] = {}
-    requests: dict[str, Request] = {}
+    requests: dict[str, ImageRequest] = {}
     content: list[Content] = []
     for name, held in names.items():
         try:
@@ -141,9 +141,9 @@ def _repair(
             failures[name] = exc
             continue
         platforms = platforms_of(held.platforms) if held.platforms else []
-        requests.update({str(one): Request(one, platforms) for one in found})
-    wanted = Reading(store, sources).want_all(list(requests.values()), workers, failures)
-    plan = plan_of(wanted, failures, store, sources, workers)
+        requests.update({str(one): ImageRequest(one, platforms) for one in found})
+    plans = Reading(store, sources).plan_all(list(requests.values()), workers, failures)
+    plan = plan_of(plans, failures, store, sources, workers)
     content += t.cast("tuple[Content, ...]", plan.content)
     return replace(
         plan, content=_each_once(content), names=(), before={}, after={}, prepare=store.prepare
@@ -189,7 +189,9 @@ def _each_once(content: t.Iterable[Content]) -> tuple[Content, ...]:
     for action in content:
         digest = action.descriptor.digest
         first = found.get(digest)
-        found[digest] = replace(first, names=first.names + action.names) if first else action
+        found[digest] = (
+            replace(first, needed_by=first.needed_by + action.needed_by) if first else action
+        )
     return tuple(found.values())
 
 

@@ -63,7 +63,7 @@ class Credentials:
         return f"Basic {pair.decode('ascii')}" if self.password else ""
 
 
-class Place(t.NamedTuple):
+class AuthPlace(t.NamedTuple):
     """A file with logins, or the text of a variable; ``tried`` if it was not named by the user."""
 
     name: str
@@ -77,19 +77,19 @@ class Place(t.NamedTuple):
         return self.legacy or self.text is not None or os.path.basename(self.name) == "config.json"
 
 
-def places(config_path: str | None, env: t.Mapping[str, str], home: str, uid: int) -> list[Place]:
+def places(
+    config_path: str | None, env: t.Mapping[str, str], home: str, uid: int
+) -> list[AuthPlace]:
     """Where to look, in order; a file the user names is the only one (containers-auth.json(5))."""
     explicit = config_path or env.get("REGISTRY_AUTH_FILE")
     if explicit:
-        return [Place(explicit)]
+        return [AuthPlace(explicit)]
     runtime = env.get("XDG_RUNTIME_DIR")
-    found = [
-        Place(f"{runtime}/containers/auth.json" if runtime else f"/run/containers/{uid}/auth.json"),
-        Place(containers_config(env, home)),
-    ]
+    directory = f"{runtime}/containers" if runtime else f"/run/containers/{uid}"
+    found = [AuthPlace(f"{directory}/auth.json"), AuthPlace(containers_config(env, home))]
     if env.get("DOCKER_AUTH_CONFIG"):
-        found.append(Place("DOCKER_AUTH_CONFIG", env["DOCKER_AUTH_CONFIG"]))
-    found += [Place(docker_config(env, home)), Place(f"{home}/.dockercfg", legacy=True)]
+        found.append(AuthPlace("DOCKER_AUTH_CONFIG", env["DOCKER_AUTH_CONFIG"]))
+    found += [AuthPlace(docker_config(env, home)), AuthPlace(f"{home}/.dockercfg", legacy=True)]
     # The home of a user whom the system does not know stays "~".
     return [place._replace(tried=True) for place in found if not place.name.startswith("~")]
 
@@ -107,7 +107,7 @@ def containers_config(env: t.Mapping[str, str], home: str) -> str:
 class CredentialStore:
     """Every login a user of this machine has."""
 
-    def __init__(self, where: t.Sequence[Place]) -> None:
+    def __init__(self, where: t.Sequence[AuthPlace]) -> None:
         self.warnings: list[str] = []
         self._places = where
         self._files: list[AuthFile] | None = None
@@ -138,7 +138,7 @@ class CredentialStore:
 class AuthFile:
     """One file with logins (docker/cli v28, configfile/file.go)."""
 
-    def __init__(self, place: Place, value: dict[str, t.Any], warning: str = "") -> None:
+    def __init__(self, place: AuthPlace, value: dict[str, t.Any], warning: str = "") -> None:
         self.path = place.name
         self.is_docker = place.is_docker
         self.value = value
@@ -151,7 +151,7 @@ class AuthFile:
             keys.insert(0 if key == scope_of_key(key) else len(keys), key)
 
     @classmethod
-    def load(cls, place: Place) -> AuthFile:
+    def load(cls, place: AuthPlace) -> AuthFile:
         """Read one, which may be missing; or AuthFileError, without its content."""
         raw, warning = (
             (place.text.encode("utf-8", "surrogateescape"), "")
@@ -408,7 +408,7 @@ def scope_of_key(key: str) -> str:
     return f"{host_of_key(key)}/{path}" if path else host_of_key(key)
 
 
-def _read(place: Place) -> tuple[bytes, str]:
+def _read(place: AuthPlace) -> tuple[bytes, str]:
     """The bytes of a file, and a warning if others can read it; b"" if it is missing.
 
     A file that is only tried counts as missing where we may not look, and where it is none of ours.

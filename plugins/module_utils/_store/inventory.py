@@ -13,7 +13,7 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .files import access, read_chunks, remove_file
-from .partial import PartialBlob
+from .partial import StagedBlob
 from .store import ImageStore, IndexEntry, labels_of, points_at
 
 _ALGORITHMS = ("sha256", "sha512")
@@ -104,7 +104,7 @@ class RepairStore(ImageStore):
 
     def open_partial(  # type: ignore[override]  # no generator itself
         self, descriptor: Descriptor
-    ) -> t.ContextManager[PartialBlob | None]:
+    ) -> t.ContextManager[StagedBlob | None]:
         self._make_way(descriptor.digest)
         return super().open_partial(descriptor)
 

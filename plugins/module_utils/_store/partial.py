@@ -63,7 +63,7 @@ def staged_bytes(path: str, size: int) -> int:
     return sum(end - first for first, end in spans)
 
 
-class PartialBlob:
+class StagedBlob:
     """A blob on its way: a file and a journal of the bytes in it, which outlive us.
 
     Bytes may come in any order and from any thread; they are hashed in theirs.
@@ -185,14 +185,14 @@ class PartialBlob:
 @contextlib.contextmanager
 def open_partial(
     path: str, staging: str, digest: Digest, size: int, patience: float
-) -> t.Iterator[PartialBlob | None]:
+) -> t.Iterator[StagedBlob | None]:
     """A part to fill; None when another process has brought the blob while we waited for it."""
     name = part_path(staging, digest)
     fd = _claim(name, path, patience)
     if fd is None:  # it is in the hands of somebody who does nothing
         fd, name = open_staged(staging, path)
     try:
-        part = PartialBlob(name, path, digest, size, fd)
+        part = StagedBlob(name, path, digest, size, fd)
     except BaseException:
         if not os.fstat(fd).st_size:
             discard(name)

@@ -26,7 +26,7 @@ from .files import access, free_bytes, make_directory, read_file, write_chunks, 
 from .lock import locked
 from .partial import (
     KEPT,
-    PartialBlob,
+    StagedBlob,
     open_partial,
     part_path,
     part_size,
@@ -157,7 +157,7 @@ class ImageStore:
         write_chunks(path, staging, verified(chunks, descriptor))
 
     @contextlib.contextmanager
-    def open_partial(self, descriptor: Descriptor) -> t.Iterator[PartialBlob | None]:
+    def open_partial(self, descriptor: Descriptor) -> t.Iterator[StagedBlob | None]:
         digest, size = descriptor.digest, descriptor.size
         with open_partial(*self._place(digest), digest, size, self._timeout) as part:
             yield part

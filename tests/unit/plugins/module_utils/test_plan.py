@@ -54,7 +54,7 @@ def plan_of(source, sink, **more):
     return Plan(
         content=(
             StoreContent(MANIFEST, b"{}", sink, ("a:1", "b:1")),
-            FetchBlob(LAYER, source, sink, names=("a:1", "b:1")),
+            FetchBlob(LAYER, source, sink, needed_by=("a:1", "b:1")),
         ),
         names=(
             SetName("b:1", IndexEntry(MANIFEST), None, sink),
@@ -100,7 +100,7 @@ def test_an_error_in_the_content_sets_no_name(source, sink, workers):
 class Fails(Action):
     """Content that cannot be had."""
 
-    names = ("a:1",)
+    needed_by = ("a:1",)
 
     def __init__(self, error):
         self.error = error
@@ -155,7 +155,7 @@ def test_names_that_were_set_before_the_disk_was_full_stay(source, sink, monkeyp
 class Waits(Fails):
     """Content that comes until the plan is ended."""
 
-    names = ("late:1",)
+    needed_by = ("late:1",)
 
     def apply(self, pool):
         while not pool.stopped:

@@ -839,10 +839,10 @@ def test_the_image_that_lacks_least_comes_first_and_of_it_what_is_small(store, s
     with store.hold():
         made = plan(store, sources, APP, TOOL)
         done = [action for action in made.apply() if isinstance(action, FetchBlob)]
-    assert [action.names for action in done] == sorted(
-        (action.names for action in done), key=lambda names: names != (TOOL,)
+    assert [action.needed_by for action in done] == sorted(
+        (action.needed_by for action in done), key=lambda names: names != (TOOL,)
     )
-    sizes = [action.descriptor.size for action in done if action.names == (APP,)]
+    sizes = [action.descriptor.size for action in done if action.needed_by == (APP,)]
     assert sizes == sorted(sizes)
 
 

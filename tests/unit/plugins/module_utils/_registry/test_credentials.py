@@ -30,9 +30,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     HUB_KEY,
     AuthFile,
+    AuthPlace,
     Credentials,
     CredentialStore,
-    Place,
     host_of_key,
     lookup_keys,
     places,
@@ -118,7 +118,7 @@ def log_in(path, registry=None, who=USER, verify=True, reauthorize=False):
 def find(path, name: str) -> Credentials | None:
     """The login a file has for a name: a registry, or a repository in one."""
     registry, _slash, repository = name.partition("/")
-    return AuthFile.load(Place(str(path))).find(registry, repository)
+    return AuthFile.load(AuthPlace(str(path))).find(registry, repository)
 
 
 def auths_from(name: str) -> dict:
@@ -162,7 +162,7 @@ def test_the_most_specific_key_serves_a_name(case, path):
 @pytest.mark.parametrize("case", params(table("credentials", "legacy"), "case"))
 def test_the_legacy_file_is_auths_alone(case, path):
     path.write_text(json.dumps(auths_from("legacy")))
-    found = AuthFile.load(Place(str(path), legacy=True)).find(case["registry"], "")
+    found = AuthFile.load(AuthPlace(str(path), legacy=True)).find(case["registry"], "")
     assert found == Credentials(**case["login"])
 
 
@@ -225,11 +225,11 @@ def test_files_are_read_in_the_order_of_containers_auth_json():
     found = places(None, env, "/home/alice", 1000)
     assert all(place.tried for place in found)
     assert [place._replace(tried=False) for place in found] == [
-        Place("/run/user/1000/containers/auth.json"),
-        Place("/config/containers/auth.json"),
-        Place("DOCKER_AUTH_CONFIG", "{}"),
-        Place("/docker/config.json"),
-        Place("/home/alice/.dockercfg", legacy=True),
+        AuthPlace("/run/user/1000/containers/auth.json"),
+        AuthPlace("/config/containers/auth.json"),
+        AuthPlace("DOCKER_AUTH_CONFIG", "{}"),
+        AuthPlace("/docker/config.json"),
+        AuthPlace("/home/alice/.dockercfg", legacy=True),
     ]
 
 
@@ -256,8 +256,8 @@ def test_a_relative_variable_is_used_as_it_is():
 def test_a_file_named_by_the_user_is_the_only_one():
     """A018, A019: an option comes before a variable, a variable before anybody's home."""
     env = {"REGISTRY_AUTH_FILE": "/variable", "DOCKER_CONFIG": "/docker"}
-    assert places("/option", env, "/home/alice", 7) == [Place("/option")]
-    assert places(None, env, "/home/alice", 7) == [Place("/variable")]
+    assert places("/option", env, "/home/alice", 7) == [AuthPlace("/option")]
+    assert places(None, env, "/home/alice", 7) == [AuthPlace("/variable")]
     assert login_path("/option", env, "/home/alice") == "/option"
     assert login_path(None, env, "/home/alice") == "/variable"
 
@@ -276,7 +276,7 @@ def test_a_file_that_others_can_read_is_warned_about(mode, warned, path):
     """A001."""
     write_auth_file(path, {HOST: login("alice", SECRET)})
     path.chmod(mode)
-    store = CredentialStore([Place(str(path))])
+    store = CredentialStore([AuthPlace(str(path))])
     assert store.find(HOST, "app") == USER
     assert store.find(HOST, "app") == USER
     assert len(store.warnings) == warned
@@ -344,14 +344,14 @@ def test_a_missing_file_has_no_logins(tmp_path):
 def test_a_variable_that_holds_no_logins_is_named_and_not_shown(text):
     """A002."""
     with pytest.raises(AuthFileError) as caught:
-        AuthFile.load(Place("DOCKER_AUTH_CONFIG", text))
+        AuthFile.load(AuthPlace("DOCKER_AUTH_CONFIG", text))
     assert_tells(caught.value, "invalid-auth-file", "DOCKER_AUTH_CONFIG", never=(SECRET,))
 
 
 def test_a_variable_may_hold_logins():
     """A018."""
     text = json.dumps({"auths": {HOST: login("alice", SECRET)}})
-    assert CredentialStore([Place("DOCKER_AUTH_CONFIG", text)]).find(HOST, "app") == USER
+    assert CredentialStore([AuthPlace("DOCKER_AUTH_CONFIG", text)]).find(HOST, "app") == USER
 
 
 def b64(raw: bytes) -> str:
@@ -505,7 +505,9 @@ def test_the_first_file_that_knows_a_login_decides(tmp_path):
     first = write_auth_file(tmp_path / "1", {"other.example": login("bob", "x")})
     second = write_auth_file(tmp_path / "2", {HOST: login("alice", SECRET)})
     third = write_auth_file(tmp_path / "3", {HOST: login("carol", "y")})
-    store = CredentialStore([Place(name) for name in (str(tmp_path / "0"), first, second, third)])
+    store = CredentialStore(
+        [AuthPlace(name) for name in (str(tmp_path / "0"), first, second, third)]
+    )
     assert store.find(HOST, "app") == USER
     assert store.find("nobody.example", "app") is None
 

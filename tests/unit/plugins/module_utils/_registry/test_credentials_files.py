@@ -25,9 +25,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     AuthFile,
+    AuthPlace,
     Credentials,
     CredentialStore,
-    Place,
 )
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
@@ -65,10 +65,10 @@ def fixture_helpers(tmp_path, monkeypatch):
 def test_F15_a_login_that_docker_or_skopeo_finds_is_found(case, path):
     write_case(path, case, HOST)
     if case["found"] is True:
-        assert AuthFile.load(Place(str(path))).find(HOST, "org/app") == USER
+        assert AuthFile.load(AuthPlace(str(path))).find(HOST, "org/app") == USER
         return
     with pytest.raises(AuthFileError) as caught:
-        AuthFile.load(Place(str(path))).find(HOST, "org/app")
+        AuthFile.load(AuthPlace(str(path))).find(HOST, "org/app")
     words = case["found"].replace("HOST", HOST)
     assert_tells(caught.value, "invalid-auth-file", str(path), words, never=[SECRET])
 
@@ -84,14 +84,14 @@ def test_F15_what_both_programs_take_is_taken():
 @pytest.mark.parametrize("auth", ["", "\n", "\r\n", " "], ids=repr)
 def test_F15_auth_that_is_empty_is_no_login(auth, path):
     write_auth_file(path, {HOST: {"auth": auth}, f"https://{HOST}": login("demo", SECRET)})
-    assert AuthFile.load(Place(str(path))).find(HOST, "app") == USER
+    assert AuthFile.load(AuthPlace(str(path))).find(HOST, "app") == USER
 
 
 @pytest.mark.parametrize("key", ["HOST/path", "HOST/org2", "HOST/org/app/more"])
 def test_F15_in_a_file_of_podman_a_path_is_for_what_is_below_it_alone(key, tmp_path):
     path = tmp_path / "auth.json"
     write_auth_file(path, {key.replace("HOST", HOST): login("demo", SECRET)})
-    assert AuthFile.load(Place(str(path))).find(HOST, "org/app") is None
+    assert AuthFile.load(AuthPlace(str(path))).find(HOST, "org/app") is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_F15_in_a_file_of_podman_a_path_is_for_what_is_below_it_alone(key, tmp_p
 def test_F15_keys_of_a_namespace_have_spellings_too(key, found, tmp_path):
     path = tmp_path / "auth.json"
     write_auth_file(path, {key: login("demo", SECRET)})
-    who = AuthFile.load(Place(str(path))).find(HOST, "org/app")
+    who = AuthFile.load(AuthPlace(str(path))).find(HOST, "org/app")
     assert (who.username if who else None) == found
 
 
@@ -119,7 +119,7 @@ def test_F15_the_most_specific_key_wins_and_its_own_spelling_first(path):
     }
     write_auth_file(path, auths)
     names = ["org/app", "org", "else", ""]
-    found = [AuthFile.load(Place(str(path))).find(HOST, name) for name in names]
+    found = [AuthFile.load(AuthPlace(str(path))).find(HOST, name) for name in names]
     assert [who.username for who in found if who] == ["org", "org", "host", "host"]
 
 
@@ -137,7 +137,7 @@ def test_F15_a_login_is_written_under_the_spelling_that_is_there(path):
     path.write_text(json.dumps({"Auths": {"other.example": login("demo", SECRET)}}))
     save_login(str(path), HOST, USER)
     assert list(json.loads(path.read_text())) == ["Auths"]
-    assert AuthFile.load(Place(str(path))).find(HOST, "app") == USER
+    assert AuthFile.load(AuthPlace(str(path))).find(HOST, "app") == USER
 
 
 # Helpers
@@ -146,9 +146,9 @@ def test_F15_a_login_is_written_under_the_spelling_that_is_there(path):
 def test_F15_where_a_helper_is_missing_the_next_file_is_asked(tmp_path):
     first = write_auth_file(tmp_path / "1", {HOST: {}}, credsStore="missing")
     second = write_auth_file(tmp_path / "2", {HOST: login("demo", SECRET)})
-    assert CredentialStore([Place(first), Place(second)]).find(HOST, "app") == USER
+    assert CredentialStore([AuthPlace(first), AuthPlace(second)]).find(HOST, "app") == USER
     with pytest.raises(MissingHelperError) as caught:
-        CredentialStore([Place(first)]).find(HOST, "app")
+        CredentialStore([AuthPlace(first)]).find(HOST, "app")
     assert_tells(caught.value, "credential-helper", "docker-credential-missing")
 
 
@@ -157,12 +157,12 @@ def test_F15_a_helper_that_fails_is_no_reason_to_use_another_file(tmp_path, help
     first = write_auth_file(tmp_path / "1", {HOST: {}}, credsStore="all")
     second = write_auth_file(tmp_path / "2", {HOST: login("demo", SECRET)})
     with pytest.raises(CredentialHelperError):
-        CredentialStore([Place(first), Place(second)]).find(HOST, "app")
+        CredentialStore([AuthPlace(first), AuthPlace(second)]).find(HOST, "app")
 
 
 def test_F15_a_helper_that_fails_is_asked_once(tmp_path, helpers):
     program = helpers.write("all", 'cat >/dev/null; echo x >>"$0.asked"; exit 2\n')
-    store = CredentialStore([Place(write_auth_file(tmp_path / "1", {}, credsStore="all"))])
+    store = CredentialStore([AuthPlace(write_auth_file(tmp_path / "1", {}, credsStore="all"))])
     for repository in ("app", "other", ""):
         with pytest.raises(CredentialHelperError):
             store.find(HOST, repository)
@@ -321,7 +321,7 @@ def test_F16_a_login_that_has_expired_is_named_where_access_is_denied(tmp_path, 
 def test_F35_an_entry_that_is_no_login_is_named_with_its_file(key, entry, words, path):
     write_auth_file(path, {key: entry})
     with pytest.raises(AuthFileError) as caught:
-        CredentialStore([Place(str(path))]).find(HOST, "org/app")
+        CredentialStore([AuthPlace(str(path))]).find(HOST, "org/app")
     subject = f"{path}: the entry {key} {words}"
     assert_tells(caught.value, "invalid-auth-file", subject, never=[SECRET])
 
@@ -391,7 +391,7 @@ def test_F16_a_login_for_a_namespace_serves_it_alone(private, tmp_path):
     assert (first.result["changed"], again.result["changed"]) == (True, False)
     assert first.result["login_result"] == {"verified": True, "stored_in": str(path)}
     assert first.result["diff"]["after"] == {f"{private.address}/org": "demo"}
-    auth_file = AuthFile.load(Place(str(path)))
+    auth_file = AuthFile.load(AuthPlace(str(path)))
     for repository, who in [("org/app", "demo"), ("org", "demo"), ("org2", "other"), ("", "other")]:
         assert auth_file.find(private.address, repository).username == who
     assert not pull(private, tmp_path, path).failed
@@ -441,7 +441,7 @@ def test_F16_a_helper_keeps_no_login_for_a_namespace(private, tmp_path, helpers)
 def test_F35_a_key_that_holds_a_secret_is_named_without_it(key, entry, path):
     write_auth_file(path, {key: entry})
     try:
-        who = AuthFile.load(Place(str(path))).find(HOST, "org/app")
+        who = AuthFile.load(AuthPlace(str(path))).find(HOST, "org/app")
     except AuthFileError as exc:
         shown = str(exc)
     else:
@@ -454,14 +454,14 @@ def test_F15_a_login_is_sent_as_the_bytes_that_it_is(pair, path):
     """docker and skopeo do not ask whether they are UTF-8."""
     auth = base64.b64encode(pair).decode("ascii")
     write_auth_file(path, {HOST: {"auth": auth}})
-    assert AuthFile.load(Place(str(path))).find(HOST, "a").basic == f"Basic {auth}"
+    assert AuthFile.load(AuthPlace(str(path))).find(HOST, "a").basic == f"Basic {auth}"
 
 
 @pytest.mark.parametrize("token", ["t0k3n\nabc", " t0k3n", "t0k3n\ud800", "t0k3n\u00e9"])
 def test_F15_a_token_that_no_header_can_hold_is_named_with_its_file(token, path):
     write_auth_file(path, {HOST: {"registrytoken": token}})
     with pytest.raises(AuthFileError) as caught:
-        AuthFile.load(Place(str(path))).find(HOST, "a")
+        AuthFile.load(AuthPlace(str(path))).find(HOST, "a")
     assert f"{path}: registrytoken of the entry {HOST}" in str(caught.value)
     assert "t0k3n" not in str(caught.value)
 
@@ -481,7 +481,7 @@ def test_F15_a_token_that_no_header_can_hold_is_named_with_its_file(token, path)
 def test_F35_a_key_is_named_without_a_password_in_it(key, path):
     write_auth_file(path, {key: "text"})
     with pytest.raises(AuthFileError, match="is a string") as caught:
-        AuthFile.load(Place(str(path)))
+        AuthFile.load(AuthPlace(str(path)))
     assert not [form for form in secret_forms(SECRET) if form in str(caught.value)]
 
 
