@@ -100,7 +100,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     with_lists,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import read_config
-from ansible_collections.lockstep.images.plugins.module_utils._image.graph import walk
+from ansible_collections.lockstep.images.plugins.module_utils._image.graph import closure_of
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
@@ -194,7 +194,7 @@ def _for_platform(wanted, reference, source, allow, doubts):
     def read(descriptor):
         return top if descriptor is root else source.read_manifest(descriptor.digest)[1]
 
-    image = walk(root, [wanted], read, str(reference)).images[0]
+    image = closure_of(root, [wanted], read, str(reference)).images[0]
     if image.descriptor.platform is None:
         config = read_config(image.manifest, source, str(reference))
         doubt = image.doubts(config, [wanted], str(reference), allow)

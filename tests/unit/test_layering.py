@@ -75,9 +75,8 @@ TIERS = {
         {"dates", "errors"},
         {"names"},
         {"manifest"},
-        {"sources"},
-        {"copy_blob", "graph"},
-        {"lock"},
+        {"graph", "sources"},
+        {"copy_blob", "lock"},
     ],
     "_store": [
         {"files"},

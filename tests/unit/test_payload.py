@@ -22,18 +22,18 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
     "image_copy": 114,
-    "image_info": 45,
+    "image_info": 47,
     "image_lock": 145,
     "image_pull": 112,
     "image_push": 120,
-    "image_remove": 55,
+    "image_remove": 57,
     "image_sync": 126,
-    "image_tag": 47,
+    "image_tag": 50,
     "registry_info": 111,
     "registry_login": 90,
     "registry_remove": 92,
-    "store_info": 48,
-    "store_prune": 55,
+    "store_info": 51,
+    "store_prune": 57,
     "store_verify": 121,
 }
 

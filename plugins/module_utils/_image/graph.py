@@ -8,10 +8,10 @@ import typing as t
 from . import errors
 from .manifest import Descriptor, ImageConfig, Manifest
 from .names import Digest, Platform, choose
-from .sources import ContentSource
 
+# As deep and as wide as a graph of a registry may be: a small index can list itself into millions of manifests.
 _MAX_DEPTH = 8
-_MAX_NODES = 10_000
+_MAX_MANIFESTS = 10_000
 
 
 class Image(t.NamedTuple):
@@ -58,11 +58,10 @@ class Image(t.NamedTuple):
 
 
 class Closure(t.NamedTuple):
-    """All that a name needs, children first; ``is_sparse`` when an index lists more than that."""
+    """All that a name needs, children before their parents; the root comes last."""
 
     manifests: tuple[tuple[Descriptor, Manifest], ...]
     images: tuple[Image, ...]
-    is_sparse: bool = False
     others: tuple[Descriptor, ...] = ()  # that an index lists and that are no manifests
 
     @property
@@ -72,46 +71,110 @@ class Closure(t.NamedTuple):
         return list({blob.digest: blob for blob in blobs}.values())
 
 
-def read_root(
-    source: ContentSource, digest: Digest, tag: str | None, may_have_moved: bool = False
-) -> tuple[Descriptor, Manifest]:
-    """Read a manifest by its digest, or by its tag where nothing is served by digest.
+class Node(t.NamedTuple):
+    """One step of a walk: ``manifest`` is None for other content, or if it cannot be read; a root has the ``depth`` 0."""
 
-    If the tag ``may_have_moved``, what it is now is returned, else NotFoundError is raised.
-    """
-    try:
-        return source.read_manifest(digest)
-    except errors.RegistryError as exc:
-        is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
-        if tag is None or is_closed or not exc.may_be_missing:
-            raise
-        try:
-            found, manifest = source.read_manifest(tag)
-        except errors.RegistryError:
-            raise exc from None  # what was asked for is the digest
-        if digest.matches(manifest.raw):
-            return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
-        if may_have_moved:
-            return found, manifest
-        raise
+    descriptor: Descriptor
+    manifest: Manifest | None
+    depth: int
 
 
-Read = t.Callable[[Descriptor], Manifest]
+Read = t.Callable[[Descriptor], t.Optional[Manifest]]
 
 
 def walk(
-    root: Descriptor, platforms: t.Sequence[Platform] | None, read: Read, subject: str
+    root: Descriptor,
+    read: Read,
+    choose_children: t.Callable[[Manifest], t.Sequence[Descriptor]] = lambda manifest: (
+        manifest.children
+    ),
+    subject: str = "",
+    seen: set[Digest] | None = None,
+) -> t.Iterator[Node]:
+    """Yield what is reachable from a root: parents before children, in the order of the indexes, each digest once.
+
+    ``read`` returns the manifest of a descriptor, or None if nothing can be followed there. ``choose_children`` returns
+    the entries of an index to follow. ``seen`` holds digests to leave out, and gets those that are found.
+
+    With a ``subject``, which errors name, the graph comes from a registry and is bounded: raise ManifestError for more
+    than 8 levels below the root or 10,000 manifests, and for a digest that is listed with two sizes.
+    """
+    seen = set() if seen is None else seen
+    sizes: dict[Digest, int] = {}
+    todo, count = [(root, 0)], 0
+    while todo:
+        descriptor, depth = todo.pop()
+        if subject and sizes.setdefault(descriptor.digest, descriptor.size) != descriptor.size:
+            raise errors.ManifestError(f"{subject}: {descriptor.digest} is listed with two sizes")
+        if descriptor.digest in seen:
+            continue
+        seen.add(descriptor.digest)
+        if subject and (descriptor.is_index or descriptor.is_manifest):
+            count += 1
+            _require_bounds(depth, count, subject)
+        manifest = read(descriptor)
+        yield Node(descriptor, manifest, depth)
+        if manifest and manifest.is_index:
+            todo += [(child, depth + 1) for child in reversed(choose_children(manifest))]
+
+
+def _require_bounds(depth: int, count: int, subject: str) -> None:
+    if depth > _MAX_DEPTH:
+        raise errors.ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
+    if count > _MAX_MANIFESTS:
+        raise errors.ManifestError(f"{subject}: has more than {_MAX_MANIFESTS} manifests")
+
+
+def images_of(index: Manifest) -> list[Descriptor]:
+    """Return the entries of an index that are images or indexes, without attestations."""
+    return [
+        child
+        for child in index.children
+        if (child.is_index or child.is_manifest)
+        and not (child.platform and child.platform.is_unknown)
+    ]
+
+
+def require_size(manifest: Manifest, descriptor: Descriptor, subject: str) -> None:
+    """Raise SizeMismatchError unless a manifest has the size that its index promised."""
+    if len(manifest.raw) != descriptor.size:
+        raise errors.SizeMismatchError(
+            f"{subject}: {descriptor.digest} has {len(manifest.raw)} bytes, its index promised {descriptor.size}"
+        )
+
+
+def closure_of(
+    root: Descriptor,
+    platforms: t.Sequence[Platform] | None,
+    read: t.Callable[[Descriptor], Manifest],
+    subject: str,
 ) -> Closure:
-    """The closure of ``root``, of an index for each platform, or for None of all it lists."""
+    """Return all that a root needs: of an index the images for ``platforms``, or for None all that it lists.
+
+    Raise NoPlatformError if an index has no image for a platform, ManifestError if the graph is not valid,
+    SizeMismatchError if a manifest has another size than its index promised, and what ``read`` raises.
+    """
     top = read(root)
-    if not top.is_index:
-        return Closure(((root, top),), (Image(root, top),))
-    if platforms is None:
-        return _whole(root, top, read, subject)
+
+    def read_node(descriptor: Descriptor) -> Manifest | None:
+        if descriptor is root:
+            return top
+        is_followed = descriptor.is_index or descriptor.is_manifest
+        return _read_child(descriptor, read, subject) if is_followed else None
+
+    if platforms is None or not top.is_index:
+        nodes = _children_first(walk(root, read_node, subject=subject))
+        pairs = [(node.descriptor, node.manifest) for node in nodes if node.manifest]
+        images = [Image(*pair) for pair in pairs if not pair[1].is_index]
+        others = [node.descriptor for node in nodes if not node.manifest]
+        return Closure(tuple(pairs), tuple(images), tuple(others))
     manifests: dict[Digest, tuple[Descriptor, Manifest]] = {}
     images = []
     for platform in platforms:
-        path = _descend(top, platform, read, subject)
+        nodes = _children_first(walk(root, read_node, _chooser(platform, subject), subject))
+        path = [(node.descriptor, t.cast(Manifest, node.manifest)) for node in nodes]
+        if path[0][1].is_index:  # of a source that gives other bytes than it was asked for
+            raise errors.ManifestError(f"{subject}: its indexes list one another")
         images.append(Image(*path[0], platform))
         for descriptor, manifest in path:
             # An index that two platforms share comes after the children of both.
@@ -121,39 +184,39 @@ def walk(
                 raise errors.ManifestError(
                     f"{subject}: {descriptor.digest} is listed with two sizes"
                 )
-    return Closure((*manifests.values(), (root, top)), tuple(images), True)
+    return Closure(tuple(manifests.values()), tuple(images))
 
 
-def _whole(root: Descriptor, top: Manifest, read: Read, subject: str) -> Closure:
-    found: dict[Digest, tuple[Descriptor, Manifest]] = {}
-    others: dict[Digest, Descriptor] = {}
+def _children_first(nodes: t.Iterable[Node]) -> list[Node]:
+    """Reorder a walk: a registry takes an index only when it has what the index lists."""
+    ordered: list[Node] = []
+    path: list[Node] = []
+    for node in nodes:
+        while path and path[-1].depth >= node.depth:
+            ordered.append(path.pop())
+        path.append(node)
+    return ordered + path[::-1]
 
-    def visit(descriptor: Descriptor, manifest: Manifest, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise errors.ManifestError(
-                f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels"
+
+def _chooser(platform: Platform, subject: str) -> t.Callable[[Manifest], list[Descriptor]]:
+    def choose_child(index: Manifest) -> list[Descriptor]:
+        chosen = choose(platform, index.children, subject)
+        if not (chosen.is_index or chosen.is_manifest):
+            raise errors.UnsupportedError(
+                f"{subject}: the entry for {platform} has the media type {errors.printable(chosen.media_type)},"
+                " which is no image manifest or index"
             )
-        for child in manifest.children:
-            if not (child.is_index or child.is_manifest):
-                others[child.digest] = child
-                continue
-            if child.digest not in found:
-                visit(child, _read_child(child, read, subject), depth + 1)
-            if found[child.digest][0].size != child.size:
-                raise errors.ManifestError(f"{subject}: {child.digest} is listed with two sizes")
-        found[descriptor.digest] = (descriptor, manifest)
-        if len(found) > _MAX_NODES:
-            raise errors.ManifestError(f"{subject}: has more than {_MAX_NODES} manifests")
+        return [chosen]
 
-    visit(root, top, 0)
-    images = [Image(*pair) for pair in found.values() if not pair[1].is_index]
-    return Closure(tuple(found.values()), tuple(images), False, tuple(others.values()))
+    return choose_child
 
 
 _NOT_SERVED = "Push the image again. If the registry serves nothing by digest, give each platform a tag and name that."
 
 
-def _read_child(chosen: Descriptor, read: Read, subject: str) -> Manifest:
+def _read_child(
+    chosen: Descriptor, read: t.Callable[[Descriptor], Manifest], subject: str
+) -> Manifest:
     try:
         manifest = read(chosen)
     except errors.RegistryError as exc:
@@ -166,26 +229,5 @@ def _read_child(chosen: Descriptor, read: Read, subject: str) -> Manifest:
             exc.hint if is_closed else _NOT_SERVED,
             **exc.details,
         ) from exc
-    if len(manifest.raw) != chosen.size:
-        raise errors.SizeMismatchError(
-            f"{subject}: {chosen.digest} has {len(manifest.raw)} bytes, its index promised {chosen.size}"
-        )
+    require_size(manifest, chosen, subject)
     return manifest
-
-
-def _descend(
-    index: Manifest, platform: Platform, read: Read, subject: str
-) -> list[tuple[Descriptor, Manifest]]:
-    path: list[tuple[Descriptor, Manifest]] = []
-    while len(path) < _MAX_DEPTH:
-        chosen = choose(platform, index.children, subject)
-        if not (chosen.is_index or chosen.is_manifest):
-            raise errors.UnsupportedError(
-                f"{subject}: the entry for {platform} has the media type {errors.printable(chosen.media_type)},"
-                " which is no image manifest or index"
-            )
-        index = _read_child(chosen, read, subject)
-        path.insert(0, (chosen, index))
-        if not index.is_index:
-            return path
-    raise errors.ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")

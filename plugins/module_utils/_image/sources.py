@@ -68,6 +68,30 @@ class ContentSource:
         return False
 
 
+def read_root(
+    source: ContentSource, digest: Digest, tag: str | None, may_have_moved: bool = False
+) -> tuple[Descriptor, Manifest]:
+    """Read a manifest by its digest, or by its tag where nothing is served by digest.
+
+    If the tag ``may_have_moved``, what it is now is returned, else NotFoundError is raised.
+    """
+    try:
+        return source.read_manifest(digest)
+    except errors.RegistryError as exc:
+        is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
+        if tag is None or is_closed or not exc.may_be_missing:
+            raise
+        try:
+            found, manifest = source.read_manifest(tag)
+        except errors.RegistryError:
+            raise exc from None  # what was asked for is the digest
+        if digest.matches(manifest.raw):
+            return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
+        if may_have_moved:
+            return found, manifest
+        raise
+
+
 class Sources(t.Protocol):
     """The repositories that a task reads from."""
 

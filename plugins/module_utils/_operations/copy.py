@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from .._image import errors
 from .._image.copy_blob import read_config
 from .._image.dates import Moment
+from .._image.graph import images_of, walk
+from .._image.manifest import Descriptor, Manifest
 from .._image.names import Reference, parse_registry, trimmed
 from .._image.sources import ContentSource, Sources
 from .._plan import Plan, each
 from .newest import Dated, Newest, join_some, newest
 from .referrers import expand_tags
 from .transfer import Sinks, Transfer, plan_transfers
-
-_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,18 @@ def _newest(
 
 def _created(source: ContentSource, reference: Reference) -> Moment | None:
     """When an image was made, None if it does not say so; of an index the first image counts."""
-    manifest = source.read_manifest(reference.digest or str(reference.tag))[1]
-    for _level in range(_MAX_DEPTH):
-        children = [one for one in manifest.children if one.is_index or one.is_manifest]
-        if not children:
-            break
+    root, top = source.read_manifest(reference.digest or str(reference.tag))
+
+    def read(descriptor: Descriptor) -> Manifest:
+        return top if descriptor is root else source.read_manifest(descriptor.digest)[1]
+
+    def first_child(index: Manifest) -> list[Descriptor]:
         # The first in a repository may be an attestation, which has no date.
-        images = [one for one in children if not (one.platform and one.platform.is_unknown)]
-        manifest = source.read_manifest((images or children)[0].digest)[1]
+        followed = (child for child in index.children if child.is_index or child.is_manifest)
+        return (images_of(index) or list(followed))[:1]
+
+    *_indexes, leaf = walk(root, read, first_child, str(reference))
+    manifest = t.cast(Manifest, leaf.manifest)
     config = read_config(manifest, source, str(reference))
     return Moment.parse(config.value.get("created")) if config else None
 

@@ -10,13 +10,12 @@ import typing as t
 from dataclasses import dataclass
 
 from .._image import errors
+from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, ImageConfig, Manifest
-from .._image.names import ALL, DOCKER_HUB, Digest, Platform, Reference, choose
+from .._image.names import ALL, DOCKER_HUB, Digest, Reference
 from .._plan import Plan
 from .._store.store import ImageStore, IndexEntry
-from .reach import find_label, needed
-
-_MAX_DEPTH = 8
+from .reach import find_label, needed, wanted_children
 
 
 @dataclass(frozen=True)
@@ -97,47 +96,33 @@ class _Walk:
         return _Named(name, self._points_at, tuple(images.values()), unread, whole and not unread)
 
     def _images(self) -> t.Iterator[_Held]:
-        root = self._points_at.target
-        top = self._manifest(root)
-        if top is None:
-            self._whole = False
-        elif not top.is_index:
-            yield self._held(root, top)
-        elif ALL in self._points_at.platforms:
-            yield from self._present(top, _MAX_DEPTH)
+        platforms = self._points_at.platforms
+        if not platforms or ALL in platforms:
+            yield from self._present()
+        for platform in () if ALL in platforms else platforms:
+            yield from self._chosen(platform)
+        if ALL in platforms:
             self._whole &= all(map(self._store.has, needed(self._store, self._points_at).values()))
-        elif self._points_at.platforms:
-            for platform in self._points_at.platforms:
-                yield from self._chosen(top, Platform.parse(platform))
+
+    def _present(self) -> t.Iterator[_Held]:
+        """Yield whatever images are here: another tool wrote an index, and what it left out was not asked for."""
+        root = self._points_at.target
+        for descriptor, manifest, depth in walk(root, self._manifest, images_of):
+            if manifest and not manifest.is_index:
+                yield self._held(descriptor, manifest)
+            self._whole &= bool(manifest or depth)
+
+    def _chosen(self, platform: str) -> t.Iterator[_Held]:
+        """Yield the image for a platform that was asked for; if it is not here, the name is not whole."""
+
+        def choose_children(index: Manifest) -> list[Descriptor]:
+            return wanted_children(index, [platform], self._store.has)
+
+        *_indexes, last = walk(self._points_at.target, self._manifest, choose_children)
+        if last.manifest and not last.manifest.is_index:
+            yield self._held(last.descriptor, last.manifest)
         else:
-            yield from self._present(top, _MAX_DEPTH)
-
-    def _chosen(self, index: Manifest, platform: Platform) -> t.Iterator[_Held]:
-        """The image for a platform that was asked for: if it is not here, the name is not whole."""
-        for _level in range(_MAX_DEPTH):
-            try:
-                descriptor = choose(platform, index.children, str(self._points_at.target.digest))
-            except errors.NoPlatformError:
-                break
-            manifest = self._manifest(descriptor)
-            if manifest is None:
-                break
-            if not manifest.is_index:
-                yield self._held(descriptor, manifest)
-                return
-            index = manifest
-        self._whole = False
-
-    def _present(self, index: Manifest, depth: int) -> t.Iterator[_Held]:
-        """Whatever images of an index are here: another tool wrote it, and what it left out was not asked for."""
-        for descriptor in index.children:
-            known = descriptor.is_index or descriptor.is_manifest
-            unknown_platform = descriptor.platform is not None and descriptor.platform.is_unknown
-            manifest = self._manifest(descriptor) if known and not unknown_platform else None
-            if manifest is not None and not manifest.is_index:
-                yield self._held(descriptor, manifest)
-            elif manifest is not None and depth:
-                yield from self._present(manifest, depth - 1)
+            self._whole = False
 
     def _manifest(self, descriptor: Descriptor) -> Manifest | None:
         manifest = None

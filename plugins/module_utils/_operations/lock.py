@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.copy_blob import read_config
-from .._image.graph import Closure, Image, read_root, walk
+from .._image.graph import Closure, Image, closure_of
 from .._image.lock import Lock, LockedImage, platforms_found
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Platform, Reference, platforms_of
-from .._image.sources import ContentSource, Sources
+from .._image.sources import ContentSource, Sources, read_root
 from .._lockfile.imagelists import parse_sources, read_sources
 from .._lockfile.lockfile import (
     MAX_LOCK,
@@ -157,7 +157,7 @@ class _LockReader:
             child = descriptor.digest
             return (self._embedded(child) or self._source.read_manifest(child))[1]
 
-        closure = walk(root, platforms, read, str(self._reference))
+        closure = closure_of(root, platforms, read, str(self._reference))
         for image in () if is_checked else closure.images:
             if platforms and image.descriptor.platform is None:
                 self._look(image, platforms)

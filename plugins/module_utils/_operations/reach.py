@@ -9,11 +9,11 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._image import errors
+from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Platform, Reference, choose, trimmed
 from .._store.store import ImageStore, IndexEntry
 
-_MAX_DEPTH = 8
 _SHOWN = 5
 _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
@@ -39,26 +39,25 @@ class Reachable:
     @classmethod
     def of(cls, store: ImageStore, names: t.Iterable[IndexEntry]) -> Reachable:
         """Follow manifests as far as the store has them, each once for the same platforms."""
-        reach, todo = cls(), list(names)
-        followed: set[tuple[Digest, tuple[str, ...]]] = set()
-        while todo:
-            name = todo.pop()
-            descriptor = name.target
-            key = (descriptor.digest, name.platforms)
-            if key in followed:
-                continue
-            followed.add(key)
-            reach.sizes[descriptor.digest] = descriptor.size
-            manifest = reach._manifest(store, descriptor)
-            if manifest is None:
-                if descriptor.digest not in reach.corrupt:
+        reach = cls()
+        seen: dict[tuple[str, ...], set[Digest]] = {}
+
+        def read(descriptor: Descriptor) -> Manifest | None:
+            return reach._manifest(store, descriptor)
+
+        for name in names:
+            choose_children = _chooser(name.platforms, lambda _child: True)
+            known = seen.setdefault(name.platforms, set())
+            for descriptor, manifest, _depth in walk(
+                name.target, read, choose_children, seen=known
+            ):
+                reach.sizes[descriptor.digest] = descriptor.size
+                if manifest is None and descriptor.digest not in reach.corrupt:
                     reach._mention(store, descriptor.digest)
-                continue
-            children = wanted_children(manifest, name.platforms, lambda _child: True)
-            todo += [IndexEntry(child, name.platforms) for child in children]
-            reach.sizes.update((blob.digest, blob.size) for blob in manifest.blobs)
-            if not manifest.is_index:
-                reach.images[descriptor.digest] = manifest
+                for blob in manifest.blobs if manifest else ():
+                    reach.sizes[blob.digest] = blob.size
+                if manifest and not manifest.is_index:
+                    reach.images[descriptor.digest] = manifest
         return reach
 
     def require_intact(self, path: str) -> None:
@@ -143,29 +142,25 @@ def needed(
 ) -> dict[Digest, Descriptor]:
     """All that a name needs to be whole, as far as what is here tells; foreign layers are nobody's need."""
     found: dict[Digest, Descriptor] = {}
-    _add(store, points_at.target, points_at.platforms, is_here or store.has, found, 0)
+
+    def read(descriptor: Descriptor) -> Manifest | None:
+        with contextlib.suppress(errors.DigestMismatchError):
+            return manifest_of(store, descriptor)
+        return None
+
+    choose_children = _chooser(points_at.platforms, is_here or store.has)
+    for descriptor, manifest, _depth in walk(points_at.target, read, choose_children):
+        found[descriptor.digest] = descriptor
+        for blob in manifest.blobs if manifest else ():
+            if not blob.is_foreign:
+                found[blob.digest] = blob
     return found
 
 
-def _add(
-    store: ImageStore,
-    descriptor: Descriptor,
-    platforms: t.Sequence[str],
-    is_here: t.Callable[[Descriptor], bool],
-    found: dict[Digest, Descriptor],
-    depth: int,
-) -> None:
-    found[descriptor.digest] = descriptor
-    try:
-        manifest = manifest_of(store, descriptor)
-    except errors.DigestMismatchError:
-        return
-    if manifest is None or depth > _MAX_DEPTH:
-        return
-    found.update((blob.digest, blob) for blob in manifest.blobs if not blob.is_foreign)
-    for child in wanted_children(manifest, platforms, is_here):
-        if child.digest not in found:
-            _add(store, child, platforms, is_here, found, depth + 1)
+def _chooser(
+    platforms: t.Sequence[str], is_here: t.Callable[[Descriptor], bool]
+) -> t.Callable[[Manifest], list[Descriptor]]:
+    return lambda index: wanted_children(index, platforms, is_here)
 
 
 def wanted_children(
@@ -177,7 +172,7 @@ def wanted_children(
     if not platforms:
         return [child for child in index.children if is_here(child)]
     found = []
-    for platform in platforms if index.is_index else ():
+    for platform in platforms:
         try:
             found.append(choose(Platform.parse(platform), index.children, ""))
         except errors.NoPlatformError:

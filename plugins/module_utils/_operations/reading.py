@@ -9,10 +9,10 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._image import errors
-from .._image.graph import Closure, Image, read_root, walk
+from .._image.graph import Closure, Image, closure_of
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
-from .._image.sources import ChunkPolicy, ContentSource, Sources
+from .._image.sources import ChunkPolicy, ContentSource, Sources, read_root
 from .._plan import attempts, each
 from .._store.store import ImageStore, IndexEntry
 from .copying import Content, FetchBlob, StoreContent, fetch
@@ -292,7 +292,7 @@ class _ImageReader:
 
     def _walk(self, root: Descriptor, asked: t.Iterable[str]) -> Closure:
         platforms = None if ALL in asked else [Platform.parse(text) for text in asked]
-        return walk(root, platforms, self._manifest, str(self._reference))
+        return closure_of(root, platforms, self._manifest, str(self._reference))
 
     def _root(self) -> Descriptor:
         before, digest = self._before, self.resolve()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from .._image import errors
 from .._image.copy_blob import read_content
-from .._image.graph import Image, read_root
+from .._image.graph import Image, images_of, require_size, walk
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Platform, Reference, choose
+from .._image.sources import read_root
 from .._plan import Plan, in_parallel
 from .._registry.catalog import repositories
 from .._registry.mirrors import Mirrored
@@ -18,10 +19,6 @@ from .._registry.registries import Registries
 from .._registry.registry import Registry
 from .._registry.repository import Repository, lacks
 from .info import history
-
-# As deep and as wide as an index may be: a small one can list itself into millions.
-_MAX_DEPTH = 8
-_MAX_MANIFESTS = 1000
 
 Source = t.Union[Repository, Mirrored]
 
@@ -171,37 +168,30 @@ class _Look:
         return t.cast("tuple[Descriptor, Manifest]", self._manifests[key])
 
     def _leaves(self, key: _Key) -> t.Iterator[_Leaf]:
-        """The images behind a name, as far as manifests have been read; each once."""
-        root, _top = self._known(key)
-        todo, seen = [(root, 0)], {root.digest}
-        while todo:
-            descriptor, depth = todo.pop()
+        """Yield the images behind a name, as far as manifests have been read; each once."""
+        subject = f"{key.repository}@{key.digest}"
+
+        def read(descriptor: Descriptor) -> Manifest | None:
             found = self._manifests.get(_Key(key.repository, descriptor.digest))
-            manifest = found[1] if found else None
-            subject = f"{key.repository}@{key.digest}"
-            if manifest and len(manifest.raw) != descriptor.size:
-                raise errors.SizeMismatchError(
-                    f"{subject}: {descriptor.digest} has {len(manifest.raw)} bytes,"
-                    f" its index promised {descriptor.size}"
-                )
+            if found:
+                require_size(found[1], descriptor, subject)
+            return found[1] if found else None
+
+        def choose_children(index: Manifest) -> list[Descriptor]:
+            return self._children(index, subject)
+
+        root, _top = self._known(key)
+        for descriptor, manifest, _depth in walk(root, read, choose_children, subject):
             if not manifest or not manifest.is_index:
                 yield _Leaf(descriptor, manifest)
-                continue
-            children = [one for one in self._children(manifest, subject) if one.digest not in seen]
-            seen.update(one.digest for one in children)
-            if depth >= _MAX_DEPTH or len(seen) > _MAX_MANIFESTS:
-                raise errors.ManifestError(
-                    f"{subject}: lists more than {_MAX_MANIFESTS} manifests, or more than {_MAX_DEPTH} levels of them"
-                )
-            todo += [(one, depth + 1) for one in reversed(list(dict.fromkeys(children)))]
 
     def _children(self, index: Manifest, subject: str) -> list[Descriptor]:
         if not self._platforms:
-            return _images_of(index)
+            return images_of(index)
         chosen = []
         for platform in self._platforms:
             try:
-                chosen.append(choose(platform, _images_of(index), subject))
+                chosen.append(choose(platform, images_of(index), subject))
             except errors.NoPlatformError:
                 continue  # what there is instead is told
         return chosen
@@ -236,15 +226,6 @@ class _Look:
         ]
 
 
-def _images_of(index: Manifest) -> list[Descriptor]:
-    """What an index lists, less attestations and what is no manifest."""
-    return [
-        one
-        for one in index.children
-        if (one.is_index or one.is_manifest) and not (one.platform and one.platform.is_unknown)
-    ]
-
-
 class _View:
     """Renders one name."""
 
@@ -263,7 +244,7 @@ class _View:
     def entries(self, wanted: t.Sequence[Platform]) -> list[dict[str, t.Any]]:
         """One entry for each image; one that says what is known when there is none for ``wanted``."""
         shown = [self._entry(leaf) for leaf in self._leaves]
-        there = {str(one.platform) for one in _images_of(self._top) if one.platform}
+        there = {str(one.platform) for one in images_of(self._top) if one.platform}
         there |= {entry["platform"] for entry in shown if entry["platform"]}
         common = {
             "name": self._name,

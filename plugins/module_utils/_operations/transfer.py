@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.copy_blob import read_config
-from .._image.graph import Closure, Image, read_root, walk
+from .._image.graph import Closure, Image, closure_of
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
-from .._image.sources import ContentSource
+from .._image.sources import ContentSource, read_root
 from .._plan import Action, Plan, Pool, each, in_parallel
 from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
@@ -323,8 +323,8 @@ class _TransferReader:
         subject = self._transfer.called or str(self._transfer.source)
         try:
             if not (self._platform and manifest.is_index):
-                return walk(root, None, self._manifest, subject)
-            image = walk(root, [self._platform], self._manifest, subject).images[0]
+                return closure_of(root, None, self._manifest, subject)
+            image = closure_of(root, [self._platform], self._manifest, subject).images[0]
             return Closure(((image.descriptor, image.manifest),), (image,))
         except errors.NotInStoreError as exc:
             if not manifest.is_index or self._platform:

@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._image import errors
+from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
@@ -168,19 +169,24 @@ def _images(
     content: list[Content],
 ) -> list[Reference]:
     """The images of an index that are here: which were left out on purpose, other tools do not write."""
-    found, todo, seen = [], [held.target], set()
-    while todo:
-        descriptor = todo.pop()
-        if descriptor.is_manifest:
-            found.append(reference._replace(tag=None, digest=descriptor.digest))
-        elif descriptor.is_index and descriptor.digest not in seen:
-            seen.add(descriptor.digest)
-            index: Manifest | None = store.manifest(descriptor.digest, descriptor.media_type)
-            if index is None:
-                _there, index = source.read_manifest(descriptor.digest)
-                content.append(StoreContent(descriptor, index.raw, store, (str(reference),)))
-            todo += [child for child in index.children if is_here(child)]
-    return found
+
+    def read(descriptor: Descriptor) -> Manifest | None:
+        if not descriptor.is_index:
+            return None
+        index = store.manifest(descriptor.digest, descriptor.media_type)
+        if index is None:
+            _descriptor, index = source.read_manifest(descriptor.digest)
+            content.append(StoreContent(descriptor, index.raw, store, (str(reference),)))
+        return index
+
+    def choose_children(index: Manifest) -> list[Descriptor]:
+        return [child for child in index.children if is_here(child)]
+
+    return [
+        reference._replace(tag=None, digest=node.descriptor.digest)
+        for node in walk(held.target, read, choose_children)
+        if node.descriptor.is_manifest
+    ]
 
 
 def _each_once(content: t.Iterable[Content]) -> tuple[Content, ...]:

@@ -222,7 +222,7 @@ def test_indexes_that_have_no_end_are_given_up(look, registry):
 
 
 def test_a_list_of_too_many_images_is_given_up(look, registry):
-    entries = [{**IMAGE.descriptor(), "digest": digest_of(str(n).encode())} for n in range(2000)]
+    entries = [{**IMAGE.descriptor(), "digest": digest_of(str(n).encode())} for n in range(12_000)]
     raw = to_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     registry.add("demo/wide", raw, OCI_INDEX, "1")
     with pytest.raises(LockstepError) as caught:
