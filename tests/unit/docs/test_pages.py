@@ -12,6 +12,10 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import (
+    Proxy,
+    refused,
+)
 from ansible_collections.lockstep.images.tests.support.documented import module_options
 
 ROOT = Path(__file__).parents[3]
@@ -97,6 +101,12 @@ def test_every_kind_of_error_has_a_meaning_and_something_to_do():
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     rows = [re.split(r" \| ", row.strip("| ")) for row in re.findall(r"^\| `.*$", page, re.M)]
     assert [row for row in rows if len(row) != 3 or not all(map(str.strip, row))] == []
+
+
+def test_quoted_message_of_a_proxy_is_the_message_of_the_code():
+    page = (ROOT / "docs" / "registries.md").read_text(encoding="utf-8")
+    proxy = Proxy.parse("HTTPS_PROXY", "http://user:password@proxy.example.com:3128")
+    assert f"`{refused(proxy, 407, 'Proxy Authentication Required').text}`" in page
 
 
 def test_readme_begins_with_the_quick_start_and_ends_with_all_tests():
