@@ -285,6 +285,11 @@ def test_where_no_token_is_given_for_another_repository_all_is_uploaded(tmp_path
 
 SENT = {"streamed": (LARGE, 0), "small": (SMALL, 0)}
 whole = pytest.mark.parametrize(("data", "chunk_size"), SENT.values(), ids=SENT)
+SENT_OR_CUT = {**SENT, "in-chunks": (LARGE, CHUNK)}
+in_every_way = pytest.mark.parametrize(
+    ("data", "chunk_size"), SENT_OR_CUT.values(), ids=SENT_OR_CUT
+)
+SENT_OR_EMPTY = {**SENT_OR_CUT, "empty": (b"", 0)}
 
 
 def test_r084_a_put_that_broke_off_goes_on_where_the_registry_says(tmp_path, registry):
@@ -336,7 +341,7 @@ def test_an_upload_that_is_lost_begins_anew(tmp_path, registry, faults, chunk_si
     assert open_uploads(registry) == 0
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK), (b"", 0)])
+@pytest.mark.parametrize(("data", "chunk_size"), SENT_OR_EMPTY.values(), ids=SENT_OR_EMPTY)
 def test_r087_an_answer_that_is_lost_is_no_error(tmp_path, registry, data, chunk_size):
     registry.faults.append(Fault(method="PUT", path=UPLOADS, process=True, close_before=True))
     sender = Sender(tmp_path, registry, chunk_size)
@@ -368,7 +373,7 @@ def test_r084_a_range_that_says_less_is_asked_about(tmp_path, registry):
     assert "GET upload" in steps(registry)
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_busy_registry_is_asked_again(tmp_path, registry, status, data, chunk_size):
     fault = Fault(method="PUT", path=UPLOADS, status=status, times=2)
@@ -378,7 +383,7 @@ def test_a_busy_registry_is_asked_again(tmp_path, registry, status, data, chunk_
     assert registry.applied(fault) == 2
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 def test_an_upload_that_a_registry_has_forgotten_begins_anew(tmp_path, registry, data, chunk_size):
     gone = Fault(method="PUT|GET|DELETE", path=SESSION, status=404, times=3)
     registry.faults.append(gone)
@@ -427,7 +432,7 @@ def test_a_registry_that_begins_no_upload_is_asked_as_often_as_retries_say(
     assert registry.applied(fault) == 3
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 def test_a_token_may_expire_in_the_middle(tmp_path, data, chunk_size):
     with Registry(auth="bearer", users=USERS) as registry:
         sender = Sender(tmp_path, registry, chunk_size, login=LOGIN)
@@ -457,7 +462,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 @pytest.mark.parametrize(("status", "kind"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_refusal_is_told_at_once(tmp_path, registry, method, status, kind, data, chunk_size):
@@ -502,7 +507,7 @@ def test_who_may_only_pull_is_told_so(tmp_path):
         assert "right to push" in error.hint
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 def test_r086_a_registry_that_calls_it_otherwise_is_not_believed(
     tmp_path, registry, data, chunk_size
 ):
@@ -519,7 +524,7 @@ def test_r086_a_registry_that_calls_it_otherwise_is_not_believed(
 # -- what comes from the source
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 def test_a_source_that_breaks_off_goes_on_in_the_same_upload(tmp_path, registry, data, chunk_size):
     sender = Sender(tmp_path, registry, chunk_size)
     sender.source.script("blob", blob(data).digest, Cut(len(data) // 2))
@@ -528,7 +533,7 @@ def test_a_source_that_breaks_off_goes_on_in_the_same_upload(tmp_path, registry,
     assert sum(bodies(registry)) == len(data)
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 def test_a_source_that_always_breaks_off_leaves_no_upload(tmp_path, registry, data, chunk_size):
     sender = Sender(tmp_path, registry, chunk_size)
     sender.source.script("blob", blob(data).digest, *[Cut(len(data) // 2), *[Cut(0)] * 5])
@@ -536,7 +541,7 @@ def test_a_source_that_always_breaks_off_leaves_no_upload(tmp_path, registry, da
     assert open_uploads(registry) == 0
 
 
-@pytest.mark.parametrize(("data", "chunk_size"), [*SENT.values(), (LARGE, CHUNK)])
+@in_every_way
 def test_wrong_bytes_are_never_finished(tmp_path, registry, data, chunk_size):
     wrong = data[:-1] + bytes([data[-1] ^ 1])
     sender = Sender(tmp_path, registry, chunk_size)
