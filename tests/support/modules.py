@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .forkserver import Forkserver
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT.parents[2]), *filter(None, sys.path)])
@@ -63,12 +66,6 @@ def start(
 
     ``launcher`` is a command that runs the command which is its last arguments.
     """
-    given = {
-        **params,
-        "_ansible_check_mode": check,
-        "_ansible_diff": True,
-        "_ansible_verbosity": 3,
-    }
     process = subprocess.Popen(
         [
             *launcher,
@@ -80,34 +77,63 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "PYTHONPATH": PYTHONPATH,
-            **(env or {}),
-        },
+        env=_environment(env),
     )
     assert process.stdin
-    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": given}))
+    process.stdin.write(_arguments(check, params))
     process.stdin.close()
     process.stdin = None
     return process
 
 
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    path = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": PYTHONPATH}
+    return {**path, **(env or {})}
+
+
+def _arguments(check: bool, params: Mapping[str, t.Any]) -> str:
+    internal = {"check_mode": check, "diff": True, "verbosity": 3}
+    named = {f"_ansible_{name}": value for name, value in internal.items()}
+    return json.dumps({"ANSIBLE_MODULE_ARGS": {**params, **named}})
+
+
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
     """Wait for a module and read its answer."""
     stdout, stderr = process.communicate(timeout=timeout)
+    return _outcome(process.returncode, stdout, stderr)
+
+
+def _outcome(status: int, stdout: str, stderr: str) -> Outcome:
     try:
         result = json.loads(stdout)
     except ValueError:
         raise AssertionError(f"no JSON came out:\n{stdout}\n{stderr}") from None
-    assert (process.returncode != 0) == bool(result.get("failed"))
+    assert (status != 0) == bool(result.get("failed"))
     return Outcome(result, stdout, stderr)
 
 
-def run(module: str, **options: t.Any) -> Outcome:
-    """Run a module; for the options see ``start``."""
-    return finish(start(module, **options))
+@functools.cache
+def forkserver() -> Forkserver:
+    """Return the process that runs the modules of this process and of its forks."""
+    return Forkserver(_environment(None))
+
+
+def run(
+    module: str,
+    *,
+    check: bool = False,
+    missing: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    **params: t.Any,
+) -> Outcome:
+    """Run a module; for the options see ``start``.
+
+    A variable that Python reads when it starts needs a Python that starts.
+    """
+    if any(name.startswith(("PYTHON", "LC_", "LANG", "LD_")) for name in env or ()):
+        return finish(start(module, check=check, missing=missing, env=env, **params))
+    stdin = _arguments(check, params)
+    return _outcome(*forkserver().run(str(path_of(module)), stdin, _environment(env), missing))
 
 
 def four_times(module: str, **params: t.Any) -> list[Outcome]:
