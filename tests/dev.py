@@ -7,6 +7,7 @@
     ./dev test [-k]          everything below but bench; stops after a stage that fails, unless -k
     ./dev lint               ruff, mypy, reuse, ansible-lint, changelog and documentation linters
     ./dev unit               unit tests: oldest Python and requests, newest Python and requests
+    ./dev slow               unit tests that kill processes at every system call
     ./dev sanity             ansible-test sanity on each ansible-core of the matrix
     ./dev integration        ansible-test integration
     ./dev fleet              playbooks on several hosts against real registries and engines

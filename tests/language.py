@@ -39,6 +39,7 @@ NOT_YET = (
     "tests/devtools/*",
     "tests/fleet/*",
     "tests/integration/*",
+    "tests/slow/*",
     "tests/support/*",
     "tests/unit/*",
 )

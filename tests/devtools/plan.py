@@ -148,6 +148,11 @@ def units_newest(shell):
     _nox(shell, "units", *NEWEST_UNITS)
 
 
+def slow(shell):
+    """The tests that kill processes at every system call. One version of Python is enough for them."""
+    shell.run("pytest", "-q", "-n", "2", "tests/slow")
+
+
 # sanity
 
 
@@ -308,6 +313,7 @@ STAGES = {
         Part("units on the oldest", units_oldest),
         Part("units on the newest", units_newest),
     ],
+    "slow": [Part("slow units", slow)],
     "sanity": [_sanity(core, version) for core, version in SANITY],
     "main job": [Part("quickstart", quickstart)],
     "docs": [Part("html", html)],
@@ -317,4 +323,4 @@ STAGES = {
     "fleet": [Part("fleet", fleet, seconds=2700)],
 }
 # ./dev test: what is quick first. Two parts run at a time, so the longest of a wave begin it.
-WAVES = (("lint", "unit"), ("fleet", "integration", "sanity", "main job", "docs", "galaxy"))
+WAVES = (("lint", "unit", "slow"), ("fleet", "integration", "sanity", "main job", "docs", "galaxy"))

@@ -105,7 +105,7 @@ def _become(request: t.Mapping[str, t.Any], fds: t.Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.modules.update(dict.fromkeys(request["missing"]))
-    # A shell makes its background jobs ignore SIGINT, and so all that they start.
+    # A shell makes its background jobs ignore SIGINT, and so everything that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.alarm(SECONDS)
     runpy.run_path(request["path"], run_name="__main__")

@@ -19,7 +19,7 @@ from .forkserver import Forkserver
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT.parents[2]), *filter(None, sys.path)])
-# A shell makes its background jobs ignore SIGINT, and so all that they start.
+# A shell makes its background jobs ignore SIGINT, and so everything that they start.
 _START = """
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -73,7 +73,7 @@ def test_a_pull_was_killed_at_every_kind_of_call(deaths):
     assert len(stores) > 60
 
 
-def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
+def test_killed_pull_leaves_a_valid_store(deaths):
     """No name without content, no other bytes, few partial files; the next run does the rest."""
     scenario, stores, undisturbed = deaths
     old = names(stores["1 open"] if scenario == "moved" else undisturbed / "none")
@@ -93,7 +93,7 @@ def test_whatever_a_killed_pull_leaves_is_a_valid_store(deaths):
         assert statuses(killed_pull.run(path)) == ["up_to_date"] * len(done["images"]), death
 
 
-def test_whatever_a_killed_removal_leaves_is_a_valid_store_that_prune_completes(directory):
+def test_killed_removal_leaves_a_valid_store_that_prune_completes(directory):
     """S005: a name without its content is never there, content without a name is garbage."""
     stores = killed(killed_pull.REMOVED, directory)
     assert {"rename", "unlink", "flock", "fsync"} <= {name.split()[1] for name in stores}
@@ -112,7 +112,7 @@ def test_whatever_a_killed_removal_leaves_is_a_valid_store_that_prune_completes(
         assert leftovers(path) == [], death
 
 
-def test_whatever_a_killed_sync_leaves_is_a_valid_store_that_the_next_one_completes(directory):
+def test_killed_sync_leaves_a_valid_store_that_the_next_one_completes(directory):
     """S005: names go to what is whole, and go away before their content does."""
     stores = killed(killed_pull.SYNCED, directory)
     undisturbed = directory / killed_pull.SYNCED / "undisturbed"
@@ -150,9 +150,7 @@ def without_numbers(files):
 
 
 @pytest.mark.parametrize("scenario", [killed_pull.LOGGED_IN, killed_pull.LOGGED_OUT])
-def test_F34_what_a_killed_login_leaves_is_readable_by_its_owner_alone_and_goes_with_the_next_task(
-    scenario, directory
-):
+def test_F34_killed_login_leaves_private_files_that_the_next_task_removes(scenario, directory):
     stores = killed(scenario, directory)
     assert {"open", "flock", "write", "fchmod", "fsync", "rename"} <= {
         name.split()[1] for name in stores
@@ -184,7 +182,7 @@ def test_F34_a_logout_that_finds_no_login_removes_what_a_killed_login_left(direc
         assert not killed_pull.log_out(path), death
 
 
-def test_F34_what_a_killed_image_lock_leaves_goes_with_the_next_one(directory):
+def test_F34_killed_image_lock_leaves_files_that_the_next_one_removes(directory):
     stores = killed(killed_pull.LOCKED, directory)
     undisturbed = directory / killed_pull.LOCKED / "undisturbed"
     killed_pull.prepare(killed_pull.LOCKED, undisturbed)
