@@ -16,7 +16,7 @@ attributes:
     description: Can run in C(check_mode) and return the changed status prediction without modifying the host.
   diff_mode:
     support: full
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description: Returns details on what has changed (or needs changing in C(check_mode)) in diff mode.
   idempotent:
     support: full
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
@@ -28,7 +28,7 @@ attributes:
       - lockstep.images.images
   platform:
     support: full
-    description: The operating systems the module runs on.
+    description: The operating systems that the module runs on.
     platforms: posix
 """
 

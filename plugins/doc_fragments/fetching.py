@@ -10,8 +10,8 @@ class ModuleDocFragment:
 options:
   foreign_layers:
     description:
-      - What becomes of layers that registries must not distribute, as those of Windows base images.
-      - With V(skip) they are left out, with a warning. With V(fetch) they are fetched from the URLs in their manifest, without any credential.
+      - What to do with layers that registries must not distribute, such as those of Windows base images.
+      - With V(skip), they are left out, with a warning. With V(fetch), they are downloaded from the URLs in their manifest, without credentials.
     type: str
     choices:
       - skip
@@ -19,18 +19,18 @@ options:
     default: skip
   parallel:
     description:
-      - How many requests and downloads run at the same time, for all images of the task together; up to 1000.
+      - The maximum number of parallel requests and downloads, for all images of the task together. The limit is 1000.
     type: int
     default: 6
   chunk_size:
     description:
-      - The smallest piece of a layer that is fetched over a connection of its own. A layer of twice this size or more is fetched over
-        several, when it would take more than a second over one and connections are idle.
+      - The minimum size of a part of a layer that is downloaded over its own connection. A layer of at least twice this size is downloaded over
+        several connections if one connection would need more than a second and other connections are idle.
     type: bytes
     default: 16M
   connections_per_blob:
     description:
-      - Over how many connections one layer is fetched at most. With V(1) each is fetched in one piece.
-      - If not given, as many as O(parallel) allows and other layers leave.
+      - The maximum number of connections to download one layer. With V(1), each layer is downloaded in one piece.
+      - If not given, a layer can use all connections that O(parallel) allows and other layers do not use.
     type: int
 """

@@ -10,10 +10,10 @@ class ModuleDocFragment:
 options:
   allow_platform_mismatch:
     description:
-      - What becomes of an image that is in no index, so that it is for one platform only, and that is not for the platform asked for.
-      - If V(false), it is an error, as for an index without this platform. If V(true), the image is taken, with a warning.
-      - What a lock file has for a platform is taken as it is locked, with a warning.
-      - Artifacts, and images that do not say what they are for, are always taken.
+      - Whether to accept an image for another platform than the requested one, if the image is not in an index and so exists for one platform only.
+      - With V(false), such an image is an error, like an index without the requested platform. With V(true), the image is used, with a warning.
+      - An image that is locked for a platform is always used, with a warning.
+      - Artifacts, and images that do not name their platform, are always accepted.
     type: bool
     default: false
 """

@@ -10,9 +10,9 @@ class ModuleDocFragment:
 options:
   store:
     description:
-      - The directory of the image store, which is an OCI image layout. It is made when the first image is stored.
-      - If not given, C(/var/lib/lockstep/images) for root, and C(lockstep/images) in the directory that E(XDG_DATA_HOME) names
-        (C(~/.local/share)) for any other user.
-      - A directory that holds something else is an error and is left as it is.
+      - The directory of the image store, an OCI image layout. It is created when the first image is stored.
+      - The default for root is C(/var/lib/lockstep/images). The default for any other user is C(lockstep/images) in the directory that
+        E(XDG_DATA_HOME) names, or in C(~/.local/share).
+      - If the directory holds anything else, the task fails and leaves it unchanged.
     type: path
 """

@@ -6,29 +6,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: store_differences
-short_description: Tell in what the image stores of hosts differ
+short_description: List how the image stores of hosts differ
 version_added: 0.1.0
 description:
-  - Compares what M(lockstep.images.image_info) told of the stores of several hosts.
-  - What most hosts hold is taken for right. Of two that are held equally often, the one of the host that comes first.
-  - A store in which content is missing is taken for right only if all are like that.
-  - With O(asked), hosts are compared under the names that they were asked to hold. What else they hold is left out.
+  - Compares the results of M(lockstep.images.image_info) from several hosts.
+  - Every host is compared with what most hosts hold. If two states are equally frequent, the state of the first host counts.
+  - A store with missing content counts as correct only if all stores are like that.
+  - With O(asked), only the names that hosts are asked to hold are compared. Other names are ignored.
 options:
   _input:
-    description: Host name to what M(lockstep.images.image_info) returned there.
+    description: The result of M(lockstep.images.image_info) for each host name.
     type: dict
     required: true
   asked:
     description:
-      - Host name to the names in the store that this host was asked to hold. For each name, the hosts that were asked for it are compared.
-      - A host with an empty list is compared with all that it holds. If all lists are empty, the whole stores are compared.
+      - For each host name, the names that the host is asked to hold. Each name is compared on the hosts that are asked to hold it.
+      - For a host with an empty list, all names in its store are compared. If all lists are empty, the complete stores are compared.
     type: dict
 author:
   - lockstep.images contributors (@lockstep-images)
 """
 
 EXAMPLES = r"""
-- name: Fail when hosts differ
+- name: Fail if the hosts differ
   ansible.builtin.assert:
     that: held | lockstep.images.store_differences | length == 0
   vars:
@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One entry for each host and name that differ from what most hosts hold. Empty if all hosts hold the same.
+  description: One entry for each host and name that differ from what most hosts hold. Empty if all hosts hold the same images.
   type: list
   elements: dict
   contains:
@@ -48,13 +48,13 @@ _value:
       description: The name in the store.
       type: str
     wanted:
-      description: The digest that is taken for right, with the platforms, or V(none).
+      description: The expected digest with its platforms, or V(none).
       type: str
     found:
-      description: The digest this host holds, with the platforms, or V(none).
+      description: The digest that this host holds with its platforms, or V(none).
       type: str
     message:
-      description: The same as a sentence, which says how many hosts hold what is taken for right, if these are not most of them.
+      description: The difference as a sentence. It names the number of hosts that hold the expected digest, unless these are the majority.
       type: str
 """
 

@@ -6,38 +6,38 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: digest
-short_description: Look up what the names of images stand for in their registries
+short_description: Look up the digests of images in their registries
 version_added: 0.1.0
 description:
   - Asks registries for the digests of images, from the controller. Nothing is downloaded or stored.
-  - All names are asked at the same time, and each once. A tag costs one C(HEAD) request, which Docker Hub does not count
-    as a pull. A name that has a digest costs none.
-  - With more than one name, use C(query), which gives a list. As with all lookups, C(lookup) joins them with commas.
+  - All names are looked up in parallel, and each name once. A tag costs one C(HEAD) request, which Docker Hub does not count
+    as a pull. A name with a digest costs no request.
+  - For several names, use C(query), which returns a list. C(lookup) joins the digests with commas, as always.
 notes:
-  - Logins of the controller's user are used, and no variables of the role C(lockstep.images.store). The filter
-    P(lockstep.images.with_logins#filter) makes an option C(registries) of those.
-  - Files, environment variables and Python libraries that options speak of are those of the controller.
-  - Ansible looks up again each time that a variable with a lookup in it is used. C(ansible.builtin.set_fact) keeps what was found.
-  - C(module_defaults) is for modules alone. Several lookups share options by a dictionary, as in C(lookup(..., **options\)).
+  - The lookup uses the logins of the user on the controller, and no variables of the role C(lockstep.images.store). To convert these into an
+    option C(registries), use the filter P(lockstep.images.with_logins#filter).
+  - Files, environment variables and Python libraries in the description of options are those of the controller.
+  - Ansible evaluates a variable that contains a lookup every time it is used. To look up a digest only once, use C(ansible.builtin.set_fact).
+  - C(module_defaults) does not apply to lookups. To share options among lookups, use a dictionary, as in C(lookup(..., **options\)).
 extends_documentation_fragment:
   - lockstep.images.registry
   - lockstep.images.platform
 options:
   _terms:
-    description: The names, as the modules of this collection take them. A list counts as its entries.
+    description: The names, written as for the modules of this collection. A list is replaced by its entries.
     type: list
     elements: str
     required: true
   platform:
     description:
-      - Give the digest of the image for this platform, C(os/arch[/variant]), and not that of the index which the name stands for.
-      - This reads the index, which Docker Hub counts as a pull, and is an error if there is no such image in it.
-      - If the name is of an image and not of an index, that image is given. It is an error if the image is for another platform.
+      - Return the digest of the image for this platform, C(os/arch[/variant]), instead of the digest of the index.
+      - This reads the index, which Docker Hub counts as a pull. If the index has no such image, the lookup fails.
+      - If the name points to an image instead of an index, the digest of that image is returned. If it is for another platform, the lookup fails.
     type: str
   result:
     description:
-      - V(digest) gives digests.
-      - V(reference) gives whole names with their digests. A tag is kept, as in C(docker.io/library/debian:12@sha256:...).
+      - V(digest) returns digests.
+      - V(reference) returns full names with digests. A tag is kept, as in C(docker.io/library/debian:12@sha256:...).
     type: str
     choices: [digest, reference]
     default: digest
@@ -52,20 +52,20 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show what debian:12 is now
+- name: Show the current digest of debian:12
   ansible.builtin.debug:
     msg: "{{ lookup('lockstep.images.digest', 'debian:12') }}"
 
-- name: Decide once what all hosts get
+- name: Look up the digests once for all hosts
   ansible.builtin.set_fact:
     pinned_images: "{{ query('lockstep.images.digest', store_images, result='reference') }}"
   run_once: true
 
-- name: Give it to them
+- name: Pull the images by their digests
   lockstep.images.image_pull:
     name: "{{ pinned_images }}"
 
-- name: Look up the image for one platform, in a registry with a login
+- name: Show the digest for one platform, from a registry with a login
   ansible.builtin.debug:
     msg: "{{ lookup('lockstep.images.digest', 'registry.example.com:5000/shop/web:1.4', platform='linux/arm64', **registry_options) }}"
   vars:
@@ -73,7 +73,7 @@ EXAMPLES = r"""
       username: "{{ registry_user }}"
       password: "{{ registry_password }}"
 
-- name: Look it up with the logins that the role gives to hosts
+- name: Show the digest with the logins of the role
   ansible.builtin.debug:
     msg: "{{ lookup('lockstep.images.digest', 'registry.example.com:5000/shop/web:1.4', registries=reached) }}"
   vars:
@@ -82,7 +82,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: For each name its digest, or the name with its digest, see O(result). In the order of the names.
+  description: The digest of each name, or the name with its digest, see O(result). In the order of the names.
   type: list
   elements: str
 """

@@ -9,23 +9,23 @@ name: lock
 short_description: Read a lock file on the controller
 version_added: 0.1.0
 description:
-  - Reads what M(lockstep.images.image_lock) has written, checks it, and gives it as O(lockstep.images.image_sync#module:lock) takes it.
-  - Each entry gets the number of its line, so that an error on a host can name it.
-  - The manifests that lie beside the file (C(images.lock.d) beside C(images.lock.yml)) come along, so that hosts ask no registry for them. Each is
-    checked against its digest, and one that is missing is an error.
-  - Only the controller needs to have the file, and PyYAML, which ansible-core brings.
+  - Reads and checks a lock file that M(lockstep.images.image_lock) wrote, and returns it as a value for O(lockstep.images.image_sync#module:lock).
+  - Each entry contains its line number, so that an error on a host can name the line.
+  - If there are manifests beside the file (C(images.lock.d) beside C(images.lock.yml)), they are included, so that hosts ask no registry for them.
+    Each manifest is checked against its digest. If one is missing, the lookup fails.
+  - Only the controller needs the file. It also needs PyYAML, which comes with ansible-core.
 options:
   _terms:
     description:
-      - The lock file. A relative path is looked for where Ansible looks for files (C(files/) of the role, beside the playbook),
-        and then in the directory that C(ansible-playbook) was started in.
+      - The lock file. A relative path is searched where Ansible searches files (C(files/) of the role, beside the playbook),
+        and then in the directory where C(ansible-playbook) was started.
     type: list
     elements: path
     required: true
   names:
     description:
-      - Names of images, as the modules of this collection take them. One that is not locked is an error, and so is a digest beside it that is
-        another one.
+      - Names of images that must be locked, written as for the modules of this collection. If a name is not locked, or has a digest that differs
+        from the locked digest, the lookup fails.
     type: list
     elements: str
     default: []
@@ -38,37 +38,37 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have exactly what the lock file says
+- name: Sync the store with a lock file
   lockstep.images.image_sync:
     lock: "{{ lookup('lockstep.images.lock', 'images.lock.yml') }}"
 
-- name: Have what it says, and fail if an image of this host is not locked
+- name: Sync the store with a lock file, and fail if an image of this host is not locked
   lockstep.images.image_sync:
     lock: "{{ lookup('lockstep.images.lock', 'images.lock.yml', names=['docker.io/library/debian:12']) }}"
 
-- name: Tell the names in it
+- name: Show the names in a lock file
   ansible.builtin.debug:
     msg: "{{ lookup('lockstep.images.lock', 'images.lock.yml').images | map(attribute='name') }}"
 """
 
 RETURN = r"""
 _raw:
-  description: For each lock file what it holds.
+  description: The content of each lock file.
   type: list
   elements: dict
   contains:
     lockfile_version:
-      description: The version of its form.
+      description: The version of the file format.
       type: int
     images:
-      description: The entries as they are in the file, each with the number of its C(line).
+      description: The entries of the file, each with its line number as C(line).
       type: list
       elements: dict
     file:
-      description: The path as it was given.
+      description: The path of the file, as it was given.
       type: str
     manifests:
-      description: Digest to text of the manifests that are carried along, if there are any.
+      description: The embedded manifests, by digest. Missing if the file has none.
       type: dict
 """
 
