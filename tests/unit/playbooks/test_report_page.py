@@ -153,12 +153,12 @@ def test_every_host_has_a_cell_for_every_image(said):
 def test_F21_a_host_is_not_simply_the_same_and_the_page_has_its_date(verify, depth):
     said = {"a": holds(APP, sync=synced([APP]), verify=verify, date="2026-11-30T14:05:00Z")}
     text = page(said, date="2026-11-30T14:06:00Z")
-    assert f"1 of 1 host holds what the lock file says ({depth} checked)." in text
+    assert f"1 of 1 host holds exactly the images in the lock file ({depth} checked)." in text
     assert f"<dt>same ({depth} checked)</dt>" in text
     assert "<dd>2026-11-30T14:06:00Z</dd>" in text
     assert f'title="2026-11-30T14:05:00Z">{depth}</td>' in text
     assert ("store_verify=full" in text) is (verify == "quick")
-    assert "holds the name, but content is missing or wrong" in text
+    assert "holds the name, but content is missing or corrupt" in text
 
 
 def test_F20_the_page_says_most_of_a_majority_alone():
