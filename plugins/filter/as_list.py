@@ -10,13 +10,13 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import list_
 
 
 def as_list(value):
-    """Return the entries of a list, which may be written as text; see RETURN."""
+    """Return the entries of a list that can be written as a string; see RETURN."""
     with told_as(AnsibleFilterError):
         return list_from(value)
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"as_list": as_list}

@@ -18,16 +18,16 @@ _LIMIT = 1024**7
 
 
 def human_size(value, units="si"):
-    """A number of bytes as people read it; see RETURN."""
+    """Format a number of bytes; see RETURN."""
     if str(units) not in _UNITS:
         raise AnsibleFilterError(
-            f"human_size: units is si or binary, not {errors.printable(repr(units))}"
+            f"human_size: units is {errors.printable(repr(units))}, expected si or binary"
         )
     return errors.readable_size(_number(value), *_UNITS[str(units)])
 
 
 def _number(value):
-    """Bytes; of a text too, which is what templates make of a number."""
+    """Return the number of bytes. Accept a string too, because templates convert numbers to strings."""
     try:
         number = Decimal(str(value))
         if 0 <= number < _LIMIT:
@@ -40,7 +40,7 @@ def _number(value):
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"human_size": human_size}

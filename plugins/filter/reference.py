@@ -11,7 +11,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import parse
 
 
 def reference(value):
-    """The parts of a reference; see RETURN."""
+    """Return the parts of the name of an image; see RETURN."""
     with told_as(AnsibleFilterError):
         parsed = parse_reference(value)
     return {
@@ -26,7 +26,7 @@ def reference(value):
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"reference": reference}

@@ -13,18 +13,20 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untru
 
 
 def report(said, date=None):
-    """The model of a fleet; see RETURN."""
+    """Return the report on all hosts; see RETURN."""
     if not isinstance(said, Mapping):
         raise AnsibleFilterError(
-            f"report: expects host names with what the hosts said, not a {type(said).__name__}"
+            f"report: input is of type {type(said).__name__}, expected a dictionary of results by host name"
         )
     if date is not None and not isinstance(date, str):
-        raise AnsibleFilterError(f"report: date is a text, not a {type(date).__name__}")
+        raise AnsibleFilterError(
+            f"report: date is of type {type(date).__name__}, expected a string"
+        )
     return untrusted(_report.report(said, date))
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"report": report}

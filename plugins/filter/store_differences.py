@@ -64,18 +64,18 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import faile
 
 
 def store_differences(held, asked=None):
-    """Entries of host, name, wanted and found; see RETURN."""
+    """Return the differences between hosts; see RETURN."""
     try:
         return untrusted(differences(held, asked))
     except (AttributeError, KeyError, TypeError) as exc:
         raise failed(
             AnsibleFilterError,
-            f"store_differences: expects host names with results of lockstep.images.image_info, {exc!r}",
+            f"store_differences: {exc!r}, expected a dictionary of results of lockstep.images.image_info by host name",
         ) from exc
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"store_differences": store_differences}

@@ -10,40 +10,41 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untru
 
 
 def sync_differences(results, lost=()):
-    """Entries of host, name, wanted, found and message; see RETURN."""
+    """Return the differences from the lock file; see RETURN."""
     if not isinstance(results, dict):
         raise AnsibleFilterError(
-            "sync_differences: expects host names with results of lockstep.images.image_sync"
+            f"sync_differences: input is of type {type(results).__name__},"
+            " expected a dictionary of results of lockstep.images.image_sync by host name"
         )
     found = [entry for host, result in results.items() for entry in _of_host(host, result or {})]
-    found += [_untold(host, "the play had ended for it") for host in lost]
+    found += [_unknown(host, "no result, the play ended earlier for this host") for host in lost]
     return untrusted(found)
 
 
 def _of_host(host, result):
-    """What one host told; nothing told is no proof."""
+    """Return the entries of one host. A host without a result is an entry too, because its store was not compared."""
     failures = result.get("failures") or ()
     if "differences" not in result or (result.get("error") and not failures):
-        reason = result.get("msg") or result.get("skip_reason") or "nothing was asked of it"
+        reason = result.get("msg") or result.get("skip_reason") or "no result"
         found = "unreachable" if result.get("unreachable") else "unknown"
         # ansible-core 2.19 and newer put these words before all reasons.
         reason = str(reason).removeprefix("Task failed: ").rstrip(".")
-        return [_untold(host, reason, found=found)]
+        return [_unknown(host, reason, found=found)]
     failed = {one["name"]: one["msg"] for one in failures}
     differing = [one for one in result["differences"] if one["name"] not in failed]
     return [
         *(dict(one, host=host, message=f"{host}: {one['message']}") for one in differing),
-        *(_untold(host, text, name) for name, text in failed.items()),
+        *(_unknown(host, text, name) for name, text in failed.items()),
     ]
 
 
-def _untold(host, reason, name="*", found="unknown"):
+def _unknown(host, reason, name="*", found="unknown"):
     message = f"{host}: {reason}"
     return {"host": host, "name": name, "wanted": "", "found": found, "message": message}
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"sync_differences": sync_differences}

@@ -16,13 +16,13 @@ _WIDEST = 120
 
 
 def table(rows, columns):
-    """Lines of text; see RETURN."""
+    """Return the lines of the table; see RETURN."""
     try:
         cells = [[_cell(row[column]) for column in columns] for row in rows]
     except (KeyError, TypeError) as exc:
         raise failed(
             AnsibleFilterError,
-            f"table: expects a list of dictionaries that have {columns}, {exc!r}",
+            f"table: {exc!r}, expected a list of dictionaries with the keys {columns}",
         ) from exc
     lines = [[str(column).upper() for column in columns], *cells]
     widths = [max(map(len, column)) for column in zip(*lines)]
@@ -34,7 +34,7 @@ def _cell(value):
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"table": table}

@@ -29,7 +29,7 @@ _PATHS = ("ca_path", "client_cert", "client_key")
 
 
 def with_logins(settings, logins, paths=None):
-    """The entries of the option ``registries`` with a login each; see RETURN. Messages never repeat a value of an entry."""
+    """Return entries of the option ``registries`` with their logins; see RETURN. Messages never repeat a value of an entry."""
     with told_as(AnsibleFilterError):
         own = _by_prefix(settings, "registries", _prefix_of_entry)
         given = _by_prefix(logins, "logins", _prefix_of_login)
@@ -40,7 +40,7 @@ def with_logins(settings, logins, paths=None):
 def _by_prefix(
     values: t.Any, what: str, prefix_of: t.Callable[[Entry, str], str]
 ) -> dict[str, Entry]:
-    """Each entry of a list under the registry, or the part of one, that it is for."""
+    """Return the entries of a list by the registry, or the part of a registry, that they apply to."""
     values = plain(values)
     if not isinstance(values, (list, str)):
         raise errors.InputError(f"{what}: is {_kind(values)}, expected a list")
@@ -57,8 +57,8 @@ def _by_prefix(
 
 
 def _kind(value: t.Any) -> str:
-    """The type of a value in words; that of a tagged value has a name of Ansible's own."""
-    words = ((str, "a text"), (list, "a list"), (dict, "a dictionary"))
+    """Return the type of a value in words, because the classes of Ansible's tagged values have internal names."""
+    words = ((str, "a string"), (list, "a list"), (dict, "a dictionary"))
     found = (word for kind, word in words if isinstance(value, kind))
     return next(found, f"of type {type(value).__name__}")
 
@@ -80,7 +80,7 @@ def _prefix_of_login(value: Entry, where: str) -> str:
             or isinstance(value[key], bool)
             or value[key] == ""
         ):
-            raise errors.InputError(f"{where}: {key} must be a text that is not empty")
+            raise errors.InputError(f"{where}: {key} must be a string that is not empty")
     if value.get("verify") not in (None, *BOOLEANS):
         raise errors.InputError(f"{where}: verify must be true or false")
     url = str(value.get("registry_url") or DOCKER_HUB)
@@ -88,7 +88,7 @@ def _prefix_of_login(value: Entry, where: str) -> str:
 
 
 def _entry(prefix: str, own: dict[str, Entry], given: dict[str, Entry]) -> Entry:
-    """What holds for a prefix: the settings and the login with the longest prefix of it."""
+    """Return the settings and the login for a prefix, each from the entry with the longest match."""
     base, base_prefix = _longest(prefix, own)
     rest = prefix[len(base_prefix) :] if base_prefix else ""
     entry = {**base, **_login(base, prefix, given), "registry": prefix}
@@ -98,7 +98,7 @@ def _entry(prefix: str, own: dict[str, Entry], given: dict[str, Entry]) -> Entry
 
 
 def _mirror(mirror: t.Any, rest: str, given: dict[str, Entry]) -> t.Any:
-    """A mirror of a part of what it mirrors, with the login for it. What is wrong with it is for the module to say."""
+    """Return a mirror, reduced to the path ``rest``, with its login. The module reports a mirror that is not valid."""
     if not isinstance(mirror, dict) or not isinstance(mirror.get("url"), str):
         return mirror
     url = mirror["url"].rstrip("/") + rest
@@ -110,13 +110,13 @@ def _mirror(mirror: t.Any, rest: str, given: dict[str, Entry]) -> t.Any:
 
 
 def _login(base: Entry, name: str, given: dict[str, Entry]) -> Entry:
-    """The login for a name, unless an entry has its own."""
+    """Return the login for a name, or nothing if the entry has a user name."""
     login = {} if base.get("username") else _longest(name, given)[0]
     return {key: str(login[key]) for key in ("username", "password") if key in login}
 
 
 def _longest(name: str, entries: dict[str, Entry]) -> tuple[Entry, str]:
-    """The entry with the longest prefix of a name, and that prefix; empty if there is none."""
+    """Return the entry with the longest prefix of a name, and that prefix. Both are empty if there is none."""
     host, _slash, path = name.partition("/")
     return next(
         ((entries[key], key) for key in lookup_keys(host, path) if key in entries), ({}, "")
@@ -124,7 +124,7 @@ def _longest(name: str, entries: dict[str, Entry]) -> tuple[Entry, str]:
 
 
 def _moved(entry: Entry, paths: dict[str, str]) -> Entry:
-    """The same with files where ``paths`` says."""
+    """Return the entry with its paths replaced as in ``paths``."""
     moved = {
         key: paths.get(value, value) if key in _PATHS else value for key, value in entry.items()
     }
@@ -137,7 +137,7 @@ def _moved(entry: Entry, paths: dict[str, str]) -> Entry:
 
 
 class FilterModule:
-    """The filter of this file."""
+    """Register the filter with Ansible."""
 
     def filters(self):
         return {"with_logins": with_logins}

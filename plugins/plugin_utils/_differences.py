@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stores of several hosts against what most of them hold."""
+"""Compare the stores of several hosts with what most of them hold."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Held = t.Mapping[str, t.Mapping[str, t.Any]]
 def differences(
     held: Held, asked: t.Mapping[str, t.Collection[str]] | None = None
 ) -> list[dict[str, str]]:
-    """Entries of host, name, wanted, found and message, for hosts as ``image_info`` returned them.
+    """Return the differences as dicts of host, name, wanted, found and message, from results of ``image_info`` by host.
 
-    ``asked`` has the names that a host was asked to hold, under which alone it is compared, with the hosts that were
-    asked for the same. Hosts that were asked for no names are compared with all that they hold.
+    ``asked`` lists for each host the names that it must hold. Each name is compared only on the hosts that must hold it. A host
+    without names is compared under all names that it holds. If no host has names, the complete stores are compared.
     """
     found = {host: content(info["images"]) for host, info in held.items()}
     if asked and any(asked.values()):
@@ -39,7 +39,7 @@ def differences(
 
 
 def who_holds(count: int, total: int) -> str:
-    """Name those that are taken for right; only a majority is most."""
+    """Return a phrase for the hosts that hold the wanted content: "most hosts" only for a majority."""
     return "most hosts" if count * 2 > total else f"{count} of {total} hosts"
 
 
@@ -59,16 +59,16 @@ def _of_names(
 
 
 def most_like(held: Held) -> str:
-    """The first host that holds what most hold, of those in which nothing is missing; of all if there are none."""
+    """Return the first host with the most frequent fingerprint. Prefer hosts without missing content."""
     whole = [host for host in held if all(image["complete"] for image in held[host]["images"])]
     models = whole or list(held)
-    # Counter keeps the order of the hosts, and most_common is stable.
+    # Counter keeps the order of the hosts and most_common is stable, so the first host decides ties.
     right = Counter(held[host]["fingerprint"] for host in models).most_common(1)[0][0]
     return next(host for host in models if held[host]["fingerprint"] == right)
 
 
 def content(images: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str]:
-    """Name to digest, platforms, and whether something is missing behind it."""
+    """Return for each name its digest, its platforms, and a mark if content is missing, as one string."""
     found = {}
     for image in images:
         state = f"{image['digest']} ({', '.join(image['platforms'])})"
@@ -86,7 +86,7 @@ def _compare(
     found = all_found[host]
     names = [name for name in sorted({**wanted, **found}) if wanted.get(name) != found.get(name)]
     if not names and host not in same:
-        # Entries without a name, as other tools leave them in an index, count for the fingerprint too.
+        # Other tools can write index entries without a name, which also change the fingerprint.
         return [_entry(host, "index.json", f"the index of {who}", "another index", who)]
     entries = []
     for name in names:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet as one value: what all hosts hold, against a lock file or against what most of them hold.
+"""Build the report on the stores of many hosts, compared with a lock file or with what most hosts hold.
 
-What a host says is a stranger's. It is read here, once; a host that makes no sense counts as failed, and spoils
-nothing for the others. All of this is linear in what the hosts say, and no order matters.
+Results from hosts are untrusted. ``_Reader`` checks them once, and a host with results that are not valid counts as failed
+without an effect on other hosts. The time is linear in the size of the results, and the order of hosts has no effect.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ Json = dict[str, t.Any]
 
 @dataclass
 class _Host:
-    """What one host said. ``images`` is None if it told nothing of its store; ``rows`` if nothing was compared.
+    """The checked results of one host.
 
-    ``locked`` says that a lock file was meant to decide, though that may have failed.
+    ``images`` is None if the host did not report its store. ``rows`` has (wanted, found) for every name that differs, and is
+    None if the host was not compared. ``locked`` is true if the host was compared with a lock file, even if that failed.
     """
 
     name: str
@@ -55,7 +56,7 @@ class _Host:
 
     @property
     def states(self) -> dict[str, str]:
-        """The names that are not as they shall be."""
+        """Return the state of every name that differs."""
         return {name: _state(*row) for name, row in sorted((self.rows or {}).items())}
 
     @property
@@ -66,10 +67,10 @@ class _Host:
 
 
 def report(said: t.Mapping[str, t.Any], date: str | None = None) -> Json:
-    """The model of the report on a date; the filter of that name documents it."""
+    """Return the report that report.yml documents, from results by host name."""
     reader = _Reader()
     hosts = [reader.host(name, said[name]) for name in sorted(said)]
-    # A lock file that could not be used is no reason to hold hosts against something else.
+    # If the lock file of a run could not be used, a comparison with something else would mislead.
     locked = any(host.locked for host in hosts)
     if locked:
         wanted, fingerprint = _against_lock(hosts)
@@ -93,13 +94,13 @@ def report(said: t.Mapping[str, t.Any], date: str | None = None) -> Json:
 
 
 class _Reader:
-    """Takes from results what the report needs, of the types it needs; or ValueError."""
+    """Convert results of modules into the types that the report needs. Raise ValueError for a value that is not valid."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
 
     def host(self, name: str, said: t.Any) -> _Host:
-        """Read all that a host said. It never raises."""
+        """Return the checked results of a host. Record errors in ``messages`` and never raise."""
         host = _Host(self.text(str(name)))
         for part, module, read in (
             ("info", "image_info", self._info),
@@ -110,9 +111,9 @@ class _Reader:
             try:
                 read(host, self._result(host, module, result))
             except (AttributeError, KeyError, TypeError, ValueError) as exc:
-                host.messages.append(self.text(f"{module}: not understood, {exc!r}"))
+                host.messages.append(self.text(f"{module}: the result is not valid, {exc!r}"))
         if host.images is not None:
-            # image_info looks at sizes; only a sync may have read every byte.
+            # image_info checks only sizes. A sync with verify=full reads every byte.
             is_read = host.sync is not None and said.get("verify") == "full"
             when = said.get("date")
             host.checked = {
@@ -120,20 +121,20 @@ class _Reader:
                 "date": self.text(when) if isinstance(when, str) else None,
             }
         if host.images is None and not host.messages:
-            host.messages.append("image_info: nothing was told")
+            host.messages.append("image_info: no result")
         return host
 
     def text(self, value: t.Any) -> str:
-        """A text on one line that can be written as UTF-8."""
+        """Return a string on one line that can be encoded as UTF-8, at most 500 characters long."""
         if not isinstance(value, str):
-            raise ValueError(f"{type(value).__name__} is no text")
+            raise ValueError(f"{type(value).__name__} is not a string")
         clean = self._texts.get(value)
         if clean is None:
             clean = self._texts[str(value)] = errors.printable(str(value), _TEXT_LIMIT)
         return clean
 
     def _result(self, host: _Host, module: str, result: t.Any) -> Json:
-        """A result that tells something; what has failed may."""
+        """Return a result, or an empty one if the task was skipped. A failed result can still contain data."""
         if not result or result.get("skipped"):
             return {}
         if result.get("unreachable") or result.get("failed"):
@@ -185,12 +186,12 @@ class _Reader:
         rows.update((self.text(one["name"]), (UNKNOWN, UNKNOWN)) for one in failures)
         host.messages += [f"{self.text(one['name'])}: {self.text(one['msg'])}" for one in failures]
         host.sync = {
-            # What a sync promises it tells only if no image failed.
+            # A sync returns its fingerprint only if no image failed.
             "fingerprint": self.text(result["fingerprint"]) if "fingerprint" in result else None,
             "bytes_to_fetch": _number(result["stats"]["bytes_to_fetch"]),
             "bytes_freed": _number(result["bytes_freed"]) if "bytes_freed" in result else None,
             "sizes": dict(sizes),
-            # What is in place is left out of the result of a task that failed.
+            # A failed sync lists only the images that changed.
             "is_partial": bool(failures),
             "rows": rows,
         }
@@ -199,7 +200,7 @@ class _Reader:
 def _number(value: t.Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LIMIT:
         return int(value)
-    raise ValueError(f"{value!r} is no number of bytes")
+    raise ValueError(f"{value!r} is not a number of bytes")
 
 
 def _state(wanted: str, found: str) -> str:
@@ -217,7 +218,7 @@ def _whole(text: str) -> str:
 
 
 def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
-    """Compare with what most hosts hold; return that."""
+    """Compare the hosts with what most of them hold. Return the wanted content by name, and its fingerprint."""
     held: dict[str, Json] = {
         host.name: {"fingerprint": host.fingerprint, "images": host.images}
         for host in hosts
@@ -240,12 +241,12 @@ def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
 
 
 def _against_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
-    """Compare with what each host was asked to hold; return what most were."""
+    """Compare each host with its lock file. Return the content by name and the fingerprint that most lock files want."""
     votes: dict[str, Counter[str]] = {}
     fingerprints: Counter[str] = Counter()
     for host in hosts:
         if host.images is None or host.sync is None:
-            host.messages = host.messages or ["image_sync: nothing was told"]
+            host.messages = host.messages or ["image_sync: no result"]
             continue
         found = {name: _whole(text) for name, text in content(host.images).items()}
         wanted = {name: found.get(name, UNKNOWN) for name in host.sync["sizes"]}
@@ -267,7 +268,7 @@ def _most(votes: Counter[str]) -> str:
 def _rows(
     host: _Host, wanted: t.Mapping[str, str], listed: t.Mapping[str, tuple[str, str]]
 ) -> dict[str, tuple[str, str]]:
-    """What is wanted and found of the names that differ: those listed, and what nobody lists but is not right."""
+    """Return (wanted, found) by name for the names that differ, whether the module listed them or not."""
     found = content(host.images or ())
     rows = {
         name: (wanted.get(name, NOTHING), found.get(name, NOTHING)) for name in {**wanted, **found}
@@ -277,7 +278,7 @@ def _rows(
 
 
 def _rank(host: _Host) -> tuple[int, int, str]:
-    """What differs most comes first, then what is not known, then what is right."""
+    """Return a sort key: hosts with most differences first, then hosts that were not compared, then the others."""
     if host.rows is None:
         return 1, 0, host.name
     return (0, -len(host.rows), host.name) if host.rows else (2, 0, host.name)
@@ -301,7 +302,7 @@ def _host_entry(host: _Host) -> Json:
 
 
 def _images(hosts: t.Sequence[_Host], wanted: t.Mapping[str, str]) -> list[Json]:
-    """Every name that is wanted or held somewhere, with how many hosts are in which state."""
+    """Return an entry for every name that is wanted or held, with the number of hosts in each state."""
     names = {name for host in hosts for name in host.rows or ()} | set(wanted)
     sizes = _sizes(hosts)
     blind = sum(host.rows is None for host in hosts)
@@ -328,7 +329,10 @@ def _images(hosts: t.Sequence[_Host], wanted: t.Mapping[str, str]) -> list[Json]
 
 
 def _sizes(hosts: t.Sequence[_Host]) -> dict[str, dict[str, int]]:
-    """Name to what it may stand for, to bytes of all its platforms; what is only wanted stands under no text."""
+    """Return for each name the bytes of all platforms, by content.
+
+    A size that only a sync reports is stored under the wanted content, or under "" if the name does not differ.
+    """
     sizes: dict[str, dict[str, int]] = {}
     for host in hosts:
         own: dict[tuple[str, str], int] = {}
@@ -337,7 +341,7 @@ def _sizes(hosts: t.Sequence[_Host]) -> dict[str, dict[str, int]]:
             own[key] = own.get(key, 0) + image["size"]
         for (name, text), size in own.items():
             if not size:
-                continue  # nothing is here that would tell
+                continue  # the size is unknown: the content is not in this store
             known = sizes.setdefault(name, {})
             known[text] = max(size, known.get(text, 0))
         for name, size in (host.sync or {}).get("sizes", {}).items():
@@ -347,7 +351,7 @@ def _sizes(hosts: t.Sequence[_Host]) -> dict[str, dict[str, int]]:
 
 
 def _grouped(hosts: t.Sequence[_Host]) -> list[Json]:
-    """Each difference once, with the hosts that have it."""
+    """Return each difference once, with its hosts."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for host in hosts:
         for name, (wanted, found) in (host.rows or {}).items():
@@ -376,7 +380,7 @@ def _fingerprints(hosts: t.Sequence[_Host], wanted: str | None) -> list[Json]:
 
 
 def _layers(hosts: t.Sequence[_Host]) -> list[Json]:
-    """The layers of all hosts, the largest first, each with the names that use it."""
+    """Return the layers of all hosts, largest first, each with the names that use it and the number of hosts."""
     sizes: dict[str, int] = {}
     names: dict[str, set[str]] = {}
     held_by: dict[str, set[str]] = {}
@@ -404,7 +408,7 @@ def _summary(hosts: t.Sequence[_Host], images: t.Sequence[Json], layers: t.Seque
     return {
         "hosts": len(hosts),
         **{status: states[status] for status in ("same", "differs", "failed", "unreachable")},
-        # The weakest check that a host of these numbers has had.
+        # "sizes" sorts after "bytes", so this is the weakest check of all compared hosts.
         "depth": max(depths, default=None),
         "images": len(images),
         "bytes": sum(host.store.get("bytes", 0) for host in hosts),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers that images share as a picture: a squarified treemap (Bruls, Huizing, van Wijk, 2000)."""
+"""Lay out the layers that images share as a squarified treemap (Bruls, Huizing, van Wijk, 2000)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = (1000, 500)
 
 
 def picture(layers: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
-    """A rectangle for each set of images that share layers, and in it one for each of these layers."""
+    """Return a rectangle for each set of images that share layers, and inside it one for each of these layers."""
     groups: dict[tuple[str, ...], list[dict[str, t.Any]]] = {}
     for layer in layers:
         if layer["size"]:
@@ -47,7 +47,7 @@ def _rounded(rectangle: t.Iterable[float]) -> list[float]:
 
 
 def treemap(values: t.Sequence[float], frame: Rectangle) -> list[Rectangle]:
-    """A rectangle in the frame for each value; the values are positive, and fall."""
+    """Return a rectangle in the frame for each value. The values must be positive and in descending order."""
     x, y, width, height = frame
     total = sum(values)
     scale = width * height / total if total else 0
@@ -71,7 +71,7 @@ def treemap(values: t.Sequence[float], frame: Rectangle) -> list[Rectangle]:
 
 
 def _row_end(areas: t.Sequence[float], start: int, side: float) -> int:
-    """Where a row ends that would only get longer rectangles by one more."""
+    """Return the end of the row: the index at which one more rectangle would increase the worst ratio of sides."""
     total = areas[start]
     best = _longest(areas[start], areas[start], total, side)
     for end in range(start + 1, len(areas)):
@@ -84,14 +84,14 @@ def _row_end(areas: t.Sequence[float], start: int, side: float) -> int:
 
 
 def _longest(largest: float, smallest: float, total: float, side: float) -> float:
-    """The worst ratio of sides in a row."""
+    """Return the worst ratio of sides in a row."""
     if not smallest or not side:
         return float("inf")
     return max(side**2 * largest / total**2, total**2 / (side**2 * smallest))
 
 
 def _laid(row: t.Sequence[float], side: float) -> t.Iterator[tuple[float, float]]:
-    """Offset and length of each rectangle of a row along the side."""
+    """Yield the offset and the length of each rectangle of a row along the side."""
     total, at = sum(row), 0.0
     for area in row:
         size = side * area / total if total else 0.0

@@ -10,13 +10,13 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import parse
 
 
 def pinned(value):
-    """Whether a reference has a digest."""
+    """Return whether the name of an image has a digest."""
     with told_as(AnsibleFilterError):
         return parse_reference(value).digest is not None
 
 
 class TestModule:
-    """The test of this file."""
+    """Register the test with Ansible."""
 
     def tests(self):
         return {"pinned": pinned}

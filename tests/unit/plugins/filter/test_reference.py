@@ -78,5 +78,5 @@ def test_the_error_says_what_is_wrong_and_what_to_do():
 
 @pytest.mark.parametrize("value", [None, 12, True, ["debian"], {"name": "debian"}])
 def test_what_is_no_text_is_an_error_that_names_its_type(value):
-    with pytest.raises(AnsibleFilterError, match=f"of type {type(value).__name__}, not a text"):
+    with pytest.raises(AnsibleFilterError, match=f"of type {type(value).__name__}, not a string"):
         reference(value)

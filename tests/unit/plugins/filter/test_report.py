@@ -47,7 +47,9 @@ def test_ansible_finds_the_filter():
 
 @pytest.mark.parametrize("said", [None, [], "one", 1])
 def test_what_is_no_fleet_is_an_error(said):
-    with pytest.raises(AnsibleFilterError, match=f"report: expects .* not a {type(said).__name__}"):
+    with pytest.raises(
+        AnsibleFilterError, match=f"of type {type(said).__name__}, expected a dictionary"
+    ):
         report(said)
 
 
@@ -227,31 +229,35 @@ WITHOUT_INFO = {
     "unreachable": ({"info": UNREACHABLE}, "unreachable", "image_info: no route to host"),
     "failed": ({"info": FAILED}, "failed", "image_info: /srv is not an image layout"),
     "failed without a word": ({"info": {"failed": True}}, "failed", "image_info: failed"),
-    "skipped": ({"info": SKIPPED}, "failed", "image_info: nothing was told"),
-    "nothing": ({}, "failed", "image_info: nothing was told"),
-    "no dictionary": (None, "failed", "image_info: nothing was told"),
-    "a text": ({"info": "images"}, "failed", "image_info: not understood, "),
-    "no fingerprint": ({"info": {"images": []}}, "failed", "image_info: not understood, "),
-    "no list": ({"info": {**info(), "images": 3}}, "failed", "image_info: not understood, "),
+    "skipped": ({"info": SKIPPED}, "failed", "image_info: no result"),
+    "nothing": ({}, "failed", "image_info: no result"),
+    "no dictionary": (None, "failed", "image_info: no result"),
+    "a text": ({"info": "images"}, "failed", "image_info: the result is not valid, "),
+    "no fingerprint": ({"info": {"images": []}}, "failed", "image_info: the result is not valid, "),
+    "no list": (
+        {"info": {**info(), "images": 3}},
+        "failed",
+        "image_info: the result is not valid, ",
+    ),
     "an image without a name": (
         {"info": {**info(), "images": [{"digest": "x"}]}},
         "failed",
-        "image_info: not understood, ",
+        "image_info: the result is not valid, ",
     ),
     "a size below zero": (
         {"info": info(image("app:1", size=-1))},
         "failed",
-        "image_info: not understood, ",
+        "image_info: the result is not valid, ",
     ),
     "a size beyond all disks": (
         {"info": info(image("app:1", layers=[{"digest": "x", "size": 10**400}]))},
         "failed",
-        "image_info: not understood, ",
+        "image_info: the result is not valid, ",
     ),
     "a name that is a list": (
         {"info": {**info(), "images": [{**APP, "name": ["app"]}]}},
         "failed",
-        "image_info: not understood, ",
+        "image_info: the result is not valid, ",
     ),
 }
 
@@ -475,7 +481,7 @@ def test_F21_a_report_says_what_was_checked_when_and_how_deep():
 
 @pytest.mark.parametrize("date", [5, ["a"], {}])
 def test_F21_a_date_is_a_text(date):
-    with pytest.raises(AnsibleFilterError, match="date is a text"):
+    with pytest.raises(AnsibleFilterError, match=r"date is of type .*, expected a string"):
         report({}, date)
 
 

@@ -127,7 +127,7 @@ def test_names_come_in_order_and_hosts_as_they_were_given():
     ],
 )
 def test_anything_else_is_an_error_that_says_what_is_expected(held):
-    with pytest.raises(AnsibleFilterError, match=r"store_differences: expects .*image_info"):
+    with pytest.raises(AnsibleFilterError, match=r"store_differences: .*, expected .*image_info"):
         store_differences(held)
 
 

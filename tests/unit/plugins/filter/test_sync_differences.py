@@ -40,8 +40,8 @@ def failing(name, msg, **more):
     [
         pytest.param(SAME, [], id="same"),
         pytest.param(DIFFERS, [told("h", ROW), told("h", OTHER)], id="differs"),
-        pytest.param({}, [untold("h", "nothing was asked of it")], id="nothing"),
-        pytest.param(None, [untold("h", "nothing was asked of it")], id="undefined"),
+        pytest.param({}, [untold("h", "no result")], id="nothing"),
+        pytest.param(None, [untold("h", "no result")], id="undefined"),
         pytest.param(
             {"skipped": True, "skip_reason": "Conditional result was False"},
             [untold("h", "Conditional result was False")],
@@ -76,7 +76,7 @@ def test_a_host_tells_what_it_can_and_else_that_it_cannot(result, rows):
 def test_hosts_come_in_their_order_and_those_that_are_lost_last():
     found = sync_differences({"z": DIFFERS, "b": SAME, "a": DIFFERS}, lost=["gone"])
     assert [one["host"] for one in found] == ["z", "z", "a", "a", "gone"]
-    assert found[-1] == untold("gone", "the play had ended for it")
+    assert found[-1] == untold("gone", "no result, the play ended earlier for this host")
 
 
 def test_no_hosts_have_no_differences():
@@ -85,5 +85,5 @@ def test_no_hosts_have_no_differences():
 
 @pytest.mark.parametrize("value", [None, [], "text", 1])
 def test_what_is_no_mapping_of_hosts_is_an_error(value):
-    with pytest.raises(AnsibleFilterError, match="host names"):
+    with pytest.raises(AnsibleFilterError, match="expected a dictionary of results"):
         sync_differences(value)

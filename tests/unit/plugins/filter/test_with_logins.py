@@ -122,17 +122,17 @@ def test_F17_files_are_where_the_controller_has_them():
 @pytest.mark.parametrize(
     ("settings", "logins", "words"),
     [
-        ([], SECRET, r"logins\[0\]: is a text, expected a dictionary"),
-        ([], [SECRET], r"logins\[0\]: is a text, expected a dictionary"),
+        ([], SECRET, r"logins\[0\]: is a string, expected a dictionary"),
+        ([], [SECRET], r"logins\[0\]: is a string, expected a dictionary"),
         ([], [login("a"), [login("b")]], r"logins\[1\]: is a list, expected a dictionary"),
         (
             [],
             [{"username": "u", "passwort": SECRET}],
             "unknown keys: passwort, expected registry_url",
         ),
-        ([], [{"username": "u"}], "password must be a text"),
-        ([], [{"username": None, "password": SECRET}], "username must be a text"),
-        ([], [login("a", password=[SECRET])], "password must be a text"),
+        ([], [{"username": "u"}], "password must be a string"),
+        ([], [{"username": None, "password": SECRET}], "username must be a string"),
+        ([], [login("a", password=[SECRET])], "password must be a string"),
         ([], [login(f"https://robot:{SECRET}@r.example")], "registry"),
         ([], [login(f"robot:{SECRET}@r.example")], "registry"),
         ([], [login(f"robot:{SECRET}@r.example/a")], "registry_url: must be host"),

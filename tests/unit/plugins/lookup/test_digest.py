@@ -211,8 +211,8 @@ def test_F01_an_option_that_is_wrong_is_an_error_without_the_password(options):
         ("Debian", "name component 'Debian' must be lower case"),
         ("docker://debian", "is not part of a name. Write registry/repository:tag"),
         ("user:pw@registry.example.com/app", "Give them as username and password"),
-        (12, "of type int, not a text"),
-        (None, "of type NoneType, not a text"),
+        (12, "of type int, not a string"),
+        (None, "of type NoneType, not a string"),
     ],
 )
 def test_a_name_that_is_none_is_an_error_before_anything_is_asked(name, words, registry):

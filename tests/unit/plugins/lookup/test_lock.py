@@ -296,5 +296,5 @@ def test_F19_names_may_be_a_text_that_stands_for_a_list(tmp_path, given):
 
 def test_F19_names_that_are_no_list_are_an_error(tmp_path):
     place = put(tmp_path / "images.lock.yml", *NAMES)
-    with pytest.raises(AnsibleLookupError, match="a list is expected, not a int"):
+    with pytest.raises(AnsibleLookupError, match="of type int, expected a list"):
         look_up(str(place), names=5)

@@ -40,5 +40,5 @@ def test_a_name_that_is_none_is_an_error_and_not_false(case):
 
 @pytest.mark.parametrize("value", [None, 12, [f"debian@{SHA256}"]])
 def test_what_is_no_text_is_an_error_that_names_its_type(value):
-    with pytest.raises(AnsibleFilterError, match=f"of type {type(value).__name__}, not a text"):
+    with pytest.raises(AnsibleFilterError, match=f"of type {type(value).__name__}, not a string"):
         pinned(value)
