@@ -10,7 +10,7 @@ class ModuleDocFragment:
 options:
   allow_platform_mismatch:
     description:
-      - Whether to accept an image for another platform than the requested one, if the image is not in an index and so exists for one platform only.
+      - Whether to accept a single-platform image (an image that is not in an index) that is for another platform than the requested one.
       - With V(false), such an image is an error, like an index without the requested platform. With V(true), the image is used, with a warning.
       - An image that is locked for a platform is always used, with a warning.
       - Artifacts, and images that do not name their platform, are always accepted.

@@ -89,7 +89,7 @@ options:
     default: 0
   registries:
     description:
-      - Settings of single registries, which override the other options, and mirrors of registries.
+      - Settings for individual registries, which override the other options, and mirrors of registries.
       - Mirrors are tried in order, and the registry itself is tried last. Content from a mirror is verified by its digest. A mirror that
         cannot be reached or serves wrong bytes is not used for the rest of the task.
     type: list
@@ -140,25 +140,25 @@ options:
             description: [A PEM file with the key of that certificate.]
             type: path
       username:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(username) for this registry.]
         type: str
       password:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(password) for this registry.]
         type: str
       plain_http:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(plain_http) for this registry.]
         type: bool
       validate_certs:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(validate_certs) for this registry.]
         type: bool
       ca_path:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(ca_path) for this registry.]
         type: path
       client_cert:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(client_cert) for this registry.]
         type: path
       client_key:
-        description: [Overrides the option of the task.]
+        description: [Overrides O(client_key) for this registry.]
         type: path
   use_host_config:
     description:
