@@ -122,7 +122,7 @@ _PARALLEL = 6
 
 
 def argument_spec():
-    """The options, as a module would take them."""
+    """Return the options of the lookup as an argument spec, in the format of a module."""
     spec = shared_options()
     del spec["store"]
     spec["platform"] = dict(type="str")
@@ -132,7 +132,7 @@ def argument_spec():
 
 
 class LookupModule(LookupBase):
-    """The lookup of this file."""
+    """Look up the digests of images; see DOCUMENTATION."""
 
     def run(self, terms, variables=None, **kwargs):
         options, doubts = _checked(plain(kwargs)), []
@@ -161,14 +161,14 @@ class LookupModule(LookupBase):
 
 
 def _names(terms):
-    """Yield all names; a term may be a list written as text."""
+    """Yield all names. A term can be a list that is written as a string."""
     for term in map(plain, terms):
         yield from (isinstance(term, str) and list_from(term)) or [term]
 
 
 def _checked(given):
-    """All options as a module gets them; set_options would take any text for a bool, and leave what is in registries."""
-    given.pop("wantlist", None)  # of ``with_lockstep.images.digest``
+    """Return the options after the checks of a module. ``set_options`` accepts any string as a bool and does not check ``registries``."""
+    given.pop("wantlist", None)  # set by a loop ``with_lockstep.images.digest``
     spec = argument_spec()
     with told_as(AnsibleOptionsError):
         require_usable(spec, given)
@@ -188,7 +188,7 @@ def _checked(given):
 
 
 def _for_platform(wanted, reference, source, allow, doubts):
-    """The digest of the manifest that ``wanted`` gets."""
+    """Return the digest of the manifest for the platform ``wanted``, and append a warning to ``doubts`` if it may not fit."""
     root, top = source.read_manifest(reference.digest or reference.tag)
 
     def read(descriptor):

@@ -88,7 +88,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
 
 
 class LookupModule(LookupBase):
-    """The lookup of this file."""
+    """Read lock files; see DOCUMENTATION."""
 
     def run(self, terms, variables=None, **kwargs):
         with told_as(AnsibleLookupError):
