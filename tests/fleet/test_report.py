@@ -326,7 +326,7 @@ def test_a_screen_reader_is_told_of_a_table_with_heads_and_of_words_for_signs(
     assert {
         ("searchbox", "Hosts whose name contains"),
         ("searchbox", "Images whose name contains"),
-        ("checkbox", "Only hosts that differ or are not known"),
+        ("checkbox", "Only hosts that differ or were not compared"),
         ("button", "Host"),
         ("region", "Hosts and images"),
         ("image", "Layers that images share"),
