@@ -6,12 +6,12 @@ from __future__ import annotations
 
 # Documented in as_list.yml.
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import list_from, told_as
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import list_from, raise_as
 
 
 def as_list(value):
     """Return the entries of a list that can be written as a string; see RETURN."""
-    with told_as(AnsibleFilterError):
+    with raise_as(AnsibleFilterError):
         return list_from(value)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 # Documented in reference.yml.
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import familiar
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import parse_reference, told_as
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import parse_reference, raise_as
 
 
 def reference(value):
     """Return the parts of the name of an image; see RETURN."""
-    with told_as(AnsibleFilterError):
+    with raise_as(AnsibleFilterError):
         parsed = parse_reference(value)
     return {
         "registry": parsed.registry,

@@ -12,17 +12,17 @@ from ansible_collections.lockstep.images.plugins.plugin_utils import _report
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
 
 
-def report(said, date=None):
+def report(results, date=None):
     """Return the report on all hosts; see RETURN."""
-    if not isinstance(said, Mapping):
+    if not isinstance(results, Mapping):
         raise AnsibleFilterError(
-            f"report: input is of type {type(said).__name__}, expected a dictionary of results by host name"
+            f"report: input is of type {type(results).__name__}, expected a dictionary of results by host name"
         )
     if date is not None and not isinstance(date, str):
         raise AnsibleFilterError(
             f"report: date is of type {type(date).__name__}, expected a string"
         )
-    return untrusted(_report.report(said, date))
+    return untrusted(_report.report(results, date))
 
 
 class FilterModule:

@@ -16,12 +16,14 @@ def sync_differences(results, lost=()):
             f"sync_differences: input is of type {type(results).__name__},"
             " expected a dictionary of results of lockstep.images.image_sync by host name"
         )
-    found = [entry for host, result in results.items() for entry in _of_host(host, result or {})]
+    found = [
+        entry for host, result in results.items() for entry in _entries_of_host(host, result or {})
+    ]
     found += [_unknown(host, "no result, the play ended earlier for this host") for host in lost]
     return untrusted(found)
 
 
-def _of_host(host, result):
+def _entries_of_host(host, result):
     """Return the entries of one host. A host without a result is an entry too, because its store was not compared."""
     failures = result.get("failures") or ()
     if "differences" not in result or (result.get("error") and not failures):

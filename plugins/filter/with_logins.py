@@ -19,7 +19,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts im
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     list_from,
     plain,
-    told_as,
+    raise_as,
 )
 
 Entry = dict[str, t.Any]
@@ -30,11 +30,11 @@ _PATHS = ("ca_path", "client_cert", "client_key")
 
 def with_logins(settings, logins, paths=None):
     """Return entries of the option ``registries`` with their logins; see RETURN. Messages never repeat a value of an entry."""
-    with told_as(AnsibleFilterError):
+    with raise_as(AnsibleFilterError):
         own = _by_prefix(settings, "registries", _prefix_of_entry)
         given = _by_prefix(logins, "logins", _prefix_of_login)
         named = [*own, *(prefix for prefix in given if prefix not in own)]
-        return [_moved(_entry(prefix, own, given), plain(paths) or {}) for prefix in named]
+        return [_with_paths(_entry(prefix, own, given), plain(paths) or {}) for prefix in named]
 
 
 def _by_prefix(
@@ -89,7 +89,7 @@ def _prefix_of_login(value: Entry, where: str) -> str:
 
 def _entry(prefix: str, own: dict[str, Entry], given: dict[str, Entry]) -> Entry:
     """Return the settings and the login for a prefix, each from the entry with the longest match."""
-    base, base_prefix = _longest(prefix, own)
+    base, base_prefix = _longest_match(prefix, own)
     rest = prefix[len(base_prefix) :] if base_prefix else ""
     entry = {**base, **_login(base, prefix, given), "registry": prefix}
     if base.get("mirrors"):
@@ -111,11 +111,11 @@ def _mirror(mirror: t.Any, rest: str, given: dict[str, Entry]) -> t.Any:
 
 def _login(base: Entry, name: str, given: dict[str, Entry]) -> Entry:
     """Return the login for a name, or nothing if the entry has a user name."""
-    login = {} if base.get("username") else _longest(name, given)[0]
+    login = {} if base.get("username") else _longest_match(name, given)[0]
     return {key: str(login[key]) for key in ("username", "password") if key in login}
 
 
-def _longest(name: str, entries: dict[str, Entry]) -> tuple[Entry, str]:
+def _longest_match(name: str, entries: dict[str, Entry]) -> tuple[Entry, str]:
     """Return the entry with the longest prefix of a name, and that prefix. Both are empty if there is none."""
     host, _slash, path = name.partition("/")
     return next(
@@ -123,17 +123,17 @@ def _longest(name: str, entries: dict[str, Entry]) -> tuple[Entry, str]:
     )
 
 
-def _moved(entry: Entry, paths: dict[str, str]) -> Entry:
+def _with_paths(entry: Entry, paths: dict[str, str]) -> Entry:
     """Return the entry with its paths replaced as in ``paths``."""
-    moved = {
+    changed = {
         key: paths.get(value, value) if key in _PATHS else value for key, value in entry.items()
     }
     if isinstance(entry.get("mirrors"), list):
-        moved["mirrors"] = [
-            _moved(mirror, paths) if isinstance(mirror, dict) else mirror
+        changed["mirrors"] = [
+            _with_paths(mirror, paths) if isinstance(mirror, dict) else mirror
             for mirror in entry["mirrors"]
         ]
-    return moved
+    return changed
 
 
 class FilterModule:

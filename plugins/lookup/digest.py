@@ -114,7 +114,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     list_from,
     parse_reference,
     plain,
-    told_as,
+    raise_as,
     warn,
 )
 
@@ -136,7 +136,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         options, doubts = _checked(plain(kwargs)), []
-        with told_as(AnsibleLookupError):
+        with raise_as(AnsibleLookupError):
             references = [parse_reference(one) for one in _names(self._flatten(terms))]
             platform = options["platform"]
             wanted = None if platform is None else Platform.parse(platform)
@@ -170,7 +170,7 @@ def _checked(given):
     """Return the options after the checks of a module. ``set_options`` accepts any string as a bool and does not check ``registries``."""
     given.pop("wantlist", None)  # set by a loop ``with_lockstep.images.digest``
     spec = argument_spec()
-    with told_as(AnsibleOptionsError):
+    with raise_as(AnsibleOptionsError):
         require_usable(spec, given)
     given = with_lists(spec, given)
     hidden = {*secrets_of(spec, given)}

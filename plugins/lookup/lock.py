@@ -83,7 +83,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     list_from,
     parse_reference,
     plain,
-    told_as,
+    raise_as,
 )
 
 
@@ -91,14 +91,14 @@ class LookupModule(LookupBase):
     """Read lock files; see DOCUMENTATION."""
 
     def run(self, terms, variables=None, **kwargs):
-        with told_as(AnsibleLookupError):
+        with raise_as(AnsibleLookupError):
             names = list_from(kwargs.pop("names", []))
         if kwargs:
             raise failed(
                 AnsibleLookupError, f"lock: unsupported options: {', '.join(sorted(kwargs))}"
             )
         found = [self._read(str(plain(term)), variables) for term in self._flatten(terms)]
-        with told_as(AnsibleLookupError):
+        with raise_as(AnsibleLookupError):
             for lock in map(Lock.parse, found if names else ()):
                 for reference in map(parse_reference, names):
                     lock.image(reference).pin(reference)
@@ -107,7 +107,7 @@ class LookupModule(LookupBase):
     def _read(self, term, variables):
         place = os.path.expanduser(term)
         found = self.find_file_in_search_path(variables, "files", place, ignore_missing=True)
-        with told_as(AnsibleLookupError):
+        with raise_as(AnsibleLookupError):
             value = read_lock(os.path.realpath(found or place), term)
         if value is None:
             raise failed(AnsibleLookupError, f"{term}: there is no such lock file")

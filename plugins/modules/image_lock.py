@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-# Documented in image_lock.yml, which does not travel.
+# Documented in image_lock.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# Documented in image_pull.yml, which does not travel.
+# Documented in image_pull.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# Documented in image_remove.yml, which does not travel.
+# Documented in image_remove.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import plan_remove
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# Documented in registry_info.yml, which does not travel.
+# Documented in registry_info.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,

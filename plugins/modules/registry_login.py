@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# Documented in registry_login.yml, which does not travel.
+# Documented in registry_login.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     login_path,
@@ -40,7 +40,7 @@ def build(params, _target):
 
 
 def without_logins(entries):
-    """Return the entries of ``registries`` as a way to a registry alone: the login to verify is the one to keep."""
+    """Return the entries of ``registries`` without logins, because the task verifies the login that it stores."""
     return [{**entry, "username": None, "password": None} for entry in entries]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-# Documented in store_verify.yml, which does not travel.
+# Documented in store_verify.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import plan_verify
 from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries

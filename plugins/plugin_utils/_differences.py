@@ -26,24 +26,24 @@ def differences(
     """
     found = {host: content(info["images"]) for host, info in held.items()}
     if asked and any(asked.values()):
-        return _of_names(found, {host: set(asked.get(host) or found[host]) for host in held})
+        return _compare_names(found, {host: set(asked.get(host) or found[host]) for host in held})
     if not held:
         return []
-    model = most_like(held)
+    model = reference_host(held)
     same = [host for host in held if held[host]["fingerprint"] == held[model]["fingerprint"]]
     return [
         entry
         for host in held
-        for entry in _compare(host, found[model], found, who_holds(len(same), len(held)), same)
+        for entry in _compare(host, found[model], found, holders_phrase(len(same), len(held)), same)
     ]
 
 
-def who_holds(count: int, total: int) -> str:
+def holders_phrase(count: int, total: int) -> str:
     """Return a phrase for the hosts that hold the wanted content: "most hosts" only for a majority."""
     return "most hosts" if count * 2 > total else f"{count} of {total} hosts"
 
 
-def _of_names(
+def _compare_names(
     found: t.Mapping[str, t.Mapping[str, str]], asked: t.Mapping[str, t.Collection[str]]
 ) -> list[dict[str, str]]:
     rows: dict[str, list[dict[str, str]]] = {host: [] for host in found}
@@ -53,12 +53,12 @@ def _of_names(
         wanted, count = Counter(whole or hold.values()).most_common(1)[0]
         for host, one in hold.items():
             if one != wanted:
-                who = who_holds(count, len(hold))
+                who = holders_phrase(count, len(hold))
                 rows[host].append(_entry(host, name, wanted, one, who))
     return [row for host in found for row in rows[host]]
 
 
-def most_like(held: Held) -> str:
+def reference_host(held: Held) -> str:
     """Return the first host with the most frequent fingerprint. Prefer hosts without missing content."""
     whole = [host for host in held if all(image["complete"] for image in held[host]["images"])]
     models = whole or list(held)
@@ -92,7 +92,7 @@ def _compare(
     for name in names:
         right = wanted.get(name, NOTHING)
         count = sum(one.get(name, NOTHING) == right for one in all_found.values())
-        holders = who_holds(count, len(all_found))
+        holders = holders_phrase(count, len(all_found))
         entries.append(_entry(host, name, right, found.get(name, NOTHING), holders))
     return entries
 

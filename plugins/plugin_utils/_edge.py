@@ -18,7 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 
 
 @contextlib.contextmanager
-def told_as(kind: type[AnsibleError]) -> t.Iterator[None]:
+def raise_as(kind: type[AnsibleError]) -> t.Iterator[None]:
     """Convert an error of the library into an Ansible error of this kind, with the hint in its message."""
     try:
         yield

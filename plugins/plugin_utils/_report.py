@@ -21,7 +21,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.readin
 from ansible_collections.lockstep.images.plugins.plugin_utils._differences import (
     content,
     differences,
-    most_like,
+    reference_host,
 )
 from ansible_collections.lockstep.images.plugins.plugin_utils._treemap import picture
 
@@ -66,16 +66,16 @@ class _Host:
         return "differs" if self.rows else "same"
 
 
-def report(said: t.Mapping[str, t.Any], date: str | None = None) -> Json:
+def report(results: t.Mapping[str, t.Any], date: str | None = None) -> Json:
     """Return the report that report.yml documents, from results by host name."""
     reader = _Reader()
-    hosts = [reader.host(name, said[name]) for name in sorted(said)]
+    hosts = [reader.host(name, results[name]) for name in sorted(results)]
     # If the lock file of a run could not be used, a comparison with something else would mislead.
     locked = any(host.locked for host in hosts)
     if locked:
-        wanted, fingerprint = _against_lock(hosts)
+        wanted, fingerprint = _compare_with_lock(hosts)
     else:
-        wanted, fingerprint = _against_most(hosts)
+        wanted, fingerprint = _compare_with_most(hosts)
     images = _images(hosts, wanted)
     layers = _layers(hosts)
     return {
@@ -99,7 +99,7 @@ class _Reader:
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
 
-    def host(self, name: str, said: t.Any) -> _Host:
+    def host(self, name: str, results: t.Any) -> _Host:
         """Return the checked results of a host. Record errors in ``messages`` and never raise."""
         host = _Host(self.text(str(name)))
         for part, module, read in (
@@ -107,15 +107,15 @@ class _Reader:
             ("store", "store_info", self._store),
             ("sync", "image_sync", self._sync),
         ):
-            result = said.get(part) if isinstance(said, t.Mapping) else None
+            result = results.get(part) if isinstance(results, t.Mapping) else None
             try:
                 read(host, self._result(host, module, result))
             except (AttributeError, KeyError, TypeError, ValueError) as exc:
                 host.messages.append(self.text(f"{module}: the result is not valid, {exc!r}"))
         if host.images is not None:
             # image_info checks only sizes. A sync with verify=full reads every byte.
-            is_read = host.sync is not None and said.get("verify") == "full"
-            when = said.get("date")
+            is_read = host.sync is not None and results.get("verify") == "full"
+            when = results.get("date")
             host.checked = {
                 "depth": "bytes" if is_read else "sizes",
                 "date": self.text(when) if isinstance(when, str) else None,
@@ -217,7 +217,7 @@ def _whole(text: str) -> str:
     return text[: -len(INCOMPLETE)] if text.endswith(INCOMPLETE) else text
 
 
-def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
+def _compare_with_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
     """Compare the hosts with what most of them hold. Return the wanted content by name, and its fingerprint."""
     held: dict[str, Json] = {
         host.name: {"fingerprint": host.fingerprint, "images": host.images}
@@ -226,7 +226,7 @@ def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
     }
     if not held:
         return {}, None
-    model = held[most_like(held)]
+    model = held[reference_host(held)]
     listed: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in held}
     for one in differences(held):
         listed[one["host"]][one["name"]] = (_whole(one["wanted"]), one["found"])
@@ -240,7 +240,7 @@ def _against_most(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]
     return wanted, model["fingerprint"]
 
 
-def _against_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
+def _compare_with_lock(hosts: t.Sequence[_Host]) -> tuple[dict[str, str], str | None]:
     """Compare each host with its lock file. Return the content by name and the fingerprint that most lock files want."""
     votes: dict[str, Counter[str]] = {}
     fingerprints: Counter[str] = Counter()

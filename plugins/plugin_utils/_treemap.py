@@ -60,11 +60,11 @@ def treemap(values: t.Sequence[float], frame: Rectangle) -> list[Rectangle]:
         row = areas[start:end]
         if width >= height:
             depth = sum(row) / height if height else 0
-            found += [(x, y + at, depth, size) for at, size in _laid(row, height)]
+            found += [(x, y + at, depth, size) for at, size in _positions(row, height)]
             x, width = x + depth, max(0.0, width - depth)
         else:
             depth = sum(row) / width if width else 0
-            found += [(x + at, y, size, depth) for at, size in _laid(row, width)]
+            found += [(x + at, y, size, depth) for at, size in _positions(row, width)]
             y, height = y + depth, max(0.0, height - depth)
         start = end
     return found
@@ -73,24 +73,24 @@ def treemap(values: t.Sequence[float], frame: Rectangle) -> list[Rectangle]:
 def _row_end(areas: t.Sequence[float], start: int, side: float) -> int:
     """Return the end of the row: the index at which one more rectangle would increase the worst ratio of sides."""
     total = areas[start]
-    best = _longest(areas[start], areas[start], total, side)
+    best = _worst_ratio(areas[start], areas[start], total, side)
     for end in range(start + 1, len(areas)):
         total += areas[end]
-        worse = _longest(areas[start], areas[end], total, side)
+        worse = _worst_ratio(areas[start], areas[end], total, side)
         if worse > best:
             return end
         best = worse
     return len(areas)
 
 
-def _longest(largest: float, smallest: float, total: float, side: float) -> float:
+def _worst_ratio(largest: float, smallest: float, total: float, side: float) -> float:
     """Return the worst ratio of sides in a row."""
     if not smallest or not side:
         return float("inf")
     return max(side**2 * largest / total**2, total**2 / (side**2 * smallest))
 
 
-def _laid(row: t.Sequence[float], side: float) -> t.Iterator[tuple[float, float]]:
+def _positions(row: t.Sequence[float], side: float) -> t.Iterator[tuple[float, float]]:
     """Yield the offset and the length of each rectangle of a row along the side."""
     total, at = sum(row), 0.0
     for area in row:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 # Documented in pinned.yml.
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import parse_reference, told_as
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import parse_reference, raise_as
 
 
 def pinned(value):
     """Return whether the name of an image has a digest."""
-    with told_as(AnsibleFilterError):
+    with raise_as(AnsibleFilterError):
         return parse_reference(value).digest is not None
 
 
