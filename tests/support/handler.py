@@ -85,6 +85,11 @@ class Server(ThreadingHTTPServer):
         if not self.stopping.is_set():
             self.registry.note_error()
 
+    def stop_listening(self) -> None:
+        """Refuse new connections."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
     def end_connections(self) -> None:
         """Wake every thread that serves a connection, and close what it serves."""
         self.stopping.set()

@@ -88,7 +88,7 @@ class Registry:
         self.url = f"{'http' if tls is None else 'https'}://{self.address}"
         self.access.url = self.url
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name=f"registry {self.address}"
+            target=self._server.serve_forever, name=f"registry {self.address}"
         )
         self._thread.daemon = True
         self._thread.start()
@@ -107,6 +107,7 @@ class Registry:
     def close(self) -> None:
         """Stop listening and end every connection; a second time does nothing."""
         self._server.end_connections()
+        self._server.stop_listening()  # wakes the thread, which would sleep on otherwise
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)

@@ -100,6 +100,11 @@ def fixture_path(tmp_path):
 
 @pytest.fixture(name="sources")
 def fixture_sources():
+    return all_sources()
+
+
+def all_sources():
+    """What the registries hold."""
     sources = FakeSources()
     sources.publish(APP, OLD)
     sources.publish(APP, FAMILY)
@@ -109,9 +114,9 @@ def fixture_sources():
     return sources
 
 
-@pytest.fixture(name="lock")
-def fixture_lock(sources):
-    return lock_of_all(sources)
+@pytest.fixture(name="lock", scope="module")
+def fixture_lock():
+    return lock_of_all(all_sources())
 
 
 def lock_of_all(sources, **how):
@@ -122,14 +127,14 @@ def lock_of_all(sources, **how):
     return type(lock)(images, lock.place, {**lock.manifests, **one.manifests})
 
 
-@pytest.fixture(name="wanted")
-def fixture_wanted(tmp_path, sources, lock):
+@pytest.fixture(name="wanted", scope="module")
+def fixture_wanted(tmp_path_factory, lock):
     """The files that every store of the lock has."""
-    sync(tmp_path / "wanted", lock, sources)
-    assert_valid_store(tmp_path / "wanted")
-    assert blobs(tmp_path / "wanted") == digests(FAMILY, TOOL_IMAGE)
-    sources.forget()
-    return tree(tmp_path / "wanted")
+    path = tmp_path_factory.mktemp("wanted")
+    sync(path, lock, all_sources())
+    assert_valid_store(path)
+    assert blobs(path) == digests(FAMILY, TOOL_IMAGE)
+    return tree(path)
 
 
 def asked(sources):
