@@ -188,7 +188,7 @@ def _checked(given):
 
 
 def _for_platform(wanted, reference, source, allow, doubts):
-    """Return the digest of the manifest for the platform ``wanted``, and append a warning to ``doubts`` if it may not fit."""
+    """Return the digest of the manifest for the platform ``wanted``, and append a warning to ``doubts`` if it might be wrong."""
     root, top = source.read_manifest(reference.digest or reference.tag)
 
     def read(descriptor):
