@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A colon in a description makes a mapping of it, on which ansible-doc ends with a traceback."""
+"""A colon turns a description into a mapping, which makes ansible-doc end with a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = sorted([*ROOT.glob("plugins/*/*.yml"), *ROOT.glob("roles/*/meta/argument
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_description_is_a_text(path: Path) -> None:
+def test_every_description_is_text(path: Path) -> None:
     found = list(_descriptions(yaml.safe_load(path.read_text(encoding="utf-8"))))
     assert found
     assert [one for one in found if not isinstance(one, str)] == []

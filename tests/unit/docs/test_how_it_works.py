@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How it works: what the page tells to check, and its drawing."""
+"""The commands on the page How it works prove what the page says, and the drawings are accessible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fixture_store(tmp_path):
 
 
 def check(store):
-    """What the commands on the page say of a store."""
+    """Run the commands on the page on a store; return the exit status and the lines printed."""
     page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"^```shell\n(.*?)^```$", page, re.M | re.S)
     assert "/var/lib/lockstep/images" in script
@@ -43,12 +43,12 @@ def check(store):
     return done.returncode, done.stdout.splitlines()
 
 
-def test_the_commands_on_the_page_show_the_fingerprint_and_nothing_else(store):
+def test_commands_on_the_page_print_only_the_fingerprint(store):
     digest = store.fingerprint().partition(":")[2]
     assert check(store) == (0, [f"{digest}  index.json"])
 
 
-def test_the_commands_on_the_page_find_a_file_whose_bytes_have_changed(store):
+def test_commands_on_the_page_find_a_changed_file(store):
     blob = max((Path(store.path) / "blobs" / "sha256").iterdir())
     blob.write_bytes(blob.read_bytes()[::-1])
     code, lines = check(store)
@@ -57,7 +57,7 @@ def test_the_commands_on_the_page_find_a_file_whose_bytes_have_changed(store):
 
 
 @pytest.mark.parametrize("drawing", sorted(DOCS.glob("*.svg")), ids=lambda path: path.name)
-def test_a_drawing_is_small_tells_what_it_shows_and_needs_nothing_else(drawing):
+def test_drawing_is_small_described_and_self_contained(drawing):
     text = drawing.read_text(encoding="utf-8")
     root = ElementTree.fromstring(text)
     described = {element.tag.rpartition("}")[2]: element.text for element in root}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Korean page says what the English ones say: the same code, and a row for each command."""
+"""The Korean page has the code blocks of the English pages, and a row for each command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def blocks(page: str) -> list[str]:
 
 
 def rows(page: str, header: str) -> list[tuple[list[str], list[str], list[str]]]:
-    """What no language changes in the rows of a table: where they lead, and code, in either column."""
+    """Return what a translation keeps of each table row: the anchors, and the code of both columns."""
     tables = re.findall(rf"^\| {header} \|.*\n\|---.*\n((?:\|.*\n)+)", page, re.M)
     cells = [line.strip("| ").split(" | ", maxsplit=1) for line in "".join(tables).splitlines()]
     return [
@@ -35,17 +35,17 @@ def rows(page: str, header: str) -> list[tuple[list[str], list[str], list[str]]]
 
 
 @pytest.mark.parametrize("heading", ["Try it", "Use it"])
-def test_the_korean_page_has_every_code_block_of_the_quick_start(heading):
+def test_korean_page_has_every_code_block_of_the_quick_start(heading):
     wanted = blocks(README.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0])
     assert wanted
     assert [block for block in blocks(KOREAN) if block in wanted] == wanted
 
 
-def test_every_code_block_of_the_korean_page_is_on_an_english_one():
+def test_every_code_block_of_the_korean_page_is_on_an_english_page():
     assert set(blocks(KOREAN)) <= {*blocks(README), *blocks(FROM_DOCKER)}
 
 
-def test_the_korean_table_of_commands_has_the_rows_of_the_english_one():
+def test_korean_table_of_commands_has_the_rows_of_the_english_table():
     english = rows(FROM_DOCKER, "command")
     assert english
     assert rows(KOREAN, "명령") == english

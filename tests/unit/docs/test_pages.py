@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pages for people: their links lead somewhere, and what they list is what there is."""
+"""The links of the pages resolve, their examples are valid, and their tables are complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 USERS = [page for page in PAGES if "contributing" not in page.parts]
 OURS = "lockstep.images."
-# What AnsibleModule does not pass on to who checks the options.
+# Arguments of AnsibleModule that are not rules for its options.
 _NOT_RULES = ("argument_spec", "supports_check_mode")
 
 
@@ -31,13 +31,13 @@ def named(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a page, as forges make them."""
+    """Return the anchors that forges make of the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_link_leads_to_a_page_and_a_heading(page):
+def test_every_link_points_to_a_page_and_a_heading(page):
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
         path, _dummy, anchor = target.partition("#")
         there = (page.parent / path).resolve() if path else page
@@ -46,13 +46,13 @@ def test_every_link_leads_to_a_page_and_a_heading(page):
 
 
 @pytest.mark.parametrize("page", USERS, ids=named)
-def test_every_yaml_block_of_a_page_for_users_is_yaml(page):
+def test_yaml_blocks_of_pages_for_users_are_valid(page):
     for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
         assert yaml.safe_load(block)
 
 
 def tasks(value):
-    """The tasks in a YAML block, those of blocks as well."""
+    """Yield the tasks of a YAML block, including those inside Ansible blocks."""
     for task in value if isinstance(value, list) else []:
         for name in ("block", "rescue", "always"):
             yield from tasks(task.get(name))
@@ -60,7 +60,7 @@ def tasks(value):
 
 
 def called():
-    """Every task on the pages for users that is a module of ours: page, module, parameters."""
+    """Yield module and parameters of every task on the pages for users that calls one of our modules."""
     modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
     for page in USERS:
         for block in re.findall(
@@ -74,10 +74,10 @@ def called():
 
 
 @pytest.mark.parametrize("module, params", list(called()))
-def test_a_module_takes_the_options_that_a_page_gives_it(module, params, monkeypatch):
+def test_module_accepts_the_options_on_the_page(module, params, monkeypatch):
     made = module_options(module, monkeypatch)
     rules = {name: rule for name, rule in made.items() if name not in _NOT_RULES}
-    # A dictionary comes out of an expression, which nothing evaluates here.
+    # An option of type dict may be an expression, which is not evaluated here.
     made_of = {name: spec["type"] for name, spec in made["argument_spec"].items()}
     params = {
         name: {} if made_of.get(name) == "dict" and str(value).startswith("{{") else value
@@ -87,7 +87,7 @@ def test_a_module_takes_the_options_that_a_page_gives_it(module, params, monkeyp
     assert not checked.error_messages
 
 
-def test_the_table_of_errors_has_every_kind_once():
+def test_table_of_errors_has_every_kind_once():
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     kinds = {
         value.kind
@@ -97,7 +97,7 @@ def test_the_table_of_errors_has_every_kind_once():
     assert sorted(re.findall(r"^\| `([a-z-]+)` \|", page, re.M)) == sorted(kinds)
 
 
-def test_every_kind_of_error_has_a_meaning_and_something_to_do():
+def test_every_kind_of_error_has_a_meaning_and_a_remedy():
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     rows = [re.split(r" \| ", row.strip("| ")) for row in re.findall(r"^\| `.*$", page, re.M)]
     assert [row for row in rows if len(row) != 3 or not all(map(str.strip, row))] == []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of the report: whole, alone, and nothing in it is taken for markup that a host said."""
+"""The report page is complete and self-contained, and shows text from hosts as text, never as markup."""
 
 from __future__ import annotations
 
@@ -173,14 +173,14 @@ def test_F21_a_page_of_hosts_that_could_not_be_read_compares_nothing():
     assert "0 of 0" not in text
 
 
-def test_no_state_is_told_by_colour_alone():
+def test_no_state_depends_on_colour_alone():
     text = page(FLEETS["all states"])
     shown = set(re.findall(r'<td role="cell" class="(?!number)(\w+)">(.*?)</td>', text))
     signs = {state: re.sub(r"<.*?>.*", "", inner) for state, inner in shown}
     assert sorted(signs) == ["differs", "extra", "incomplete", "missing", "none", "same", "unknown"]
     assert len(set(signs.values())) == len(signs) == len(shown)
     words = {state: re.findall(r">(\w+)<", inner) for state, inner in shown}
-    # What is as it shall be is a sign alone, which screen readers speak: equals.
+    # The usual states have only a sign, which screen readers speak: equals.
     assert {state for state, word in words.items() if word != [state]} == {"same", "none"}
 
 
@@ -224,7 +224,7 @@ def test_nothing_that_a_host_says_is_markup(evil, lock):
     assert [(tag, sorted(own)) for tag, own in bad.tags] == [
         (tag, sorted(own)) for tag, own in good.tags
     ]
-    # And it is shown as it was said, wherever it is not cut.
+    # It is shown literally wherever it is not shortened.
     assert [data.replace(evil, plain) for data in bad.inside("dd")] == good.inside("dd")
     assert bad.inside("h1") == [evil]
     assert f"{evil} a" in bad.inside("th")

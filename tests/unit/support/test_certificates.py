@@ -91,7 +91,7 @@ def test_push_and_faults_over_tls():
         assert registry.errors == []
 
 
-def test_the_program_openssl_does_as_well(monkeypatch):
+def test_certificates_are_also_made_by_the_openssl_program(monkeypatch):
     if not certificates.shutil.which("openssl"):
         pytest.skip("no openssl here")
     monkeypatch.setattr(certificates, "HAVE_CRYPTOGRAPHY", False)

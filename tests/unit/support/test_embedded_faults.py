@@ -344,7 +344,7 @@ def test_accept_counts_only_when_a_fault_says_so(registry):
     assert call(registry.url, "GET", child).status == 404
 
 
-def test_faults_wait_for_authorization_unless_told_not_to():
+def test_faults_wait_for_authorization_by_default():
     with Registry(auth="bearer", users=USERS) as registry:
         registry.faults.append(Fault(path="/tags/", status=500))
         registry.faults.append(

@@ -60,7 +60,7 @@ def test_a_manifest_is_found_by_tag_and_by_digest(registry):
         assert head.headers["content-length"] == str(len(made.raw))
 
 
-def test_what_is_not_there_has_the_code_of_the_spec(registry):
+def test_missing_content_has_the_error_code_of_the_specification(registry):
     registry.add_blob("demo/app", DATA)
     assert ask(registry, "GET", "none/such/manifests/1").code == "NAME_UNKNOWN"
     assert ask(registry, "GET", "demo/app/manifests/1").code == "MANIFEST_UNKNOWN"
@@ -174,7 +174,7 @@ def test_a_lenient_registry_takes_anything_as_a_manifest():
 
 
 @pytest.mark.parametrize("raw", [b"junk", b"[]", b'{"schemaVersion":1}', b'{"schemaVersion":2}'])
-def test_what_is_no_manifest_is_refused(registry, raw):
+def test_invalid_manifest_is_rejected(registry, raw):
     kind = OCI_MANIFEST if b"2" not in raw else ""
     answer = ask(registry, "PUT", "demo/app/manifests/1", raw, Content_Type=kind)
     assert answer.code == "MANIFEST_INVALID"
