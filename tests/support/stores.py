@@ -21,11 +21,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan, Pool
-from ansible_collections.lockstep.images.plugins.module_utils._store import files
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
-    ImageStore,
-    IndexEntry,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._store import partial
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
 from .publish import Item
@@ -113,10 +111,10 @@ def remove_stale(
     now: float = 1e9,
 ) -> None:
     """Clean up a staging directory as the next pull does it."""
-    for path in files.stale_files(
-        str(staging), wanted, lambda digest: digest in done, now - files.KEPT
+    for path in partial.stale_files(
+        str(staging), wanted, lambda digest: digest in done, now - partial.KEPT
     ):
-        files.remove_unlocked(path)
+        partial.remove_unlocked(path)
 
 
 @contextlib.contextmanager

@@ -21,20 +21,20 @@ MODULES = PLUGINS / "modules"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
-    "image_copy": 114,
-    "image_info": 47,
-    "image_lock": 145,
-    "image_pull": 112,
-    "image_push": 120,
-    "image_remove": 57,
-    "image_sync": 126,
-    "image_tag": 50,
-    "registry_info": 111,
-    "registry_login": 90,
-    "registry_remove": 92,
-    "store_info": 51,
-    "store_prune": 57,
-    "store_verify": 121,
+    "image_copy": 111,
+    "image_info": 50,
+    "image_lock": 148,
+    "image_pull": 115,
+    "image_push": 123,
+    "image_remove": 60,
+    "image_sync": 129,
+    "image_tag": 52,
+    "registry_info": 113,
+    "registry_login": 92,
+    "registry_remove": 86,
+    "store_info": 54,
+    "store_prune": 59,
+    "store_verify": 123,
 }
 
 

@@ -14,7 +14,8 @@ from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, DOCKER_HUB, Digest, Reference
 from .._plan import Plan
-from .._store.store import ImageStore, IndexEntry
+from .._store.index import IndexEntry
+from .._store.store import ImageStore
 from .reach import find_label, needed, wanted_children
 
 

@@ -9,8 +9,9 @@ import typing as t
 from .._image import errors
 from .._image.names import TAG, Reference, trimmed
 from .._plan import Plan
+from .._store.index import IndexEntry
 from .._store.source import StoreSource
-from .._store.store import ImageStore, IndexEntry
+from .._store.store import ImageStore
 from .reach import Reachable, find_label, find_name, find_text, not_in_store
 from .transfer import Sinks, Transfer, plan_transfers
 

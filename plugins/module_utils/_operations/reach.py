@@ -12,7 +12,8 @@ from .._image import errors
 from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Platform, Reference, choose, trimmed
-from .._store.store import ImageStore, IndexEntry
+from .._store.index import IndexEntry
+from .._store.store import ImageStore
 
 _SHOWN = 5
 _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")

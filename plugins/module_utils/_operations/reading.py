@@ -14,7 +14,8 @@ from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ChunkPolicy, ContentSource, Sources, read_root
 from .._plan import attempts, each
-from .._store.store import ImageStore, IndexEntry
+from .._store.index import IndexEntry
+from .._store.store import ImageStore
 from .copying import Content, FetchBlob, StoreContent, fetch
 
 if t.TYPE_CHECKING:

@@ -15,9 +15,10 @@ from .._image.dates import Moment
 from .._image.manifest import ImageConfig
 from .._image.names import Digest, Reference
 from .._plan import Action, Plan, Pool
+from .._store.index import IndexEntry
 from .._store.inventory import contents, remove, roots
 from .._store.partial import KEPT, part_size, remove_unlocked
-from .._store.store import ImageStore, IndexEntry
+from .._store.store import ImageStore
 from .copying import SetName
 from .newest import Dated, Newest, join_some, newest
 from .patterns import pattern_of

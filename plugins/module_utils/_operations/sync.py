@@ -13,8 +13,9 @@ from .._image.lock import Lock
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ChunkPolicy, Sources
 from .._plan import Action, Plan, Pool, in_parallel
+from .._store.index import IndexEntry, render_names
 from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
-from .._store.store import ImageStore, IndexEntry, render_names
+from .._store.store import ImageStore
 from .pull import plan_of
 from .reach import Reachable
 from .reading import INCOMPLETE, NOTHING, ImagePlan, ImageRequest, Reading, shown

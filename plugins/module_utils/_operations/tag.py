@@ -8,7 +8,8 @@ import typing as t
 from .._image import errors
 from .._image.names import Reference
 from .._plan import Plan
-from .._store.store import ImageStore, IndexEntry
+from .._store.index import IndexEntry
+from .._store.store import ImageStore
 from .copying import SetName
 from .reach import find_label, not_in_store
 

@@ -15,8 +15,8 @@ from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
 from .._plan import Plan, in_parallel
+from .._store.index import IndexEntry
 from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
-from .._store.store import IndexEntry
 from .copying import Content, StoreContent
 from .pull import plan_of
 from .reach import Reachable, needed

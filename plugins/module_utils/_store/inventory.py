@@ -13,8 +13,9 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .files import access, read_chunks, remove_file
+from .index import IndexEntry, labels_of, points_at
 from .partial import StagedBlob
-from .store import ImageStore, IndexEntry, labels_of, points_at
+from .store import ImageStore
 
 _ALGORITHMS = ("sha256", "sha512")
 QUICK, FULL = "quick", "full"  # content is checked by its size, or by all its bytes

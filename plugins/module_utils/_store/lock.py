@@ -76,3 +76,38 @@ def _wait_for_lock(fd: int, path: str, exclusive: bool, deadline: float) -> None
             raise errors.StoreAccessError(
                 f"{path}: cannot be locked: {exc.strerror}", hint, path=path
             ) from exc
+
+
+class StoreLock:
+    """The lock of a store: shared by those that read or add content, exclusive for those that remove it."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        """``path`` is the lock file, ``timeout`` the seconds after which LockedError is raised."""
+        self.is_held = False
+        self._path = path
+        self._timeout = timeout
+        self._is_exclusive = False
+        self._held = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def hold(self, exclusive: bool) -> t.Iterator[None]:
+        """Hold the lock if its file exists. The lock of a store that is not there yet is taken by ``create``."""
+        with contextlib.ExitStack() as self._held:
+            self._is_exclusive = exclusive
+            self.is_held = os.path.exists(self._path)
+            if self.is_held:
+                self._take(exclusive, create=False)
+            yield
+
+    def create(self) -> None:
+        """Take the lock inside ``hold``, once the store is there."""
+        self._take(self._is_exclusive)
+        self.is_held = True
+
+    def upgrade(self) -> None:
+        """Give the lock up inside ``hold``, and wait until nobody else holds it."""
+        self._held.close()
+        self._take(exclusive=True)
+
+    def _take(self, exclusive: bool, create: bool = True) -> None:
+        self._held.enter_context(locked(self._path, exclusive, self._timeout, create))

@@ -11,7 +11,8 @@ from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
 from .files import read_chunks
-from .store import ImageStore, IndexEntry
+from .index import IndexEntry
+from .store import ImageStore
 
 _HINT = "Pull it first, with platform=all if all platforms of it are wanted."
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import threading
@@ -14,7 +13,6 @@ import typing as t
 from .._image import errors
 from .._image.manifest import (
     MAX_MANIFEST,
-    OCI_INDEX,
     Descriptor,
     Manifest,
     entries_of,
@@ -23,7 +21,17 @@ from .._image.manifest import (
 from .._image.names import Digest
 from .._image.sources import verified
 from .files import access, free_bytes, make_directory, read_file, write_chunks, write_file
-from .lock import locked
+from .index import (
+    EntriesByName,
+    IndexEntry,
+    empty_index,
+    entry_json,
+    labels_of,
+    name_of,
+    render_index,
+    render_names,
+)
+from .lock import StoreLock, locked
 from .partial import (
     KEPT,
     StagedBlob,
@@ -36,17 +44,8 @@ from .partial import (
     stale_files,
 )
 
-REF_NAME = "org.opencontainers.image.ref.name"
-PLATFORMS = "io.lockstep.platforms"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _MAX_INDEX = 256 * 1024 * 1024
-
-
-class IndexEntry(t.NamedTuple):
-    """What a name points at, and the platforms asked for."""
-
-    target: Descriptor
-    platforms: tuple[str, ...] = ()
 
 
 class ImageStore:
@@ -55,22 +54,20 @@ class ImageStore:
     def __init__(self, path: str, lock_timeout: float = 60.0) -> None:
         self.path = os.path.realpath(path)
         self._timeout = lock_timeout
-        self._held = contextlib.ExitStack()
-        self._locked = False
-        self._is_exclusive, self._seen = False, ""
+        self._seen = ""  # the fingerprint while nothing was locked, for exclusive use
         self._trusted: set[Descriptor] = set()  # that was here while nothing was locked
         self._counting = threading.Lock()
         self.resumed = 0  # bytes that earlier runs had brought, and that were of use
         self._index_path = os.path.join(self.path, "index.json")
         self._layout_path = os.path.join(self.path, "oci-layout")
         self._staging = os.path.join(self.path, ".staging")
-        self._lock_path = os.path.join(self._staging, "store.lock")
+        self._lock = StoreLock(os.path.join(self._staging, "store.lock"), lock_timeout)
 
     def names(self) -> t.Mapping[str, IndexEntry]:
         """Every name; or CorruptStoreError, for a wrong entry when it is looked at."""
         entries = self._read_index()["manifests"]
         # Of one name the last entry counts.
-        return _Entries(
+        return EntriesByName(
             {name_of(entry): entry for entry in entries if name_of(entry)}, self._index_path
         )
 
@@ -93,7 +90,7 @@ class ImageStore:
                 if move.target is None:
                     dropped.add(move.name)
                     continue
-                index["manifests"].append(_entry(move.name, move.target))
+                index["manifests"].append(entry_json(move.name, move.target))
             entries = index["manifests"]
             index["manifests"] = [
                 entry for entry, label in zip(entries, labels_of(entries)) if label not in dropped
@@ -125,8 +122,7 @@ class ImageStore:
 
     def upgrade_lock(self, is_as_planned: t.Callable[[], bool]) -> None:
         """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, if it is not as planned then."""
-        self._held.close()
-        self._held.enter_context(locked(self._lock_path, True, self._timeout))
+        self._lock.upgrade()
         if not is_as_planned():
             raise errors.ConflictError(
                 f"{self.path}: names were changed by somebody else meanwhile", "Run again."
@@ -135,7 +131,7 @@ class ImageStore:
     def fingerprint(self, moved: t.Mapping[str, IndexEntry] | None = None) -> str:
         """Digest of the canonical index, once these names are set."""
         index = self._read_index()
-        index["manifests"] += [_entry(*pair) for pair in (moved or {}).items()]
+        index["manifests"] += [entry_json(*pair) for pair in (moved or {}).items()]
         return str(Digest.of(render_index(index)))
 
     def has(self, descriptor: Descriptor) -> bool:
@@ -148,7 +144,7 @@ class ImageStore:
         if not stat.S_ISREG(there.st_mode):
             raise errors.StoreAccessError(f"{path}: is not a regular file", path=path)
         is_here = there.st_size == descriptor.size
-        if is_here and not self._locked:
+        if is_here and not self._lock.is_held:
             self._trusted.add(descriptor)
         return is_here
 
@@ -219,15 +215,9 @@ class ImageStore:
     def hold(self, exclusive: bool = False) -> t.Iterator[ImageStore]:
         """Keep content from being removed meanwhile (``exclusive``: used). Changes nothing until ``prepare``."""
         self._check()
-        with contextlib.ExitStack() as self._held:
-            self._locked = os.path.exists(self._lock_path)
-            self._is_exclusive = exclusive
+        with self._lock.hold(exclusive):
             self._trusted.clear()
-            self._seen = self.fingerprint() if exclusive and not self._locked else ""
-            if self._locked:
-                self._held.enter_context(
-                    locked(self._lock_path, exclusive, self._timeout, create=False)
-                )
+            self._seen = self.fingerprint() if exclusive and not self._lock.is_held else ""
             yield self
 
     def prepare(self, wanted: t.Container[Digest] = (), stale: bool = True) -> None:
@@ -235,17 +225,16 @@ class ImageStore:
         make_directory(self._staging)
         with self._index_lock():
             make_directory(os.path.join(self.path, "blobs", "sha256"))
-            empty = render_index(_empty_index())
+            empty = render_index(empty_index())
             for path, data in (
                 (self._layout_path, _LAYOUT),
                 (self._index_path, empty),
             ):
                 if not os.path.lexists(path):
                     write_file(path, self._staging, data)
-        if not self._locked:
-            self._held.enter_context(locked(self._lock_path, self._is_exclusive, self._timeout))
-            self._locked = True
-            if self._is_exclusive and self._seen != self.fingerprint():
+        if not self._lock.is_held:
+            self._lock.create()
+            if self._seen and self._seen != self.fingerprint():
                 raise errors.ConflictError(f"{self.path} was changed by somebody else meanwhile")
             if not all(map(self.has, self._trusted)):
                 hint = "Run again: it is fetched then."
@@ -282,7 +271,7 @@ class ImageStore:
         return path, staging
 
     def _labelled(self, entries: t.Sequence[dict[str, t.Any]]) -> t.Mapping[str, IndexEntry]:
-        return _Entries(dict(zip(labels_of(entries), entries)), self._index_path)
+        return EntriesByName(dict(zip(labels_of(entries), entries)), self._index_path)
 
     def _index_lock(self) -> t.ContextManager[None]:
         return locked(os.path.join(self._staging, "index.lock"), True, self._timeout)
@@ -358,7 +347,7 @@ class ImageStore:
                 if all(isinstance(entry, dict) for entry in index["manifests"]):
                     return index
         except FileNotFoundError:
-            return _empty_index()
+            return empty_index()
         except errors.ManifestError as exc:
             reason = str(exc)
         hint = (
@@ -374,85 +363,3 @@ def open_store(
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
     return kind(path or default).hold(exclusive)
-
-
-class _Entries(t.Mapping[str, IndexEntry]):
-    """Read entry by entry: of ten thousand names a task wants a few."""
-
-    def __init__(self, entries: t.Mapping[str, dict[str, t.Any]], path: str) -> None:
-        self._entries = entries
-        self._path = path
-
-    def __getitem__(self, name: str) -> IndexEntry:
-        return points_at(self._entries[name], f"{self._path}: {name}")
-
-    def __iter__(self) -> t.Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
-def points_at(entry: dict[str, t.Any], where: str) -> IndexEntry:
-    """What an entry of the index points at; or CorruptStoreError."""
-    try:
-        target = Descriptor.from_json(entry, where)
-    except errors.ManifestError as exc:
-        raise errors.CorruptStoreError(str(exc), path=where.partition(": ")[0]) from exc
-    asked = target.annotations.get(PLATFORMS, "")
-    return IndexEntry(target, tuple(filter(None, asked.split(","))))
-
-
-def labels_of(entries: t.Sequence[dict[str, t.Any]]) -> list[str]:
-    """What each entry of an index goes by: its name, or its digest where it has none.
-
-    Other tools write a tag alone, of which there may be several: each of those is NAME@DIGEST.
-    """
-    digests: dict[str, set[str]] = {}
-    for entry in entries:
-        digests.setdefault(name_of(entry), set()).add(str(entry.get("digest")))
-    labels = []
-    for entry in entries:
-        name, digest = name_of(entry), str(entry.get("digest"))
-        is_one = "/" in name or len(digests[name]) == 1
-        labels.append((name if is_one else f"{name}@{digest}") if name else digest)
-    return labels
-
-
-def render_index(index: dict[str, t.Any]) -> bytes:
-    """The canonical bytes: sorted, of one full name the last entry."""
-    entries = {
-        (name_of(entry), "" if "/" in name_of(entry) else _canonical(entry)): entry
-        for entry in index["manifests"]
-    }
-    return _canonical(dict(index, manifests=[entries[key] for key in sorted(entries)])).encode(
-        "ascii"
-    )
-
-
-def render_names(names: t.Mapping[str, IndexEntry]) -> bytes:
-    """The canonical bytes of an index of these names."""
-    entries = [_entry(name, points_to) for name, points_to in names.items()]
-    return render_index(dict(_empty_index(), manifests=entries))
-
-
-def _entry(name: str, points_to: IndexEntry) -> dict[str, t.Any]:
-    annotations = {REF_NAME: name}
-    if points_to.platforms:
-        annotations[PLATFORMS] = ",".join(sorted(points_to.platforms))
-    return dict(points_to.target.as_json(), annotations=annotations)
-
-
-def _canonical(value: t.Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _empty_index() -> dict[str, t.Any]:
-    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-
-
-def name_of(entry: dict[str, t.Any]) -> str:
-    """The name of an entry of the index, "" for none."""
-    annotations = entry.get("annotations")
-    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else ""

@@ -30,7 +30,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Pool,
     in_parallel,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
 
 DATA = b"0123456789" * 500

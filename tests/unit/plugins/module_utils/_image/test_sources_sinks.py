@@ -20,10 +20,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
-    ImageStore,
-    IndexEntry,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSink, blob
 from ansible_collections.lockstep.images.tests.support.stores import leftovers, set_name
 

@@ -27,10 +27,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.transf
     sending,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
-    ImageStore,
-    IndexEntry,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import (

@@ -20,7 +20,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.remove
     plan_prune,
     plan_remove,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store import store as stores
+from ansible_collections.lockstep.images.plugins.module_utils._store import index as index_module
+from ansible_collections.lockstep.images.plugins.module_utils._store import store as store_module
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import REF_NAME
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
@@ -536,7 +538,7 @@ def test_a_name_that_moves_meanwhile_is_a_conflict_and_no_content_goes(path, sto
 
         def point(entries):
             for entry in entries:
-                if entry["annotations"][stores.REF_NAME] == APP:
+                if entry["annotations"][REF_NAME] == APP:
                     entry.update(TOOL_IMAGE.descriptor())
 
         rewrite(path, point)
@@ -603,12 +605,13 @@ def test_ten_thousand_names_are_removed_with_as_many_looks_at_them(path, monkeyp
     def multiply(entries):
         for number in range(1, many):
             name = f"registry.example/many:{number}"
-            entries.append({**entries[0], "annotations": {stores.REF_NAME: name}})
+            entries.append({**entries[0], "annotations": {REF_NAME: name}})
 
     rewrite(path, multiply)
     looks = []
-    real = stores.name_of
-    monkeypatch.setattr(stores, "name_of", lambda entry: looks.append(1) or real(entry))
+    real = index_module.name_of
+    for module in (index_module, store_module):
+        monkeypatch.setattr(module, "name_of", lambda entry: looks.append(1) or real(entry))
     store = ImageStore(str(path))
     result = remove(store, "registry.example/many:*")
     assert len(gone(result)) == many

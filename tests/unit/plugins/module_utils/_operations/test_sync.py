@@ -26,15 +26,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_prune,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
     FULL,
     QUICK,
     RepairStore,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
-    ImageStore,
-    IndexEntry,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import Cut, FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
     demo_image,
@@ -1059,7 +1057,7 @@ class Interrupted(RepairStore):
         self.happens = happens
 
     def upgrade_lock(self, is_as_planned):
-        self._held.close()
+        self._lock._held.close()
         self.happens()
         super().upgrade_lock(is_as_planned)
 

@@ -22,8 +22,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store import files
 from ansible_collections.lockstep.images.plugins.module_utils._store.files import write_chunks
+from ansible_collections.lockstep.images.plugins.module_utils._store.lock import locked
 from ansible_collections.lockstep.images.plugins.module_utils._store.partial import (
     leftovers,
+    open_partial,
     remove_unlocked,
 )
 from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
@@ -178,7 +180,7 @@ def test_modes_are_as_documented_whatever_the_umask(place, mask):
     with umask(mask):
         files.make_directory(str(place / "a" / "b"))
         write(place, name="a/b/file")
-        with files.locked(str(place / "lock"), exclusive=True, timeout=1):
+        with locked(str(place / "lock"), exclusive=True, timeout=1):
             pass
     modes = [(place / name).stat().st_mode & 0o7777 for name in ("a", "a/b", "a/b/file", "lock")]
     assert modes == [0o755, 0o755, 0o644, 0o644]
@@ -315,14 +317,14 @@ def test_a_file_taken_for_abandoned_before_it_was_locked_is_begun_anew(place, mo
 
 def take(lock, exclusive=True, timeout=0):
     """Take a lock and let it go."""
-    with files.locked(str(lock), exclusive, timeout):
+    with locked(str(lock), exclusive, timeout):
         pass
 
 
 def test_a_lock_file_nobody_holds_is_free(place):
     """S011"""
     (place / "lock").write_text("1\n")
-    with files.locked(str(place / "lock"), exclusive=True, timeout=0):
+    with locked(str(place / "lock"), exclusive=True, timeout=0):
         assert (place / "lock").read_text() == f"{os.getpid()}\n"
 
 
@@ -353,7 +355,7 @@ def test_who_waits_too_long_is_told_the_process_that_holds_the_lock(place, exclu
 def test_a_holder_that_is_not_known_is_not_named(place):
     """S012"""
     lock = str(place / "lock")
-    with files.locked(lock, exclusive=False, timeout=0):
+    with locked(lock, exclusive=False, timeout=0):
         with pytest.raises(LockedError, match=r"lock is locked, gave up waiting$"):
             take(lock)
         take(lock, exclusive=False)
@@ -371,7 +373,7 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
     assert "flock" in caught.value.hint
     with pytest.raises(StoreAccessError, match="No locks available"):
         write(place)
-    part = files.open_partial(str(place / "blob"), str(place / "staging"), Digest.of(b"x"), 1, 1.0)
+    part = open_partial(str(place / "blob"), str(place / "staging"), Digest.of(b"x"), 1, 1.0)
     with pytest.raises(StoreAccessError, match="No locks available"):
         part.__enter__()
     assert os.listdir(place / "staging") == []
@@ -389,14 +391,14 @@ def test_a_lock_file_that_was_deleted_while_we_waited_is_not_our_lock(place, mon
             os.close(holder)
 
     monkeypatch.setattr(time, "sleep", admin_deletes_it)
-    with files.locked(str(lock), exclusive=True, timeout=60):
+    with locked(str(lock), exclusive=True, timeout=60):
         assert lock.read_text() == f"{os.getpid()}\n"
         with pytest.raises(LockedError):
             take(lock)
 
 
 def test_a_lock_that_must_not_be_made_is_not_made(place):
-    with files.locked(str(place / "lock"), exclusive=False, timeout=0, create=False):
+    with locked(str(place / "lock"), exclusive=False, timeout=0, create=False):
         pass
     assert not (place / "lock").exists()
 
@@ -413,7 +415,7 @@ def test_no_descriptor_is_left_open(place, monkeypatch):
     """S031: neither by success nor by failure."""
     write(place)
     lock = str(place / "lock")
-    with files.locked(lock, exclusive=True, timeout=0), pytest.raises(LockedError):
+    with locked(lock, exclusive=True, timeout=0), pytest.raises(LockedError):
         take(lock)
     with pytest.raises(StoreAccessError):
         files.read_file(str(place), 1)
@@ -514,7 +516,7 @@ def test_F25_a_refused_permission_says_whose_it_is_and_who_we_are(closed, work):
     calls = {
         "read": lambda: files.read_file(path, 100),
         "write": lambda: files.write_file(path, str(closed), b"new"),
-        "lock": lambda: files.locked(path, True, 0.0).__enter__(),
+        "lock": lambda: locked(path, True, 0.0).__enter__(),
         "make": lambda: files.make_directory(f"{path}/a/b"),
     }
     with ordinary_user(), pytest.raises(StoreAccessError) as caught:

@@ -24,7 +24,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store import files
+from ansible_collections.lockstep.images.plugins.module_utils._store import files, partial
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale
@@ -47,7 +47,7 @@ class Place:
         self.staging.mkdir()
 
     def open_partial(self, patience=0.0, digest=DIGEST, size=SIZE):
-        return files.open_partial(str(self.blob), str(self.staging), digest, size, patience)
+        return partial.open_partial(str(self.blob), str(self.staging), digest, size, patience)
 
     def leave(self, data: bytes, *journal: str) -> None:
         """What an earlier run left."""
@@ -175,7 +175,7 @@ def test_an_incomplete_part_is_no_blob_and_is_kept(place):
             part.finish()
     assert not place.blob.exists()
     assert place.staged() == [f"{NAME}.journal", f"{NAME}.part"]
-    assert files.staged_bytes(str(place.part), len(DATA)) == 200
+    assert partial.staged_bytes(str(place.part), len(DATA)) == 200
 
 
 def test_a_part_to_which_nothing_came_is_not_kept(place):
@@ -222,7 +222,7 @@ JOURNALS = {
 @pytest.mark.parametrize(("data", "journal", "there"), JOURNALS.values(), ids=JOURNALS)
 def test_of_a_journal_only_what_makes_sense_counts(place, data, journal, there):
     place.leave(data, *journal)
-    assert files.staged_bytes(str(place.part), len(DATA)) == there
+    assert partial.staged_bytes(str(place.part), len(DATA)) == there
     with place.open_partial() as part:
         assert (part.resumed, part.written) == (there, there)
         fill(part)
@@ -348,7 +348,7 @@ def test_who_comes_second_waits_and_finds_it_done(place, monkeypatch):
 
     held = place.open_partial()
     first = held.__enter__()
-    monkeypatch.setattr(files, "time", Time(bring_more))
+    monkeypatch.setattr(partial, "time", Time(bring_more))
     with place.open_partial(patience=0.15) as second:
         assert second is None
     place.assert_complete()
@@ -359,7 +359,7 @@ def test_who_comes_second_goes_on_with_what_the_first_left(place, monkeypatch):
     held = place.open_partial()
     first = held.__enter__()
     first.write(0, DATA[:5000])
-    monkeypatch.setattr(files, "time", Time(lambda: held.__exit__(None, None, None)))
+    monkeypatch.setattr(partial, "time", Time(lambda: held.__exit__(None, None, None)))
     with place.open_partial(patience=60) as second:
         assert second.resumed == 5000
         fill(second)
@@ -372,7 +372,7 @@ def test_who_does_nothing_is_not_waited_for_longer_than_for_a_lock(place, monkey
     clock = Time()
     with place.open_partial() as first:
         first.write(0, DATA[:5000])
-        monkeypatch.setattr(files, "time", clock)
+        monkeypatch.setattr(partial, "time", clock)
         with place.open_partial(patience=60) as second:
             assert second.missing() == [(0, len(DATA))]
             assert 60 <= clock.seconds < 61
@@ -386,10 +386,10 @@ def test_who_does_nothing_is_not_waited_for_longer_than_for_a_lock(place, monkey
 
 HOLDER = """
 import sys
-from ansible_collections.lockstep.images.plugins.module_utils._store import files
+from ansible_collections.lockstep.images.plugins.module_utils._store import partial
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 path, staging, data = sys.argv[1], sys.argv[2], open(sys.argv[3], "rb").read()
-with files.open_partial(path, staging, Digest.of(data), len(data), 60) as part:
+with partial.open_partial(path, staging, Digest.of(data), len(data), 60) as part:
     part.write(0, data[:7000])
     print("held", flush=True)
     sys.stdin.readline()
@@ -609,7 +609,7 @@ def test_what_is_no_file_is_no_part(place, make):
     make(place.part)
     with pytest.raises(StoreAccessError), place.open_partial():
         pass
-    assert files.staged_bytes(str(place.part), len(DATA)) == 0
+    assert partial.staged_bytes(str(place.part), len(DATA)) == 0
 
 
 def test_a_pipe_in_place_of_a_part_does_not_block(place):

@@ -29,10 +29,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store import store as files
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
-    ImageStore,
-    IndexEntry,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 from ansible_collections.lockstep.images.tests.support.stores import (
     leftovers,

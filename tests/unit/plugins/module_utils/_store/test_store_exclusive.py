@@ -16,11 +16,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     LockedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
-    ImageStore,
+from ansible_collections.lockstep.images.plugins.module_utils._store.index import (
     IndexEntry,
     render_names,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 from ansible_collections.lockstep.images.tests.support.layout import fingerprint, tree
 from ansible_collections.lockstep.images.tests.support.stores import set_name, whole_tree
