@@ -27,7 +27,7 @@ PROVISION, TAG = "lockstep.images.provision", "lockstep.images.image_tag"
 
 @dataclass(frozen=True)
 class Fleet:
-    """Four hosts with empty stores, and what `provision` is told."""
+    """Return four hosts with empty stores, and the variables for `provision`."""
 
     hosts: dict[str, dict[str, Any]]
     inventory: Path

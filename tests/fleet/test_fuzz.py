@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A minute of options that nobody would give on purpose; the seed of the run is in the name of the test."""
+"""Random invalid options for a minute; the name of the test contains the seed of the run."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@
 """What other tools for the same work were seen to do wrong, and where it is shown not to happen here.
 
 - a push says "changed" each time: `test_push_and_copy_that_find_all_there_change_nothing` here
-- so does a tag: `test_a_name_that_an_image_has_already_is_no_change` here
-- check mode says something else than the real run does: all that runs four times;
-  `test_check_mode_of_a_push_tells_what_it_does` here
+- so does a tag: `test_existing_name_of_an_image_changes_nothing` here
+- check mode reports something else than the real run: every test that runs a module four times;
+  `test_check_mode_of_a_push_reports_the_real_run` here
 - a password is in the list of processes, in `actions` or in a result:
   `test_a_password_is_in_no_process_list_and_no_result` here
 - a tag with a digest is pulled each time: `test_a_tag_with_a_digest_is_asked_for_once` here
@@ -99,7 +99,7 @@ def test_push_and_copy_that_find_all_there_change_nothing(
         assert [one["images"][0]["digest"] for one in runs] == [small_images["v1"]] * 4
 
 
-def test_a_name_that_an_image_has_already_is_no_change(
+def test_existing_name_of_an_image_changes_nothing(
     store: str, registry_plain: Registry, small_images: dict[str, str]
 ) -> None:
     name, more = f"{registry_plain.address}/{DEMO}:v1", "registry.example.com/shop/demo:stable"
@@ -110,7 +110,7 @@ def test_a_name_that_an_image_has_already_is_no_change(
     assert {entries[one]["digest"] for one in (name, more)} == {small_images["v1"]}
 
 
-def test_check_mode_of_a_push_tells_what_it_does(
+def test_check_mode_of_a_push_reports_the_real_run(
     store: str, registry_plain: Registry, small_images: dict[str, str]
 ) -> None:
     names = [f"{registry_plain.address}/{DEMO}:{tag}" for tag in ("v1", "v2", "docker")]
@@ -226,7 +226,7 @@ def test_a_login_keeps_what_is_in_the_file_and_closes_it(
         "other.example.com": {"auth": "YTpi"},
         "https://index.docker.io/v1/": {"auth": "PHRva2VuPjo=", "identitytoken": "hub-token"},
     }
-    # The host's own login, by a token that is of no use any more.
+    # The host's own login, with an expired token.
     stale = {"auth": "PHRva2VuPjo=", "identitytoken": "stale-token"}
     rest = {"HttpHeaders": {"X-Own": "1"}, "psFormat": "table"}
     path.write_text(json.dumps({"auths": {**others, address: stale}, **rest}))

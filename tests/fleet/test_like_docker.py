@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The same image, pulled by dockerd and by image_pull from one registry: what both tell of it.
+"""The same image, pulled by dockerd and by image_pull from one registry: both report the same.
 
 docs/from-docker.md lists where they differ. All of that is here, so that a new difference is noticed.
 """
@@ -43,7 +43,7 @@ CONFIG = {
 }
 # Docker makes these up or measures them otherwise; image_info has them too.
 OTHER_VALUES = {"Size"}
-# Docker tells nothing, or what a daemon knows and a store does not.
+# Docker reports nothing, or something that only a daemon knows.
 DOCKER_ALONE = {
     "Container", "ContainerConfig", "GraphDriver", "Metadata", "Parent", "VirtualSize", "Descriptor",
     "Identity",
@@ -52,7 +52,7 @@ DOCKER_ALONE = {
 
 @dataclass(frozen=True)
 class Both:
-    """What Docker and image_info tell of one image."""
+    """The data of one image, from Docker and from image_info."""
 
     name: str
     digest: str
@@ -146,7 +146,7 @@ def test_the_list_of_images_has_the_same_name_digest_and_id(both: Both) -> None:
     assert both.told["digest"] == both.digest
 
 
-def test_the_size_is_that_of_what_lies_in_the_store(both: Both) -> None:
+def test_size_is_the_size_of_the_stored_content(both: Both) -> None:
     assert both.told["inspect"]["Size"] == both.told["size"] != both.inspect["Size"]
 
 

@@ -87,7 +87,7 @@ def docker(registry: Registry, config: Path) -> str:
 def test_F15_a_login_that_docker_or_skopeo_finds_is_found(
     registry: Registry, directory: Path
 ) -> None:
-    """Each case of the table. What versions of these programs differ in is no failure."""
+    """Each case of the table. Differences between versions of these programs do not fail."""
     wrong, taken = [], {"docker": 0, "skopeo": 0}
     for case in table("credentials", "taken"):
         path = directory / "config.json"
@@ -175,7 +175,7 @@ def fixture_runtime(workspace: Path) -> Iterator[services.Service]:
 def test_F33_a_hosts_toml_that_containerd_refuses_is_refused(
     case: Mapping[str, Any], directory: Path, runtime: services.Service
 ) -> None:
-    """containerd goes on without a file that it refuses; we say what is wrong with it."""
+    """containerd continues without a file that it rejects; we report the fault in it."""
     place = directory / "etc/containerd/certs.d"
     path = place / "127.0.0.1:1" / "hosts.toml"
     path.parent.mkdir(parents=True)
@@ -207,7 +207,7 @@ def fixture_closed() -> Iterator[None]:
     finally:
         if mode is not None:
             path.chmod(mode)
-        elif not any(path.iterdir()):  # podman may keep something there by now
+        elif not any(path.iterdir()):  # podman may have created a file there
             path.rmdir()
 
 

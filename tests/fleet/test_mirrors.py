@@ -202,7 +202,7 @@ def test_a_host_pulls_from_where_its_own_files_say(
         directory / "store", f"{ELSEWHERE}:v1", small_images["v1"], **host, retries=0
     )
     assert [told(run) for run in runs] == [[]] * 4
-    # Only containerd's mirrors are told which registry is meant.
+    # Only containerd sends its mirrors the name of the registry.
     asked = registry_plain.service.log_text()[before:]
     assert ("?ns=images.example.test" in asked) == ("containerd" in path)
 

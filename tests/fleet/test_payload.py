@@ -111,7 +111,7 @@ def test_F03_the_payload_never_fails_on_the_oldest_python(
 ) -> None:
     with Registry() as target:
         text = one_task(module, **options_of(module, registry, directory, target.port))
-        # In check mode, so that it leaves nothing but the payload.
+        # In check mode, so that only the payload remains.
         keep = {"ANSIBLE_KEEP_REMOTE_FILES": "1"}
         inventory = play.inventory({"one": local_host(directory)})
         play(text, inventory, check=True, environment=keep).ok()

@@ -89,7 +89,7 @@ def _message(done: PlayResult, task: str) -> str:
     return next(one["msg"] for one in done.of(task).values() if "msg" in one)
 
 
-def test_F20_what_an_older_list_has_left_does_not_make_hosts_differ(site: Site) -> None:
+def test_F20_images_of_an_older_list_do_not_make_hosts_differ(site: Site) -> None:
     del site.variables["store_lock_file"]
     first = {"one": site.host("one"), "two": site.host("two")}
     site.play(PROVISION, site.play.inventory(first), site.variables).ok()
@@ -110,7 +110,7 @@ def test_F20_what_an_older_list_has_left_does_not_make_hosts_differ(site: Site) 
     assert set(layout.names(site.store("one"))) == set(site.names[1:])
 
 
-def test_F20_a_tag_that_moved_is_said_with_the_list_and_the_remedy(site: Site) -> None:
+def test_F20_moved_tag_is_reported_with_the_list_and_the_remedy(site: Site) -> None:
     del site.variables["store_lock_file"]
     site.play(PROVISION, site.play.inventory({"one": site.host("one")}), site.variables).ok()
     site.move(WEB, "2")
@@ -131,7 +131,7 @@ def test_F21_hosts_that_were_not_asked_are_named_and_counted_apart(site: Site) -
     assert told.endswith("(2 names). Not compared: three (unreachable or failed).")
 
 
-def test_F21_the_audit_tells_a_host_that_differs_from_one_that_is_out_of_reach(site: Site) -> None:
+def test_F21_audit_distinguishes_different_hosts_from_unreachable_ones(site: Site) -> None:
     site.run(LOCK).ok()
     site.run(PROVISION).ok()
     done = site.play(AUDIT, site.inventory(), site.variables).ok()
@@ -177,7 +177,7 @@ def test_F21_the_audit_blames_no_store_for_a_login_that_fails(site: Site) -> Non
 
 
 @pytest.mark.parametrize("playbook", [AUDIT, LOCK])
-def test_F21_a_lock_file_that_is_not_set_is_said_in_one_sentence(site: Site, playbook: str) -> None:
+def test_F21_missing_lock_file_is_reported_in_one_sentence(site: Site, playbook: str) -> None:
     del site.variables["store_lock_file"]
     done = site.run(playbook)
     assert done.returncode == 2
@@ -209,7 +209,7 @@ def test_F21_a_report_in_check_mode_is_not_said_to_be_there(site: Site) -> None:
     assert _message(done, "Show where the report is").startswith(f"The report is in {path}, and")
 
 
-def test_F17_become_of_the_inventory_does_not_hold_for_the_controller(site: Site) -> None:
+def test_F17_become_of_the_inventory_does_not_apply_to_the_controller(site: Site) -> None:
     hosts = {"one": {**site.host("one"), "ansible_become": False}}
     become = {"ansible_become": True, "ansible_become_user": "nobody"}
     inventory = site.play.inventory(hosts, **become, ansible_become_exe="/bin/false")

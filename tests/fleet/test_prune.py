@@ -31,20 +31,20 @@ def succeed(module: str, **options: Any) -> dict[str, Any]:
     return outcome.result
 
 
-def test_whatever_is_pruned_meanwhile_every_pulled_image_is_whole(
+def test_pulled_images_are_complete_although_the_store_is_pruned_meantime(
     registry_plain: Registry, directory: Path
 ) -> None:
     common = {"store": str(directory / "store"), **registry_plain.options()}
     names = {}
     for app, version in itertools.product(("one", "two"), VERSIONS):
         repository = f"lockstep/pruned-{app}"
-        # The layers of both are the same, but for the last one of each version.
+        # Both have the same layers, except the last one of each version.
         item = images.demo_image("pruned", version, size=300_000)
         if app == "two":
             item = images.demo_image("pruned", f"{version}-{app}", size=300_000)
         images.upload(registry_plain.service.url, repository, item, version)
         names[app, version] = f"{registry_plain.address}/{repository}:{version}"
-    # A pull has to last for something to happen meanwhile.
+    # A slow pull, so that a prune happens in the meantime.
     slowly = {"platform": ["linux/amd64"], "requests_per_second": 6}
     # A pull that begins before there is a lock may be refused.
     succeed("image_pull", name=[names["one", "1"]], **slowly, **common)

@@ -81,7 +81,7 @@ def sent_blobs(asked: list[Access]) -> list[Access]:
 
 
 def four_times(module: str, **options: Any) -> list[dict[str, Any]]:
-    """The results of four runs of the module: check mode tells what is done, and the second pair nothing."""
+    """Run the module four times, in check mode and for real, then again both; return the four results."""
     runs = [one.result for one in modules.four_times(module, **options)]
     check, real, third, fourth = runs
     assert not any(one.get("failed") for one in runs), runs
@@ -142,7 +142,7 @@ def test_an_image_goes_through_two_hosts_and_two_repositories_with_one_digest(
     assert layout.bad_blobs(directory / "two/store") == []
 
 
-def test_what_nobody_nearby_has_is_sent_once(
+def test_blob_is_sent_once_and_mounted_into_the_second_repository(
     directory: Path, registry_plain: Registry, other: Registry, small_images: dict[str, str]
 ) -> None:
     name, store = f"{registry_plain.address}/{DEMO}:v1", directory / "store"
@@ -164,7 +164,7 @@ def test_an_upload_that_breaks_off_is_finished_in_the_same_run(
 ) -> None:
     store, name, item = heavy
     # docker-registry 2.8 gives up an upload of which a request broke off ("upload resumed at wrong
-    # offest"), so that it begins anew.
+    # offest"), so the upload starts again.
     with CuttingLink(("127.0.0.1", other.service.port), after=10 * MIB, times=2) as link:
         options = {"repository": [f"{link.address}/lockstep/upload"], "store": os.fspath(store)}
         runs = four_times("image_push", name=[name], chunk_size=str(chunk), **options)
@@ -173,7 +173,7 @@ def test_an_upload_that_breaks_off_is_finished_in_the_same_run(
     pull_four_times(directory / "again", f"{other.address}/lockstep/upload:1", item.digest)
 
 
-def test_behind_a_proxy_an_upload_that_breaks_off_goes_on_at_its_last_chunk(
+def test_interrupted_upload_behind_a_proxy_resumes_at_its_last_chunk(
     directory: Path, other: Registry, heavy: tuple[Path, str, images.Image]
 ) -> None:
     need_programs("nginx")

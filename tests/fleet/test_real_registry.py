@@ -76,7 +76,7 @@ def test_the_store_names_exactly_the_digest_that_the_registry_gives(
 
 
 @pytest.mark.parametrize("where", ["registry_htpasswd", "registry_tls"])
-def test_a_login_is_all_that_a_pull_needs(
+def test_pull_needs_only_a_login(
     where: str,
     request: pytest.FixtureRequest,
     play: PlayRunner,
@@ -200,7 +200,7 @@ def test_all_tags_of_a_repository_for_two_platforms(
                 assert layout.blob_path(store, member["digest"]).is_file()
 
 
-def test_image_info_tells_what_is_there_and_what_is_missing(
+def test_image_info_reports_present_and_missing_images(
     play: PlayRunner,
     local: Path,
     store: Path,

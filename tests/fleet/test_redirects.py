@@ -82,7 +82,7 @@ def test_F06_a_front_before_a_registry_with_tokens(
         assert {one.user for one in registry.token_requests} == {None}
 
 
-def test_F06_docker_pulls_through_a_front_as_well(
+def test_F06_docker_also_pulls_through_a_front(
     directory: Path, containerd: services.Service
 ) -> None:
     need_programs("dockerd", "docker")

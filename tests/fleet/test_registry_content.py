@@ -62,7 +62,7 @@ def tags(registry: Registry) -> list[str]:
     return sorted(ask(registry, "GET", "tags/list").document["tags"] or [])
 
 
-def test_registry_info_tells_what_skopeo_tells(
+def test_registry_info_returns_what_skopeo_shows(
     play: PlayRunner, local: Path, registry: Registry
 ) -> None:
     need_programs("skopeo")
@@ -108,7 +108,7 @@ def test_F30_a_manifest_is_deleted_with_all_its_tags(
     assert again.one(REMOVE)["removed"] == []
     assert tags(registry) == ["other"]
     assert ask(registry, "HEAD", f"manifests/{digest}").status == 404
-    # The images in the index stay, and the other tag's as well.
+    # The images in the index stay, and those of the other tag too.
     member = image("1").for_platform("linux/amd64")
     assert ask(registry, "GET", f"blobs/{member.config_digest}").status == 200
     deleted = [one for one in registry.requests() if one.startswith("DELETE")]

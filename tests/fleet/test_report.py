@@ -83,7 +83,7 @@ def _run(
     return play(REPORT, fleet, variables, **options)
 
 
-def test_the_report_tells_of_every_host_and_is_written_once(
+def test_report_covers_every_host_and_is_written_once(
     play: PlayRunner, fleet: Path, directory: Path
 ) -> None:
     path = directory / "images.html"
@@ -132,7 +132,7 @@ def browser(workspace: Path) -> Iterator[Browser]:
 
 
 def _shown(browser: Browser) -> list[str]:
-    """The hosts in the table, as they stand."""
+    """Return the hosts in the table, in their current order."""
     return browser.run(
         "return [...document.querySelectorAll('#matrix tbody tr')]"
         ".filter((row) => row.checkVisibility()).map((row) => row.cells[0].textContent)"
@@ -308,7 +308,7 @@ def test_the_skip_link_leads_to_the_hosts(window: Browser) -> None:
     assert _focused(window) == "hosts"
 
 
-def test_a_screen_reader_is_told_of_a_table_with_heads_and_of_words_for_signs(
+def test_screen_reader_gets_a_table_with_headers_and_words_for_signs(
     window: Browser,
 ) -> None:
     window.click("#matrix thead th:nth-child(1) button")
@@ -371,7 +371,7 @@ const pairs = [...document.querySelectorAll("body *:not(script):not(svg):not(svg
 """
 
 
-def test_paper_gets_all_that_is_folded_and_no_controls(window: Browser) -> None:
+def test_print_shows_folded_sections_and_no_controls(window: Browser) -> None:
     assert window.printed().startswith(b"%PDF")
     window.prefer(media="print", prefers_color_scheme="dark")
     assert window.run(_PAIRS + "return [dark, pairs.filter(([ratio]) => ratio < 4.5)]") == [

@@ -139,7 +139,7 @@ def test_other_names_stay_if_the_store_is_not_for_the_lock_alone(site: Site) -> 
     assert set(layout.names(site.store("two"))) == set(site.names)
 
 
-def test_the_audit_names_hosts_that_tell_nothing(site: Site) -> None:
+def test_audit_names_hosts_that_return_nothing(site: Site) -> None:
     site.run(LOCK).ok()
     site.run(PROVISION).ok()
     (site.store("two") / "index.json").write_text("{")
@@ -202,11 +202,11 @@ def test_F17_the_controller_logs_in_like_the_hosts_and_the_role_brings_the_autho
         home = {"HOME": os.fspath(directory)}
         play(LOCK, inventory, environment=home).ok()
         assert not (directory / "auth.json").exists()
-        # A path of the hosts is no error where the controller trusts the registry anyway.
+        # A path on the hosts causes no error if the controller trusts the registry anyway.
         by_path = {**variables, "store_ca_path": "/nonexistent/ca.pem", "store_lock_update": "all"}
         trusted = {**home, "REQUESTS_CA_BUNDLE": by_path.pop("store_ca_src")}
         play(LOCK, play.inventory(hosts, **by_path), environment=trusted).ok()
-        # Nothing can be said of the images before the certificates are there.
+        # Nothing is known about the images until the certificates are in place.
         checked = play(PROVISION, inventory, check=True, environment=home).ok()
         assert {one.status for one in checked.tasks if one.action == SYNC} == {"skipped"}
         first = play(PROVISION, inventory, environment=home).ok()

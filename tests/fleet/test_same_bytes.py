@@ -65,7 +65,7 @@ def fixture_site(workspace: Path, registry_plain: Registry) -> Iterator[Site]:
 
 
 def sync(lock: dict[str, Any], store: Path, **options: Any) -> dict[str, Any]:
-    """Bring a lock to a store, of which it then tells the fingerprint, and nothing is left to do."""
+    """Sync a store with a lock, require the fingerprint in the result, and require that nothing is left to do."""
     done = modules.run("image_sync", lock=lock, store=os.fspath(store), **options)
     assert not done.failed, done.result
     assert layout.fingerprint(store) == done.result["fingerprint"]
@@ -134,7 +134,7 @@ def test_the_python_of_the_host_leaves_no_trace(site: Site, directory: Path, ver
     assert_same(directory / "store", site.model)
 
 
-def test_who_is_not_root_writes_the_same(site: Site, directory: Path) -> None:
+def test_unprivileged_user_writes_the_same_store(site: Site, directory: Path) -> None:
     need_programs("setpriv")
     home = directory / "home"
     home.mkdir()
@@ -174,7 +174,7 @@ def _half(site: Site, store: Path) -> None:
 
 
 def _with_others(site: Site, store: Path) -> None:
-    """Another image, and one that nobody names any more."""
+    """Add another image, and one that is unreferenced."""
     shutil.copytree(site.model, store)
     upload(site.registry.service.url, "same/extra", demo_image("extra", "1", size=500), "1")
     extra = f"{site.registry.address}/same/extra:1"
@@ -204,7 +204,7 @@ def _by_skopeo(site: Site, store: Path) -> None:
 
 
 @pytest.mark.parametrize("provide", [_half, _with_others, _tampered, _by_skopeo])
-def test_what_was_there_before_leaves_no_trace(
+def test_previous_content_leaves_no_trace(
     site: Site, directory: Path, provide: Callable[[Site, Path], None]
 ) -> None:
     provide(site, directory / "store")

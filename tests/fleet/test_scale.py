@@ -146,7 +146,7 @@ def _blobs_of(store: Path, name: str) -> list[Path]:
     return [layout.blob_path(store, one["digest"]) for one in layers]
 
 
-def test_the_audit_names_host_and_image_of_all_that_was_tampered_with(fleet: Fleet) -> None:
+def test_audit_names_host_and_image_of_every_tampered_file(fleet: Fleet) -> None:
     store = fleet.store(ILL)
     lost, flipped, moved, other = fleet.names[3], fleet.names[7], fleet.names[11], fleet.names[12]
     extra = f"{fleet.registry.address}/scale/extra:1"

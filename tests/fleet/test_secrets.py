@@ -74,7 +74,7 @@ class Site:
         check: bool = False,
         **variables: Any,
     ) -> PlayResult:
-        """Run a playbook on hosts with variables of their own, and look for secrets in all that it leaves."""
+        """Run a playbook on hosts with their own variables, and search everything it leaves behind for secrets."""
         own = {
             host: {**more, **local_host(self.directory)}
             for host, more in (hosts or {"one": {}}).items()
@@ -148,7 +148,7 @@ def test_F01_playbooks_that_succeed_show_no_secret(site: Site) -> None:
         assert not [form for form in FORMS if form in text]
 
 
-def test_F01_logins_that_no_host_keeps_are_used_all_the_same(site: Site) -> None:
+def test_F01_logins_are_used_even_if_no_host_stores_them(site: Site) -> None:
     site.run(LOCK).ok()
     site.run(PROVISION, store_install_logins=False).ok()
     assert not (site.directory / "auth.json").exists()

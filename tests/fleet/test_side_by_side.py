@@ -154,7 +154,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("status", ANSWERS)
-def test_F08_what_a_proxy_says_is_told_as_skopeo_tells_it(
+def test_F08_answer_of_a_proxy_is_reported_as_by_skopeo(
     tinyproxy: str, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     login, host, words = ANSWERS[status]

@@ -76,10 +76,10 @@ def store(directory: Path) -> Path:
 
 
 def arrived(store: Path) -> int:
-    """How many bytes a store has, of which parts only as much as their journals speak of."""
+    """Return the number of bytes in a store, counting only journaled bytes of partial blobs."""
     sizes = {}
     for journal in store.glob(".staging/*.journal"):
-        with contextlib.suppress(FileNotFoundError):  # its layer is whole by now
+        with contextlib.suppress(FileNotFoundError):  # its layer is already complete
             lines = [line.split(" ") for line in journal.read_text().split("\n")[:-1]]
             sizes[journal.stem] = sum(int(end) - int(first) for first, end in lines)
     for blob in store.glob("blobs/*/*"):
@@ -101,7 +101,7 @@ def end_halfway(item: images.Image, store: Path, sign: signal.Signals, **options
 
 
 @pytest.mark.parametrize("sign", SIGNALS, ids=lambda sign: sign.name)
-def test_what_a_pull_had_fetched_when_it_was_ended_is_not_sent_again(
+def test_bytes_fetched_before_a_pull_was_killed_are_not_sent_again(
     sign: signal.Signals, front: Front, heavy: images.Image, store: Path
 ) -> None:
     with front("limit_rate 3m;") as server:
@@ -185,7 +185,7 @@ def test_a_server_that_is_busy_now_and_then_is_asked_again(
     assert sum(one["retries"] for one in stats) == len(refused)
 
 
-def test_where_ranges_are_lost_on_the_way_a_layer_begins_anew(
+def test_layer_restarts_if_a_proxy_drops_its_range(
     front: Front, heavy: images.Image, store: Path
 ) -> None:
     large = heavy.layers[0]
@@ -197,7 +197,7 @@ def test_where_ranges_are_lost_on_the_way_a_layer_begins_anew(
         reads = server.blobs(large.digest, after=ended)
     assert reads[0].span and {one.status for one in reads} == {200}
     assert reads[-1].sent == len(large.blob)
-    # What was there of it was of no use.
+    # The partial blob could not be used.
     assert runs[1]["stats"]["bytes_resumed"] <= heavy.size - len(large.blob)
 
 

@@ -53,7 +53,7 @@ def test_every_plugin_gives_its_value():
     assert render(list(VALUES), variables).values == list(VALUES.values())
 
 
-def test_every_plugin_tells_its_error_once():
+def test_every_plugin_reports_its_error_once():
     errors = render(list(ERRORS)).errors
     assert len(errors) == len(ERRORS)
     for error, words in zip(errors, ERRORS.values()):
@@ -92,7 +92,7 @@ def test_a_failed_lookup_may_be_ignored(errors, value):
     assert ("must be lower case" in found.stderr) == (errors == "warn")
 
 
-def test_a_refused_login_is_told_without_the_password():
+def test_rejected_login_is_reported_without_the_password():
     with Registry(auth="basic", users={"user": "another"}) as registry:
         error = render(
             f"lookup('lockstep.images.digest', '{registry.address}/app', username='user', password=secret)",

@@ -54,12 +54,12 @@ def test_F19_other_texts_are_entries_between_commas_or_on_lines(value, entries):
     assert as_list(value) == entries
 
 
-def test_F19_an_empty_text_is_no_list_for_a_module():
+def test_F19_modules_reject_empty_text_as_a_list():
     """A variable that is empty by mistake must not make a task do nothing."""
     assert with_lists({"name": {"type": "list"}}, {"name": " ", "other": "x"})["name"] == " "
 
 
 @pytest.mark.parametrize("value", [5, {"a": 1}, True])
-def test_F19_what_is_neither_a_list_nor_a_text_is_an_error(value):
+def test_F19_value_that_is_neither_list_nor_text_is_an_error(value):
     with pytest.raises(AnsibleFilterError, match="expected a list"):
         as_list(value)

@@ -70,7 +70,7 @@ NO_SIZES += [1024**7, 10**500, "1e999999999", None, True, False, [], [12], {"siz
 
 
 @pytest.mark.parametrize("value", NO_SIZES, ids=lambda value: repr(value)[:20])
-def test_what_is_no_size_is_an_error_that_shows_it(value):
+def test_invalid_size_is_an_error_that_shows_the_value(value):
     with pytest.raises(AnsibleFilterError, match=r"human_size: .* is not a number of bytes") as got:
         human_size(value)
     assert len(str(got.value)) < 300

@@ -64,7 +64,7 @@ def test_all_spellings_have_the_same_parts(case):
 
 
 @pytest.mark.parametrize("case", params(table("reference", "invalid"), "text"))
-def test_a_name_that_is_none_is_an_error_of_the_filter(case):
+def test_invalid_name_is_an_error_of_the_filter(case):
     with pytest.raises(AnsibleFilterError):
         reference(case["text"])
 
@@ -77,6 +77,6 @@ def test_the_error_says_what_is_wrong_and_what_to_do():
 
 
 @pytest.mark.parametrize("value", [None, 12, True, ["debian"], {"name": "debian"}])
-def test_what_is_no_text_is_an_error_that_names_its_type(value):
+def test_value_that_is_not_text_is_an_error_that_names_its_type(value):
     with pytest.raises(AnsibleFilterError, match=f"of type {type(value).__name__}, not a string"):
         reference(value)

@@ -33,7 +33,7 @@ SKIPPED = {"skipped": True, "changed": False, "skip_reason": "Conditional result
 
 
 def states(model: t.Mapping[str, t.Any]) -> dict[str, dict[str, str]]:
-    """Host to what is not as it shall be."""
+    """Return the states of each host that are not the usual ones."""
     return {host["name"]: host["states"] for host in model["hosts"]}
 
 
@@ -46,7 +46,7 @@ def test_ansible_finds_the_filter():
 
 
 @pytest.mark.parametrize("said", [None, [], "one", 1])
-def test_what_is_no_fleet_is_an_error(said):
+def test_value_that_is_not_a_fleet_is_an_error(said):
     with pytest.raises(
         AnsibleFilterError, match=f"of type {type(said).__name__}, expected a dictionary"
     ):
@@ -187,7 +187,7 @@ def test_the_lock_counts_though_no_host_holds_what_it_says():
     assert [one["wanted"] for one in model["fingerprints"]] == [False]
 
 
-def test_an_image_that_a_registry_did_not_tell_of_is_not_known_there():
+def test_image_without_an_answer_from_the_registry_is_unknown():
     failed = {**FAILED, "failures": [{"name": "tool:2", "msg": "registry does not answer"}]}
     said = {
         "a": holds(APP, TOOL, sync=synced([APP, TOOL])),
@@ -206,7 +206,7 @@ def test_an_image_that_a_registry_did_not_tell_of_is_not_known_there():
 
 
 @pytest.mark.parametrize("sync", [FAILED, UNREACHABLE, SKIPPED, {}, None])
-def test_a_host_that_could_not_be_held_against_the_lock_is_not_same(sync):
+def test_host_that_was_not_compared_with_the_lock_is_not_same(sync):
     said = {
         "a": holds(APP, sync=synced([APP])),
         "b": holds(APP, sync=sync),
@@ -214,7 +214,7 @@ def test_a_host_that_could_not_be_held_against_the_lock_is_not_same(sync):
     host = of_host(report(said), "b")
     assert host["status"] == ("unreachable" if sync is UNREACHABLE else "failed")
     assert (host["differing"], host["states"], len(host["messages"])) == (None, {}, 1)
-    # What is known of it is told.
+    # The known values are reported.
     assert (host["images"], host["bytes"]) == (1, APP["size"])
 
 
@@ -263,7 +263,7 @@ WITHOUT_INFO = {
 
 
 @pytest.mark.parametrize(("said", "status", "message"), WITHOUT_INFO.values(), ids=WITHOUT_INFO)
-def test_a_host_that_tells_nothing_is_in_the_report_and_spoils_nothing(said, status, message):
+def test_host_without_data_is_in_the_report_and_does_not_affect_others(said, status, message):
     model = report({"a": holds(APP), "b": said, "c": holds(MOVED), "d": holds(APP)})
     host = of_host(model, "b")
     assert (host["status"], host["differing"], host["images"]) == (status, None, None)
@@ -313,7 +313,7 @@ def test_the_order_of_hosts_and_of_what_they_say_does_not_matter():
     assert len(texts) == 1
 
 
-def test_stores_that_are_all_incomplete_are_said_to_be():
+def test_stores_that_are_all_incomplete_are_reported_as_incomplete():
     model = report({"a": holds(BROKEN, TOOL), "b": holds(BROKEN, TOOL)})
     assert states(model) == {"a": {"app:1": "incomplete"}, "b": {"app:1": "incomplete"}}
     assert model["images"][0]["wanted"] == text_of(APP)
@@ -342,7 +342,7 @@ def test_platforms_of_a_name_count_together():
     assert len(model["layers"]) == 3
 
 
-def test_a_layer_is_told_of_once_with_the_images_that_share_it():
+def test_layer_is_listed_once_with_the_images_that_share_it():
     other = image("tool:2", base="another base")
     model = report({"a": holds(APP, TOOL), "b": holds(APP, other, WEB)})
     base = model["layers"][0] if model["layers"][0]["hosts"] == 2 else model["layers"][1]
@@ -437,7 +437,7 @@ def test_the_model_is_as_it_is_documented(said):
     _assert_documented(report(said), _document())
 
 
-def test_what_ansible_hands_on_may_be_of_types_of_its_own():
+def test_values_from_ansible_may_have_its_own_types():
     class Text(str):
         pass
 
@@ -485,7 +485,7 @@ def test_F21_a_date_is_a_text(date):
         report({}, date)
 
 
-def test_F24_what_is_in_place_is_not_extra_where_another_image_failed():
+def test_F24_image_in_place_is_not_extra_if_another_image_failed():
     """The result of a task that failed has only the images that have changed."""
     failures = [{"name": "web:3", "msg": "web:3: not found", "error": {}}]
     rows = [("tool:2", "none", text_of(TOOL))]

@@ -20,7 +20,7 @@ AMD64, BOTH = ("linux/amd64",), ("linux/amd64", "linux/arm64")
 
 
 def image(name: str, digest: str = OLD, platforms: t.Sequence[str] = AMD64, **other: t.Any) -> dict:
-    """What image_info tells of an image, as far as the filter reads it."""
+    """Return the keys of an image in the result of image_info that the filter reads."""
     return {"name": name, "digest": digest, "platforms": list(platforms), "complete": True, **other}
 
 
@@ -64,7 +64,7 @@ def test_the_host_that_is_unlike_most_is_named_with_what_it_holds():
     }
 
 
-def test_of_two_hosts_the_first_is_taken_for_right():
+def test_first_of_two_hosts_is_the_reference():
     held = {"b": holds(image(APP, NEW)), "a": holds(image(APP, OLD))}
     assert [(one["host"], one["wanted"][: len(NEW)]) for one in store_differences(held)] == [
         ("a", NEW)
@@ -96,7 +96,7 @@ def test_content_that_is_missing_is_a_difference_though_the_names_are_the_same()
     assert (entry["host"], entry["found"]) == ("two", f"{OLD} (linux/amd64), incomplete")
 
 
-def test_what_other_tools_left_in_an_index_is_a_difference_without_a_name():
+def test_foreign_entry_of_an_index_is_a_difference_without_a_name():
     held = {"one": holds(image(APP)), "two": holds(image(APP), index="and an entry without a name")}
     (entry,) = store_differences(held)
     assert (entry["host"], entry["name"], entry["found"]) == ("two", "index.json", "another index")
@@ -132,7 +132,7 @@ def test_anything_else_is_an_error_that_says_what_is_expected(held):
 
 
 @pytest.mark.parametrize("others", [["two"], ["two", "three"]])
-def test_an_incomplete_store_is_never_taken_for_right(others):
+def test_incomplete_store_is_never_the_reference(others):
     broken = holds(image(APP, complete=False))
     held = {"one": broken, **{host: holds(image(APP)) for host in others}}
     (entry,) = store_differences(held)
@@ -141,7 +141,7 @@ def test_an_incomplete_store_is_never_taken_for_right(others):
 
 
 def test_F20_hosts_are_compared_under_the_names_that_they_were_asked_for():
-    """What an older list has left on a host is not held against the hosts that came later."""
+    """Images that an older list left on a host do not count against newer hosts."""
     held = {
         "old1": holds(image(APP), image(TOOL)),
         "old2": holds(image(APP), image(TOOL)),
@@ -167,7 +167,7 @@ def test_F20_a_host_is_compared_with_those_that_were_asked_for_the_same():
     assert told == [("web2", APP, OLD[:10]), ("all", TOOL, OLD[:10])]
 
 
-def test_F20_what_is_missing_or_incomplete_is_not_right_however_many_hosts_are_like_that():
+def test_F20_missing_or_incomplete_image_is_never_the_reference():
     held = {
         "one": holds(),
         "two": holds({**image(APP), "complete": False}),
@@ -180,7 +180,7 @@ def test_F20_what_is_missing_or_incomplete_is_not_right_however_many_hosts_are_l
 
 
 @pytest.mark.parametrize("asked", [None, {"one": [APP], "two": [APP]}])
-def test_F20_most_is_said_of_a_majority_alone(asked):
+def test_F20_most_hosts_means_a_majority(asked):
     held = {"one": holds(image(APP)), "two": holds(image(APP, NEW))}
     (entry,) = store_differences(held, asked)
     assert entry["message"].endswith(f", 1 of 2 hosts hold {OLD} (linux/amd64)")

@@ -69,7 +69,7 @@ def failing(name, msg, **more):
         ),
     ],
 )
-def test_a_host_tells_what_it_can_and_else_that_it_cannot(result, rows):
+def test_result_of_one_host_becomes_rows(result, rows):
     assert sync_differences({"h": result}) == rows
 
 
@@ -84,6 +84,6 @@ def test_no_hosts_have_no_differences():
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 1])
-def test_what_is_no_mapping_of_hosts_is_an_error(value):
+def test_value_that_is_not_a_mapping_of_hosts_is_an_error(value):
     with pytest.raises(AnsibleFilterError, match="expected a dictionary of results"):
         sync_differences(value)

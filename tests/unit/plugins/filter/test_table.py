@@ -38,7 +38,7 @@ def test_columns_are_as_wide_as_what_is_in_them(rows, lines):
     assert table(rows, ["name", "size"]) == lines
 
 
-def test_a_text_of_a_stranger_is_cut():
+def test_long_text_is_shortened():
     assert max(map(len, table([{"a": "x" * 10_000}], ["a"]))) == 120
 
 

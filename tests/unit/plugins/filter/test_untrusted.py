@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What hosts say is text: a fact that is made of it is no template, in no version of Ansible."""
+"""Text from hosts stays text: no version of Ansible treats a fact made of it as a template."""
 
 from __future__ import annotations
 

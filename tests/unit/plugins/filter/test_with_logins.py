@@ -143,7 +143,7 @@ def test_F17_files_are_where_the_controller_has_them():
         ([[{"password": SECRET}]], [], r"registries\[0\]: is a list, expected a dictionary"),
     ],
 )
-def test_F01_what_is_wrong_is_named_without_the_secret(settings, logins, words):
+def test_F01_invalid_entry_is_named_without_its_secret(settings, logins, words):
     with pytest.raises(AnsibleFilterError, match=words) as caught:
         with_logins(settings, logins)
     assert not [form for form in secret_forms(SECRET) if form in str(caught.value)]

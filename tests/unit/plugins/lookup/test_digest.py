@@ -157,7 +157,7 @@ def test_F23_an_image_without_an_index_is_an_error_where_it_does_not_fit(
     assert warned == ([] if fits else [says])
 
 
-def test_what_mirrors_and_registries_say_is_a_warning(registry, warned):
+def test_messages_of_mirrors_and_registries_are_warnings(registry, warned):
     with Registry() as dead:
         mirror = dead.address
     registry.faults.append(
@@ -215,13 +215,13 @@ def test_F01_an_option_that_is_wrong_is_an_error_without_the_password(options):
         (None, "of type NoneType, not a string"),
     ],
 )
-def test_a_name_that_is_none_is_an_error_before_anything_is_asked(name, words, registry):
+def test_invalid_name_is_an_error_before_any_request(name, words, registry):
     with pytest.raises(AnsibleLookupError, match=words):
         look_up(f"{registry.address}/demo/app:1.0", name)
     assert asked(registry) == []
 
 
-def test_what_is_not_there_is_an_error_that_names_it(registry):
+def test_missing_image_is_an_error_that_names_it(registry):
     with pytest.raises(AnsibleLookupError, match=f"^{registry.address}/demo/app:2.0: not found"):
         look_up(f"{registry.address}/demo/app:1.0", f"{registry.address}/demo/app:2.0")
 
@@ -277,7 +277,7 @@ class Vaulted:
         return self._text
 
 
-def test_what_a_vault_holds_is_read_wherever_it_stands():
+def test_vault_values_are_read_in_names_and_logins():
     login = {"username": "user", "password": Vaulted(SECRET)}
     with Registry(auth="basic", users={"user": SECRET}) as registry:
         push(registry, "demo/app", APP, "1")
@@ -291,14 +291,14 @@ def test_F18_a_hint_follows_a_full_stop_in_a_lookup_too():
         look_up("docker://debian")
 
 
-def test_F25_what_a_lookup_leaves_around_a_name_is_no_part_of_it(registry):
+def test_F25_white_space_around_a_name_is_ignored(registry):
     assert look_up(f"{registry.address}/demo/app:1.0\n") == [APP.digest]
 
 
 @pytest.mark.parametrize(
     "text", ["a\0" + "b" * 9_999, "x\x1b[31m", "x\u202e"], ids=["long", "escape", "bidi"]
 )
-def test_F35_a_name_that_is_none_is_reported_on_one_short_line(text):
+def test_F35_invalid_name_is_reported_on_one_short_line(text):
     with pytest.raises(AnsibleLookupError) as caught:
         look_up(text)
     assert caught.value.message.isprintable() and len(caught.value.message) < 1500

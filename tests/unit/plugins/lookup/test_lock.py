@@ -110,7 +110,7 @@ def test_an_absolute_path_and_one_below_home_are_themselves(tmp_path, monkeypatc
     assert [value["file"] for value in values] == [str(path), "~/my/images.lock.yml"]
 
 
-def test_a_link_is_followed_and_the_manifests_are_beside_what_it_leads_to(tmp_path):
+def test_link_is_followed_and_manifests_are_next_to_its_target(tmp_path):
     path = put(tmp_path / "real" / "images.lock.yml", "registry.example/a:1")
     (tmp_path / "real" / "images.lock.d").mkdir()
     (tmp_path / "real" / "images.lock.d" / ONE.digest.partition(":")[2]).write_bytes(ONE.raw)
@@ -168,7 +168,7 @@ class Vaulted:
         return self._text
 
 
-def test_what_a_vault_holds_is_read(tmp_path):
+def test_vault_file_is_read(tmp_path):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     (value,) = look_up(Vaulted(str(path)))
     assert value["file"].__class__ is str and value["file"] == str(path)
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(term, tmp_path, monk
 
 
 @pytest.mark.parametrize("term", [5, None, True, ""], ids=repr)
-def test_what_is_no_path_is_an_error(term, tmp_path, monkeypatch):
+def test_invalid_path_is_an_error(term, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert error_of(term)
 
@@ -204,15 +204,13 @@ def test_what_is_no_path_is_an_error(term, tmp_path, monkeypatch):
         (None, "- a\n", ": is no lock file: it has no images"),
     ],
 )
-def test_a_file_that_is_wrong_is_told_by_the_path_that_was_given_and_the_line(
-    tmp_path, old, new, told
-):
+def test_invalid_file_is_reported_with_the_given_path_and_the_line(tmp_path, old, new, told):
     text = text_of("registry.example/a:1", "registry.example/b:1")
     (tmp_path / "images.lock.yml").write_text(new if old is None else text.replace(old, new, 1))
     assert error_of("images.lock.yml", search=[tmp_path]).startswith(f"images.lock.yml{told}")
 
 
-def test_a_manifest_that_is_wrong_or_missing_is_told_with_its_directory(tmp_path):
+def test_corrupt_or_missing_manifest_is_reported_with_its_directory(tmp_path):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     directory = tmp_path / "images.lock.d"
     directory.mkdir()
@@ -224,7 +222,7 @@ def test_a_manifest_that_is_wrong_or_missing_is_told_with_its_directory(tmp_path
     assert f"line 4: registry.example/a:1: {directory} lacks its manifest {ONE.digest}" in told
 
 
-def test_what_may_not_be_read_is_an_error_that_names_it(tmp_path):
+def test_unreadable_file_is_an_error_that_names_it(tmp_path):
     with public_directory() as public, ordinary_user():
         path = put(public / "images.lock.yml", "registry.example/a:1")
         path.chmod(0o000)
@@ -266,7 +264,7 @@ def test_in_templates_it_is_a_plain_value_in_which_nothing_is_a_template(tmp_pat
     assert EVIL["org.example"] in json.dumps(whole)
 
 
-def test_in_templates_an_error_is_told_once(tmp_path):
+def test_error_in_a_template_is_reported_once(tmp_path):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     path.write_text(path.read_text().replace("size: ", "size: -"))
     for error in rendered(path, "LOCK", "query('lockstep.images.lock', nothing)").errors:
@@ -294,7 +292,7 @@ def test_F19_names_may_be_a_text_that_stands_for_a_list(tmp_path, given):
         look_up(str(place), names="one:1, three:1")
 
 
-def test_F19_names_that_are_no_list_are_an_error(tmp_path):
+def test_F19_invalid_list_of_names_is_an_error(tmp_path):
     place = put(tmp_path / "images.lock.yml", *NAMES)
     with pytest.raises(AnsibleLookupError, match="of type int, expected a list"):
         look_up(str(place), names=5)

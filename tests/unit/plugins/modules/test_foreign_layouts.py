@@ -88,7 +88,7 @@ def test_F12_a_digest_that_is_not_there_is_shown_as_it_was_given(path):
 
 
 @pytest.mark.parametrize(("kind", "text"), CALLED)
-def test_F12_what_image_info_shows_can_be_named(path, kind, text):
+def test_F12_every_name_that_image_info_shows_is_accepted(path, kind, text):
     LAYOUTS[kind][0](path)
     shown = {one["name"] for one in run("image_info", store=str(path)).result["images"]}
     found = run("image_info", store=str(path), name=[text]).result
@@ -116,7 +116,7 @@ def test_F12_without_a_place_it_is_not_pushed_and_the_hint_leads_on(path):
 
 
 @pytest.mark.parametrize("module", ["image_tag", "image_push"])
-def test_F12_what_is_not_there_leads_to_what_is(path, module):
+def test_F12_error_for_a_missing_image_points_to_image_info(path, module):
     put(path, APP, "1.0")
     options = {"image_tag": {"name": "2.0", "repository": [FULL]}, "image_push": {"name": ["2.0"]}}
     outcome = run(module, store=str(path), **options[module])

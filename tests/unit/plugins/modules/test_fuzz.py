@@ -54,7 +54,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=REFUSED)
-def test_F28_what_ansible_or_the_system_breaks_at_is_refused_by_its_name(given, message):
+def test_F28_values_that_crash_ansible_or_the_system_are_rejected_by_option_name(given, message):
     with pytest.raises(InputError) as caught:
         runner.require_usable(SPEC, given)
     assert str(caught.value).startswith(message)

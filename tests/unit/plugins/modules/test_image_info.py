@@ -34,7 +34,7 @@ def test_options_are_as_documented(monkeypatch):
     assert argument_spec("image_info", monkeypatch) == documented_options("image_info")
 
 
-def test_what_is_returned_is_documented_and_nothing_is_changed(path):
+def test_results_are_documented_and_nothing_is_changed(path):
     before = whole_tree(path)
     for outcome in four_times("image_info", store=str(path), name=["app:1", "none"]):
         assert_as_documented("image_info", outcome.result)
@@ -45,7 +45,7 @@ def test_what_is_returned_is_documented_and_nothing_is_changed(path):
     assert whole_tree(path) == before
 
 
-def test_an_image_that_is_not_all_there_is_told_as_documented(path):
+def test_incomplete_image_is_reported_as_documented(path):
     blob_path(path, demo_image("app", "1", size=200).digest).unlink()
     result = run("image_info", store=str(path)).result
     assert_as_documented("image_info", {**result, "images": []})
@@ -79,5 +79,5 @@ def test_a_failure_names_its_kind(path, content, kind):
     assert str(path) in outcome.result["msg"]
 
 
-def test_a_name_that_is_none_is_an_error(path):
+def test_invalid_name_is_an_error(path):
     assert run("image_info", store=str(path), name=["a b"]).kind == "invalid-reference"

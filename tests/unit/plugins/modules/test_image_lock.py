@@ -95,7 +95,7 @@ every_way = pytest.mark.parametrize("how", HOW.values(), ids=HOW)
 
 
 @every_way
-def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(params, path, how):
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(params, path, how):
     outcomes = four_times("image_lock", **{**params, **how})
     check, real, check_again, real_again = (outcome.result for outcome in outcomes)
     changed = [one["changed"] for one in (check, real, check_again, real_again)]
@@ -108,7 +108,7 @@ def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(params, pa
     for outcome in outcomes:
         assert_as_documented("image_lock", outcome.result)
         assert_no_secret(outcome)
-        # Newer cores leave it to the controller to tell the invocation.
+        # In newer cores, the controller adds the invocation.
         arguments = outcome.result.get("invocation", {}).get("module_args", {})
         assert "VALUE_SPECIFIED_IN_NO_LOG" in arguments.get("password", "VALUE_SPECIFIED_IN_NO_LOG")
 
@@ -225,7 +225,7 @@ def test_an_option_that_cannot_be_read_is_named(params, change, word):
         ("lockfile_version: 1\nimages:\n- name: a\n", "line 3: digest is missing"),
     ],
 )
-def test_a_file_that_is_no_lock_is_an_error_with_its_place_and_stays(params, path, text, told):
+def test_invalid_lock_file_is_an_error_with_its_line_and_is_kept(params, path, text, told):
     path.parent.mkdir()
     path.write_text(text)
     outcome = run("image_lock", **params)
@@ -251,9 +251,7 @@ def test_names_come_from_files_and_directories(params, registry, tmp_path):
     assert outcome.result["msg"].startswith(f"{tmp_path}/k/pod.yaml, line 3: ")
 
 
-def test_F04_what_files_hold_is_reported_in_a_result_that_ansible_takes_for_a_success(
-    params, tmp_path
-):
+def test_F04_content_of_files_is_reported_in_a_successful_result(params, tmp_path):
     app, _one = params.pop("name")
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "pod.yml").write_text(

@@ -65,7 +65,7 @@ def test_options_are_as_documented(monkeypatch):
     assert argument_spec("image_pull", monkeypatch) == documented_options("image_pull")
 
 
-def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(params, tmp_path):
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(params, tmp_path):
     check, real, check_again, real_again = (
         outcome.result for outcome in four_times("image_pull", **params)
     )
@@ -87,11 +87,11 @@ def test_check_mode_makes_no_store(params, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_what_is_returned_is_documented_and_no_secret(params):
+def test_results_are_documented_and_contain_no_secret(params):
     for outcome in four_times("image_pull", **params):
         assert_as_documented("image_pull", outcome.result)
         assert_no_secret(outcome)
-        # Newer cores leave it to the controller to tell the invocation.
+        # In newer cores, the controller adds the invocation.
         arguments = outcome.result.get("invocation", {}).get("module_args", {})
         assert "VALUE_SPECIFIED_IN_NO_LOG" in arguments.get("password", "VALUE_SPECIFIED_IN_NO_LOG")
 
@@ -226,7 +226,7 @@ def test_options_that_are_wrong_are_an_error_also_where_nobody_is_asked(pinned, 
     assert next(iter(wrong)) in outcome.result["msg"]
 
 
-def test_what_a_task_costs_is_told_in_the_same_words_where_nobody_is_asked(params, pinned):
+def test_stats_have_the_same_keys_without_any_request(params, pinned):
     converged = run("image_pull", **pinned).result["stats"]
     assert converged.keys() == run("image_pull", **params).result["stats"].keys()
 
@@ -317,7 +317,7 @@ def test_platforms_that_are_there_and_not_locked_stay_too(params, tmp_path):
     assert entry["annotations"]["io.lockstep.platforms"] == "all"
 
 
-def test_manifests_that_are_carried_along_with_a_lock_are_not_asked_for(registry, params, tmp_path):
+def test_embedded_manifests_of_a_lock_are_not_requested(registry, params, tmp_path):
     lock = lock_of(params, tmp_path, manifests="embed")
     assert len(lock["manifests"]) == 3
     asked = len(registry.requests)
@@ -365,7 +365,7 @@ def edited(lock, **fields):
         ),
     ],
 )
-def test_what_a_lock_does_not_say_is_refused_with_its_place(params, tmp_path, lock, change, word):
+def test_request_outside_the_lock_is_rejected_with_its_line(params, tmp_path, lock, change, word):
     outcome = run("image_pull", **{**params, "lock": lock, **change(params, lock)})
     assert_proper_failure(outcome, "invalid-lock")
     assert word in outcome.result["msg"]
@@ -374,7 +374,7 @@ def test_what_a_lock_does_not_say_is_refused_with_its_place(params, tmp_path, lo
     assert not (tmp_path / "store").exists()
 
 
-def test_a_digest_that_the_registry_has_lost_is_told_with_its_place(registry, params, lock):
+def test_digest_missing_in_the_registry_is_reported_with_its_line(registry, params, lock):
     registry.remove("demo/app", FIRST.digest)
     outcome = run("image_pull", lock=lock, **params)
     assert_proper_failure(outcome, "not-found")

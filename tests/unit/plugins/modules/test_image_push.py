@@ -87,7 +87,7 @@ def test_options_are_as_documented(monkeypatch, name):
     assert argument_spec(name, monkeypatch) == documented_options(name)
 
 
-def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(
     module, params, registry, source, tmp_path
 ):
     before = whole_tree(tmp_path / "store")
@@ -200,7 +200,7 @@ OWN = {
 
 
 @pytest.mark.parametrize(("own", "change", "kind"), OWN.values(), ids=OWN)
-def test_wrong_options_of_one_module_are_told(module, params, own, change, kind):
+def test_invalid_options_of_one_module_are_reported(module, params, own, change, kind):
     if module == own:
         outcome = run(module, **{**params, **change})
         assert_proper_failure(module, outcome, kind)

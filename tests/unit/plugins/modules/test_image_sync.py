@@ -101,7 +101,7 @@ def fixture_path(tmp_path):
 
 
 def fill(params, extra):
-    """Another image, one that nobody names, and what index.json had before."""
+    """Pull ``extra`` into the store of ``params``, which adds content that the lock does not list."""
     given = {key: value for key, value in params.items() if key != "lock"}
     assert run("image_pull", name=[extra], platform=[AMD64], **given).result["changed"]
 
@@ -124,7 +124,7 @@ def test_options_are_as_documented(monkeypatch):
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_check_mode_tells_what_is_done_and_the_second_time_nothing_is(
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(
     params, path, extra, exclusive
 ):
     fill(params, extra)
@@ -181,9 +181,7 @@ def test_a_tag_is_never_asked_for(registry, params):
     assert run("image_sync", **params).result["changed"] is False
 
 
-def test_manifests_that_are_carried_along_are_not_asked_for(
-    registry, params, lock_file, app, login, path
-):
+def test_embedded_manifests_are_not_requested(registry, params, lock_file, app, login, path):
     run("image_sync", **params)
     wanted = tree(path)
     run("image_lock", path=str(lock_file), manifests="embed", **login)
@@ -208,7 +206,7 @@ def test_a_lock_that_was_read_without_the_lookup_has_no_lines(params, lock_file,
     assert f"lock: images[0]: {app}: size for {AMD64} is 1, but" in outcome.result["msg"]
 
 
-def test_what_is_wrong_is_found_by_all_bytes_and_mended(params, path):
+def test_corrupt_content_is_found_by_reading_every_byte_and_repaired(params, path):
     run("image_sync", **params)
     wanted = tree(path)
     place = blob_path(path, FAMILY.for_platform(AMD64).layers[0].digest)
@@ -227,9 +225,7 @@ def test_what_is_wrong_is_found_by_all_bytes_and_mended(params, path):
     assert tree(path) == wanted
 
 
-def test_an_image_that_fails_is_told_and_nothing_is_let_go_of(
-    registry, params, path, app, tool, extra
-):
+def test_failed_image_is_reported_and_nothing_is_removed(registry, params, path, app, tool, extra):
     fill(params, extra)
     kept = blobs(path)
     registry.remove("demo/app", FAMILY.for_platform(ARM64).layers[0].digest)
@@ -318,7 +314,7 @@ def test_many_at_once_each_a_process_bring_a_store_to_one_lock(params, path, ext
 
 
 def test_a_sync_beside_a_pull_ends_valid_and_the_next_is_exact(params, path, extra, app):
-    """Who comes first is not known: the pull's name is let go of, or it is a conflict, or it is left."""
+    """The order is unknown: the name of the pull is removed, or it is a conflict, or it stays."""
     fill(params, extra)
     given = {key: value for key, value in params.items() if key != "lock"}
     given["allow_platform_mismatch"] = True  # the extra one is for another platform

@@ -68,7 +68,7 @@ def test_check_mode_says_what_is_done_once(path):
         assert_as_documented("image_tag", outcome.result)
 
 
-def test_what_is_kept_is_as_documented(path):
+def test_kept_name_is_reported_as_documented(path):
     outcomes = four_times(
         "image_tag", store=str(path), name="app:1", repository=["app:2"], existing="keep"
     )
@@ -96,7 +96,7 @@ def test_a_failure_names_its_kind_and_changes_nothing(path, options, kind):
     assert whole_tree(path) == before
 
 
-def test_a_store_that_is_none_is_left_alone(path):
+def test_directory_that_is_not_a_store_is_left_alone(path):
     (path / "oci-layout").write_text("x")
     outcome = run("image_tag", store=str(path), name="app:1", repository=[NEW])
     assert outcome.kind == "not-a-layout"

@@ -42,7 +42,7 @@ def test_options_are_as_documented(monkeypatch):
     assert argument_spec("registry_info", monkeypatch) == documented_options("registry_info")
 
 
-def test_what_is_returned_is_documented_and_nothing_is_changed(registry, params):
+def test_results_are_documented_and_nothing_is_changed(registry, params):
     more = {"referrers": True, "repositories": True, "registry_url": registry.url}
     for outcome in four_times("registry_info", **params, **more):
         assert_as_documented("registry_info", outcome.result)
@@ -65,7 +65,7 @@ def test_tags_are_returned_as_documented(registry, params):
     assert outcome.result["tags"] == {repository: ["1"]}
 
 
-def test_no_names_are_nothing_to_tell_of(params):
+def test_empty_list_of_names_returns_no_images(params):
     outcome = run("registry_info", **{**params, "name": []})
     assert (outcome.failed, outcome.result["images"]) == (False, [])
 

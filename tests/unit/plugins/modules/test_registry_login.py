@@ -141,7 +141,7 @@ def test_a_login_needs_both_options(params):
 
 
 def test_F25_a_login_that_cannot_be_written_is_reported_as_itself(params, path, tmp_path):
-    """It is no image, and one of one."""
+    """The error is about the login file, not about images."""
     (tmp_path / "docker").write_text("a file where the directory belongs")
     outcome = run("registry_login", **params)
     assert outcome.failed and outcome.kind == "invalid-auth-file"

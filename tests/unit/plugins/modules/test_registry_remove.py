@@ -64,7 +64,7 @@ def test_check_mode_deletes_nothing(registry, params):
     assert "DELETE" not in registry.requests_by_method()
 
 
-def test_a_refusal_is_told_for_its_name_alone_and_as_documented(registry, params):
+def test_refusal_is_reported_only_for_its_name_and_as_documented(registry, params):
     registry.faults.append(
         Fault(method="DELETE", path="/manifests/1$", status=405, times=None, body=b"")
     )

@@ -120,7 +120,7 @@ def test_F01_a_traceback_shows_no_query_of_a_signed_url(tmp_path):
     assert "c4nary" not in outcome.stdout + outcome.stderr
 
 
-def test_F01_words_that_are_no_secret_stay(tmp_path):
+def test_F01_words_that_are_not_secret_stay(tmp_path):
     shown = answer_and_log("image_pull", {"name": ["debian:12@sha256:short"], **LOGIN}, tmp_path)
     assert "debian:12@sha256:short" in shown
 
@@ -133,7 +133,7 @@ def assert_nothing_is_shown(module, given, tmp_path):
 
 
 def answer_and_log(module, given, directory, environment=()):
-    """All that a module says at verbosity 3, and what it writes to the journal of the host."""
+    """Return everything that a module prints at verbosity 3, and what it writes to the journal of the host."""
     directory.mkdir(exist_ok=True)
     journal = Journal(directory)
     params = {

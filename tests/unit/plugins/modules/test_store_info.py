@@ -39,7 +39,7 @@ def test_options_are_as_documented(monkeypatch):
 
 
 @pytest.mark.parametrize("layers", [True, False])
-def test_what_is_returned_is_documented_and_nothing_is_changed(path, layers):
+def test_results_are_documented_and_nothing_is_changed(path, layers):
     before = whole_tree(path)
     for outcome in four_times("store_info", store=str(path), layers=layers, missing=("requests",)):
         result = outcome.result

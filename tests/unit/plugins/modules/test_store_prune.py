@@ -63,7 +63,7 @@ def test_check_mode_says_what_is_done_once(path, staging):
         assert_as_documented("store_prune", outcome.result)
 
 
-def test_what_is_younger_stays(path):
+def test_younger_content_stays(path):
     outcome = run("store_prune", store=str(path), older_than="1h", staging=False)
     assert_as_documented("store_prune", outcome.result)
     assert outcome.result["changed"] is False

@@ -77,7 +77,7 @@ def test_a_sound_store_is_ok_without_a_request(asked, params, path, mode):
     assert whole_tree(path) == before
 
 
-def test_what_is_wrong_fails_and_is_told(asked, params, path):
+def test_corrupt_content_fails_and_is_reported(asked, params, path):
     damage(path)
     before = whole_tree(path)
     for outcome in four_times("store_verify", mode="full", **params):
@@ -117,7 +117,7 @@ def test_check_mode_says_what_is_repaired_once(asked, params, path):
         as_documented(outcome)
 
 
-def test_a_repair_that_fails_is_told_by_name(registry, params, path):
+def test_failed_repair_is_reported_by_name(registry, params, path):
     damage(path)
     registry.storage.remove("demo/app", LOST)
     for _attempt in range(2):
@@ -131,6 +131,6 @@ def test_a_repair_that_fails_is_told_by_name(registry, params, path):
     assert outcome.result["corrupt"] == []
 
 
-def test_a_store_that_is_none_is_left_alone(params, path):
+def test_directory_that_is_not_a_store_is_left_alone(params, path):
     (path / "oci-layout").write_text("x")
     assert run("store_verify", **params).kind == "not-a-layout"

@@ -33,12 +33,12 @@ def test_a_name_without_one_is_not(name):
 
 
 @pytest.mark.parametrize("case", params(table("reference", "invalid"), "text"))
-def test_a_name_that_is_none_is_an_error_and_not_false(case):
+def test_invalid_name_is_an_error_and_not_false(case):
     with pytest.raises(AnsibleFilterError):
         pinned(case["text"])
 
 
 @pytest.mark.parametrize("value", [None, 12, [f"debian@{SHA256}"]])
-def test_what_is_no_text_is_an_error_that_names_its_type(value):
+def test_value_that_is_not_text_is_an_error_that_names_its_type(value):
     with pytest.raises(AnsibleFilterError, match=f"of type {type(value).__name__}, not a string"):
         pinned(value)
