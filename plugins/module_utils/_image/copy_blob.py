@@ -81,7 +81,7 @@ def copy_blob(
     source: ContentSource,
     sink: ContentSink,
     pool: Threads,
-    pieces: ChunkPolicy,
+    policy: ChunkPolicy,
 ) -> None:
     """Bring a blob to the sink."""
     if sink.has(descriptor):  # another process was faster
@@ -90,7 +90,36 @@ def copy_blob(
         return sink.write(descriptor, [descriptor.data])
     with sink.open_partial(descriptor) as part:
         if part:
-            _Fetch(descriptor, source, part, pool, pieces).run()
+            _Fetch(descriptor, source, part, pool, policy).run()
+
+
+class _Progress:
+    """When to continue a blob that was interrupted: at once while much comes, more slowly while little or nothing does."""
+
+    def __init__(self, missing: int) -> None:
+        self._least = missing  # bytes that were ever missing
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from here, as for another source."""
+        self._attempt = 0  # in a row that brought nothing
+        self._small_steps = 0
+
+    def interrupted(self, missing: int | None) -> int | None:
+        """Return the attempt to back off for, 0 for none, or None to give up.
+
+        ``missing`` are the bytes that are missing now, None if the blob begins again.
+        """
+        step = 0
+        if missing is not None:
+            # There may be more than ever: an upload may lose what it had.
+            step, self._least = max(0, self._least - missing), min(self._least, missing)
+        if step >= _LARGE_STEP:
+            self.reset()
+            return 0
+        self._attempt = 1 if step else self._attempt + 1
+        self._small_steps += 1  # so that a blob cannot take for ever
+        return self._attempt if self._small_steps <= _SMALL_STEPS else None
 
 
 class _Fetch:
@@ -102,23 +131,21 @@ class _Fetch:
         source: ContentSource,
         part: PartialBlob,
         pool: Threads,
-        pieces: ChunkPolicy,
+        policy: ChunkPolicy,
     ) -> None:
         self._descriptor = descriptor
         self._source = source
         self._part = part
         self._pool = pool
-        self._pieces = pieces
+        self._policy = policy
         self._changed = threading.Condition()
         self._taken: list[Span] = []
-        self._most = pieces.connections - 1  # assistants that are of use
+        self._most = policy.connections - 1  # assistants that are of use
         self._called = 0  # assistants that come or are here
         self._assistants = 0  # of these, here
         self._bug: BaseException | None = None
         self._answers = 2 if part.resumed else 0  # that the bytes came from
-        self._attempt = 0  # in a row that brought nothing
-        self._least = descriptor.size  # that was ever missing, in bytes
-        self._small_steps = 0
+        self._progress = _Progress(descriptor.size)
         self._rate = 0.0  # bytes a second of one connection
         self._is_over = False
         self._is_whole = False  # it is wanted from one answer
@@ -135,10 +162,10 @@ class _Fetch:
                     blamed = _blamed(exc, self._source, self._descriptor)
                     # Of bytes from several answers nobody can tell which were wrong.
                     mixed = self._answers > 1 and not mistakes
-                    others = not mixed and self._distrust()
-                    self._begin_anew()
+                    others = not mixed and self._report_corrupt()
+                    self._restart()
                     mistakes += not others
-                    if mistakes > 1 or not (mixed or others or self._pause(1)):
+                    if mistakes > 1 or not (mixed or others or self._backoff(1)):
                         raise blamed from exc
         finally:
             with self._changed:
@@ -147,7 +174,7 @@ class _Fetch:
 
     def _gather(self) -> None:
         gaps = self._part.missing()
-        self._least = _length(gaps)
+        self._progress = _Progress(_length(gaps))
         while gaps:
             try:
                 piece = self._take()
@@ -159,43 +186,37 @@ class _Fetch:
             except errors.RangeError:
                 # Nobody can go on from the middle, so what is there is of no use.
                 self._has_ranges = False
-                self._begin_anew()
+                self._restart()
             except errors.TruncatedError:
-                if self._pool.stopped or not self._may_go_on():
+                if self._pool.stopped or not self._may_continue():
                     raise
             gaps = self._part.missing()
 
-    def _may_go_on(self) -> bool:
-        """After a break."""
-        step = 0
-        if not self._has_ranges:
-            self._begin_anew()
-        else:
+    def _may_continue(self) -> bool:
+        """Decide after an interruption, and back off; if this source is given up, whether there is another."""
+        missing = None
+        if self._has_ranges:
             self._is_whole = False
-            # More than ever: an upload may lose what it had.
-            left = _length(self._part.missing())
-            if not left:
+            missing = _length(self._part.missing())
+            if not missing:
                 return True
-            step, self._least = max(0, self._least - left), min(self._least, left)
-        if step >= _LARGE_STEP:  # no reason to wait
-            self._attempt = self._small_steps = 0
-            return self._pause(0)
-        self._attempt = 1 if step else self._attempt + 1
-        self._small_steps += 1  # by which a blob may not take for ever
-        if self._small_steps <= _SMALL_STEPS and self._pause(self._attempt):
+        else:
+            self._restart()
+        attempt = self._progress.interrupted(missing)
+        if attempt is not None and self._backoff(attempt):
             return True
-        self._attempt = self._small_steps = 0
-        return self._distrust()
+        self._progress.reset()
+        return self._report_corrupt()
 
-    def _distrust(self) -> bool:
+    def _report_corrupt(self) -> bool:
         others = self._source.report_corrupt(self._descriptor)
         self._has_ranges = self._has_ranges or others
         return others
 
-    def _pause(self, attempt: int) -> bool:
+    def _backoff(self, attempt: int) -> bool:
         return self._source.backoff(attempt, self._descriptor)
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         with self._changed:
             self._is_whole = True
         self._wait_for_assistants()
@@ -215,17 +236,17 @@ class _Fetch:
                 gap = (0, size)
             elif self._is_cut and (not self._rate or _length(missing) > self._rate * _PAYS):
                 share = _length(missing) / (2 * self._assistants + 2)
-                length = int(max(self._pieces.size, min(self._rate * _PIECE_SECONDS, share)))
+                length = int(max(self._policy.size, min(self._rate * _PIECE_SECONDS, share)))
                 gap = (gap[0], min(gap[1], gap[0] + length))
             self._taken.append(gap)
             return gap
 
     @property
     def _is_cut(self) -> bool:
-        pieces = self._pieces
+        policy = self._policy
         return (
-            self._part.size >= 2 * pieces.size
-            and pieces.connections > 1
+            self._part.size >= 2 * policy.size
+            and policy.connections > 1
             and not self._is_whole
             and not self._part.in_order
             and self._source.has_ranges(self._descriptor)
@@ -242,7 +263,7 @@ class _Fetch:
                     if assists:
                         raise errors.RangeError(f"{self._source} gives the whole blob only")
                     self._has_ranges = False
-                    self._begin_anew()
+                    self._restart()
                 self._store(*span, chunks, assists)
         finally:
             with self._changed:
@@ -273,7 +294,7 @@ class _Fetch:
     def _call_assistants(self) -> None:
         left = _length(self._part.missing())
         if self._is_cut and left > self._rate * _PAYS:
-            most = min(self._most, left // self._pieces.size)
+            most = min(self._most, left // self._policy.size)
             with self._changed:
                 more, self._called = most - self._called, max(most, self._called)
             for _one in range(more):
