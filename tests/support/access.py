@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may do what: Basic and Bearer challenges, and the token endpoint.
+"""Access control: Basic and Bearer challenges, and the token endpoint.
 
 Rules: distribution docs/spec/auth (token.md, oauth.md, scope.md), RFC 9110 section 11.
 """
@@ -89,7 +89,7 @@ class Access:
             self._tokens.clear()
 
     def refuse(self, call: Call) -> Answer | None:
-        """The 401 that answers ``call``, or None where it may go on."""
+        """Return the 401 that answers ``call``, or None if the call is authorized."""
         mode = self.auth(call.method, call.path) if callable(self.auth) else self.auth
         if mode is None or not call.path.startswith("/v2"):
             return None

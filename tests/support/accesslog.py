@@ -29,7 +29,7 @@ class Access:
 
 
 def accesses(log: str) -> list[Access]:
-    """The requests that a log tells of, in the order in which their answers ended."""
+    """Return the logged requests, in the order in which their answers ended."""
     return [
         Access(method, path, int(status), int(size) if size.isdigit() else 0)
         for method, path, status, size in _LINE.findall(log)

@@ -39,8 +39,7 @@ PROGRAMS = ("debootstrap", "buildah", "skopeo")
 REPOSITORY = "lockstep/big"
 MIN_BYTES = 500_000_000
 LAYERS = 6
-# Raised whenever the recipe below changes, so that a cache of an older recipe is not taken for
-# this one.
+# Raise this when the recipe below changes, so that a cache of an older recipe is not used.
 RECIPE = 1
 _MIB = 1 << 20
 _FILES_PER_LAYER = 120 * _MIB
@@ -63,7 +62,7 @@ CMD ["python3"]
 
 @dataclass(frozen=True)
 class BigImage:
-    """Where the image lies in the cache and what it is; `directory` has one `dir:` layout for each
+    """The path of the image in the cache, and its content; `directory` has one `dir:` layout for each
     kind.
     """
 
@@ -260,9 +259,7 @@ def mirror_of(index_targets: str) -> tuple[str, str]:
 
 
 def _machine_layers(context: Path) -> None:
-    """Make the other layers: files of this machine, and noise so that each is large on a small
-    machine as well.
-    """
+    """Make the other layers: files of this machine, and noise, so that each is large even on a small machine."""
     files = _machine_files()
     for number in range(3, LAYERS + 1):
         with tarfile.open(context / f"{number}.tar", "w") as archive:

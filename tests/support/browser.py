@@ -89,7 +89,7 @@ class Browser:
         return base64.b64decode(self._call("POST", self._url, "/print", background=True))
 
     def accessibility(self) -> list[dict[str, Any]]:
-        """The nodes that a screen reader is told of."""
+        """Return the nodes that a screen reader gets."""
         nodes = self.devtools("Accessibility.getFullAXTree")["nodes"]
         return [node for node in nodes if not node.get("ignored")]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A link to a server that breaks after so many bytes towards it, as often as it is told to."""
+"""A link to a server that breaks a given number of times, each time after a number of bytes to the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CuttingLink:
     """Listens on loopback, and leads to `target` (host and port).
 
     The first `times` connections that bring `after` bytes are broken there. `cuts` counts them, and
-    `passed` the bytes towards the server, on all connections.
+    `passed` the bytes to the server, on all connections.
     """
 
     def __init__(self, target: tuple[str, int], after: int, times: int = 1) -> None:

@@ -51,7 +51,7 @@ def module_options(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
 
 
 def documented_options(module: str) -> dict[str, t.Any]:
-    """The same as DOCUMENTATION and its fragments tell it."""
+    """Return the same from DOCUMENTATION and its fragments."""
     return all_options(_document(module, "DOCUMENTATION"))
 
 

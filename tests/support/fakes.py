@@ -176,7 +176,7 @@ class FakeRepository(ContentSource):
 
 
 class FakeSources:
-    """All repositories of a task; one that nobody has filled is empty."""
+    """All repositories of a task; a repository without content is empty."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, FakeRepository] = {}
@@ -214,7 +214,7 @@ class FakeSources:
 
 
 class FakeSink:
-    """A ``ContentSink`` in memory; ``log`` tells what was done, in order.
+    """A ``ContentSink`` in memory; ``log`` lists the calls, in order.
 
     ``parts`` is what earlier runs have left, by digest; ``reset`` and ``finish`` of a part are as
     those of the real one.

@@ -38,7 +38,7 @@ def need(reason: str) -> None:
 
 
 def need_programs(*names: str) -> None:
-    """Go on only as root and with all these programs installed."""
+    """Skip the test unless it runs as root and all these programs are installed."""
     missing = missing_programs(*names)
     if missing:
         need(f"not installed: {', '.join(missing)}")
@@ -47,7 +47,7 @@ def need_programs(*names: str) -> None:
 
 
 def need_docker(oldest: int) -> None:
-    """Go on only with a client of docker of this version or later: Debian's may read names by older rules."""
+    """Skip the test unless the docker client has this version or later: Debian's may use older rules for names."""
     need_programs("docker")
     version = run(["docker", "--version"]).split()[2].rstrip(",")
     if int(version.split(".")[0]) < oldest:
@@ -65,7 +65,7 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """`host:port`, as it stands in a reference."""
+        """Return `host:port`, as in a reference."""
         return self.service.address
 
     def requests(self) -> list[str]:
@@ -97,10 +97,10 @@ class Pulled:
 
 
 def pull_four_times(store: Path, name: str, digest: str, **options: Any) -> list[dict[str, Any]]:
-    """The results of four runs of the module (check, real, check, real) that bring an image.
+    """Pull an image in four runs (check, real, check, real) and return the results.
 
-    Check mode says what is done, the second pair does nothing, the name stands for this digest, all
-    of its content is right, and nothing but locks is left in the staging area.
+    Require that check mode matches the real run, that the second pair changes nothing, that the name has this digest,
+    that its content is correct, and that the staging area contains only locks.
     """
     runs = modules.four_times("image_pull", name=[name], store=os.fspath(store), **options)
     check, real, third, fourth = (one.result for one in runs)

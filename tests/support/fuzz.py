@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run modules in this process with options that nobody would give on purpose, and judge how they end."""
+"""Run modules in this process with random invalid options, and judge how they end."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Fuzzer:
         return params
 
     def case(self, module: str) -> dict[str, t.Any]:
-        """Options that work, but for one to three of them."""
+        """Return valid options, except one to three of them."""
         spec, params = self._options[module], self.usual(module)
         for name in self._pick.sample(sorted(spec), self._pick.choice([1, 1, 2, 3])):
             params[name] = value_for(spec[name], self._pick, name)

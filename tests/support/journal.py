@@ -40,5 +40,5 @@ class Journal:
         return {"PYTHONPATH": path, "LOCKSTEP_TEST_JOURNAL": os.fspath(self.path)}
 
     def text(self) -> str:
-        """All that was logged."""
+        """Return the whole log."""
         return self.path.read_text(encoding="utf-8") if self.path.exists() else ""

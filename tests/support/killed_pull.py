@@ -66,7 +66,7 @@ def sources_of(version: str) -> FakeSources:
 
 
 def prepare(scenario: str, path: Path) -> None:
-    """What is there before: nothing, or an older version and what another killed pull left."""
+    """Prepare the store: empty, or with an older version and the leftovers of another killed pull."""
     locked()
     if scenario in (LOGGED_OUT, LOCKED):
         path.mkdir(parents=True)

@@ -62,7 +62,7 @@ def bad_blobs(store: Path) -> list[str]:
 
 
 def tree(directory: Path) -> dict[str, bytes]:
-    """Every file below a directory with its bytes, but for partial downloads."""
+    """Return every file below a directory with its bytes, except partial downloads."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))

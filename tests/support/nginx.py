@@ -88,7 +88,7 @@ class Front:
 
     @property
     def address(self) -> str:
-        """`host:port`, as it stands in a reference."""
+        """Return `host:port`, as in a reference."""
         return self.service.address
 
     def last_connection(self) -> int:

@@ -46,7 +46,7 @@ def collections_path() -> Path | None:
 
 
 def ansible_program(name: str) -> Path | None:
-    """`ansible-playbook` and its like: the one of this very Python, else the one on PATH; None
+    """Return the path of `ansible-playbook` or a related program: of this Python, otherwise on PATH; None
     when missing.
     """
     beside = Path(sys.executable).with_name(name)
@@ -89,7 +89,7 @@ def private_environment(directory: Path, collections: Path) -> dict[str, str]:
         ANSIBLE_COLLECTIONS_PATH=os.fspath(collections),
         ANSIBLE_LOCAL_TEMP=os.fspath(directory / "local"),
         ANSIBLE_REMOTE_TEMP=os.fspath(directory / "remote"),
-        # Short: the control socket of ssh lies there and a socket's path ends after 107 bytes.
+        # Short, because it contains the control socket of ssh, and the path of a socket has at most 107 bytes.
         ANSIBLE_SSH_CONTROL_PATH_DIR=os.fspath(directory / "cp"),
         ANSIBLE_NOCOLOR="1",
         ANSIBLE_FORKS="4",
@@ -168,7 +168,7 @@ class PlayResult:
 
     @property
     def output(self) -> str:
-        """All that the run wrote on the terminal."""
+        """Return everything that the run wrote to the terminal."""
         return self.stdout + self.stderr
 
 
@@ -272,7 +272,7 @@ class PlayRunner:
 
 
 def _compare(check: PlayResult, real: PlayResult) -> None:
-    """Hold a run in check mode against the real one that came after it."""
+    """Compare a run in check mode with the real run that followed it."""
     for said, done in itertools.zip_longest(_of_collection(check), _of_collection(real)):
         assert said and done and (said.host, said.task) == (done.host, done.task)
         # What only looks, image_info, sees the world before in check mode and the one after else.

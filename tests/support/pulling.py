@@ -95,7 +95,7 @@ class FakeClock(Clock):
 
 
 class Puller:
-    """Pulls into the store below ``directory``; ``registries`` are those whose secrets may not leak.
+    """Pulls into the store below ``directory``; the secrets of ``registries`` must not leak.
 
     ``login`` is for the first registry, ``logins`` are by ``host:port``; ``settings`` are the option
     ``registries``, ``files`` those of the host; ``options`` are those of ``HttpOptions``, and how the registries are trusted.
@@ -214,7 +214,7 @@ class Puller:
             assert secret not in text
 
     def secrets(self) -> set[str]:
-        """Whatever must not be told: passwords, tokens, their encoded forms, signatures."""
+        """Return everything that must not be shown: passwords, tokens, their encoded forms, signatures."""
         found = {SIGNATURE}
         for who in self.logins.values():
             pair = f"{who.username}:{who.password}".encode()
@@ -227,7 +227,7 @@ class Puller:
 
 
 def is_part(name: str) -> bool:
-    """Whether a file in ``.staging`` is one with which a later run goes on."""
+    """Return whether a file in ``.staging`` is one that a later run resumes."""
     return re.fullmatch(r"sha\d+-[0-9a-f]+\.(part|journal)", name) is not None
 
 
@@ -280,7 +280,7 @@ def _kind_of(path: str) -> str:
 
 
 def spans(registry: Registry, digest: str) -> list[tuple[int, int] | None]:
-    """The ranges (first, end) that were asked of a blob, in order; None for all of it.
+    """Return the requested ranges (first, end) of a blob, in order; None for the whole blob.
 
     Each has to have an end: where it is open, a connection is lost.
     """

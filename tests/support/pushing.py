@@ -119,7 +119,7 @@ def open_uploads(registry: Registry) -> int:
 
 
 def held(registry: Registry) -> dict[str, Any]:
-    """All that a registry holds: tags and the bytes of manifests by repository, and who has which blob."""
+    """Return the content of a registry: tags and bytes of manifests by repository, and the repositories of each blob."""
     storage = registry.storage
     with storage.lock:
         return {

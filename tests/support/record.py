@@ -67,7 +67,7 @@ class RequestLog:
     """Requests in the order in which their answers began.
 
     An entry is there before the first byte of its answer is sent, and its ``bytes_sent`` before
-    those bytes are: who has read an answer finds all of it in the record.
+    those bytes are: after reading an answer, a caller finds all of it in the record.
     """
 
     on_request: Callable[[Request], None] | None = None
@@ -75,12 +75,12 @@ class RequestLog:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, entry: Entry) -> None:
-        """Add ``entry``; it goes on changing until ``finish``."""
+        """Add ``entry``; it changes until ``finish``."""
         with self._lock:
             self._entries.append(entry)
 
     def finish(self, entry: Entry) -> None:
-        """Tell the listener of ``entry``, the first time that this is called for it."""
+        """Pass ``entry`` to the listener, at the first call for it."""
         with self._lock:
             if self.on_request is not None and not entry.told:
                 entry.told = True

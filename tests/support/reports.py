@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fleets that are only told of, and the page of their report."""
+"""Invented fleets, and the page of their report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def digest(text: str) -> str:
 
 
 def image(name: str, version: str = "1", *, base: str = "base", **other: Any) -> dict[str, Any]:
-    """What image_info tells of an image, as far as a report reads it: a layer of `base`, and one of its own."""
+    """Return the keys of an image from image_info that a report reads: a layer of `base`, and its own layer."""
     layers = [
         {"digest": digest(base), "size": 40_000_000},
         {"digest": digest(f"{name} {version}"), "size": 1_000_000 + len(name)},

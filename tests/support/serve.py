@@ -10,13 +10,13 @@
     python3 tests/support/serve.py requests --state DIR [--since LINE]
     python3 tests/support/serve.py stop     --state DIR
 
-``DIR`` holds ``address``, ``pid``, ``log``, ``images.json`` and ``requests.jsonl``: one JSON
-object for each request, there before its answer has ended. ``start`` while it runs and ``stop``
-while it does not are no errors. Whether it runs is told by a lock, never by a process number.
+``DIR`` contains ``address``, ``pid``, ``log``, ``images.json`` and ``requests.jsonl``: one JSON object for each request,
+written before its answer ends. ``start`` while the registry runs, and ``stop`` while it does not, are not errors. A lock
+shows whether it runs, never a process ID.
 
-With ``--auth``, one may read without a login, and ``demo`` with the password ``demo-password`` may log in;
-with ``--private`` one may not read. With ``--name``, it speaks TLS and is the registries of these names,
-for a client that is given ``HTTPS_PROXY`` as in ``DIR/proxy`` and the authority ``DIR/ca.pem``.
+With ``--auth``, the user ``demo`` can log in with the password ``demo-password``. Reading needs no login, except with
+``--private``. With ``--name``, the registry uses TLS and answers for the registries of these names, if the client uses the
+``HTTPS_PROXY`` in ``DIR/proxy`` and the authority in ``DIR/ca.pem``.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def change(state: State, repository: str) -> None:
 
 
 def publish(state: State, repository: str, tags: Sequence[str], version: str) -> None:
-    """Push an image whose digest depends on nothing but its repository and version; print the digest."""
+    """Push an image whose digest depends only on its repository and version; print the digest."""
     item = sample_image(repository.rpartition("/")[2], version)
     _push(state, repository, item, *tags)
     print(item.digest)

@@ -193,8 +193,8 @@ def podman_env(directory: Path, *, driver: str = "overlay") -> Iterator[dict[str
     """Give podman, buildah and skopeo a storage, a configuration and logins of their own, as
     environment variables.
 
-    `overlay` works for root on ext4 and xfs; where the directory itself lies on an overlay (inside
-    a container), give `vfs`, which copies every layer.
+    `overlay` works for root on ext4 and xfs; if the directory itself is on an overlay (inside
+    a container), use `vfs`, which copies every layer.
     """
     directory.mkdir(parents=True, exist_ok=True)
     storage = directory / "storage.conf"
@@ -285,7 +285,7 @@ def sshd(
     """Run a real sshd on 127.0.0.1 (`port` 0 means a free one) where root logs in with a key made
     for it.
 
-    The session's HOME lies in `directory`; `environment` adds more variables to every session.
+    The HOME of the session is in `directory`; `environment` adds more variables to every session.
     """
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)

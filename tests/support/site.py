@@ -39,7 +39,7 @@ class Site:
         }
 
     def move(self, repository: str, version: str) -> None:
-        """Have tag 1 of a repository point at this version."""
+        """Move tag 1 of a repository to this version."""
         push(self.registry, repository, demo_image(repository[5:], version, size=400), "1")
 
     def host(self, name: str) -> dict[str, Any]:

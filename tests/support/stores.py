@@ -128,7 +128,7 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def assert_valid_store(store: Path) -> None:
-    """Every name leads to all that was asked for, and every blob is what its name says.
+    """Check that every name has all requested content, and that every blob matches its digest.
 
     A directory that is not there, or not made completely yet, is valid as long as it names nothing.
     """
@@ -149,7 +149,7 @@ def assert_valid_store(store: Path) -> None:
 def needed(
     store: Path, entry: dict[str, t.Any], platforms: Sequence[str]
 ) -> Iterator[tuple[str, int]]:
-    """Digest and size of all that an entry needs: of an index, the images for these platforms.
+    """Return digest and size of all content that an entry needs; of an index, the images for these platforms.
 
     Foreign layers need not be there.
     """
@@ -233,6 +233,6 @@ def blobs(path: Path) -> set[str]:
 
 
 def digests(*items: Item) -> set[str]:
-    """The digest of all that images or indexes are made of."""
+    """Return the digests of all content of images or indexes."""
     found = {digest for item in items for digest, _raw in item.blobs()}
     return found | {digest for item in items for digest, _type, _raw in item.manifests()}

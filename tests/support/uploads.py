@@ -108,7 +108,7 @@ class Uploads:
 
     @staticmethod
     def _follows(call: Call, upload: Upload) -> bool:
-        """Whether a chunk, if it says where it belongs, belongs at the end of what is there."""
+        """Return whether a chunk has no offset, or the offset of the end of the upload."""
         chunk = call.headers.get("content-range")
         if chunk is None:
             return True

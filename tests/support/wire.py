@@ -76,9 +76,9 @@ def _encode(data: bytes, name: str) -> bytes:
 class Wire:
     """Sends one answer over one connection and counts what was sent in ``entry``.
 
-    ``finished`` is called before the last bytes of an answer that does not break off, so that who
-    has read it all finds it recorded. ``close`` tells afterwards whether the connection is at its
-    end.
+    ``finished`` is called before the last bytes of an answer that does not break off, so that a
+    client that has read all of it finds it recorded. ``close`` says afterwards whether the connection
+    ends.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may import whom, and the house measures: read from the source, not from what runs."""
+"""Which rooms and files may import each other, and the limits of sizes: read from the source, not at run time."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def target_of(module: str) -> str:
 
 def is_standard(module: str) -> bool:
     known = getattr(sys, "stdlib_module_names", None)
-    if known is None:  # Python 3.9 cannot tell; the newer Pythons do
+    if known is None:  # Python 3.9 has no list; newer Pythons have
         return not module.startswith(("ansible", "requests", "urllib3", "yaml", "tomli", "."))
     return module in known
 
@@ -158,7 +158,7 @@ def test_a_file_imports_only_what_its_room_may(path):
 
 
 @pytest.mark.parametrize("name", ["image_pull", "image_sync"])
-def test_what_every_host_is_sent_comes_from_three_rooms(name):
+def test_every_host_receives_three_rooms(name):
     rooms = {part_of(path) for path in closure_of(PLUGINS / "modules" / f"{name}.py")}
     assert rooms - BASE == SENT_ROOMS
 
@@ -217,7 +217,7 @@ def test_image_info_ships_nothing_that_speaks_to_a_registry():
         ("store_verify", set()),
     ],
 )
-def test_what_a_converged_run_has_no_use_for_is_imported_where_it_is_used(name, more):
+def test_code_that_a_converged_run_does_not_need_is_imported_late(name, more):
     """What is imported is compiled, on every host and in every run."""
     path = PLUGINS / "modules" / f"{name}.py"
     late = {one.stem for one in closure_of(path) - closure_of(path, early=True)}
@@ -239,7 +239,7 @@ def test_the_importer_comes_before_what_it_is_for(path):
 
 
 @pytest.mark.parametrize("path", FROM_ELSEWHERE, ids=of_file)
-def test_what_a_host_may_lack_is_imported_when_it_is_needed(path):
+def test_optional_libraries_are_imported_when_needed(path):
     tree = tree_of(path)
     early = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try))]
     names = {alias.name for top in early for node in ast.walk(top) for alias in names_in(node)}
