@@ -357,3 +357,16 @@ def test_private_parts_stay_private(path):
         if alias.name.startswith("_")
     ]
     assert taken == []
+
+
+TESTS = PLUGINS.parent / "tests" / "unit" / "plugins" / "module_utils"
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.name)
+def test_a_test_file_stands_where_its_source_stands_and_has_its_name(path):
+    """It is called test_SOURCE.py, or test_SOURCE_TOPIC.py where a source has several."""
+    room = UTILS / path.parent.relative_to(TESTS)
+    sources = {source.stem.lstrip("_") for source in room.glob("*.py")}
+    words = path.stem.split("_")[1:]
+    names = {"_".join(words[:end]) for end in range(1, len(words) + 1)}
+    assert names & sources
