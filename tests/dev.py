@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one entry for developers. It needs Python 3.10 or later with pip, and nothing else.
+"""The one entry for developers. It needs Python 3.10 or later with pip, and git.
 
     ./dev quickstart         the main job, on an embedded registry and three hosts of this machine
     ./dev test [-k]          everything below but bench; stops after a stage that fails, unless -k
@@ -13,7 +13,7 @@
     ./dev fleet              playbooks on several hosts against real registries and engines
     ./dev docs               the HTML documentation
     ./dev galaxy             build, import and install the artifact; the execution environment
-    ./dev bench [SCENARIO]   benchmarks; they print numbers and are no tests; --help names them
+    ./dev bench [SCENARIO]   benchmarks; they print numbers and test nothing; --help names them
     ./dev run CMD...         run CMD in the mirrored tree, with the private environment
     ./dev sync               only bring the mirrored tree up to date, and print where it is
     ./dev clean              remove .dev
@@ -23,23 +23,25 @@ docs/contributing/development.md says more.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import typing as t
 
-from devtools import environment, system
-from devtools.parts import run_waves
-from devtools.plan import HOSTS, QUICKSTART, STAGES, WAVES
+from devtools import environment
+from devtools.environment import CORES, DEV, PYTHON, ROOT, TREE, DevError, Missing
+from devtools.parts import Part, run_waves
 
-# The commands that run in the mirrored tree, with the private environment.
-BENCH = ["python", "tests/bench/run.py", "--docs", str(environment.ROOT / "docs")]
-BENCH_PACKAGES = ["curl", "docker-registry", "nginx-light", "time"]
-
-
+HOSTS = "playbooks/inventory/quickstart.yml"
+QUICKSTART = ["ansible-playbook", "-i", HOSTS, "playbooks/quickstart.yml"]
+BENCH = ["python", "tests/bench/run.py", "--docs", str(ROOT / "docs")]
 NEXT = f"""\
-The three hosts' stores stay in {environment.QUICKSTART.relative_to(environment.ROOT)} until the next run or ./dev clean.
+The three hosts' stores stay in .dev/quickstart until the next run or ./dev clean.
 
 What next?
   See what a host holds:      ./dev run ansible -i {HOSTS} host1 -m lockstep.images.image_info -a 'store={{{{ store_path }}}}'
@@ -49,98 +51,124 @@ What next?
 """
 
 
-def run(command):
-    """Run COMMAND in the mirrored tree and return its exit status."""
-    env = environment.environ()
-    program = shutil.which(command[0], path=env["PATH"])
-    if program is None:
-        raise environment.DevError(f"{command[0]}: no such command")
-    done = subprocess.run([program, *command[1:]], cwd=environment.TREE, env=env, check=False)
-    return done.returncode
+def core(line: str) -> dict[str, str]:
+    """Install ansible-core LINE, with requests for code that runs on the controller."""
+    return environment.install(f"core-{line}", CORES[line], "base")
 
 
-def quickstart(args):
-    """Run the main job on the embedded registry, and say what to do next."""
-    environment.prepare(tools=False)
-    status = run([*QUICKSTART, *args])
-    if status == 0:
-        print(NEXT)
-    return status
+def fleet() -> dict[str, str]:
+    """Install registries, engines and each ansible-core that this machine has a Python for."""
+    if os.geteuid() != 0:
+        raise Missing("it needs root")
+    for line in CORES:
+        try:
+            core(line)
+        except Missing as exc:
+            print(f"no tests on ansible-core {line}: {exc}", flush=True)
+    return environment.packages("fleet")
 
 
-def bench(args):
-    """Run the benchmarks; what they compare with is not installed for them."""
-    system.ensure(BENCH_PACKAGES)
-    environment.prepare()
-    return run([*BENCH, *args])
+def ansible_test(name: str, kind: str, line: str) -> Part:
+    """Return a part that runs ansible-test of an ansible-core LINE without containers."""
+    command = ["ansible-test", kind, "--venv", "--python", CORES[line], "--color", "no"]
+    return Part(name, command, lambda: core(line))
 
 
-def run_command(args):
-    """Run any command inside."""
-    if not args:
-        raise environment.DevError("usage: ./dev run CMD...")
-    environment.prepare()
-    return run(args)
+def nox(name: str, *sessions: str) -> Part:
+    """Return a part that runs SESSIONS of antsibull-nox.toml in the main environment."""
+    # -R: install nothing. A relative path, because nox replaces long ones by a hash.
+    options = ["-R", "--envdir", os.path.relpath(DEV / "nox", TREE)]
+    command = ["nox", *options, "--session", *sessions]
+    return Part(name, command, lambda: environment.lend(*sessions))
 
 
-def sync(args):
-    """Bring the mirrored tree up to date."""
-    print(environment.sync())
-    return 0
-
-
-def clean(args):
-    """Remove all that this made."""
-    shutil.rmtree(environment.DEV, ignore_errors=True)
-    return 0
-
-
-def test(args):
-    """Run everything."""
-    return stages(WAVES, keep_going="-k" in args)
-
-
-def stages(waves, keep_going=False):
-    """Run the parts of the stages that WAVES name."""
-    system.ensure(["git"])
-    environment.prepare()
-    return run_waves(
-        [[part for name in wave for part in STAGES[name]] for wave in waves], keep_going
-    )
-
-
-COMMANDS = {
-    "quickstart": quickstart,
-    "test": test,
-    "bench": bench,
-    "run": run_command,
-    "sync": sync,
-    "clean": clean,
+INTEGRATION = ["ansible-test", "integration", "--venv", "--python", PYTHON]
+INTEGRATION += ["--color", "no", "-v", "--continue-on-error"]
+# Two processes: while one waits for a time-out or a process, the other uses its core.
+UNITS = ["pytest", "-q", "-n", "2", "tests/unit"]
+OLDEST = ("unit-oldest", "3.9", "unit-oldest")
+STAGES = {
+    "lint": [
+        nox("ruff", "formatters", "codeqa"),
+        nox("mypy", "typing"),
+        nox("reuse", "license-check"),
+        nox("extra checks", "extra-checks", "antsibull-nox-config"),
+        Part("language", ["python", "tests/language.py"]),
+        Part("changelog", ["antsibull-changelog", "lint"]),
+        nox("plugin documentation", "docs-check"),
+        nox("ansible-lint", "ansible-lint"),
+    ],
+    "unit": [
+        Part("units on the oldest", UNITS, lambda: environment.install(*OLDEST)),
+        ansible_test("units on the newest", "units", "2.21"),
+    ],
+    "slow": [Part("slow units", ["pytest", "-q", "-n", "2", "tests/slow"])],
+    "sanity": [ansible_test(f"sanity {line}", "sanity", line) for line in CORES],
+    "main job": [Part("quickstart", QUICKSTART)],
+    "docs": [Part("html", ["sh", "-eux", "tests/devtools/html.sh", str(DEV / "docs")])],
+    "galaxy": [
+        nox("import", "build-import-check"),
+        Part("artifact", ["sh", "-eux", "tests/devtools/artifact.sh", str(DEV / "dist")]),
+    ],
+    "integration": [Part("integration", INTEGRATION, lambda: environment.packages("integration"))],
+    # On a bare machine it first installs a browser and engines, and builds a large image.
+    "fleet": [Part("fleet", ["pytest", "-v", "--durations=10", "tests/fleet"], fleet, 2700)],
 }
+# ./dev test: quick stages first. Two parts run at a time, so the longest part of a wave starts it.
+WAVES = (("lint", "unit", "slow"), ("fleet", "integration", "sanity", "main job", "docs", "galaxy"))
 
 
-def main(argv):
-    """Do what the command line says."""
-    name, args = (argv[0] if argv else "help"), argv[1:]
+def stages(*waves: t.Sequence[str], keep_going: bool = False) -> int:
+    """Run the parts of the stages that WAVES name; return the exit status."""
+    environment.prepare("tools")
+    parts = [[part for name in wave for part in STAGES[name]] for wave in waves]
+    return asyncio.run(run_waves(parts, keep_going))
+
+
+def run(command: t.Sequence[str], *tools: str) -> int:
+    """Run COMMAND in the mirrored tree, with TOOLS; return its exit status."""
+    environment.prepare(*tools)
+    return subprocess.run(command, cwd=TREE, env=environment.environ(), check=False).returncode
+
+
+def main(name: str = "help", *args: str) -> int:
+    """Do what the command line says, and return the exit status."""
     if sys.version_info < (3, 10):
-        raise environment.DevError("Python 3.10 or later is needed here (hosts: 3.9)")
-    if name in COMMANDS:
-        return COMMANDS[name](args)
-    if name in STAGES:
-        return stages([[name]])
-    if name in ("help", "-h", "--help"):
+        raise DevError("Python 3.10 or later is needed here (hosts: 3.9)")
+    if name == "test" or name in STAGES:
+        return stages(*WAVES if name == "test" else [[name]], keep_going="-k" in args)
+    if name == "quickstart":
+        status = run([*QUICKSTART, *args])
+        print(NEXT if status == 0 else "", end="")
+        return status
+    if name == "bench":
+        environment.prepare("tools")
+        environment.packages("bench")
+        return run([*BENCH, *args], "tools")
+    if name == "run" and args:
+        return run(args, "tools")
+    if name == "sync":
+        print(environment.sync())
+    elif name == "clean":
+        shutil.rmtree(DEV, ignore_errors=True)
+    elif name in ("help", "-h", "--help"):
         print(__doc__)
-        return 0
-    near = difflib.get_close_matches(name, [*COMMANDS, *STAGES], n=1)
-    meant = f"; did you mean ./dev {near[0]}?" if near else ""
-    raise environment.DevError(f"{name}: no such command{meant} (./dev help lists the commands)")
+    elif name == "run":
+        raise DevError("usage: ./dev run CMD...")
+    else:
+        near = difflib.get_close_matches(name, re.findall(r"\./dev (\w+)", __doc__), n=1)
+        meant = f"; did you mean ./dev {near[0]}?" if near else ""
+        raise DevError(f"{name}: no such command{meant} (./dev help lists the commands)")
+    return 0
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        sys.exit(main(sys.argv[1:]))
-    except environment.DevError as exc:
+        sys.exit(main(*sys.argv[1:]))
+    except FileNotFoundError as exc:
+        sys.exit(f"./dev: {exc.filename}: no such file or command")
+    except DevError as exc:
         sys.exit(f"./dev: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,194 +1,117 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the parts of a test run, a few at a time, and count what came of them."""
+"""Run the parts of a test run, two at a time, and summarize them."""
 
 from __future__ import annotations
 
-import concurrent.futures
+import asyncio
+import collections
 import contextlib
-import dataclasses
 import os
+import pathlib
 import re
-import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 import typing as t
+from subprocess import DEVNULL
 
-from devtools.environment import DEV, TREE, environ
+from .environment import DEV, TREE, DevError, Missing, environ
 
 WORKERS = 2
-# ansible-test says this, and exits with 0, when it has tested nothing.
+# ansible-test prints this, and exits with 0, when it tests nothing.
 NOTHING_TESTED = b"All targets skipped"
-
-# What a failed part is repeated by at the end, where whoever sees only the end of the output finds it: a task of Ansible
-# whose failure was not expected, with what it says; tests of pytest.
-_TELLING = re.compile(
-    r"^(?:fatal: \[.*(?:\n(?!\.\.\.ignoring)\s+\S.*){0,3}(?!\n\.\.\.ignoring)\n|(?:FAILED|ERROR)[ :].*\n)",
+# The summary repeats these lines of a failed part: an Ansible task whose failure was not expected,
+# with its message; a test of pytest; a session of nox.
+_REASONS = re.compile(
+    r"^(?:fatal: \[.*(?:\n(?!\.\.\.ignoring)\s+\S.*){0,3}(?!\n\.\.\.ignoring)\n"
+    r"|(?:FAILED|ERROR)[ :].*\n|nox > Session \S+ (?:aborted|failed).*\n)",
     re.MULTILINE,
 )
-_TOLD, _WIDTH = 12, 400
-
-_RUNNING = set()
 
 
-class PartFailed(Exception):
-    """A part has failed; the text says how."""
-
-
-class PartSkipped(Exception):
-    """A part cannot run here; the text says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One thing that passes or fails: a name, and a function that is given a shell."""
+class Part(t.NamedTuple):
+    """A command that passes or fails; `prepare` installs what it needs and returns its variables."""
 
     name: str
-    check: t.Callable[[Shell], None]
+    command: t.Sequence[str]
+    prepare: t.Callable[[], dict[str, str]] = environ
     seconds: int = 1200
 
 
-class Shell:
-    """Runs the commands of one part, with all they print in one log."""
-
-    def __init__(self, part, echo):
-        self._echo = echo
-        self._ends = time.monotonic() + part.seconds
-        self.log = DEV / "logs" / f"{part.name.replace(' ', '-')}.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_bytes(b"")
-
-    def say(self, text):
-        """Add a line to the log."""
-        self._write(f"{text}\n".encode())
-
-    def _write(self, data):
-        with open(self.log, "ab") as log:
-            log.write(data)
-        if self._echo:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-
-    def run(self, *command, cwd=TREE, env=None, **variables):
-        """Run COMMAND and return what it printed; PartFailed when it fails, hangs, or tests nothing."""
-        env = dict(env or environ(), **variables)
-        argv = [str(c) for c in command]
-        program = shutil.which(argv[0], path=env["PATH"])
-        self.say("+ " + " ".join(argv).replace(f"{DEV}{os.sep}", ".dev/"))
-        if program is None:
-            raise PartFailed(f"{argv[0]}: no such command")
-        with subprocess.Popen(
-            [program, *argv[1:]],
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
-            _RUNNING.add(process)
-            late = threading.Event()
-            timer = threading.Timer(self._ends - time.monotonic(), _end, (process, late))
-            timer.start()
-            printed = []
-            try:
-                for line in process.stdout:
-                    printed.append(line)
-                    self._write(line)
-                status = process.wait()
-            except BaseException:
-                _end(process)
-                raise
-            finally:
-                timer.cancel()
-                _RUNNING.discard(process)
-        if late.is_set():
-            raise PartFailed("took too long")
-        if status:
-            raise PartFailed(f"{argv[0]}: exit status {status}")
-        output = b"".join(printed)
-        if NOTHING_TESTED in output:
-            raise PartFailed("tested nothing")
-        return output.decode(errors="replace")
-
-
-def _end(process, late=None):
-    """End PROCESS and what it started."""
-    if late:
-        late.set()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _run_part(part, echo, say):
-    started = time.monotonic()
-    shell = Shell(part, echo)
+async def _run(part: Part, log: pathlib.Path, echo: bool) -> None:
+    """Run the command of PART, with its output in LOG; raise DevError unless it passes."""
+    env = await asyncio.to_thread(part.prepare)
+    with open(log, "wb") as out:
+        options: dict[str, t.Any] = {"stdin": DEVNULL, "stdout": out, "stderr": out, "env": env}
+        process = await asyncio.create_subprocess_exec(
+            *part.command, cwd=TREE, start_new_session=True, **options
+        )
     try:
-        part.check(shell)
+        await asyncio.wait_for(_show(log, process) if echo else process.wait(), part.seconds)
+    except asyncio.TimeoutError:
+        raise DevError("took too long") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # end every process that it started
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise DevError(f"{part.command[0]}: exit status {process.returncode}")
+    if NOTHING_TESTED in log.read_bytes():
+        raise DevError("tested nothing")
+
+
+async def _show(log: pathlib.Path, process: asyncio.subprocess.Process) -> None:
+    """Show the lines that PROCESS writes to LOG, until it ends."""
+    with open(log, encoding="utf-8", errors="replace") as printed:
+        while process.returncode is None:
+            print(printed.read(), end="", flush=True)
+            await asyncio.sleep(0.2)
+        print(printed.read(), end="", flush=True)
+
+
+async def _run_part(part: Part, echo: bool, turns: asyncio.Semaphore) -> tuple[str, str]:
+    """Run PART; return "passed", "failed" or "skipped", and its lines of the summary."""
+    log = DEV / "logs" / f"{part.name.replace(' ', '-')}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    async with turns:
+        log.write_bytes(b"")
+        started = time.monotonic()
         word, why = "passed", ""
-    except PartSkipped as exc:
-        word, why = "skipped", f": {exc}"
-    except PartFailed as exc:
-        word, why = "failed", f": {exc}"
-    except Exception as exc:  # a bug of ours is a failure of the part, and the others still count
-        word, why = "failed", f": {exc!r}"
-    head = f"== {part.name}: {word}{why} ({time.monotonic() - started:.0f} s)"
-    printed = shell.log.read_text(encoding="utf-8", errors="replace")
-    say(("" if echo else printed) + head)
-    return word, "\n".join([head, *telling(printed)] if word == "failed" else [head])
-
-
-def telling(printed):
-    """Return the lines of what a part PRINTED that say why it failed."""
-    found = [line for part in _TELLING.findall(printed) for line in part.splitlines()]
-    return [f"   {line.strip()[:_WIDTH]}" for line in found[-_TOLD:]]
-
-
-def run_wave(parts, say):
-    """Run PARTS, two at a time; what a part prints comes out in one piece when it ends."""
-    if len(parts) == 1:
-        return [_run_part(parts[0], True, say)]
-    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        futures = [pool.submit(_run_part, part, False, say) for part in parts]
         try:
-            return [future.result() for future in futures]
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(_RUNNING):
-                _end(process)
-            raise
+            await _run(part, log, echo)
+        except Exception as exc:  # a bug of ./dev too must not end the other parts
+            word = "skipped" if isinstance(exc, Missing) else "failed"
+            why = f": {exc if isinstance(exc, (DevError, OSError)) else repr(exc)}"
+        head = f"== {part.name}: {word}{why} ({time.monotonic() - started:.0f} s)"
+        printed = log.read_text(encoding="utf-8", errors="replace")
+        print(head if echo else f"{printed}{head}", flush=True)
+    return word, "\n".join([head, *reasons(printed)] if word == "failed" else [head])
 
 
-def run_waves(waves, keep_going=False):
-    """Run wave after wave, to the first that fails unless KEEP_GOING; return the exit status."""
-    lock = threading.Lock()
+def reasons(printed: str) -> list[str]:
+    """Return the lines of PRINTED, the output of a failed part, that say why it failed."""
+    found = [line for part in _REASONS.findall(printed) for line in part.splitlines()]
+    return [f"   {line.strip()[:400]}" for line in found[-12:]]
 
-    def say(text):
-        with lock:
-            print(text, flush=True)
 
+async def run_waves(waves: list[list[Part]], keep_going: bool = False) -> int:
+    """Run the waves, to the first that fails unless KEEP_GOING; return the exit status.
+
+    The output of a part is printed when it ends; in a wave of one part, at once.
+    """
     started = time.monotonic()
-    results = []
-    left = list(waves)
-    while left:
-        parts = left.pop(0)
-        say(f"== running: {', '.join(part.name for part in parts)}")
-        results += run_wave(parts, say)
-        if not keep_going and any(word == "failed" for word, _head in results):
-            break
-    say("")
-    for _word, head in results:
-        say(head)
-    for part in [part for wave in left for part in wave]:
-        say(f"== {part.name}: not run, for what failed before")
-    counts = {
-        word: sum(w == word for w, _head in results) for word in ("passed", "failed", "skipped")
-    }
-    say(f"== in all: {time.monotonic() - started:.0f} s")
+    results: list[tuple[str, str]] = []
+    counts, left = collections.Counter[str](), list(waves)
+    while left and (keep_going or not counts["failed"]):
+        parts, turns = left.pop(0), asyncio.Semaphore(WORKERS)
+        print(f"== running: {', '.join(part.name for part in parts)}", flush=True)
+        runs = [_run_part(part, len(parts) == 1, turns) for part in parts]
+        results += await asyncio.gather(*runs)
+        counts = collections.Counter(word for word, _text in results)
+    print("", *(text for _word, text in results), sep="\n")
+    for part in (part for wave in left for part in wave):
+        print(f"== {part.name}: not run, for what failed before")
+    print(f"== in all: {time.monotonic() - started:.0f} s")
     tail = f", {counts['skipped']} skipped" if counts["skipped"] else ""
-    say(f"{counts['passed']} passed, {counts['failed']} failed{tail}")
+    print(f"{counts['passed']} passed, {counts['failed']} failed{tail}")
     return 1 if counts["failed"] or not counts["passed"] else 0

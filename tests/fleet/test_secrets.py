@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.tests.devtools.matrix import CORES
+from ansible_collections.lockstep.images.tests.devtools.environment import CORES
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.journal import Journal
 from ansible_collections.lockstep.images.tests.support.playbook import (
