@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one edge to AnsibleModule."""
+"""The one edge to AnsibleModule: shared options, hidden secrets, and the runner of plans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-# First, for all that is imported after it.
+# First, because it speeds up the imports after it.
 from . import _zipimport  # noqa: F401  # pylint: disable=unused-import
 from ._image import errors
 from ._image.names import Reference
@@ -22,12 +22,12 @@ from ._plan import Plan
 
 Parameters = t.Mapping[str, t.Any]
 
-# The password before the "@" of a URL, or of a name that somebody wrote like one.
+# The password before the "@" of a URL, or of a name that looks like one.
 _PASSWORD_IN_URL = re.compile(r"(?:\w+://)?[^/:@\s]*:(.+)@(?!sha\d+:)")
 
 REQUIRED_BY = {"password": ["username"], "client_key": ["client_cert"]}
 
-# Of one registry or mirror.
+# The options of one registry or mirror.
 _REGISTRY: dict[str, t.Any] = {
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
@@ -40,7 +40,7 @@ _REGISTRY: dict[str, t.Any] = {
 
 
 def shared_options() -> dict[str, t.Any]:
-    """What doc_fragments say, taken by all modules for ``module_defaults``."""
+    """Return the argument spec of the doc fragments. Every module takes all of it, so that ``module_defaults`` works."""
     return {
         "store": {"type": "path"},
         "username": {"type": "str"},
@@ -83,12 +83,12 @@ def shared_options() -> dict[str, t.Any]:
 
 
 def references(params: Parameters) -> list[Reference] | None:
-    """The names of a task, None when it names none."""
+    """Return the references in the option ``name``, None if it is not set; raise ReferenceError for an invalid one."""
     return None if params["name"] is None else [Reference.parse(name) for name in params["name"]]
 
 
 def as_list(text: str) -> list[t.Any]:
-    """Return the entries of a list that a variable holds as text: of JSON, of ``[a, b]``, or split at commas and ends of lines."""
+    """Return the entries of a list that a variable holds as text: JSON, ``[a, b]``, or entries between commas or line ends."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         with contextlib.suppress(ValueError, RecursionError):
@@ -99,19 +99,22 @@ def as_list(text: str) -> list[t.Any]:
     return [entry for entry in entries if entry]
 
 
-def with_lists(spec: Parameters, given: Parameters) -> dict[str, t.Any]:
-    """Return ``given`` with a list wherever ``spec`` wants one and a text was given; an empty text stays an error."""
+def with_lists(spec: Parameters, values: Parameters) -> dict[str, t.Any]:
+    """Return the values of options, with a text converted to a list wherever the argument spec has a list.
+
+    An empty text stays a text, which Ansible rejects.
+    """
     return {
         name: as_list(value)
         if isinstance(value, str) and value.strip() and spec.get(name, {}).get("type") == "list"
         else value
-        for name, value in given.items()
+        for name, value in values.items()
     }
 
 
-def require_usable(spec: Parameters, given: Parameters) -> None:
-    """Raise InputError, which never holds the value, for a text or a number that Ansible or the system breaks at."""
-    todo = [(name, name, spec, value) for name, value in given.items()]
+def require_usable(spec: Parameters, values: Parameters) -> None:
+    """Raise InputError for a text or a number that Ansible or the system cannot handle. The error never has the value."""
+    todo = [(name, name, spec, value) for name, value in values.items()]
     while todo:
         where, name, options, value = todo.pop()
         option = options.get(name) or next(
@@ -139,7 +142,7 @@ def _require_text(where: str, text: str, is_path: bool) -> None:
         os.fsencode(text if is_path else "")
     except UnicodeEncodeError:
         raise errors.InputError(
-            f"{where}: cannot be a path here, where names of files are {sys.getfilesystemencoding()}",
+            f"{where}: cannot be a path here: file names are {sys.getfilesystemencoding()}",
             "Set LC_ALL to C.UTF-8 in the environment of the task.",
         ) from None
 
@@ -152,14 +155,14 @@ def _require_number(where: str, value: t.Any) -> None:
         except OverflowError:
             is_finite = False
         if not is_finite:
-            raise errors.InputError(f"{where}: is not a number that can be counted with")
+            raise errors.InputError(f"{where}: is not a finite number")
 
 
 class Module(AnsibleModule):
-    """AnsibleModule that reads a list from a text as all of this collection does, and that hides secrets from results
-    and from the host's log, also those in options that it refuses.
+    """An AnsibleModule that also takes lists as text, and hides secrets in options that it rejects.
 
-    Ansible stops collecting secrets at the first value of a wrong type, and shows that value in its message.
+    Secrets stay out of results and of the log of the host. Ansible alone stops collecting secrets at the first value
+    of a wrong type, and shows that value in its message.
     """
 
     def _load_params(self) -> None:
@@ -167,17 +170,17 @@ class Module(AnsibleModule):
         try:
             require_usable(self.argument_spec, self.params)
         except errors.InputError as exc:
-            self.params = {}  # Ansible fails to hide, log or return them
+            self.params = {}  # Ansible cannot hide, log or return them
             self.fail_json(exc.full_message(), error=exc.as_result(), changed=False)
         self.no_log_values.update(secrets_of(self.argument_spec, self.params))
         self.params = with_lists(self.argument_spec, self.params)
         self.no_log_values.update(secrets_of(self.argument_spec, self.params))
 
 
-def secrets_of(spec: Parameters, given: Parameters) -> t.Iterator[str]:
-    """Yield the texts that no answer may show: values of secret or unknown options, and passwords in URLs."""
+def secrets_of(spec: Parameters, values: Parameters) -> t.Iterator[str]:
+    """Yield the texts that no result may show: values of secret or unknown options, and passwords in URLs."""
     known = {key: one for name, one in spec.items() for key in (name, *one.get("aliases", ()))}
-    for name, value in given.items():
+    for name, value in values.items():
         if name.startswith("_ansible_"):
             continue
         option = known.get(name, {"no_log": True})
@@ -187,16 +190,16 @@ def secrets_of(spec: Parameters, given: Parameters) -> t.Iterator[str]:
                 yield from secrets_of(inner, item)
                 continue
             whole = inner or option.get("no_log")
-            # A dictionary holds no names: it is a lock file.
+            # A dictionary has no image names with logins: it is a lock file.
             for text in _texts(item) if whole or not isinstance(item, t.Mapping) else ():
                 match = None if whole else _PASSWORD_IN_URL.match(text)
                 secret = text if whole else match[1] if match else ""
-                if len(secret) > 3:  # shorter ones are in every message
+                if len(secret) > 3:  # shorter ones occur in every message
                     yield from (secret, repr(secret)[1:-1])  # Ansible logs the repr() of a list
 
 
 def _texts(value: t.Any) -> t.Iterator[str]:
-    """Yield all texts and numbers in a value."""
+    """Yield every text and number in a value, numbers as text."""
     if isinstance(value, (list, tuple, t.Mapping)):
         for item in value.values() if isinstance(value, t.Mapping) else value:
             yield from _texts(item)
@@ -210,7 +213,11 @@ def run_plan(
     open_target: t.Callable[[Parameters], t.ContextManager[t.Any]] = contextlib.nullcontext,
     **module_options: t.Any,
 ) -> None:
-    """Build a plan, then show it or carry it out; exits with ``Plan.result()``, or fails with ``error``."""
+    """Run a module: build a plan, apply it unless in check mode, and exit with ``Plan.result()``.
+
+    ``open_target`` returns what is held while the plan is built and applied. A LockstepError fails the module with
+    its message, and with ``error`` as ``LockstepError.as_result`` describes it.
+    """
     module = Module(
         argument_spec=dict(argument_spec, **shared_options()),
         supports_check_mode=True,
@@ -230,7 +237,7 @@ def run_plan(
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
         module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
     except errors.LockstepError as exc:
-        # Ansible can show tracebacks, and the words of a cause may repeat a signed URL or a login.
+        # Ansible can show tracebacks, and the message of a cause may repeat a signed URL or a login.
         exc.__cause__ = exc.__context__ = None
         module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
     for warning in plan.warnings():

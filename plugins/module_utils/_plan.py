@@ -344,7 +344,7 @@ class Plan:
             return causes[0] if causes else self.problem
         more = f"; and {len(causes) - _TOLD} more" if len(causes) > _TOLD else ""
         lead = f"{len(self.failures)} of {total} {self.noun} failed: "
-        return errors.together(lead, causes[:_TOLD], more)
+        return errors.combine(lead, causes[:_TOLD], more)
 
 
 def _all_of(actions: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:

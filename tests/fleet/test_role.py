@@ -122,7 +122,7 @@ def test_an_image_that_is_not_locked_is_refused_before_anything_is_done(site: Si
     other = f"{site.registry.address}/shop/other:1"
     done = site.run(PROVISION, store_images=[*site.names, other])
     assert done.returncode != 0
-    assert f"{other} is not in it" in done.output
+    assert f"{other} is not locked" in done.output
     assert not site.store("one").exists()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When images were made, and the order of versions in tags."""
+"""The dates in image configurations, and the order of the versions in tags."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ _SUFFIX = "[0-9A-Za-z](?:.*[0-9A-Za-z])?"
 _PRE = rf"(?:a|alpha|b|beta|c|rc|pre|preview|dev|post)\d*(?:[-_.+]{_SUFFIX})?"
 _VERSION = re.compile(rf"[vV]?(\d+(?:\.\d+)*)(?:[-_.+]({_SUFFIX})|({_PRE}))?", re.ASCII)
 _NAMED = re.compile("([A-Za-z][A-Za-z_.-]*[-_.])([vV]?[0-9].*)", re.ASCII)
-# A suffix comes before the version it is of (semver 11.3), unless it counts what came after it.
+# A suffix puts a version before the one without it (semver 11.3), unless the suffix counts what came later.
 _AFTER = re.compile(r"\d|(?:post|patch|p|r|rev|build)(?![A-Za-z])")
 
 
 class Moment(t.NamedTuple):
-    """A point in time, to be compared: seconds since year 1 UTC, whether a leap second follows them, a fraction."""
+    """A point in time that can be compared: seconds since year 1 in UTC, a leap second or not, digits of the fraction.
+
+    A leap second has the ``seconds`` of the second before it, and ``leap`` true.
+    """
 
     seconds: int
     leap: bool = False
@@ -30,7 +33,7 @@ class Moment(t.NamedTuple):
 
     @classmethod
     def parse(cls, text: t.Any) -> Moment | None:
-        """Read a date of RFC 3339; return None for anything else."""
+        """Return the point in time of a date in the form of RFC 3339, or None for anything else."""
         match = _DATE.fullmatch(text) if isinstance(text, str) else None
         if not match:
             return None
@@ -46,20 +49,21 @@ class Moment(t.NamedTuple):
             east = int(offset[0]) * 3600 + int(offset[1]) * 60
             seconds += east if sign == "-" else -east
         if leap and seconds % _DAY != _DAY - 1:
-            return None  # leap seconds are the last of a day in UTC
+            return None  # a leap second is the last second of a day in UTC
         return cls(seconds, leap, (fraction or "").rstrip("0"))
 
 
-# Go's zero time, which Docker and kaniko write, and the epoch, which reproducible builds write: no date.
+# Docker and kaniko write Go's zero time, reproducible builds the epoch. Neither is the date of an image.
 PLACEHOLDERS = frozenset(
     map(Moment.parse, ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z")),
 )
 
 
 def version_key(tag: str) -> tuple[t.Any, ...]:
-    """Return what sorts tags: words by their text, then versions by their numbers, a pre-release before its release.
+    """Return a key that sorts tags: words by their text, then versions by their numbers.
 
-    A version behind a word, as in ``release-1.10``, is sorted among those behind the same word.
+    A pre-release comes before its release. A version after a word, as in ``release-1.10``, is sorted among the versions
+    after the same word.
     """
     match = _VERSION.fullmatch(tag)
     if not match:

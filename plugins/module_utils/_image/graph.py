@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The graph of manifests: from a root to all that is reachable from it."""
+"""The graph of manifests: everything that is reachable from a root."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from . import errors
 from .manifest import Descriptor, ImageConfig, Manifest
 from .names import Digest, Platform, choose
 
-# As deep and as wide as a graph of a registry may be: a small index can list itself into millions of manifests.
+# The limits of a graph from a registry: a few small indexes that list each other can expand to millions of manifests.
 _MAX_DEPTH = 8
 _MAX_MANIFESTS = 10_000
 
 
 class Image(t.NamedTuple):
-    """An image manifest, and the platform it was chosen for."""
+    """An image manifest, and the platform that it was chosen for; None if no index was involved."""
 
     descriptor: Descriptor
     manifest: Manifest
@@ -23,7 +23,7 @@ class Image(t.NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of manifest, config and layers."""
+        """Return the bytes of manifest, configuration and layers, a repeated layer once."""
         sizes = {blob.digest: blob.size for blob in self.manifest.blobs}
         return self.descriptor.size + sum(sizes.values())
 
@@ -34,45 +34,50 @@ class Image(t.NamedTuple):
         subject: str,
         allow: bool = False,
     ) -> str:
-        """Return why it may not be what was asked for, "" if nothing says so.
+        """Return why the platform of the image could be wrong, "" if nothing indicates it.
 
-        Raise NoPlatformError where no index says that it is, unless ``allow``. Artifacts have no platform.
+        ``config`` is the configuration of the image, ``platforms`` are the requested ones. Artifacts have no platform.
+        An index that contradicts the configuration is only a doubt. Without an index, raise NoPlatformError unless
+        ``allow``.
         """
-        there = config.platform if config else None
-        if there is None or there.is_unknown:
+        actual = config.platform if config else None
+        if actual is None or actual.is_unknown:
             return ""
         promised = self.descriptor.platform
         if promised:
-            is_kept = promised.rank(there) is not None
-            return "" if is_kept else f"the index calls it {promised}, its configuration {there}"
+            is_kept = promised.rank(actual) is not None
+            return "" if is_kept else f"the index says {promised}, the configuration {actual}"
         wanted = [self.wanted] if self.wanted else platforms
-        unfit = [str(platform) for platform in wanted if platform.rank(there) is None]
-        text = f"is for {there}, not for {', '.join(unfit)}" if unfit else ""
+        unfit = [str(platform) for platform in wanted if platform.rank(actual) is None]
+        text = f"is for {actual}, not for {', '.join(unfit)}" if unfit else ""
         if unfit and not allow:
             raise errors.NoPlatformError(
                 f"{subject}: {text}",
-                "Ask for a platform that it is for, or set allow_platform_mismatch to take it all the same.",
-                platforms=[str(there)],
+                "Ask for the platform of the image, or set allow_platform_mismatch to accept any.",
+                platforms=[str(actual)],
             )
         return text
 
 
 class Closure(t.NamedTuple):
-    """All that a name needs, children before their parents; the root comes last."""
+    """Everything that a name needs, children before their parents; the root is the last manifest."""
 
     manifests: tuple[tuple[Descriptor, Manifest], ...]
     images: tuple[Image, ...]
-    others: tuple[Descriptor, ...] = ()  # that an index lists and that are no manifests
+    others: tuple[Descriptor, ...] = ()  # blobs that an index lists
 
     @property
     def blobs(self) -> list[Descriptor]:
-        """Configs, layers and others, each once."""
+        """Return configurations, layers and other blobs, each digest once."""
         blobs = [*self.others, *(blob for image in self.images for blob in image.manifest.blobs)]
         return list({blob.digest: blob for blob in blobs}.values())
 
 
 class Node(t.NamedTuple):
-    """One step of a walk: ``manifest`` is None for other content, or if it cannot be read; a root has the ``depth`` 0."""
+    """One step of a walk.
+
+    ``manifest`` is None for other content and for an unreadable manifest. ``depth`` is 0 for the root.
+    """
 
     descriptor: Descriptor
     manifest: Manifest | None
@@ -93,8 +98,8 @@ def walk(
 ) -> t.Iterator[Node]:
     """Yield what is reachable from a root: parents before children, in the order of the indexes, each digest once.
 
-    ``read`` returns the manifest of a descriptor, or None if nothing can be followed there. ``choose_children`` returns
-    the entries of an index to follow. ``seen`` holds digests to leave out, and gets those that are found.
+    ``read`` returns the manifest of a descriptor, or None if there is nothing to follow. ``choose_children`` returns
+    the entries of an index to follow. ``seen`` has the digests to leave out; the walk adds those that it yields.
 
     With a ``subject``, which errors name, the graph comes from a registry and is bounded: raise ManifestError for more
     than 8 levels below the root or 10,000 manifests, and for a digest that is listed with two sizes.
@@ -149,7 +154,7 @@ def closure_of(
     read: t.Callable[[Descriptor], Manifest],
     subject: str,
 ) -> Closure:
-    """Return all that a root needs: of an index the images for ``platforms``, or for None all that it lists.
+    """Return everything that a root needs: of an index the images for ``platforms``, or for None every entry.
 
     Raise NoPlatformError if an index has no image for a platform, ManifestError if the graph is not valid,
     SizeMismatchError if a manifest has another size than its index promised, and what ``read`` raises.
@@ -173,8 +178,8 @@ def closure_of(
     for platform in platforms:
         nodes = _children_first(walk(root, read_node, _chooser(platform, subject), subject))
         path = [(node.descriptor, t.cast(Manifest, node.manifest)) for node in nodes]
-        if path[0][1].is_index:  # of a source that gives other bytes than it was asked for
-            raise errors.ManifestError(f"{subject}: its indexes list one another")
+        if path[0][1].is_index:  # only a source that does not verify digests
+            raise errors.ManifestError(f"{subject}: its indexes list each other")
         images.append(Image(*path[0], platform))
         for descriptor, manifest in path:
             # An index that two platforms share comes after the children of both.
@@ -188,7 +193,7 @@ def closure_of(
 
 
 def _children_first(nodes: t.Iterable[Node]) -> list[Node]:
-    """Reorder a walk: a registry takes an index only when it has what the index lists."""
+    """Return the nodes of a walk, children before parents: a registry takes an index after its entries only."""
     ordered: list[Node] = []
     path: list[Node] = []
     for node in nodes:
@@ -204,14 +209,14 @@ def _chooser(platform: Platform, subject: str) -> t.Callable[[Manifest], list[De
         if not (chosen.is_index or chosen.is_manifest):
             raise errors.UnsupportedError(
                 f"{subject}: the entry for {platform} has the media type {errors.printable(chosen.media_type)},"
-                " which is no image manifest or index"
+                " not that of a manifest or index"
             )
         return [chosen]
 
     return choose_child
 
 
-_NOT_SERVED = "Push the image again. If the registry serves nothing by digest, give each platform a tag and name that."
+_NOT_SERVED = "Push the image again. If the registry serves nothing by digest, tag each platform and use that tag."
 
 
 def _read_child(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lock: which digest each name has, and what is behind it for each platform."""
+"""The contents of a lock file: the digest of each name, and the image of each platform."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .names import ALL, Digest, Platform, Reference
 VERSION = 1
 _FIELDS = ("name", "digest", "media_type", "platforms")
 _PLATFORM_FIELDS = ("manifest", "config", "size")
-# Without what its text would need quotes for.
+# Only what needs no quotes in YAML.
 _MEDIA_TYPE = re.compile("[A-Za-z0-9][A-Za-z0-9.+_-]*/[A-Za-z0-9][A-Za-z0-9.+_-]*")
-AGAIN = "Lock again with lockstep.images.image_lock."
+LOCK_AGAIN = "Lock again with lockstep.images.image_lock."
 
 
 @dataclass(frozen=True)
 class LockedPlatform:
-    """The image of one platform: its manifest, its configuration, and bytes of manifest, configuration and layers.
+    """The image of one platform: manifest, configuration, and ``size``, the bytes of both and of the layers.
 
-    For ``all`` the manifest is that of the name itself, and the bytes are those of everything.
+    For ``all`` the manifest is that of the name itself, and ``size`` has the bytes of every platform.
     """
 
     manifest: Digest
@@ -35,7 +35,7 @@ class LockedPlatform:
 
 @dataclass(frozen=True)
 class LockedImage:
-    """One name; ``digest`` is what the registry gave for it, ``place`` where that is written."""
+    """The entry of one name. ``digest`` is what the name pointed at in the registry, ``place`` the file and the line."""
 
     name: str
     digest: Digest
@@ -45,37 +45,41 @@ class LockedImage:
 
     @property
     def size(self) -> int:
-        """Bytes of all its platforms, of which what they share counts for each."""
+        """Return the bytes of all platforms; shared layers count for each."""
         return sum(locked.size for locked in self.platforms.values())
 
     def pin(self, reference: Reference) -> Reference:
-        """A reference to it with its digest; or LockError, when that has another one."""
+        """Return the reference with the locked digest; raise LockError if it has another digest."""
         if reference.digest not in (None, self.digest):
             raise errors.LockError(
-                f"{self.place}: {self.name} is locked to {self.digest}, and asked for as {reference}",
-                "Change one of them: a digest beside a lock must be the one in it.",
+                f"{self.place}: {self.name} is locked to {self.digest}, but requested as {reference}",
+                "Change one of them: a digest beside a lock must be the locked one.",
             )
         return Reference(reference.registry, reference.repository, reference.tag, self.digest)
 
-    def require(self, platforms: t.Iterable[str]) -> None:
-        """Or LockError, if one is not locked."""
+    def require_platforms(self, platforms: t.Iterable[str]) -> None:
+        """Raise LockError unless all platforms are locked."""
         for platform in platforms:
             if platform not in self.platforms:
-                there = ", ".join(sorted(self.platforms)) or "none"
+                locked = ", ".join(sorted(self.platforms)) or "none"
                 raise errors.LockError(
-                    f"{self.place}: {self.name} is not locked for {platform}, only for {there}",
-                    "Lock it for this platform as well, with platform of lockstep.images.image_lock.",
+                    f"{self.place}: {self.name} is not locked for {platform}, only for {locked}",
+                    "Lock this platform too, with the option platform of lockstep.images.image_lock.",
                 )
 
     def require_match(
-        self, asked: t.Sequence[str], root: Descriptor, closure: Closure, images: t.Sequence[Image]
+        self,
+        platforms: t.Sequence[str],
+        root: Descriptor,
+        closure: Closure,
+        images: t.Sequence[Image],
     ) -> None:
-        """Or LockError, if its digest leads to something else than is locked."""
-        for platform, found in platforms_found(asked, closure, images).items():
-            self.compare(platform, found, root.media_type)
+        """Raise LockError unless the digest leads to the images that are locked."""
+        for platform, found in locked_platforms(platforms, closure, images).items():
+            self.require_equal(platform, found, root.media_type)
 
-    def compare(self, platform: str, found: LockedPlatform, media_type: str) -> None:
-        """Or LockError, if a platform is not as it is locked."""
+    def require_equal(self, platform: str, found: LockedPlatform, media_type: str) -> None:
+        """Raise LockError unless the image of a platform is the locked one."""
         locked = self.platforms[platform]
         pairs = {
             "media_type": (self.media_type, media_type),
@@ -83,23 +87,23 @@ class LockedImage:
             "config": (locked.config, found.config),
             "size": (locked.size, found.size),
         }
-        for key, (said, there) in pairs.items():
-            if said != there:
-                of_it = "" if key == "media_type" else f" for {platform}"
+        for key, (expected, actual) in pairs.items():
+            if expected != actual:
+                which = "" if key == "media_type" else f" for {platform}"
                 raise errors.LockError(
-                    f"{self.place}: {self.name}: {key}{of_it} is {said}, but {self.digest} has {there}",
-                    f"It was changed by hand. {AGAIN[:-1]}, with its name in update.",
+                    f"{self.place}: {self.name}: {key}{which} is {expected}, but {self.digest} has {actual}",
+                    f"The entry was edited. {LOCK_AGAIN[:-1]}, with its name in update.",
                 )
 
-    def of_another_type(self, exc: errors.ContentError) -> errors.LockError:
-        """What to raise where content is not of the type that is locked."""
+    def type_mismatch(self, exc: errors.ContentError) -> errors.LockError:
+        """Return the error for content that does not have the locked media type, which ``exc`` describes."""
         text = f"{self.place}: {self.name}: media_type is {self.media_type}, but {exc}"
-        return errors.LockError(text, AGAIN)
+        return errors.LockError(text, LOCK_AGAIN)
 
 
 @dataclass(frozen=True)
 class Lock:
-    """All names, sorted; ``manifests`` are carried along, so that nobody needs to ask for them."""
+    """The entries of a lock file, sorted by name; the embedded ``manifests`` save requests to the registries."""
 
     images: tuple[LockedImage, ...]
     place: str = field(default="lock", compare=False)
@@ -107,16 +111,20 @@ class Lock:
 
     @classmethod
     def parse(cls, value: t.Any) -> Lock:
-        """Read what the file holds, with what the lookup adds: file, lines, manifests. Or LockError, naming the entry."""
+        """Return the lock that the value of a lock file states.
+
+        The lookup ``lock`` adds ``file``, ``manifests`` and a ``line`` for each entry. Raise LockError, which names the
+        file and the entry, for anything else.
+        """
         place = value.get("file") if isinstance(value, dict) else None
         place = place if isinstance(place, str) else "lock"
         if not isinstance(value, dict) or "images" not in value:
-            raise errors.LockError(f"{place}: is no lock file: it has no images")
+            raise errors.LockError(f"{place}: is not a lock file: it has no images")
         version = value.get("lockfile_version")
         if isinstance(version, (bool, float)) or version != VERSION:  # True and 1.0 are equal to 1
             raise errors.LockError(
                 f"{place}: lockfile_version is {errors.printable(repr(version))}, this release reads {VERSION}",
-                f"{AGAIN[:-1]}, or install the release of the collection that wrote it.",
+                f"{LOCK_AGAIN[:-1]}, or install the release of the collection that wrote it.",
             )
         entries, manifests = value["images"], value.get("manifests") or {}
         if not isinstance(entries, list):
@@ -134,35 +142,35 @@ class Lock:
                 raise errors.LockError(
                     f"{image.place}: {image.name} is listed {how}, first at {first}"
                 )
-        images = tuple(sorted(found.values(), key=lambda one: one.name))
+        images = tuple(sorted(found.values(), key=lambda image: image.name))
         return cls(images, place, _manifests(manifests, place))
 
     @functools.cached_property
     def _by_name(self) -> dict[str, LockedImage]:
-        return {one.name: one for one in self.images}
+        return {image.name: image for image in self.images}
 
     def image(self, reference: Reference) -> LockedImage:
-        """What a reference is locked to; or LockError."""
+        """Return the entry of a reference; raise LockError if there is none."""
         name = reference.store_name
         if name in self._by_name:
             return self._by_name[name]
         raise errors.LockError(
-            f"{self.place}: {name} is not in it",
+            f"{self.place}: {name} is not locked",
             "Add it with lockstep.images.image_lock, or leave it out here.",
         )
 
 
-def platforms_found(
-    asked: t.Sequence[str], closure: Closure, images: t.Sequence[Image]
+def locked_platforms(
+    platforms: t.Sequence[str], closure: Closure, images: t.Sequence[Image]
 ) -> dict[str, LockedPlatform]:
-    """The image of each platform asked for, as a lock keeps it."""
+    """Return the image of each requested platform, as a lock records it."""
     root, top = closure.manifests[-1]
-    if top.is_index and ALL in asked:
+    if top.is_index and ALL in platforms:
         parts = [*(descriptor for descriptor, _manifest in closure.manifests), *closure.blobs]
         return {ALL: LockedPlatform(root.digest, None, sum(part.size for part in parts))}
     if top.is_index:
         return {str(image.wanted): _locked(image) for image in images}
-    return {platform: _locked(images[0]) for platform in asked}
+    return {platform: _locked(images[0]) for platform in platforms}
 
 
 def _locked(image: Image) -> LockedPlatform:
@@ -181,19 +189,15 @@ def _image(entry: t.Any, place: str, number: int) -> LockedImage:
     except errors.LockstepError as exc:
         raise errors.LockError(f"{where}: name: {exc}") from exc
     if reference.store_name != name:
-        raise errors.LockError(
-            f"{where}: name is not in full, which would be {reference.store_name}"
-        )
+        raise errors.LockError(f"{where}: name is incomplete, write {reference.store_name}")
     if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
         raise errors.LockError(f"{where}: media_type is not a media type")
     if not isinstance(platforms, dict) or not platforms:
-        raise errors.LockError(
-            f"{where}: platforms is not a mapping of platforms to what they have"
-        )
+        raise errors.LockError(f"{where}: platforms is not a mapping of platforms to images")
     digest = _digest(entry["digest"], f"{where}: digest")
     if reference.digest not in (None, digest):
-        raise errors.LockError(f"{where}: name and digest disagree")
-    locked = {key: _platform(key, one, where) for key, one in platforms.items()}
+        raise errors.LockError(f"{where}: name has another digest")
+    locked = {key: _platform(key, image, where) for key, image in platforms.items()}
     return LockedImage(name, digest, media_type, locked, place)
 
 
@@ -204,7 +208,7 @@ def _platform(key: t.Any, value: t.Any, where: str) -> LockedPlatform:
     except errors.LockstepError as exc:
         raise errors.LockError(f"{where}: {exc}") from exc
     if normal != key:
-        raise errors.LockError(f"{where}: is not in its normal form, which is {normal}")
+        raise errors.LockError(f"{where}: is not in normal form, write {normal}")
     _check(value, _PLATFORM_FIELDS, _PLATFORM_FIELDS, where)
     size, config = value["size"], value["config"]
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
@@ -240,8 +244,6 @@ def _manifests(value: dict[t.Any, t.Any], place: str) -> dict[Digest, bytes]:
         digest = _digest(key, f"{place}: manifests")
         raw = text.encode("utf-8", "replace") if isinstance(text, str) else b""
         if not digest.matches(raw):
-            raise errors.LockError(
-                f"{place}: manifests: {digest} is carried along with other bytes"
-            )
+            raise errors.LockError(f"{place}: manifests: {digest} does not match its bytes")
         found[digest] = raw
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manifests, indexes and image configurations: parsed strictly, kept as the bytes they are (image-spec v1.1)."""
+"""Manifests, indexes and image configurations (image-spec v1.1): parsed strictly, stored and sent as the same bytes."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ INDEXES = (OCI_INDEX, DOCKER_LIST)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 _SCHEMA1 = f"{_DOCKER}distribution.manifest.v1"
 _FOREIGN = re.compile(r"\.(?:foreign\.diff|nondistributable\.v1)\.tar")
-# Without the whole list some registries convert, or answer with the amd64 child of an index.
+# Without the whole list some registries convert manifests, or answer with the amd64 child of an index.
 ACCEPT = ", ".join((*INDEXES, *MANIFESTS, "*/*"))
-# What containerd, c/image and oras accept; the specification asks for at least 4 MB.
+# In bytes, as containerd, c/image and oras; registries must accept 4 MB (distribution-spec v1.1, "Pushing Manifests").
 MAX_MANIFEST = 4 * 1024 * 1024
 _NAME = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?:[ \t]*;[\t -~]*)?")
 
 
 def media_type_of(text: str) -> str:
-    """A media type for comparison."""
+    """Return a media type for comparison: in lower case, without parameters."""
     return text.split(";", 1)[0].strip().lower()
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """Media type, digest and size (bytes) of content; what an index adds does not count for equality."""
+    """Media type, digest and size (in bytes) of content (image-spec v1.1, descriptor.md).
+
+    Two descriptors are equal if these three are; the fields that an index adds are not compared.
+    """
 
     media_type: str
     digest: Digest
@@ -50,7 +53,7 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: t.Any, where: str) -> Descriptor:
-        """Read one; or ManifestError with ``where``."""
+        """Return the descriptor that a JSON value states; raise ManifestError, which names ``where``, for anything else."""
         if not isinstance(value, dict):
             raise errors.ManifestError(f"{where} is not a JSON object")
         media_type, size = value.get("mediaType"), value.get("size")
@@ -63,7 +66,7 @@ class Descriptor:
         digest = _digests([value.get("digest")], where)[0]
         platform = _platform(value.get("platform"), where)
         data = _data(value.get("data"), digest, size, where)
-        # Of no use but for a foreign layer, so that wrong ones harm nobody.
+        # Only foreign layers use them, so an invalid list is harmless.
         given = value.get("urls")
         listed = given if isinstance(given, list) else ()
         urls = tuple(url for url in listed if isinstance(url, str))
@@ -71,35 +74,35 @@ class Descriptor:
 
     @property
     def is_index(self) -> bool:
-        """Whether it promises an index."""
+        """Whether the media type is that of an index."""
         return media_type_of(self.media_type) in INDEXES
 
     @property
     def is_manifest(self) -> bool:
-        """Whether it promises an image manifest."""
+        """Whether the media type is that of an image manifest."""
         return media_type_of(self.media_type) in MANIFESTS
 
     @property
     def is_image_config(self) -> bool:
-        """Whether it promises an image's configuration."""
+        """Whether the media type is that of an image configuration."""
         return media_type_of(self.media_type) in (OCI_CONFIG, DOCKER_CONFIG)
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it promises a layer that is not to be distributed, so that registries need not have it."""
+        """Whether the media type is that of a non-distributable layer, which registries need not have."""
         return bool(_FOREIGN.search(media_type_of(self.media_type)))
 
     def as_json(self) -> dict[str, t.Any]:
-        """The three fields every descriptor has."""
+        """Return the three fields that every descriptor has, under the keys of the specification."""
         return {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
 
     def as_result(self) -> dict[str, t.Any]:
-        """What a playbook sees."""
+        """Return the three fields as modules return them: digest, media_type, size."""
         return {"digest": str(self.digest), "media_type": self.media_type, "size": self.size}
 
 
 class Manifest(t.NamedTuple):
-    """An image manifest or an index; ``raw`` is what is stored and sent."""
+    """An image manifest or an index; ``raw`` has the bytes that are stored and sent."""
 
     media_type: str
     raw: bytes
@@ -112,7 +115,12 @@ class Manifest(t.NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes, content_type: str, where: str) -> Manifest:
-        """Read one that was called ``content_type``; or ManifestError."""
+        """Return the manifest in ``raw``.
+
+        ``content_type`` is the media type that the server or the index states, "" if unknown. Raise ManifestError,
+        which names ``where``, if the manifest is invalid or has another type, UnsupportedError for Docker schema 1
+        and for other content than a manifest.
+        """
         value = parse_object(raw, where)
         outer, version = media_type_of(content_type), value.get("schemaVersion")
         _refuse_schema_1(value, outer, where)
@@ -141,17 +149,20 @@ class Manifest(t.NamedTuple):
 
     @property
     def is_index(self) -> bool:
-        """Whether it lists other manifests."""
+        """Whether this is an index."""
         return self.media_type in INDEXES
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config and layers."""
+        """Return the descriptors of the configuration and the layers."""
         return (self.config, *self.layers) if self.config else self.layers
 
 
 class ImageConfig(t.NamedTuple):
-    """The configuration of an image; ``value`` is all of it."""
+    """The configuration of an image (image-spec v1.1, config.md); ``value`` has all fields.
+
+    ``platform`` is None if the configuration lacks the operating system or the architecture.
+    """
 
     value: dict[str, t.Any]
     platform: Platform | None
@@ -159,7 +170,7 @@ class ImageConfig(t.NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes, where: str) -> ImageConfig:
-        """Read one; or ManifestError."""
+        """Return the configuration in ``raw``; raise ManifestError, which names ``where``, if it is invalid."""
         value = parse_object(raw, where)
         names = ("os", "architecture", "variant", "os.version", "created", "author")
         if not all(isinstance(value.get(name) or "", str) for name in names):
@@ -175,7 +186,10 @@ class ImageConfig(t.NamedTuple):
 
 
 def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
-    """Strict JSON, or ManifestError: two parsers must not see two things."""
+    """Return the JSON object in ``raw``; raise ManifestError, which names ``where``, for anything else.
+
+    What two parsers could read differently is an error: duplicate keys, NaN, integers of more than 20 digits.
+    """
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -186,7 +200,7 @@ def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
     except UnicodeDecodeError as exc:
         raise errors.ManifestError(f"{where} is not UTF-8") from exc
     except (ValueError, errors.ManifestError) as exc:
-        raise errors.ManifestError(f"{where} is not JSON as it should be: {exc}") from exc
+        raise errors.ManifestError(f"{where} is not valid JSON: {exc}") from exc
     except RecursionError as exc:
         raise errors.ManifestError(f"{where} is nested too deeply") from exc
     if not isinstance(value, dict):
@@ -195,7 +209,10 @@ def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
 
 
 def entries_of(value: t.Mapping[str, t.Any], key: str, where: str) -> list[t.Any]:
-    """Return the list under a key, or raise ManifestError; null and nothing are an empty list, as Go reads and writes it."""
+    """Return the list under a key; raise ManifestError if there is something else.
+
+    A missing key and null are an empty list, as in Go, whose tools write null.
+    """
     found = value.get(key)
     if found is None:
         return []
@@ -204,10 +221,10 @@ def entries_of(value: t.Mapping[str, t.Any], key: str, where: str) -> list[t.Any
     return found
 
 
-def mismatch(raw: bytes, content_type: str, got: Digest, where: str) -> errors.ContentError:
-    """Return what is wrong with a manifest that has another digest than it was asked for by.
+def mismatch(raw: bytes, content_type: str, actual: Digest, where: str) -> errors.ContentError:
+    """Return the error for a manifest that does not have the requested digest but the digest ``actual``.
 
-    The digest of a signed Docker schema 1 manifest leaves its signatures out: that is unsupported, not changed.
+    That is UnsupportedError for a Docker schema 1 manifest: its digest leaves out the signatures in it.
     """
     try:
         _refuse_schema_1(parse_object(raw, where), media_type_of(content_type), where)
@@ -216,14 +233,14 @@ def mismatch(raw: bytes, content_type: str, got: Digest, where: str) -> errors.C
     except errors.ManifestError:
         pass  # not even a manifest
     return errors.DigestMismatchError(
-        f"{where}: the {len(raw)} bytes received have the digest {got}"
+        f"{where}: the {len(raw)} bytes received have the digest {actual}"
     )
 
 
 def _refuse_schema_1(value: dict[str, t.Any], outer: str, where: str) -> None:
     version = value.get("schemaVersion")
-    called = (outer, str(value.get("mediaType")))
-    if any(one.startswith(_SCHEMA1) for one in called) or (version == 1 and version is not True):
+    types = (outer, str(value.get("mediaType")))
+    if any(name.startswith(_SCHEMA1) for name in types) or (version == 1 and version is not True):
         raise errors.UnsupportedError(
             f"{where} is a Docker schema 1 manifest, which is not supported",
             "Push the image again with a current tool; schema 1 was retired in 2020.",
@@ -231,7 +248,10 @@ def _refuse_schema_1(value: dict[str, t.Any], outer: str, where: str) -> None:
 
 
 def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
-    """A conflict is an attack or a bug (GHSA-77vh-xpmg-72qh)."""
+    """Return the media type of a manifest; raise ManifestError if its parts contradict each other.
+
+    That is an attack or a bug (GHSA-77vh-xpmg-72qh).
+    """
     is_index, is_image = "manifests" in value, "layers" in value or "config" in value
     if is_index and is_image:
         raise errors.ManifestError(f"{where} has the fields of both an index and an image manifest")
@@ -242,18 +262,17 @@ def _media_type(value: dict[str, t.Any], outer: str, where: str) -> str:
         raise errors.ManifestError(f"{where}: mediaType is not a string")
     inner = media_type_of(declared or "")
     if inner and inner not in known:
-        called = errors.printable(inner)
         raise errors.UnsupportedError(
-            f"{where} has the media type {called}, which is no image manifest or index"
+            f"{where} has the media type {errors.printable(inner)}, not that of a manifest or index"
         )
     if outer and inner and inner != outer:
-        raise errors.ManifestError(f"{where} is called {outer} outside and {inner} inside")
+        raise errors.ManifestError(f"{where} is declared as {outer}, its mediaType is {inner}")
     media_type = inner or outer or (OCI_INDEX if is_index else OCI_MANIFEST)
-    # Without either kind of field, an index lists nothing, and an image has no configuration.
+    # To have neither kind of field is not a contradiction: an index may list nothing.
     if is_image if media_type in INDEXES else is_index:
         structure = "index" if is_index else "image manifest"
         raise errors.ManifestError(
-            f"{where} is called {media_type} but has the fields of an {structure}"
+            f"{where} has the type {media_type}, but the fields of an {structure}"
         )
     return media_type
 
@@ -286,7 +305,7 @@ def _platform(value: t.Any, where: str) -> Platform | None:
 
 
 def _annotations(value: dict[str, t.Any], where: str) -> dict[str, str]:
-    """Null is an empty map, and an empty text in it."""
+    """Return the annotations; null is an empty map, and null in it an empty text."""
     annotations = value.get("annotations")
     annotations = {} if annotations is None else annotations
     if not isinstance(annotations, dict) or not all(
@@ -311,13 +330,13 @@ def _data(value: t.Any, digest: Digest, size: int, where: str) -> bytes | None:
 def _no_duplicates(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise errors.ManifestError("a key stands twice in one object")
+        raise errors.ManifestError("an object has duplicate keys")
     return value
 
 
 def _refuse(constant: str) -> t.Any:
-    raise errors.ManifestError(f"{constant} is not JSON")
+    raise errors.ManifestError(f"{constant} is not allowed")
 
 
 def _bounded_int(text: str) -> int:
-    return int(text) if len(text) <= 20 else _refuse("so large a number")
+    return int(text) if len(text) <= 20 else _refuse("a number of over 20 digits")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What content, images and platforms are called."""
+"""The names of content, images and platforms: digests, references, platforms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import errors
 DOCKER_HUB = "docker.io"
 _HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
 
-# sha384 is in go-digest, but no registry stores it.
+# go-digest also has sha384, but no registry stores it.
 _LENGTHS = {"sha256": 64, "sha512": 128}
 _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]+))?")
@@ -27,14 +27,14 @@ _MAX_PATH = 255  # as distribution/reference counts: without the registry
 
 
 class Digest(t.NamedTuple):
-    """A content address: the only thing that becomes a path or a URL (descriptor.md, "Digests")."""
+    """A content address (image-spec v1.1, descriptor.md, "Digests"). Only a parsed digest becomes a path or a URL."""
 
     algorithm: str
     encoded: str
 
     @classmethod
     def parse(cls, text: t.Any) -> Digest:
-        """Read ``algorithm:hex``; or DigestError."""
+        """Return the digest that ``algorithm:hex`` states; raise DigestError for anything else."""
         subject = f"digest {repr(text)[:160]}"
         if not isinstance(text, str) or ":" not in text:
             raise errors.DigestError(f"{subject} is not of the form algorithm:hex")
@@ -52,19 +52,19 @@ class Digest(t.NamedTuple):
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
-        """The digest of bytes at hand."""
+        """Return the digest of ``data``."""
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.encoded}"
 
     def matches(self, data: bytes) -> bool:
-        """Whether ``data`` has this digest."""
+        """Return whether ``data`` has this digest."""
         return Digest.of(data, self.algorithm) == self
 
 
 class Reference(t.NamedTuple):
-    """One image (distribution/reference v0.6); of tag and digest, the digest decides what is fetched."""
+    """The name of an image (distribution/reference v0.6). With both a tag and a digest, the digest is fetched."""
 
     registry: str
     repository: str
@@ -73,7 +73,7 @@ class Reference(t.NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read what a user writes; or ReferenceError."""
+        """Return the reference that a user wrote, completed as Docker does; raise ReferenceError for anything else."""
         text = trimmed(text) if isinstance(text, str) else ""
         if not text:
             raise errors.ReferenceError("reference is empty")
@@ -87,16 +87,16 @@ class Reference(t.NamedTuple):
 
     @property
     def name(self) -> str:
-        """``registry/repository``."""
+        """Return ``registry/repository``."""
         return f"{self.registry}/{self.repository}"
 
     @property
     def store_name(self) -> str:
-        """The name an image is kept under; a digest beside a tag is no part of it, the next pin moves it."""
+        """Return the name of the image in a store. It has no digest beside a tag, because the next pin moves the digest."""
         return f"{self.name}:{self.tag}" if self.tag else str(self)
 
     def with_tag(self, tag: str) -> Reference:
-        """The same repository at another tag."""
+        """Return a reference to another tag of the repository; raise ReferenceError for an invalid tag."""
         if not TAG.fullmatch(tag):
             raise errors.ReferenceError(
                 f"reference {self.name}: tag {errors.shown_name(tag)} is not valid"
@@ -109,7 +109,7 @@ class Reference(t.NamedTuple):
 
 
 def split_domain(name: str) -> tuple[str, str]:
-    """Docker's rule for registry and repository (splitDockerDomain)."""
+    """Return the registry and the repository of a name without tag, by Docker's rule (splitDockerDomain)."""
     first, slash, rest = name.partition("/")
     is_domain = first == "localhost" or "." in first or ":" in first or first != first.lower()
     if not slash or not is_domain:
@@ -122,7 +122,7 @@ def split_domain(name: str) -> tuple[str, str]:
 
 
 def parse_registry(text: str) -> str:
-    """``host[:port]`` of a registry or its URL; or ReferenceError."""
+    """Return the ``host[:port]`` of a registry, given so or as a URL; raise ReferenceError for anything else."""
     match = re.fullmatch(r"(?:https?://)?([^/?#@]+)(?:/v[12])?/?", trimmed(text or ""))
     if not match:
         raise errors.ReferenceError(
@@ -160,7 +160,7 @@ def _cut_digest(text: str) -> tuple[str, Digest | None]:
         return text, None
     if re.search("[/@]", digest) or re.search("[?#]", text):
         raise errors.ReferenceError(
-            f"reference {errors.shown_name(text)}: behind an @ stands a digest, credentials are not part of a name",
+            f"reference {errors.shown_name(text)}: a digest must follow @, credentials are not part of a name",
             "Give them as username and password, or log in with lockstep.images.registry_login.",
         )
     try:
@@ -177,8 +177,8 @@ def _cut_tag(rest: str, text: str) -> tuple[str, str | None]:
     name, colon, tag = last.partition(":")
     if colon and not TAG.fullmatch(tag):
         raise errors.ReferenceError(
-            f"reference {errors.shown_name(text)}: tag {errors.shown_name(tag)} is not valid, it has 1 to 128 characters of A-Z a-z 0-9 _ . -"
-            " and starts with none of . and -"
+            f"reference {errors.shown_name(text)}: tag {errors.shown_name(tag)} is not valid, it must have 1 to 128 characters of A-Z a-z 0-9 _ . -"
+            " and not start with . or -"
         )
     return head + slash + name, tag or None
 
@@ -196,7 +196,7 @@ def _check_registry(registry: str, text: str) -> str:
         )
     lower = registry.lower()
     if "." not in lower and ":" not in lower and lower != "localhost":
-        return registry  # only its capitals make it a host: in lower case it would be a namespace of Docker Hub
+        return registry  # only its capitals make it a host: in lower case it is a namespace of Docker Hub
     return DOCKER_HUB if lower in _HUB_ALIASES else lower
 
 
@@ -214,14 +214,14 @@ def _check_repository(repository: str, text: str) -> None:
 
 
 def trimmed(text: str) -> str:
-    """Return a name without the white space that a YAML block or a lookup leaves around it."""
+    """Return a text without the white space that a YAML block or a lookup leaves around it."""
     return text.strip(" \t\r\n")
 
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 _OS = re.compile(r"([A-Za-z0-9_.-]+)(?:\(([^()+/]*)((?:\+[^()+/]+)*)\))?")
 
-# Go's list of operating systems and architectures decides what one word alone means.
+# Go's lists decide whether a single word is an operating system or an architecture.
 _KNOWN_OS = frozenset(
     "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split()
 )
@@ -234,7 +234,7 @@ _ARM = {"armhf": "v7", "armel": "v6"}
 
 
 class Platform(t.NamedTuple):
-    """An operating system on a CPU, in normal form (containerd/platforms v1.0)."""
+    """An operating system and a CPU, in normal form (containerd/platforms v1.0)."""
 
     os: str
     architecture: str
@@ -244,7 +244,7 @@ class Platform(t.NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read what a user writes; what one word does not say is the host's."""
+        """Return ``os/architecture[/variant]``, or one of the first two on this machine; raise PlatformError otherwise."""
         first, *rest = trimmed(text).split("/") if isinstance(text, str) else [""]
         match = _OS.fullmatch(first)
         subject = f"platform {errors.printable(repr(text))}"
@@ -259,7 +259,7 @@ class Platform(t.NamedTuple):
                 os_name, rest = host.os, [*architecture]
             else:
                 raise errors.PlatformError(
-                    f"{subject} is no known operating system or architecture"
+                    f"{subject} is not a known operating system or architecture"
                 )
         unquoted = [urllib.parse.unquote(feature) for feature in features.split("+")[1:]]
         return cls.of(os_name, rest[0], (*rest, "")[1], urllib.parse.unquote(version), unquoted)
@@ -273,7 +273,7 @@ class Platform(t.NamedTuple):
         os_version: str = "",
         os_features: t.Iterable[str] = (),
     ) -> Platform:
-        """Normalise the parts."""
+        """Return the platform with these parts, in normal form: ``x86_64`` becomes ``amd64``."""
         return cls(
             _normal_os(os),
             *_normal_cpu(architecture, variant),
@@ -283,21 +283,20 @@ class Platform(t.NamedTuple):
 
     @classmethod
     def host(cls) -> Platform:
-        """The platform of this machine; the level of an amd64 CPU is never guessed."""
-        arm = re.match(
-            "armv([3-8])", _host.machine(), re.IGNORECASE
-        )  # a 32-bit kernel on Armv8 says armv8l
+        """Return the platform of this machine. It has no variant on amd64, whose level is never guessed."""
+        # A 32-bit kernel on Armv8 says armv8l.
+        arm = re.match("armv([3-8])", _host.machine(), re.IGNORECASE)
         if arm:
             return cls.of(_host.system(), "arm", "v" + arm.group(1))
         return cls.of(_host.system(), _host.machine())
 
     @property
     def is_unknown(self) -> bool:
-        """Whether this runs nowhere, as BuildKit marks attestations."""
+        """Whether no machine runs this platform. BuildKit marks attestations so."""
         return self.os == "unknown" and self.architecture == "unknown"
 
     def candidates(self) -> list[tuple[str, str]]:
-        """``(architecture, variant)`` of all it runs, best first."""
+        """Return the ``(architecture, variant)`` pairs that this platform runs, best first."""
         arch, variant = self.architecture, self.variant
         if arch == "amd64":
             match = re.fullmatch("v([0-9]+)", variant or "v1")
@@ -311,18 +310,19 @@ class Platform(t.NamedTuple):
             return _arm64_levels(variant or "v8")
         return [(arch, variant)]
 
-    def rank(self, other: Platform) -> int | None:
-        """How well ``other`` serves, 0 is best, None is not at all."""
-        wanted, got = self.os_version, other.os_version
-        # Windows runs an image of its own build only: 10.0.17763 takes 10.0.17763.1.
+    def rank(self, offered: Platform) -> int | None:
+        """Return how well an image for ``offered`` runs on this platform: 0 is best, None if it does not run."""
+        wanted, got = self.os_version, offered.os_version
+        # Windows only runs images of its own build: 10.0.17763 takes 10.0.17763.1.
         build = (
             not (wanted and got)
             or f"{got}.".startswith(f"{wanted}.")
             or f"{wanted}.".startswith(f"{got}.")
         )
-        if self.os != other.os or not build or not set(self.os_features) <= set(other.os_features):
+        features = set(self.os_features) <= set(offered.os_features)
+        if self.os != offered.os or not build or not features:
             return None
-        candidates, cpu = self.candidates(), (other.architecture, other.variant)
+        candidates, cpu = self.candidates(), (offered.architecture, offered.variant)
         return candidates.index(cpu) if cpu in candidates else None
 
     def __str__(self) -> str:
@@ -332,19 +332,19 @@ class Platform(t.NamedTuple):
         return self.os + (f"({extra})" if extra else "") + f"/{self.architecture}{variant}"
 
 
-# Stands, where platforms are listed, for all there are.
+# Means every platform of an image in a list of platforms.
 ALL = "all"
 
 
 def platforms_of(texts: t.Sequence[str]) -> list[Platform] | None:
-    """The platforms a user asks for, by default that of this machine; None for ``all``."""
+    """Return the platforms that a user lists, or that of this machine for an empty list; None for ``all``."""
     if ALL in map(trimmed, texts):
         return None
     return [Platform.parse(text) for text in texts] or [Platform.host()]
 
 
 def choose(wanted: Platform, entries: t.Sequence[t.Any], subject: str) -> t.Any:
-    """The descriptor that serves ``wanted`` best, never an attestation; or NoPlatformError."""
+    """Return the descriptor that runs best on a platform, never an attestation; raise NoPlatformError if none runs."""
     images = [entry for entry in entries if not (entry.platform and entry.platform.is_unknown)]
     ranked = []
     for position, entry in enumerate(images):
@@ -355,10 +355,10 @@ def choose(wanted: Platform, entries: t.Sequence[t.Any], subject: str) -> t.Any:
         return images[min(ranked)[2]]
     if len(images) == 1 and images[0].platform is None:
         return images[0]
-    there = sorted({str(entry.platform) for entry in images if entry.platform})
-    listed = errors.printable(", ".join(there), 600) or "none"
+    found = sorted({str(entry.platform) for entry in images if entry.platform})
+    listed = errors.printable(", ".join(found), 600) or "none"
     raise errors.NoPlatformError(
-        f"{subject}: no image for platform {wanted}, there is {listed}", platforms=there
+        f"{subject}: no image for platform {wanted}, available: {listed}", platforms=found
     )
 
 
@@ -388,7 +388,7 @@ def _arm_levels(variant: str) -> list[str]:
 
 
 def _arm64_levels(variant: str) -> list[tuple[str, str]]:
-    """Armv9.x runs Armv8.(x+5), and both run 32-bit code."""
+    """Return what an arm64 CPU runs, best first: Armv9.x also runs Armv8.(x+5), and both run 32-bit code."""
     match = re.fullmatch(r"v([89])(?:\.([0-9]+))?", variant)
     if not match:
         return [("arm64", variant)]

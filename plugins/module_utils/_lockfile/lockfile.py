@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from .._image import errors
-from .._image.lock import AGAIN, VERSION, Lock, LockedImage
+from .._image.lock import LOCK_AGAIN, VERSION, Lock, LockedImage
 from .._image.names import ALL, Digest, Reference
 from .._store.files import access, read_file
 from .yamlfile import Located, load_strict
@@ -45,7 +45,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
             if digest not in manifests:
                 raise errors.LockError(
                     f"{image.place}: {image.name}: {manifests_of(path)} lacks its manifest {digest}",
-                    AGAIN,
+                    LOCK_AGAIN,
                 )
     return value
 
@@ -53,7 +53,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
 def with_places(document: t.Any, place: str) -> dict[str, t.Any]:
     """The same with what ``Lock.parse`` makes places of, which has no place in a file."""
     if not isinstance(document, dict):
-        raise errors.LockError(f"{place}: is no lock file: it has no images")
+        raise errors.LockError(f"{place}: is not a lock file: it has no images")
     for added in ("file", "manifests"):
         if added in document:
             raise errors.LockError(f"{place}: has the unknown key {added}")
@@ -76,7 +76,7 @@ def read_document(path: str, place: str) -> t.Any:
     if len(documents) != 1:
         raise errors.LockError(f"{place}: holds {len(documents)} documents, not one")
     if documents[0] is None:
-        raise errors.LockError(f"{place}: is no lock file: it is empty")
+        raise errors.LockError(f"{place}: is not a lock file: it is empty")
     return documents[0]
 
 
@@ -122,8 +122,8 @@ def _cause(raw: bytes, name: str) -> tuple[str, str]:
     algorithm = "sha256" if len(name) == 64 else "sha512"
     for text, cause in texts.items():
         if Digest.of(text, algorithm).encoded == name:
-            return f": {cause}", f"{_KEEP} {AGAIN}"
-    return "", AGAIN
+            return f": {cause}", f"{_KEEP} {LOCK_AGAIN}"
+    return "", LOCK_AGAIN
 
 
 def listed_manifests(path: str) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from .._image import errors
 from .._image.copy_blob import read_config
 from .._image.graph import Closure, Image, closure_of
-from .._image.lock import Lock, LockedImage, platforms_found
+from .._image.lock import Lock, LockedImage, locked_platforms
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Platform, Reference, platforms_of
 from .._image.sources import ContentSource, Sources, read_root
@@ -100,7 +100,7 @@ class _Locking:
                 raise
             keys = _keys(enough)
             closure = reader.closure(digest, enough, is_checked=False)
-        found = platforms_found(keys, closure, closure.images)
+        found = locked_platforms(keys, closure, closure.images)
         root = closure.manifests[-1][0]
         image = LockedImage(name, root.digest, root.media_type, found)
         carried = {one.digest: manifest.raw for one, manifest in closure.manifests}

@@ -65,7 +65,7 @@ class ImageRequest(t.NamedTuple):
         if lock is None:
             return cls(reference, platforms)
         locked = lock.image(reference)
-        locked.require([ALL] if platforms is None else map(str, platforms))
+        locked.require_platforms([ALL] if platforms is None else map(str, platforms))
         return cls(locked.pin(reference), platforms, locked=locked)
 
 
@@ -305,7 +305,7 @@ class _ImageReader:
         except errors.ContentError as exc:
             if locked is None:
                 raise
-            raise locked.of_another_type(exc) from exc
+            raise locked.type_mismatch(exc) from exc
         if manifest:
             known = manifest.media_type if locked else known or manifest.media_type
             return Descriptor(known, digest, len(manifest.raw))

@@ -131,7 +131,7 @@ def test_a_platform_is_chosen_from_the_index(registry):
 
 def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(registry):
     with pytest.raises(
-        AnsibleLookupError, match=r"linux/s390x, there is linux/amd64, linux/arm64\. Give"
+        AnsibleLookupError, match=r"linux/s390x, available: linux/amd64, linux/arm64\. Give"
     ) as caught:
         look_up(f"{registry.address}/demo/app:1.0", platform="linux/s390x")
     assert f"{registry.address}/demo/app:1.0: no image for platform" in str(caught.value)
@@ -250,7 +250,7 @@ def test_an_option_that_is_wrong_is_an_error_of_options(options, words):
     ("options", "words"),
     [
         ({"timeout": 0}, "timeout must be more than 0"),
-        ({"platform": "all"}, "no known operating system or architecture"),
+        ({"platform": "all"}, "not a known operating system or architecture"),
         ({"platform": ""}, "not of the form os/architecture"),
         ({"registries": [{"registry": "https://a.example"}]}, r"registries\[0\].registry"),
     ],

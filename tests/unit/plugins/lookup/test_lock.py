@@ -200,8 +200,8 @@ def test_invalid_path_is_an_error(term, tmp_path, monkeypatch):
         ("---\n", "--- &a\n- *a\n--- \n", ", line 2: aliases have no place here"),
         ("lockfile_version: 1", "kind: ImagesLock", ": is an ImagesLock of imgpkg. Make a lock"),
         (None, "", ": holds 0 documents, not one"),
-        (None, "---\n", ": is no lock file: it is empty"),
-        (None, "- a\n", ": is no lock file: it has no images"),
+        (None, "---\n", ": is not a lock file: it is empty"),
+        (None, "- a\n", ": is not a lock file: it has no images"),
     ],
 )
 def test_invalid_file_is_reported_with_the_given_path_and_the_line(tmp_path, old, new, told):

@@ -44,12 +44,12 @@ REFUSED = {
     "bytes": ({"registries": [{"password": "a\udcff"}]}, "registries.password: is not UTF-8"),
     "inside": ({"lock": {"images": [{"name": "\ud800"}]}}, "lock.images.name: is not UTF-8"),
     "alias": ({"names": "\0"}, "names: has a NUL character"),
-    "nan": ({"count": float("nan")}, "count: is not a number"),
-    "inf-as-text": ({"count": "-inf"}, "count: is not a number"),
-    "huge": ({"count": 10**400}, "count: is not a number"),
-    "huge-as-text": ({"count": "9" * 400}, "count: is not a number"),
-    "huge-with-unit": ({"size": "9" * 400 + "Y"}, "size: is not a number"),
-    "huge-inside": ({"lock": {"size": -(10**400)}}, "lock.size: is not a number"),
+    "nan": ({"count": float("nan")}, "count: is not a finite number"),
+    "inf-as-text": ({"count": "-inf"}, "count: is not a finite number"),
+    "huge": ({"count": 10**400}, "count: is not a finite number"),
+    "huge-as-text": ({"count": "9" * 400}, "count: is not a finite number"),
+    "huge-with-unit": ({"size": "9" * 400 + "Y"}, "size: is not a finite number"),
+    "huge-inside": ({"lock": {"size": -(10**400)}}, "lock.size: is not a finite number"),
 }
 
 

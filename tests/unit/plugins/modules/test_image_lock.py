@@ -220,7 +220,7 @@ def test_an_option_that_cannot_be_read_is_named(params, change, word):
     ("text", "told"),
     [
         ("images: [\n", "line 2"),
-        ("---\n", "is no lock file: it is empty"),
+        ("---\n", "is not a lock file: it is empty"),
         ("lockfile_version: 3\nimages: []\n", "lockfile_version is 3, this release reads 1"),
         ("lockfile_version: 1\nimages:\n- name: a\n", "line 3: digest is missing"),
     ],

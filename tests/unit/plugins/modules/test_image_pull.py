@@ -341,12 +341,12 @@ def edited(lock, **fields):
     [
         pytest.param(
             lambda params, _lock: {"name": [params["name"][0].replace("app:1", "app:2")]},
-            "is not in it",
+            "is not locked",
             id="name",
         ),
         pytest.param(
             lambda params, _lock: {"name": [f"{params['name'][0]}@{SECOND.digest}"]},
-            f"is locked to {FIRST.digest}, and asked for as",
+            f"is locked to {FIRST.digest}, but requested as",
             id="digest",
         ),
         pytest.param(
@@ -357,7 +357,7 @@ def edited(lock, **fields):
         pytest.param(
             lambda _params, _lock: {"platform": ["all"]}, "is not locked for all", id="all"
         ),
-        pytest.param(lambda _params, _lock: {"lock": {}}, "is no lock file", id="empty"),
+        pytest.param(lambda _params, _lock: {"lock": {}}, "is not a lock file", id="empty"),
         pytest.param(
             lambda _params, lock: {"lock": edited(lock, media_type="text/plain")},
             "media_type is text/plain, but",
@@ -369,7 +369,9 @@ def test_request_outside_the_lock_is_rejected_with_its_line(params, tmp_path, lo
     outcome = run("image_pull", **{**params, "lock": lock, **change(params, lock)})
     assert_proper_failure(outcome, "invalid-lock")
     assert word in outcome.result["msg"]
-    assert outcome.result["msg"].startswith("lock: " if word == "is no lock file" else lock["file"])
+    assert outcome.result["msg"].startswith(
+        "lock: " if word == "is not a lock file" else lock["file"]
+    )
     assert outcome.result["changed"] is False
     assert not (tmp_path / "store").exists()
 

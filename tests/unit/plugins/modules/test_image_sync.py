@@ -259,7 +259,7 @@ def test_a_digest_that_is_gone_names_its_place_in_the_lock(registry, params, app
 @pytest.mark.parametrize(
     ("change", "kind", "word"),
     [
-        pytest.param({"lock": {}}, "invalid-lock", "is no lock file", id="empty"),
+        pytest.param({"lock": {}}, "invalid-lock", "is not a lock file", id="empty"),
         pytest.param({"lock": {"images": []}}, "invalid-lock", "lockfile_version", id="version"),
         pytest.param(
             {"platform": ["linux/s390x"]}, "invalid-lock", "not locked for", id="platform"

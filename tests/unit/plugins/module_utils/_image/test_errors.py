@@ -137,7 +137,7 @@ def test_F18_each_message_is_followed_by_its_own_hint():
         errors.DeniedError("b:1: access is denied", "Log in."),
         errors.InputError("c:1: is wrong"),
     ]
-    error = errors.together("3 of 4 images failed: ", causes)
+    error = errors.combine("3 of 4 images failed: ", causes)
     assert error.full_message() == (
         "3 of 4 images failed: a:1: not found. Look. b:1: access is denied. Log in. c:1: is wrong"
     )
@@ -146,7 +146,7 @@ def test_F18_each_message_is_followed_by_its_own_hint():
 
 def test_F18_a_hint_that_all_share_is_given_once_at_the_end():
     causes = [errors.NotFoundError(f"{name}: not found", "Look.") for name in "abc"]
-    error = errors.together("5 of 5 images failed: ", causes, "; and 2 more")
+    error = errors.combine("5 of 5 images failed: ", causes, "; and 2 more")
     assert error.full_message() == (
         "5 of 5 images failed: a: not found; b: not found; c: not found; and 2 more. Look."
     )
@@ -175,7 +175,7 @@ def test_F35_every_error_makes_what_strangers_say_printable_and_short(kind):
 
 
 def test_F35_several_errors_stay_printable_and_short():
-    error = errors.together("2 of 2 images failed: ", [errors.InputError(HOSTILE, HOSTILE)] * 3)
+    error = errors.combine("2 of 2 images failed: ", [errors.InputError(HOSTILE, HOSTILE)] * 3)
     assert error.full_message().isprintable()
     assert len(error.full_message()) < 5000
 

@@ -237,13 +237,13 @@ def test_the_earlier_of_two_equals_is_chosen():
 def test_no_match_lists_what_there_is():
     """M019."""
     error = not_found("linux/s390x", *entries("linux/arm64", "linux/amd64", "linux/amd64"))
-    assert "there is linux/amd64, linux/arm64" in str(error)
+    assert "available: linux/amd64, linux/arm64" in str(error)
     assert error.as_result()["platforms"] == ["linux/amd64", "linux/arm64"]
 
 
 def test_an_empty_index_has_no_platform():
     """M026."""
-    assert "there is none" in str(not_found("linux/amd64"))
+    assert "available: none" in str(not_found("linux/amd64"))
 
 
 @pytest.mark.parametrize(

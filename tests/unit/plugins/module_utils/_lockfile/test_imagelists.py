@@ -627,7 +627,7 @@ def test_of_a_lock_file_the_names_are_taken(write):
         ("  - name: r.example/a:1\n    d", "  - d", ", line 4: name is missing"),
         ("images:\n", "images: 5\nothers:\n", ": images is not a list"),
         ("images:\n", "images: {}\nothers:\n", ": images is not a list"),
-        ("images:\n", "others:\n", ": is no lock file: it has no images"),
+        ("images:\n", "others:\n", ": is not a lock file: it has no images"),
     ],
 )
 def test_a_lock_file_that_is_wrong_is_an_error_as_where_it_is_used(write, old, new, told):

@@ -201,13 +201,13 @@ def test_no_file_is_none(path):
     [
         pytest.param("", "a/b.yml: holds 0 documents, not one", id="empty"),
         pytest.param("# nothing\n", "a/b.yml: holds 0 documents, not one", id="comments"),
-        pytest.param("---\n", "a/b.yml: is no lock file: it is empty", id="nothing"),
-        pytest.param("null\n", "a/b.yml: is no lock file: it is empty", id="null"),
+        pytest.param("---\n", "a/b.yml: is not a lock file: it is empty", id="nothing"),
+        pytest.param("null\n", "a/b.yml: is not a lock file: it is empty", id="null"),
         pytest.param(TEXT + TEXT, "a/b.yml: holds 2 documents, not one", id="two documents"),
-        pytest.param("- a\n", "a/b.yml: is no lock file: it has no images", id="a list"),
-        pytest.param("some text\n", "a/b.yml: is no lock file: it has no images", id="a text"),
-        pytest.param("5\n", "a/b.yml: is no lock file: it has no images", id="a number"),
-        pytest.param("a: 1\n", "a/b.yml: is no lock file: it has no images", id="no images"),
+        pytest.param("- a\n", "a/b.yml: is not a lock file: it has no images", id="a list"),
+        pytest.param("some text\n", "a/b.yml: is not a lock file: it has no images", id="a text"),
+        pytest.param("5\n", "a/b.yml: is not a lock file: it has no images", id="a number"),
+        pytest.param("a: 1\n", "a/b.yml: is not a lock file: it has no images", id="no images"),
         pytest.param(
             "kind: ImagesLock\nimages: []\n", "a/b.yml: is an ImagesLock of imgpkg", id="imgpkg"
         ),
@@ -261,7 +261,7 @@ EDITS = [
     pytest.param(
         "registry.example/app:1",
         "registry.example/app",
-        "line 12: registry.example/app: name is not in full",
+        "line 12: registry.example/app: name is incomplete",
         id="name",
     ),
     pytest.param("      linux/amd64:", "      linux/AMD64:", "line 12: registry", id="platform"),

@@ -512,7 +512,7 @@ def test_a_configuration_for_another_platform_than_the_index_says_is_a_warning(s
     sources.publish("registry.example/liar:1", index([liar]))
     said = warnings_of(store, sources, "registry.example/liar:1")
     assert said == [
-        "registry.example/liar:1: the index calls it linux/amd64, its configuration linux/s390x"
+        "registry.example/liar:1: the index says linux/amd64, the configuration linux/s390x"
     ]
 
 

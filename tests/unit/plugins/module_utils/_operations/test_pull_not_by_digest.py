@@ -173,7 +173,7 @@ def test_F13_a_child_that_is_refused_is_named_too(tmp_path, registry):
     error = Puller(tmp_path, registry).fails(f"{registry.address}/demo/family:1")
     assert error.kind == "denied"
     assert f"demo/family:1: its index lists {child}, the image for linux/amd64" in str(error)
-    assert "the right to do this" in error.hint
+    assert "with this permission" in error.hint
 
 
 def test_F13_without_a_tag_there_is_nothing_else_to_ask(tmp_path, registry):

@@ -178,10 +178,12 @@ def test_a_blob_that_is_no_file_is_an_error_that_names_it(store, make):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(b"", "is not JSON", id="S019 empty"),
-        pytest.param(b'{"schemaVersion":2,"manif', "is not JSON", id="S019 cut"),
+        pytest.param(b"", "is not valid JSON", id="S019 empty"),
+        pytest.param(b'{"schemaVersion":2,"manif', "is not valid JSON", id="S019 cut"),
         pytest.param(b"\xff\xfe\x00", "is not UTF-8", id="S019 binary"),
-        pytest.param(b'{"manifests":[],"manifests":[]}', "stands twice", id="S019 duplicate keys"),
+        pytest.param(
+            b'{"manifests":[],"manifests":[]}', "duplicate keys", id="S019 duplicate keys"
+        ),
         pytest.param(b'{"schemaVersion":2,"manifests":{}}', "not a list", id="S019 map"),
         pytest.param(b'{"schemaVersion":2}', "not a list", id="S019 no manifests"),
         pytest.param(b'{"manifests":["x"]}', "not a list of objects", id="S019 no objects"),
