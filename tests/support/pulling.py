@@ -42,10 +42,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts im
     api_host,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
-    Clock,
     HttpClient,
     HttpOptions,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._registry.pacing import Clock
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import Registries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore

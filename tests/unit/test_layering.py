@@ -89,13 +89,14 @@ TIERS = {
         {"credentials", "options", "urls"},
         {"connect"},
         {"response", "trust"},
-        {"hosts", "http"},
-        {"challenge", "hostfiles", "upload"},
+        {"hosts", "pacing"},
+        {"http"},
+        {"challenge", "hostfiles"},
         {"registry"},
         {"repository"},
-        {"catalog", "mirrors", "sink"},
-        {"registries"},
-        {"lazy"},
+        {"catalog", "mirrors", "target"},
+        {"registries", "upload"},
+        {"lazy", "sink"},
     ],
     "_lockfile": [
         {"yamlfile"},
@@ -311,7 +312,6 @@ def test_functions_are_at_most_60_lines_long(path):
 # What is still to be split.
 LONGER = {
     "module_utils/_registry/credentials.py": 440,
-    "module_utils/_registry/http.py": 410,
 }
 
 

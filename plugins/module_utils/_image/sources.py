@@ -19,16 +19,16 @@ Blob = tuple[Span, t.Generator[bytes, None, None]]
 class ContentSource:
     """The content of one repository. Reading changes nothing, and any thread may read.
 
-    A new medium implements ``resolve``, ``read_manifest`` and ``read_blob``; ``str()`` names it in errors.
+    A new medium implements ``resolve``, ``read_manifest`` and ``read_blob``, and ``__str__`` for its name in errors.
     """
 
     def resolve(self, tag: str) -> Digest:
-        """Return the digest that a tag points at now; raise NotFoundError if there is no such tag."""
-        raise NotImplementedError
+        """Return the digest that a tag points at now; raise NotFoundError if there is no such tag, as by default."""
+        raise errors.NotFoundError(f"{self}: has no tag {tag}")
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
-        """Return a manifest by its digest or by a tag, verified; raise NotFoundError if it is missing."""
-        raise NotImplementedError
+        """Return a manifest by digest or tag, verified; raise NotFoundError if it is missing, as by default."""
+        raise errors.NotFoundError(f"{self}: has no manifest {identifier}")
 
     def read_blob(
         self, descriptor: Descriptor, span: Span | None = None, retry: bool = True

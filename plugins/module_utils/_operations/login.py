@@ -142,7 +142,7 @@ def ping(registry: Registry) -> str:
     if response.status != 200:
         registry.fail(response, f"registry {registry.name}")
     response.close()
-    return registry.authorizer.scheme
+    return registry.login_scheme
 
 
 def login_target(text: str) -> tuple[str, str]:

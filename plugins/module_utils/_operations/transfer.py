@@ -17,7 +17,7 @@ from .._plan import Action, Plan, Pool, each, in_parallel
 from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
 from .._registry.sink import RemoteSink
-from .._registry.upload import Uploads
+from .._registry.target import Uploads
 from .copying import Content, FetchBlob, merged
 from .referrers import follow, referrers_of
 

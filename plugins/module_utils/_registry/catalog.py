@@ -20,72 +20,77 @@ T = t.TypeVar("T")
 
 
 def repositories(registry: Registry) -> list[str]:
-    """Every repository, sorted; or an error that says what to do where it does not tell."""
+    """Return the names of all repositories, sorted (distribution's API, "Catalog").
+
+    Raise AuthenticationError or DeniedError if the login must not list them, NotOfferedError if the registry has no
+    such list; the hint says what to do instead.
+    """
     subject = f"{registry.name}: repositories"
-    registry.authorizer.want("", [_CATALOG])
+    registry.request_scopes("", [_CATALOG])
     try:
         return sorted(registry.pages("_catalog?n=1000", "", subject, _parse_catalog))
     except (errors.AuthenticationError, errors.DeniedError) as exc:
         raise type(exc)(
             f"{registry.name} does not list its repositories for this login: {exc}",
-            "Log in as somebody who may see them all (the scope registry:catalog:*, often an administrator),"
-            " or name the repositories and give tags: true.",
+            "Log in as a user who may list them all (the scope registry:catalog:*, often an administrator),"
+            " or name the repositories and set tags: true.",
         ) from exc
     except errors.RegistryError as exc:
         if isinstance(exc, errors.NotFoundError) or exc.details.get("status") in (400, 405, 501):
             raise errors.NotOfferedError(
                 f"{registry.name} does not list its repositories: {exc}",
-                "Name the repositories and give tags: true. GitHub and others have lists of their own.",
+                "Name the repositories and set tags: true. GitHub and others have lists of their own.",
             ) from exc
         raise
 
 
 def has_manifest(repository: Repository, digest: Digest) -> bool:
-    """Whether it is there, without reading it."""
-    registry, path = repository.registry, f"{repository.name}/manifests/{digest}"
-    response = registry.request("HEAD", path, repository.name, {"Accept": ACCEPT})
+    """Return whether the repository has a manifest, without reading it; raise what ``Registry.fail`` raises."""
+    response = repository.request("HEAD", f"manifests/{digest}", {"Accept": ACCEPT})
     response.close()
     if response.status in (200, 404):
         return response.status == 200
-    registry.fail(response, f"{repository}@{digest}")
+    repository.registry.fail(response, repository.subject(digest))
 
 
 def may_delete(repository: Repository) -> None:
-    """Ask for the right to delete, before the first request of the repository."""
-    wanted = scope(repository.name, "pull", "delete")
-    repository.registry.authorizer.want(repository.name, [wanted])
+    """Request the right to delete in tokens for the repository; call it before the first request."""
+    repository.request_scopes([scope(repository.name, "pull", "delete")])
 
 
 def with_any_right(repository: Repository, ask: t.Callable[[], T]) -> T:
-    """What ``ask`` gives; once more with a token for everything where none is given for ``delete``, as Quay does it."""
-    authorizer = repository.registry.authorizer
+    """Return the result of ``ask``; if its login is refused, ask again with a token for all actions.
+
+    Quay issues no token for the action ``delete``.
+    """
     try:
         return ask()
     except errors.AuthenticationError:
-        if authorizer.scheme != "bearer":
+        if repository.registry.login_scheme != "bearer":
             raise
-    authorizer.want(repository.name, [scope(repository.name, "*")])
+    repository.request_scopes([scope(repository.name, "*")])
     return ask()
 
 
 def delete_manifest(repository: Repository, identifier: Digest | str) -> None:
-    """Delete a tag, or a manifest with all its tags. No error means: it is not there."""
-    by_tag = isinstance(identifier, str)
-    registry, subject = repository.registry, f"{repository}{':' if by_tag else '@'}{identifier}"
-    path = f"{repository.name}/manifests/{identifier}"
-    response = registry.request("DELETE", path, repository.name)
+    """Delete a tag, or by a digest a manifest with all its tags. Do nothing if it is missing.
+
+    Raise NotOfferedError if the registry does not delete, or does not delete a single tag.
+    """
+    by_tag, subject = isinstance(identifier, str), repository.subject(identifier)
+    response = repository.request("DELETE", f"manifests/{identifier}")
     if response.status in (200, 202, 204, 404):
         response.close()
         return
     try:
-        registry.fail(response, subject)
+        repository.registry.fail(response, subject)
     except errors.RegistryError as exc:
         status, why = exc.details.get("status"), str(exc).replace(f"{subject}: ", "", 1)
         if status == 405 or (status == 400 and "UNSUPPORTED" in why):
             hint = f"{_ENABLE} {_BY_DIGEST}" if by_tag else _ENABLE
-            raise errors.NotOfferedError(f"{subject}: is not deleted, {why}", hint) from exc
+            raise errors.NotOfferedError(f"{subject}: cannot be deleted, {why}", hint) from exc
         if by_tag and status == 400:
-            text = f"{subject}: a tag is not deleted by its name, {why}"
+            text = f"{subject}: a single tag cannot be deleted, {why}"
             raise errors.NotOfferedError(text, _BY_DIGEST) from exc
         raise
 
@@ -95,7 +100,7 @@ _ENABLE = (
     " (storage.delete.enabled in its configuration)."
 )
 _BY_DIGEST = (
-    "If the registry deletes no tag by its name, as docker-registry 2, give by: digest:"
+    "If the registry deletes no single tags, like docker-registry 2, set by: digest:"
     " that deletes the manifest with all its tags."
 )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The challenges of registries, and the requests for the tokens that answer them."""
+"""How a registry asks for a login, and the tokens that answer it (distribution's token.md, RFC 7235)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 from .._image import errors
 from .credentials import Credentials
-from .http import BUSY, HttpClient, Identity
+from .http import HttpClient, Identity
+from .pacing import BUSY
 from .trust import DEFAULT_TRUST, Trust
 from .urls import host_name, is_same_host, may_get_credentials, shown_url, token_server_fault
 
 CLIENT_ID = "lockstep-images"
 MAX_TOKEN_BODY = 1024 * 1024
-# Seconds a token is taken to live at least (token.md): servers that say 0 or 1 mean "now", not "never".
+# Seconds that a token lives at least (token.md): a server that states 0 or 1 does not mean an expired token.
 MIN_LIFETIME = 60.0
 _MAX_LIFETIME = 365 * 24 * 3600.0
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -27,7 +28,7 @@ _PARAM = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*
 
 
 class Challenge(t.NamedTuple):
-    """One way in that a registry offers; names are lower case."""
+    """One scheme that a registry offers; the scheme and the names of parameters are in lower case."""
 
     scheme: str
     parameters: t.Mapping[str, str]
@@ -35,7 +36,7 @@ class Challenge(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token and the seconds it lives."""
+    """A bearer token, and its lifetime in seconds."""
 
     value: str = field(repr=False)
     lifetime: float
@@ -43,7 +44,7 @@ class Token:
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """How a token is asked for."""
+    """A request for a token: the pairs of its form, and its Authorization header, "" for none."""
 
     method: str
     url: str
@@ -52,7 +53,7 @@ class TokenRequest:
 
 
 def parse_challenges(headers: t.Iterable[str]) -> list[Challenge]:
-    """All challenges of WWW-Authenticate headers; what is malformed ends its header."""
+    """Return the challenges of WWW-Authenticate headers, in order; a malformed part ends its header."""
     challenges = []
     for header in headers:
         match = _SCHEME.match(header)
@@ -71,7 +72,7 @@ def parse_challenges(headers: t.Iterable[str]) -> list[Challenge]:
 
 
 def choose_challenge(challenges: t.Sequence[Challenge], subject: str) -> Challenge:
-    """The challenge to answer, Bearer before Basic; or AuthenticationError."""
+    """Return the challenge to answer, Bearer before Basic; raise AuthenticationError if there is neither."""
     for scheme in ("bearer", "basic"):
         for challenge in challenges:
             if challenge.scheme == scheme and (
@@ -79,32 +80,30 @@ def choose_challenge(challenges: t.Sequence[Challenge], subject: str) -> Challen
             ):
                 return challenge
     offered = errors.printable(", ".join(sorted({challenge.scheme for challenge in challenges})))
-    how = (
-        f"only {offered} is offered, without what is needed"
-        if offered
-        else "no way to do it is offered"
+    found = f", only {offered}" if offered else ""
+    raise errors.AuthenticationError(
+        f"{subject}: authentication is required, but no usable scheme is offered{found}"
     )
-    raise errors.AuthenticationError(f"{subject}: authentication is required, but {how}")
 
 
 def token_requests(
-    challenge: Challenge, scopes: t.Sequence[str], who: Credentials | None
+    challenge: Challenge, scopes: t.Sequence[str], login: Credentials | None
 ) -> list[TokenRequest]:
-    """The requests to try, in order: not every server knows each."""
+    """Return the requests for a token to try in order, GET before POST: no server is required to know both (token.md)."""
     realm = challenge.parameters["realm"].partition("#")[0]
     service = challenge.parameters.get("service", "")
     query = [("service", service)] if service else []
     query += [("scope", scope) for scope in scopes]
-    if who and who.username:
-        query.append(("account", who.username))
+    if login and login.username:
+        query.append(("account", login.username))
     joiner = "&" if "?" in realm else "?"
     url = realm + (joiner + urllib.parse.urlencode(query, errors="replace") if query else "")
-    get = TokenRequest("GET", url, authorization=who.basic if who else "")
-    if who is None or who.registry_token:
+    get = TokenRequest("GET", url, authorization=login.basic if login else "")
+    if login is None or login.registry_token:
         return [get]
-    grant = [("grant_type", "password"), ("username", who.username), ("password", who.password)]
-    if who.identity_token:
-        grant = [("grant_type", "refresh_token"), ("refresh_token", who.identity_token)]
+    grant = [("grant_type", "password"), ("username", login.username), ("password", login.password)]
+    if login.identity_token:
+        grant = [("grant_type", "refresh_token"), ("refresh_token", login.identity_token)]
     form = (
         *grant,
         ("service", service),
@@ -112,13 +111,15 @@ def token_requests(
         ("scope", " ".join(scopes)),
     )
     post = TokenRequest("POST", realm, form)
-    return [post] if who.identity_token else [get, post]
+    return [post] if login.identity_token else [get, post]
 
 
 def parse_token(raw: bytes, subject: str) -> Token:
-    """Read a token server's answer; or ProtocolError."""
+    """Return the token in the answer of a token server; raise ProtocolError if there is none, or an unusable one."""
     try:
-        answer = json.loads(raw.decode("utf-8"), parse_int=float)  # of a million digits, too
+        answer = json.loads(
+            raw.decode("utf-8"), parse_int=float
+        )  # an integer of a million digits would take minutes
     except (ValueError, RecursionError) as exc:
         raise errors.ProtocolError(f"{subject}: the answer is not JSON") from exc
     answer = answer if isinstance(answer, dict) else {}
@@ -127,31 +128,46 @@ def parse_token(raw: bytes, subject: str) -> Token:
         raise errors.ProtocolError(f"{subject}: the answer has no token")
     if not re.fullmatch("[!-~]+", value):
         raise errors.ProtocolError(
-            f"{subject}: the token has characters that must not be in a header"
+            f"{subject}: the token has characters that a header must not contain"
         )
     lifetime = answer.get("expires_in")
     if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
         lifetime = MIN_LIFETIME
-    # In this order NaN gives the lower bound; a number can be too large for a float.
+    # In this order NaN becomes the lower bound, and a number that is too large for a float the upper one.
     return Token(value, float(min(max(MIN_LIFETIME, lifetime), _MAX_LIFETIME)))
 
 
 def scope(repository: str, *actions: str) -> str:
-    """The scope that some actions on a repository need (token-scope.md), such as ``pull`` and ``push``."""
+    """Return the scope of actions such as ``pull`` and ``push`` on a repository (token-scope.md)."""
     return f"repository:{repository}:{','.join(actions)}"
 
 
 def insufficient(challenge: Challenge, repository: str) -> list[str]:
-    """The scopes missing in a token, of those for ``repository``."""
-    asked = challenge.parameters.get("scope", "").split()
-    missed = challenge.parameters.get("error") == "insufficient_scope"
-    return sorted(
-        scope for scope in asked if missed and scope.startswith(f"repository:{repository}:")
-    )
+    """Return the scopes of a repository that a token lacks, by the challenge that refuses it (RFC 6750 3.1)."""
+    if challenge.parameters.get("error") != "insufficient_scope":
+        return []
+    scopes = challenge.parameters.get("scope", "").split()
+    return sorted(scope for scope in scopes if scope.startswith(f"repository:{repository}:"))
+
+
+class _Login:
+    """The login for one repository, as far as a task knows it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.scopes: list[str] = []
+        self.header, self.expires = "", 0.0  # a token
+        self.is_found = False
+        self.credentials: Credentials | None = None
+        self.failure: errors.CredentialHelperError | None = None  # of a helper that may have some
 
 
 class Authorizer:
-    """Answers the challenges of one registry, for all threads of a task."""
+    """Answers the challenges of one registry, for all threads of a task.
+
+    ``find`` returns the stored login for a repository. ``hint`` is that of an error for a missing login. ``front`` is the
+    URL of a registry that redirects to this one: its token server may be there.
+    """
 
     def __init__(
         self,
@@ -163,152 +179,151 @@ class Authorizer:
         hint: str = "",
         front: str = "",
     ) -> None:
-        """``front`` is the URL of a registry that redirects to this one: its token server may be there."""
         self.base_url = base_url
-        self._front = front
-        self._trust = trust
-        self._hint = hint
         self.warnings: list[str] = []
         self._http = http
         self._registry = registry
         self._find = find
-        self._found: dict[str, Credentials | None] = {}
-        self._unanswered: dict[str, errors.CredentialHelperError] = {}  # helpers that failed
+        self._trust = trust
+        self._hint = hint
+        self._front = front
         self._challenge: Challenge | None = None
         self._lock = threading.Lock()
-        self._scopes: dict[str, list[str]] = {}
-        self._scope_locks: dict[str, threading.Lock] = {}
-        self._held: dict[str, tuple[str, float]] = {}
+        self._logins: dict[str, _Login] = {}
         self._secrets: set[str] = set()
 
     @property
     def scheme(self) -> str:
-        """``basic``, ``bearer``, or "" if nothing was asked for."""
+        """Return ``basic``, ``bearer``, or "" if the registry has not asked for a login."""
         return self._challenge.scheme if self._challenge else ""
 
-    def want(self, repository: str, scopes: t.Sequence[str]) -> None:
-        """Ask for these scopes in the token for a repository, in this order; before its first request."""
-        with self._lock_for(repository):
-            self._scopes[repository] = list(scopes)
-            self._held.pop(repository, None)
+    def request_scopes(self, repository: str, scopes: t.Sequence[str]) -> None:
+        """Request these scopes in tokens for a repository, in this order; a token that is held is dropped."""
+        login = self._login(repository)
+        with login.lock:
+            login.scopes, login.expires = list(scopes), 0.0
 
     def header(self, repository: str) -> str:
-        """What to send for a repository, "" for the registry itself."""
+        """Return the Authorization header for a repository, or "" for the registry itself; "" if none is known.
+
+        Raise AuthenticationError if the token server refuses the login.
+        """
         if self._challenge:
             return self._header(self._challenge, repository)
-        who = self._credentials(repository)
-        return f"Bearer {who.registry_token}" if who and who.registry_token else ""
+        credentials = self._credentials(repository)
+        token = credentials.registry_token if credentials else ""
+        return f"Bearer {token}" if token else ""
 
     def answer(
         self, challenges: t.Sequence[Challenge], repository: str, refused: str, attempt: int
     ) -> str:
-        """The header for another try after a 401; or AuthenticationError when there is nothing new to try."""
-        chosen = choose_challenge(challenges, self._registry)
-        if refused:  # a helper may have a newer login by now
-            self._found.pop(repository, None)
-        who = self._credentials(repository)
-        extra = insufficient(chosen, repository)
-        last = 2 if extra and extra != self._wanted_scopes(repository) else 1
-        if refused and (
-            (chosen.scheme == "basic" and refused.startswith("Basic ")) or attempt > last
-        ):
-            raise self._refused(who, repository)
-        if chosen.scheme == "basic" and not (who and who.basic):
+        """Return the header for the next try after a 401; raise AuthenticationError if no other header can help.
+
+        ``refused`` is the header that was sent, "" for none; ``attempt`` counts the 401s of the request, from 1.
+        """
+        challenge, login = choose_challenge(challenges, self._registry), self._login(repository)
+        if refused:  # a helper may have a newer login
+            login.is_found = False
+        credentials = self._credentials(repository)
+        extra = insufficient(challenge, repository)
+        last = 2 if extra and extra != self._scopes(repository) else 1
+        is_basic = challenge.scheme == "basic"
+        if refused and ((is_basic and refused.startswith("Basic ")) or attempt > last):
+            raise self._refused(credentials, repository)
+        if is_basic and not (credentials and credentials.basic):
             raise self._required(repository, "authentication is required")
-        realm = chosen.parameters.get("realm", "")
-        fault = chosen.scheme == "bearer" and self._fault_of(realm)
+        realm = challenge.parameters.get("realm", "")
+        fault = not is_basic and self._fault_of(realm)
         if fault:
             shown = shown_url(realm) if "://" in realm else f'"{errors.printable(realm)}"'
             raise errors.AuthenticationError(
-                f"{self._registry}: its token server {shown} is not one that may be asked: {fault}",
-                "Ask whoever runs the registry to correct the realm in its WWW-Authenticate header.",
+                f"{self._registry}: its token server {shown} is not used: {fault}",
+                "Ask the operator of the registry to correct the realm in its WWW-Authenticate header.",
             )
-        with self._lock_for(repository):
-            if self._held.get(repository, ("",))[0] == refused:
-                self._held.pop(repository, None)
+        with login.lock:
+            if login.header == refused:
+                login.expires = 0.0
             if extra:
-                wanted = self._scopes.get(repository, [])
-                self._scopes[repository] = extra + [one for one in wanted if one not in extra]
-        self._challenge = chosen
-        # Not what other threads have learned meanwhile: a registry may want Basic here and Bearer there.
-        return self._header(chosen, repository)
+                login.scopes = extra + [scope for scope in login.scopes if scope not in extra]
+        self._challenge = challenge
+        # Not the challenge that another thread has stored: a registry may want Basic here and Bearer there.
+        return self._header(challenge, repository)
 
     def login_sent(self) -> str:
-        """In words, the login that the registry knows us by, "" if there is none, or more than one."""
+        """Return, in words, the login that the registry has received; "" if there is none, or more than one."""
         realm = self._challenge.parameters.get("realm", "") if self._challenge else ""
         sees_no_login = self.scheme == "bearer" and not may_get_credentials(realm, self.base_url)
         if not self.scheme or sees_no_login:
             return ""
-        found = {_named(who) for who in self._found.values() if who}
+        logins = list(self._logins.values())
+        found = {_named(login.credentials) for login in logins if login.credentials}
         return f"the login{found.pop()}" if len(found) == 1 else ""
 
     def hide(self, values: t.Iterable[str]) -> None:
-        """More that ``redact`` takes out: headers, unless so short that they say nothing."""
+        """Add headers to the secrets that ``redact`` removes, unless they are so short that they are none."""
         parts = {part for value in values for part in (value, value.rpartition(" ")[2])}
         self._secrets |= {part for part in parts if len(part) > 5}
 
     def redact(self, text: str) -> str:
-        """Text of a stranger without our secrets."""
+        """Return text that a server has sent, without the secrets that it has received."""
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
+    def _login(self, repository: str) -> _Login:
+        with self._lock:
+            return self._logins.setdefault(repository, _Login())
+
     def _header(self, challenge: Challenge, repository: str) -> str:
+        login = self._login(repository)
         if challenge.scheme == "basic":
-            who = self._credentials(repository)
-            return who.basic if who else ""
-        with self._lock_for(repository):
-            header, expires = self._held.get(repository, ("", 0.0))
-            if expires <= self._http.clock.now():
+            credentials = self._credentials(repository)
+            return credentials.basic if credentials else ""
+        with login.lock:
+            if login.expires <= self._http.clock.now():
                 token = self._request_token(challenge, repository)
                 self._secrets.add(token.value)
-                header = f"Bearer {token.value}"
+                login.header = f"Bearer {token.value}"
                 # Renewed a little early: it has to live as long as the request that carries it.
-                self._held[repository] = (header, self._http.clock.now() + token.lifetime * 0.9)
-            return header
+                login.expires = self._http.clock.now() + token.lifetime * 0.9
+            return login.header
 
     def _credentials(self, repository: str) -> Credentials | None:
-        if repository in self._found:
-            return self._found[repository]
-        who = None
-        try:
-            who = self._find(repository)
-        except errors.CredentialHelperError as exc:
-            # Public images need no login: it is an error once the registry asks for one.
-            self._unanswered[repository] = exc
-            self._warn(f"{exc}; {self._registry} is asked without a login")
-        if who:
-            pair = who.basic.partition(" ")[2]
-            self._secrets |= {who.password, who.identity_token, who.registry_token, pair} - {""}
-        self._found[repository] = who
-        return who
+        login = self._login(repository)
+        if not login.is_found:
+            login.credentials = None
+            try:
+                login.credentials = found = self._find(repository)
+            except errors.CredentialHelperError as exc:
+                # Public images need no login: it is an error once the registry asks for one.
+                login.failure, found = exc, None
+                self._warn(f"{exc}; requests to {self._registry} are sent without a login")
+            login.is_found = True
+            if found:
+                pair = found.basic.partition(" ")[2]
+                secrets = {found.password, found.identity_token, found.registry_token, pair}
+                self._secrets |= secrets - {""}
+        return login.credentials
 
-    def _lock_for(self, repository: str) -> threading.Lock:
-        with self._lock:
-            return self._scope_locks.setdefault(repository, threading.Lock())
-
-    def _wanted_scopes(self, repository: str) -> list[str]:
-        return self._scopes.get(repository) or ([scope(repository, "pull")] if repository else [])
+    def _scopes(self, repository: str) -> list[str]:
+        scopes = self._login(repository).scopes
+        return scopes or ([scope(repository, "pull")] if repository else [])
 
     def _request_token(self, challenge: Challenge, repository: str) -> Token:
-        realm, who = challenge.parameters["realm"], self._credentials(repository)
-        may_see = may_get_credentials(realm, self.base_url)
+        realm, credentials = challenge.parameters["realm"], self._credentials(repository)
         subject = f"{self._registry}: its token server {shown_url(realm)}"
-        if who and not may_see:
-            who, text = (
-                None,
-                f"{subject} belongs to another domain, so it was asked without the credentials of the registry",
-            )
-            self._warn(text)
-        status, ours, others = 0, Identity(trust=self._trust_of(realm)), Identity()
-        for request in token_requests(challenge, self._wanted_scopes(repository), who):
+        if credentials and not may_get_credentials(realm, self.base_url):
+            credentials = None
+            self._warn(f"{subject} is in another domain, so it was not sent the login")
+        status, own, other = 0, Identity(trust=self._trust_of(realm)), Identity()
+        for request in token_requests(challenge, self._scopes(repository), credentials):
             response = self._http.request(
                 request.method,
                 request.url,
                 {"Authorization": request.authorization} if request.authorization else {},
-                identity=lambda at: ours if is_same_host(at, realm) else others,
+                identify=lambda url: own if is_same_host(url, realm) else other,
                 body=request.form or None,
-                follow=who is None,  # or a login would go where nobody has looked
+                follow=credentials is None,  # the login is for this server alone
             )
             status = response.status
             if status == 200:
@@ -317,27 +332,22 @@ class Authorizer:
             if status not in (404, 405):
                 break
         if status in (400, 401, 403):
-            raise self._refused(who, repository, f" by its token server {shown_url(realm)}")
+            raise self._refused(credentials, repository, f" by its token server {shown_url(realm)}")
         if status == 429:
             raise errors.RateLimitError(f"{subject} answered {status}: too many requests")
         hint = errors.RegistryError.advice if status in BUSY else ""
         raise errors.ProtocolError(f"{subject} answered {status}", hint)
 
     def _fault_of(self, realm: str) -> str:
-        """Why a token server may not be asked, "" for nothing."""
+        """Return why a token server must not be used, "" if it may."""
         fault = token_server_fault(realm, self.base_url)
         is_downgrade = realm.startswith("http:") and self.base_url.startswith("https:")
-        if (
-            fault
-            and self._front
-            and not is_downgrade
-            and not token_server_fault(realm, self._front)
-        ):
+        if self._front and not is_downgrade and not token_server_fault(realm, self._front):
             return ""
         return fault
 
     def _trust_of(self, realm: str) -> Trust | None:
-        """Ours, for the registry's own host, and for one of its domain for which none is configured."""
+        """Return the trust of the registry for its own host, and for its domain unless one is configured there."""
         if host_name(realm) == host_name(self.base_url):
             return self._trust
         is_known = self._http.trust_of(realm) is not None
@@ -348,26 +358,26 @@ class Authorizer:
             self.warnings.append(text)
 
     def _required(self, repository: str, what: str) -> errors.LockstepError:
-        """The error where a login is missing: that of the helper which may have one, if it failed."""
-        failed, text = self._unanswered.get(repository), f"{self._registry}: {what}"
-        if failed:
-            return errors.CredentialHelperError(f"{text}, and {failed}", failed.hint)
+        """Return the error for a missing login; it is that of the credential helper that failed to return one."""
+        failure, text = self._login(repository).failure, f"{self._registry}: {what}"
+        if failure:
+            return errors.CredentialHelperError(f"{text}, and {failure}", failure.hint)
         return errors.AuthenticationError(text, self._hint)
 
     def _refused(
-        self, who: Credentials | None, repository: str, where: str = ""
+        self, credentials: Credentials | None, repository: str, where: str = ""
     ) -> errors.LockstepError:
-        if who is None:
+        if credentials is None:
             what = f"authentication is required or access is denied{where}"
             return self._required(repository, what)
-        log_out = f", or log out with lockstep.images.registry_login, {who.way_out}"
+        log_out = f", or log out with lockstep.images.registry_login, {credentials.way_out}"
         return errors.AuthenticationError(
-            f"{self._registry}: the credentials{_named(who)} were refused{where}",
-            "A registry refuses public images too while it is sent a wrong login."
-            f" Correct the login{log_out if who.way_out else ''}.",
+            f"{self._registry}: the credentials{_named(credentials)} were refused{where}",
+            "With a wrong login, a registry refuses public images, too."
+            f" Correct the login{log_out if credentials.way_out else ''}.",
         )
 
 
-def _named(who: Credentials) -> str:
-    user = f" for user {who.username}" if who.username else ""
-    return user + (f" from {who.origin}" if who.origin else "")
+def _named(credentials: Credentials) -> str:
+    user = f" for user {credentials.username}" if credentials.username else ""
+    return user + (f" from {credentials.origin}" if credentials.origin else "")

@@ -138,12 +138,13 @@ def require_library(proxy: Proxy) -> None:
             raise errors.DependencyError(text, library="PySocks") from exc
 
 
-class Failure(t.NamedTuple):
-    """Why there is no answer; ``retries`` is how often more is worth a try, None for as often as usual."""
+class NoAnswer(Exception):
+    """Why a request has no answer, a hint, and how many retries it is worth, None for the usual number."""
 
-    text: str
-    hint: str = ""
-    retries: int | None = None
+    def __init__(self, text: str, hint: str = "", retries: int | None = None) -> None:
+        super().__init__(text)
+        self.hint = hint
+        self.retries = retries
 
     @property
     def is_final(self) -> bool:
@@ -157,19 +158,19 @@ class Failure(t.NamedTuple):
     def error(self, subject: str, attempts: int) -> errors.UnreachableError:
         """To be raised after so many attempts."""
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
-        return errors.UnreachableError(f"{subject}: {self.text}{tried}", self.hint)
+        return errors.UnreachableError(f"{subject}: {self}{tried}", self.hint)
 
 
-def refused(proxy: Proxy, status: int, words: str) -> Failure:
+def refused(proxy: Proxy, status: int, words: str) -> NoAnswer:
     """A proxy answers in place of the host."""
     said = f" ({words})" if words else ""
     is_final = status < 500 and status not in (408, 425, 429)
-    return Failure(
+    return NoAnswer(
         f"{proxy} answered {status}{said}", proxy.hint_for(status), 0 if is_final else None
     )
 
 
-def failure_of(exc: BaseException, url: str, proxy: Proxy | None) -> Failure:
+def failure_of(exc: BaseException, url: str, proxy: Proxy | None) -> NoAnswer:
     """What requests failed with."""
     for error in causes(exc):
         answer = _TUNNEL.match(str(error.args[0])) if error.args else None
@@ -179,18 +180,18 @@ def failure_of(exc: BaseException, url: str, proxy: Proxy | None) -> Failure:
             return _unresolved(error, origin(proxy.url if proxy else url)[1], proxy)
     why = reason(exc)
     if not proxy:
-        return Failure(why)
-    return Failure(f"{why} (through {proxy})", proxy.tls_hint(exc) or _SHORT_CUT)
+        return NoAnswer(why)
+    return NoAnswer(f"{why} (through {proxy})", proxy.tls_hint(exc) or _SHORT_CUT)
 
 
-def _unresolved(error: socket.gaierror, host: str, proxy: Proxy | None) -> Failure:
+def _unresolved(error: socket.gaierror, host: str, proxy: Proxy | None) -> NoAnswer:
     name = errors.printable(host, 100)
     whose = f"{proxy} cannot be found, its name" if proxy else f"the name {name}"
     look = f"Check the spelling of {name} and the name servers of this host (getent hosts {name})."
     why = errors.printable(error.strerror or "")
     if error.errno == socket.EAI_AGAIN:
-        return Failure(f"{whose} cannot be resolved now ({why})", look)
-    return Failure(f"{whose} does not resolve ({why})", look, 1)
+        return NoAnswer(f"{whose} cannot be resolved now ({why})", look)
+    return NoAnswer(f"{whose} does not resolve ({why})", look, 1)
 
 
 def causes(exc: BaseException) -> list[BaseException]:

@@ -114,7 +114,7 @@ class Mirrored(ContentSource):
                     self._lacking.add((repository, what))
             except errors.DeniedError as exc:  # others may be open to us
                 self._closed.add(repository)
-                repository.registry.warn(f"mirror {repository.registry.host} is left out: {exc}")
+                repository.registry.warn_skipped(exc)
             except (
                 errors.RegistryError,
                 errors.ContentError,

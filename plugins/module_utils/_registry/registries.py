@@ -9,7 +9,7 @@ import threading
 import typing as t
 
 from .._image import errors
-from .._image.manifest import Descriptor, Manifest
+from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
 from .credentials import Credentials, CredentialStore, places
@@ -64,7 +64,7 @@ class Registries:
         return Mirrored(sources) if len(sources) > 1 else sources[0][0]
 
     def foreign(self, reference: Reference, descriptor: Descriptor) -> ContentSource:
-        url = self.registry(reference.registry).authorizer.base_url
+        url = self.registry(reference.registry).base_url
         return ForeignLayer(self.http, descriptor, url)
 
     def stats(self) -> dict[str, t.Any]:
@@ -78,7 +78,7 @@ class Registries:
                 )
                 if one.failure:
                     sums.setdefault("failed", one.failure)
-        limits = {one.name: one.rate_limit for one in known if one.rate_limit}
+        limits = {one.name: one.rate_limit.stated for one in known if one.rate_limit.stated}
         return self.http.stats.as_result(self.http.connections(), mirrors, limits)
 
     @property
@@ -186,12 +186,6 @@ class ForeignLayer(ContentSource):
             return response
         response.close()
         return self._http.request("GET", url)
-
-    def resolve(self, tag: str) -> Digest:
-        raise errors.NotFoundError(f"{self}: has no tag {tag}")
-
-    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
-        raise errors.NotFoundError(f"{self}: has no manifest {identifier}")
 
     def served_by(self, descriptor: Descriptor) -> str:
         return shown_url(self._served)

@@ -20,7 +20,7 @@ from .._image.manifest import (
 )
 from .._image.names import TAG, Digest
 from .._image.sources import Blob, ContentSource, Span
-from .http import BUSY
+from .pacing import BUSY
 from .registry import Registry
 from .response import Response
 from .urls import content_range
@@ -28,23 +28,23 @@ from .urls import content_range
 
 @dataclass(frozen=True)
 class Referrer(Descriptor):
-    """A manifest whose subject is another."""
+    """A manifest with a subject, as a registry lists it; the type of artifact does not count in comparisons."""
 
     artifact_type: str = field(default="", compare=False)
 
 
 def lacks(source: ContentSource, tag: str, error: errors.RegistryError) -> bool:
-    """Whether a tag that could not be read is not there; where the answer may mean both, the list of tags decides."""
+    """Return whether a tag is missing, given the error of reading it; an ambiguous error is resolved by the list of tags."""
     if isinstance(error, errors.NotFoundError):
         return True
     try:
         return error.may_be_missing and tag not in source.tags()
     except errors.RegistryError as exc:
-        return isinstance(exc, errors.NotFoundError)  # a repository that is not there has no tags
+        return isinstance(exc, errors.NotFoundError)  # a missing repository has no tags
 
 
 class Repository(ContentSource):
-    """One repository as a source; no caller sees a status."""
+    """One repository of a registry as a source, and the requests to it. ``name`` is its path in the registry."""
 
     def __init__(self, registry: Registry, name: str) -> None:
         self.registry = registry
@@ -55,43 +55,63 @@ class Repository(ContentSource):
     def __str__(self) -> str:
         return f"{self.registry.name}/{self.name}"
 
+    def subject(self, identifier: Digest | str) -> str:
+        """Return ``REGISTRY/NAME:TAG`` or ``REGISTRY/NAME@DIGEST``, for error messages."""
+        return f"{self}{'@' if ':' in str(identifier) else ':'}{identifier}"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: t.Mapping[str, str] | None = None,
+        retries: int | None = None,
+        body: t.Any = None,
+    ) -> Response:
+        """Send a request as ``Registry.request`` does; ``path`` starts after ``/v2/NAME/``, or is a whole URL."""
+        whole = path if "://" in path else f"{self.name}/{path}"
+        return self.registry.request(method, whole, self.name, headers, retries, body)
+
+    def request_scopes(self, scopes: t.Sequence[str]) -> None:
+        """Request these scopes in tokens for the repository, in this order, from the next request on."""
+        self.registry.request_scopes(self.name, scopes)
+
     def resolve(self, tag: str) -> Digest:
-        response = self._request("HEAD", f"manifests/{tag}", {"Accept": ACCEPT})
+        response = self.request("HEAD", f"manifests/{tag}", {"Accept": ACCEPT})
         response.close()
         if response.status == 404 or response.status in BUSY:
-            # A GET would say no more, and be more of what a busy registry cannot bear.
-            self.registry.fail(response, f"{self}:{tag}")
+            # A GET would report no more, and cost a busy registry more.
+            self.registry.fail(response, self.subject(tag))
         digest = _header_digest(response) if response.status == 200 else None
         return digest or self.read_manifest(tag)[0].digest
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
-        pinned = identifier if isinstance(identifier, Digest) else None
-        subject = f"{self}{'@' if pinned else ':'}{identifier}"
+        subject = self.subject(identifier)
         response, raw = self._read_manifest(identifier, subject)
-        digest = pinned or self._digest_of(response, raw)
+        digest = identifier if isinstance(identifier, Digest) else self._digest_of(response, raw)
+        kind = response.header("Content-Type")
         if not digest.matches(raw):
-            got, kind = Digest.of(raw, digest.algorithm), response.header("Content-Type")
-            where = self.registry.place(response)
-            raise mismatch(raw, kind, got, f"{subject} at {where}" if where else subject)
-        manifest = Manifest.parse(raw, response.header("Content-Type"), subject)
+            where = self.registry.other_server(response)
+            subject = f"{subject} at {where}" if where else subject
+            raise mismatch(raw, kind, Digest.of(raw, digest.algorithm), subject)
+        manifest = Manifest.parse(raw, kind, subject)
         return Descriptor(manifest.media_type, digest, len(raw)), manifest
 
     def read_blob(
         self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
     ) -> Blob:
-        subject, registry = f"{self}@{descriptor.digest}", self.registry
+        subject, registry = self.subject(descriptor.digest), self.registry
         # Never an open end: a connection whose answer is not read to its end is lost.
         headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
         path, retries = f"blobs/{descriptor.digest}", None if retry else 0
-        response = self._request("GET", path, headers, retries)
-        where = registry.place(response)
+        response = self.request("GET", path, headers, retries)
+        where = registry.other_server(response)
         self._servers[descriptor.digest] = where or registry.name
         if span and response.status in (206, 416):
             if _is_part(response, span, descriptor.size):
                 return span, response.chunks()
             response.close()
             registry.has_ranges, at = False, f" at {where}" if where else ""
-            raise errors.RangeError(f"{subject}: answered{at} with other bytes than were asked for")
+            raise errors.RangeError(f"{subject}: answered{at} with other bytes than requested")
         if response.status != 200:
             registry.fail(response, subject)
         if span:
@@ -109,10 +129,10 @@ class Repository(ContentSource):
         return sorted(self.registry.pages(path, self.name, subject, _parse_tags))
 
     def referrers(self, digest: Digest) -> list[Referrer]:
-        path, subject = f"{self.name}/referrers/{digest}", f"{self}@{digest}: referrers"
+        path, subject = f"{self.name}/referrers/{digest}", f"{self.subject(digest)}: referrers"
         try:
             found = self.registry.pages(path, self.name, subject, _parse_referrers)
-        except errors.NotFoundError:  # no such API: clients keep a list themselves
+        except errors.NotFoundError:  # no such API: clients keep the list under a tag
             tag = referrers_tag(digest)
             try:
                 manifest = self.read_manifest(tag)[1]
@@ -123,19 +143,18 @@ class Repository(ContentSource):
             if not manifest.is_index:
                 return []
             found = set(_parse_referrers(manifest.raw, manifest.media_type, subject))
-        return sorted({one.digest: one for one in found}.values(), key=lambda one: one.digest)
+        once = {referrer.digest: referrer for referrer in found}
+        return [once[digest] for digest in sorted(once)]
 
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
-        # Where there is another to ask, patience only delays.
-        is_tried = self.registry.is_mirror and attempt > 1
-        return not is_tried and self.registry.http.backoff(attempt)
+        return self.registry.backoff(attempt)
 
     def _read_manifest(self, identifier: Digest | str, subject: str) -> tuple[Response, bytes]:
         path, accept, attempt = f"manifests/{identifier}", {"Accept": ACCEPT}, 0
         while True:
             attempt += 1
-            self.registry.spend_pull(lambda: self._request("HEAD", path, accept))
-            response = self._request("GET", path, accept)
+            self.registry.rate_limit.spend(lambda: self.request("HEAD", path, accept))
+            response = self.request("GET", path, accept)
             if response.status != 200:
                 self.registry.fail(response, subject)
             try:
@@ -144,28 +163,21 @@ class Repository(ContentSource):
                 if not self.backoff(attempt):
                     raise
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        headers: t.Mapping[str, str] | None = None,
-        retries: int | None = None,
-    ) -> Response:
-        return self.registry.request(method, f"{self.name}/{path}", self.name, headers, retries)
-
     def _digest_of(self, response: Response, raw: bytes) -> Digest:
-        claimed, computed = _header_digest(response), Digest.of(raw)
-        if claimed and claimed.matches(raw):
-            return claimed
-        if claimed:
-            self.registry.warn(f"{self}: the registry calls {computed} {claimed}")
+        """Return the digest of a manifest, in the algorithm of the registry if it states the right one."""
+        stated, computed = _header_digest(response), Digest.of(raw)
+        if stated and stated.matches(raw):
+            return stated
+        if stated:
+            self.registry.warn(f"{self}: the registry calls {computed} {stated}")
         return computed
 
 
 def is_encoded(response: Response, descriptor: Descriptor, as_is: set[Digest]) -> bool:
-    """A Content-Encoding may be on top of a blob (moby#17595). Without a size, every second reading undoes it.
+    """Return whether to undo the Content-Encoding of a blob, which may be the blob's own (moby#17595).
 
-    ``as_is`` is for this alone: the blobs whose last reading did not.
+    A size decides. Without one, every second reading undoes it: ``as_is`` has the blobs whose last reading did not, and
+    is for this function alone.
     """
     if not response.encoding:
         return False
@@ -176,12 +188,12 @@ def is_encoded(response: Response, descriptor: Descriptor, as_is: set[Digest]) -
 
 
 def _is_part(response: Response, span: Span, size: int) -> bool:
-    """Whether an answer is the bytes that were asked for, and says so."""
-    (first, end), got = span, content_range(response.header("Content-Range"))
+    """Return whether an answer is exactly the requested span, by its headers (RFC 9110 14.4)."""
+    (first, end), stated = span, content_range(response.header("Content-Range"))
     kind = response.header("Content-Type").lower()
     return (
         response.status == 206
-        and got in ((first, end - 1, size), (first, end - 1, None))
+        and stated in ((first, end - 1, size), (first, end - 1, None))
         and response.content_length in (None, end - first)
         and not response.header("Content-Encoding").strip()
         and not kind.startswith("multipart/")
@@ -197,15 +209,15 @@ def _header_digest(response: Response) -> Digest | None:
 
 
 def referrers_tag(digest: Digest) -> str:
-    """Where a list of referrers is without the API (distribution-spec v1.1, "Referrers Tag Schema")."""
+    """Return the tag of the list of referrers in a registry without the API (distribution-spec v1.1, "Referrers Tag Schema")."""
     return f"{digest.algorithm[:32]}-{digest.encoded[:64]}"
 
 
 def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Referrer]:
     if media_type_of(content_type) not in INDEXES:
-        called = errors.printable(repr(content_type))
+        kind = errors.printable(repr(content_type))
         raise errors.ProtocolError(
-            f"{subject}: the answer has the type {called}, which is no index"
+            f"{subject}: the answer has the type {kind}, not that of an index"
         )
     try:
         index = Manifest.parse(raw, content_type, subject)
@@ -221,9 +233,10 @@ def _type(entry: t.Mapping[str, t.Any]) -> str:
 
 
 def listed(raw: bytes, key: str, subject: str) -> list[t.Any]:
-    """The list under a key of an answer; or ProtocolError."""
+    """Return the list under ``key`` of a JSON answer, [] for none; raise ProtocolError for any other answer."""
     try:
-        answer = json.loads(raw.decode("utf-8"), parse_int=float)  # of a million digits, too
+        # As a float: an integer of a million digits would take minutes.
+        answer = json.loads(raw.decode("utf-8"), parse_int=float)
         return entries_of(answer, key, f"{subject}: the answer")
     except (ValueError, AttributeError, RecursionError) as exc:
         raise errors.ProtocolError(f"{subject}: the answer is not a JSON object") from exc

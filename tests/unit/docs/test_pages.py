@@ -106,7 +106,7 @@ def test_every_kind_of_error_has_a_meaning_and_a_remedy():
 def test_quoted_message_of_a_proxy_is_the_message_of_the_code():
     page = (ROOT / "docs" / "registries.md").read_text(encoding="utf-8")
     proxy = Proxy.parse("HTTPS_PROXY", "http://user:password@proxy.example.com:3128")
-    assert f"`{refused(proxy, 407, 'Proxy Authentication Required').text}`" in page
+    assert f"`{refused(proxy, 407, 'Proxy Authentication Required')}`" in page
 
 
 def test_readme_begins_with_the_quick_start_and_ends_with_all_tests():

@@ -166,7 +166,7 @@ def test_messages_of_mirrors_and_registries_are_warnings(registry, warned):
     settings = [{"registry": registry.address, "mirrors": [{"url": f"http://{mirror}"}]}]
     assert look_up(f"{registry.address}/demo/app:1.0", registries=settings) == [APP.digest]
     assert any("closes on Sunday" in text for text in warned)
-    assert any(f"mirror {mirror} is left out" in text for text in warned)
+    assert any(f"mirror {mirror} is skipped" in text for text in warned)
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])

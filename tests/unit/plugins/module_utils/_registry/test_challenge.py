@@ -135,9 +135,9 @@ def test_bearer_without_a_realm_cannot_be_answered():
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
-        ([], "no way to do it is offered"),
-        (["Negotiate, Digest realm=x"], "only digest, negotiate is offered"),
-        (["Bearer"], "only bearer is offered"),
+        ([], "no usable scheme is offered"),
+        (["Negotiate, Digest realm=x"], "is offered, only digest, negotiate"),
+        (["Bearer"], "is offered, only bearer"),
     ],
 )
 def test_when_nothing_can_be_answered_the_error_says_what_was_offered(headers, words):

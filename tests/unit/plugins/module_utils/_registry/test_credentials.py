@@ -105,8 +105,8 @@ class FakeRegistry:
         return types.SimpleNamespace(status=200, close=lambda: None)
 
     @property
-    def authorizer(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(scheme=self._scheme)
+    def login_scheme(self) -> str:
+        return self._scheme
 
 
 def log_in(path, registry=None, who=USER, verify=True, reauthorize=False):

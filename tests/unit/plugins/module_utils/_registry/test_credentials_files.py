@@ -205,7 +205,7 @@ def test_F15_a_helper_that_gives_no_login_is_a_warning_for_a_public_image(
     assert not outcome.failed, outcome.result
     (warning,) = map(str, outcome.result["warnings"])
     assert f"docker-credential-{kind}" in warning
-    assert f"{public.address} is asked without a login" in warning
+    assert f"requests to {public.address} are sent without a login" in warning
 
 
 @pytest.mark.parametrize("kind", ["missing", "no-program", "fails", "no-answer"])

@@ -393,7 +393,7 @@ def test_a_mirror_never_gets_the_login_of_the_task(tmp_path, auth):
             assert headers_of(mirror) == {""}
             assert sorted(set(trail(mirror)) - {"GET token"}) == ["HEAD tag"]
             assert mirror.address in str(outcome.result["stats"]["mirrors"])
-            told_once = f"mirror {mirror.address} is left out"
+            told_once = f"mirror {mirror.address} is skipped"
             assert str(outcome.result["warnings"]).count(told_once) == 1
             assert PASSWORD not in outcome.stdout + outcome.stderr
 

@@ -86,7 +86,7 @@ def test_F07_a_store_that_refuses_twice_is_named_in_the_error(tmp_path, status):
         assert "(ExpiredToken)" in str(error)
         assert f"{registry.address}/demo/app@{LAYER}" in str(error)
         assert f"{registry.address} answered" not in str(error)
-        assert error.hint.startswith(f"Ask whoever runs {registry.address}")
+        assert error.hint.startswith(f"Ask the operator of {registry.address}")
         assert len(bucket.requests) == 2
         assert puller.clock.slept == []
 

@@ -306,7 +306,7 @@ def test_F06_a_login_to_a_front_is_not_proven_by_the_registry_behind_it(tmp_path
         with pytest.raises(AuthenticationError) as caught:
             ping(puller.sources.registry(front.address))
         assert f"at {registry.url}/v2/, to which {front.address} redirects" in str(caught.value)
-        assert caught.value.hint.startswith(f"Log in to {registry.address}.")
+        assert caught.value.hint.startswith(f"Log in to {registry.address} ")
         assert not any(authorized(registry))
 
 

@@ -163,7 +163,7 @@ def test_F05_a_look_that_is_refused_does_not_end_a_write(tmp_path, status, auth)
         sink.put_manifest(manifest_of(IMAGE), "1.0")
         assert registry.manifest("demo/new", "1.0") == IMAGE.raw
         assert any(
-            "demo/new: whether 1.0 is there" in text for text in sink.repository.registry.warnings
+            "demo/new:1.0 is sent, because" in text for text in sink.repository.registry.warnings
         )
 
 
@@ -459,7 +459,7 @@ def test_a_manifest_that_was_sent_by_its_digest_is_not_sent_by_it_again(registry
 
 REFUSED = {
     "R089-too-large": (413, "too-large", f"{len(IMAGE.raw)} B"),
-    "no-pushes": (405, "push-refused", "does not take pushes"),
+    "no-pushes": (405, "push-refused", "accepts no pushes"),
     "denied": (403, "denied", "access is denied (CODE: why)"),
     "immutable": (400, "registry-error", "status 400 (CODE: why)"),
     "conflict": (409, "registry-error", "status 409 (CODE: why)"),

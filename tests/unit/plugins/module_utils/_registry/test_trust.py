@@ -100,10 +100,10 @@ def test_F35_an_authority_that_is_no_certificate_is_named(content, tmp_path):
 @pytest.mark.parametrize(
     ("realm", "words"),
     [
-        ("not an address", '"not an address" is not one that may be asked: it is not a URL'),
-        ("/token", '"/token" is not one that may be asked: it is not a URL'),
-        ("ftp://a.example/t", "ftp://a.example/t is not one that may be asked: it is not a URL"),
-        ("https://u:hunter22@a.example/t", "https://a.example/t is not one that may be asked: its"),
+        ("not an address", '"not an address" is not used: it is not a URL'),
+        ("/token", '"/token" is not used: it is not a URL'),
+        ("ftp://a.example/t", "ftp://a.example/t is not used: it is not a URL"),
+        ("https://u:hunter22@a.example/t", "https://a.example/t is not used: its"),
     ],
 )
 def test_F35_a_token_server_that_is_no_address_is_quoted(realm, words, tmp_path):
