@@ -24,7 +24,7 @@ def fixture_files(tmp_path):
         ("own", ["r.example/own:1"]),
     ],
 )
-def test_F04_what_a_service_extends_has_its_image(files, extends, names):
+def test_F04_image_of_an_extended_service_is_taken(files, extends, names):
     files.write("base.yml", "services: {base: {image: r.example/base:1}, x: {image: r.example/x}}")
     files.write("sub/more.yml", "services: {more: {extends: {file: deep.yml, service: deep}}}")
     files.write("sub/deep.yml", "services: {deep: {image: r.example/deep:1}}")
@@ -78,7 +78,7 @@ def test_F04_included_files_are_read(files, include, names):
         ),
     ],
 )
-def test_F04_what_cannot_be_read_is_an_error_and_in_a_directory_a_warning(files, text, told):
+def test_F04_unreadable_file_is_an_error_and_in_a_directory_a_warning(files, text, told):
     files.write("compose.yml", text)
     with pytest.raises(InputError) as caught:
         files.read("compose.yml")
@@ -121,7 +121,7 @@ def test_F04_volumes_of_the_type_image_are_taken(files):
     assert files.names("compose.yml") == ["r.example/a:1", "r.example/data:1"]
 
 
-def test_F04_what_is_built_has_its_image_taken_and_what_it_is_built_on(files):
+def test_F04_built_service_has_its_image_and_base_images_taken(files):
     files.write(
         "compose.yml",
         """\

@@ -59,7 +59,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "names"), CASES.values(), ids=CASES)
-def test_F04_of_a_dockerfile_what_it_builds_on_is_taken(files, text, names):
+def test_F04_base_images_of_a_dockerfile_are_taken(files, text, names):
     files.write("Dockerfile", text.encode())
     assert files.names("Dockerfile") == names
 
@@ -115,7 +115,7 @@ def test_F04_arguments_of_a_stage_do_not_change_what_the_next_one_starts_from(fi
 @pytest.mark.parametrize(
     "shell", ["echo $((1<<3))", "cat <<<text", 'sh -c "x <<EOF"', "cat <<ONE <<never"]
 )
-def test_F04_what_is_no_here_document_hides_nothing(files, shell):
+def test_F04_text_like_a_here_document_hides_nothing(files, shell):
     files.write("Dockerfile", f"FROM r.example/a:1\nRUN {shell}\nONE\nFROM r.example/b:1\n")
     assert files.names("Dockerfile") == ["r.example/a:1", "r.example/b:1"]
 
@@ -157,7 +157,7 @@ UNITS = {
 
 
 @pytest.mark.parametrize(("name", "case"), UNITS.items(), ids=UNITS)
-def test_F04_of_units_of_quadlet_the_images_are_taken(files, name, case):
+def test_F04_images_of_quadlet_units_are_taken(files, name, case):
     files.write(f"u/{name}", case[0])
     assert files.names(f"u/{name}") == files.names() == case[1]
 

@@ -115,7 +115,7 @@ COMPOSE = {
 
 
 @pytest.mark.parametrize(("text", "names"), COMPOSE.values(), ids=COMPOSE)
-def test_of_compose_the_images_of_services_are_taken(write, text, names):
+def test_images_of_compose_services_are_taken(write, text, names):
     assert names_in(write(text, "compose.yaml")) == names
 
 
@@ -164,7 +164,7 @@ def test_a_wrong_reference_is_an_error_with_file_and_line(write, image, told):
     assert told in text
 
 
-def test_the_hint_of_a_reference_is_told_too(write):
+def test_hint_of_a_reference_is_reported_too(write):
     path = write("services: {a: {image: 'user:secret-word@r.example/a'}}")
     error = error_of(path)
     assert "registry_login" in error.hint
@@ -266,7 +266,7 @@ KUBERNETES = {
 
 
 @pytest.mark.parametrize(("text", "names"), KUBERNETES.values(), ids=KUBERNETES)
-def test_of_kubernetes_the_containers_of_all_objects_are_taken(write, text, names):
+def test_containers_of_all_kubernetes_objects_are_taken(write, text, names):
     assert names_in(write(text)) == names
 
 
@@ -281,7 +281,7 @@ def test_of_kubernetes_the_containers_of_all_objects_are_taken(write, text, name
         ("image: a\nimage: b\n", 2),
     ],
 )
-def test_what_is_wrong_in_a_manifest_is_an_error_with_file_and_line(write, text, line):
+def test_invalid_manifest_is_an_error_with_file_and_line(write, text, line):
     path = write(text)
     error = error_of(path)
     assert str(error).startswith(f"{path}, line {line}: ")
@@ -314,7 +314,7 @@ def test_a_directory_without_yaml_is_an_error(write, tmp_path, there):
     )
 
 
-def test_of_a_directory_the_file_that_is_wrong_is_named(write, tmp_path):
+def test_invalid_file_of_a_directory_is_named(write, tmp_path):
     write("containers: [{image: r.example/a}]\n", "k/a.yml")
     wrong = write("\ncontainers: [{image: r.example/B}]\n", "k/b/b.yml")
     assert str(error_of(tmp_path / "k")).startswith(f"{wrong}, line 2: ")
@@ -395,7 +395,7 @@ def test_F04_a_list_in_a_directory_is_named(files, name):
     assert files.warnings() == [f"x/{name}: could be a list of images: give it by itself"]
 
 
-def test_F04_what_is_no_file_in_a_directory_is_skipped(files):
+def test_F04_special_files_in_a_directory_are_skipped(files):
     files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
     (files.root / ".#app.yml").symlink_to("user@host:1")
     os.mkfifo(files.root / "pipe.yml")
@@ -430,7 +430,7 @@ def test_F04_what_is_no_file_in_a_directory_is_skipped(files):
         ("a.yml", "image: a\nimage: r.example/b:1\n", "line 2: image: r.example/b:1 could"),
     ],
 )
-def test_F04_what_could_be_an_image_in_a_file_that_cannot_be_read_is_named(files, name, text, told):
+def test_F04_possible_image_in_an_unreadable_file_is_named(files, name, text, told):
     files.write("app.yml", "containers: [{image: r.example/app:1}]\n")
     files.write(name, text)
     assert files.names() == ["r.example/app:1"]
@@ -587,7 +587,7 @@ def test_any_other_file_is_a_list_of_names(write, text, names, name):
     ],
     ids=["name", "variable", "blank", "YAML", "latin-1", "no mark", "binary", "long"],
 )
-def test_a_line_that_is_no_name_is_an_error_with_its_number(write, text, told):
+def test_invalid_line_is_an_error_with_its_number(write, text, told):
     path = write(text, "images.txt")
     assert str(error_of(path)).startswith(f"{path}{told}")
 
@@ -606,7 +606,7 @@ def test_a_list_in_yaml_or_json_is_one_of_names(write, text):
         ("- r.example/a\n- r.example/B\n", ", line 2: reference 'r.example/B': name component"),
     ],
 )
-def test_an_entry_of_a_list_that_is_no_name_is_counted(write, text, told):
+def test_invalid_entry_of_a_list_is_reported_with_its_number(write, text, told):
     path = write(text)
     assert str(error_of(path)).startswith(f"{path}{told}")
 
@@ -614,7 +614,7 @@ def test_an_entry_of_a_list_that_is_no_name_is_counted(write, text, told):
 # -- locks
 
 
-def test_of_a_lock_file_the_names_are_taken(write):
+def test_names_of_a_lock_file_are_taken(write):
     assert names_in(write(LOCK)) == ["r.example/a:1", f"r.example/b@{ONE}"]
 
 
@@ -635,7 +635,7 @@ def test_a_lock_file_that_is_wrong_is_an_error_as_where_it_is_used(write, old, n
     assert str(error_of(path, "invalid-lock")).startswith(f"{path}{told}")
 
 
-def test_of_an_images_lock_names_and_digests_are_taken(write):
+def test_names_and_digests_of_an_images_lock_are_taken(write):
     text = (
         "kind: ImagesLock\nimages:\n- annotations: {kbld.carvel.dev/id: 'nginx:1'}\n"
         f"  image: index.docker.io/library/nginx@{ONE}\n- image: r.example/a@{ONE}\n"
@@ -651,7 +651,7 @@ def test_of_an_images_lock_names_and_digests_are_taken(write):
         ("r.example/a@md5:12", "the algorithm is unsupported", "invalid-input"),
     ],
 )
-def test_an_entry_of_an_images_lock_that_is_wrong_is_told_with_its_line(write, image, told, kind):
+def test_invalid_entry_of_an_images_lock_is_reported_with_its_line(write, image, told, kind):
     path = write(f"kind: ImagesLock\nimages:\n- image: {image}\n")
     text = str(error_of(path, kind))
     assert text.startswith(f"{path}, line 3: ") and told in text
@@ -668,7 +668,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path, name):
 
 
 @pytest.mark.parametrize("denied", ["a.yml", "b"])
-def test_what_may_not_be_read_is_an_error_that_names_it(denied):
+def test_unreadable_file_is_an_error_that_names_it(denied):
     """Also a directory: its images must not be missing in silence."""
     with public_directory() as public, ordinary_user():
         (public / "b").mkdir()

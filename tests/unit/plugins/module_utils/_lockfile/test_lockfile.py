@@ -122,7 +122,7 @@ def test_the_text_is_as_documented():
     assert render_lock(images).decode() == TEXT
 
 
-def test_what_is_rendered_and_read_is_rendered_as_the_same_bytes(path):
+def test_rendering_a_lock_that_was_read_gives_the_same_bytes(path):
     text = render_lock(IMAGES)
     found = images_of(path, text)
     assert list(found) == sorted(IMAGES, key=lambda one: one.name)
@@ -221,7 +221,7 @@ def test_no_file_is_none(path):
         ),
     ],
 )
-def test_what_is_no_lock_file_is_told_with_its_name(path, text, told):
+def test_invalid_lock_file_is_reported_with_its_name(path, text, told):
     """I020"""
     assert error_of(path, text).startswith(told)
 
@@ -274,7 +274,7 @@ EDITS = [
 
 
 @pytest.mark.parametrize(("old", "new", "told"), EDITS)
-def test_what_was_edited_by_hand_is_told_with_its_line(path, old, new, told):
+def test_edited_entry_is_reported_with_its_line(path, old, new, told):
     """I020"""
     text = TEXT.replace(old, new, 1)
     assert text != TEXT
@@ -294,7 +294,7 @@ def test_a_bomb_of_aliases_is_refused(path):
 
 
 @pytest.mark.parametrize("what", ["directory", "fifo", "link", "large"])
-def test_what_is_no_regular_file_is_an_error_that_names_it(path, what, tmp_path):
+def test_special_file_is_an_error_that_names_it(path, what, tmp_path):
     if what == "directory":
         path.mkdir()
     elif what == "fifo":
@@ -351,7 +351,7 @@ def test_the_directory_of_manifests_is_named_after_the_file(path, directory):
     assert manifests_of(path) == directory
 
 
-def test_manifests_are_carried_along_as_texts_and_foreign_files_are_left_out(path):
+def test_manifests_are_embedded_as_text_and_foreign_files_are_ignored(path):
     directory = put(path, FAMILY, AMD64, ARM64)
     (directory / "README.md").write_text("ours")
     (directory / "part-1234").write_text("of a writer that was killed")
@@ -368,7 +368,7 @@ def test_a_directory_without_manifests_is_as_good_as_none(path):
     assert "manifests" not in read(path, render_lock(family_lock()))
 
 
-def test_of_sha512_too_manifests_are_carried_along(path):
+def test_sha512_manifests_are_embedded_too(path):
     digest = Digest.of(FAMILY.raw, "sha512")
     (put(path) / digest.encoded).write_bytes(FAMILY.raw)
     assert read_manifests(str(path)) == {digest: FAMILY.raw.decode()}
@@ -419,7 +419,7 @@ def test_F27_a_pointer_of_git_lfs_is_named(path):
     assert error_of(path, render_lock(family_lock()[1:])).endswith(": it is a pointer of Git LFS")
 
 
-def test_a_manifest_that_is_no_text_is_an_error_that_names_its_file(path):
+def test_manifest_that_is_not_text_is_an_error_that_names_its_file(path):
     """JSON is, and nothing else can be carried to hosts."""
     raw = b'{"a": "\xff"}'
     file = put(path) / Digest.of(raw).encoded
@@ -429,7 +429,7 @@ def test_a_manifest_that_is_no_text_is_an_error_that_names_its_file(path):
 
 
 @pytest.mark.parametrize("lacking", [FAMILY, AMD64, ARM64], ids=["index", "amd64", "arm64"])
-def test_a_manifest_that_is_missing_is_told_with_the_line_of_its_image(path, lacking):
+def test_missing_manifest_is_reported_with_the_line_of_its_image(path, lacking):
     directory = put(path, *(one for one in (FAMILY, AMD64, ARM64) if one is not lacking))
     told = error_of(path, render_lock(family_lock()[1:]))
     assert told == (
@@ -437,7 +437,7 @@ def test_a_manifest_that_is_missing_is_told_with_the_line_of_its_image(path, lac
     )
 
 
-def test_either_all_manifests_are_carried_along_or_none(path):
+def test_all_manifests_are_embedded_or_none(path):
     put(path, FAMILY, AMD64, ARM64)
     assert "line 4: registry.example/a:1: " in error_of(path, render_lock(family_lock()))
 
@@ -543,7 +543,7 @@ def test_the_references_of_an_images_lock_keep_their_digests(path, lines, wanted
         (f"{{kind: ImagesLock, images: ['a@{ONE}']}}", "a/b.yml: images[0]: image is not a"),
     ],
 )
-def test_an_entry_without_a_digest_is_told_with_its_line(path, text, told):
+def test_entry_without_a_digest_is_reported_with_its_line(path, text, told):
     path.write_text(text)
     with pytest.raises(LockError) as caught:
         images_of_images_lock(read_document(str(path), "a/b.yml"), "a/b.yml")

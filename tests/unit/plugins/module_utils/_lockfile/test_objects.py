@@ -179,7 +179,7 @@ NOT_TAKEN = {
 
 
 @pytest.mark.parametrize(("text", "told"), NOT_TAKEN.values(), ids=NOT_TAKEN)
-def test_F04_what_could_be_an_image_is_named_with_file_and_line(files, text, told):
+def test_F04_possible_image_is_named_with_file_and_line(files, text, told):
     files.write("it.yml", text)
     files.write("other.yml", "containers: [{image: r.example/other:1}]")
     found = files.warnings()[: len(told)]
@@ -217,7 +217,7 @@ def test_F04_a_login_in_a_name_is_not_shown(files, text):
     assert "secret" not in " ".join(files.warnings())
 
 
-def test_F04_what_is_taken_is_not_named_too(files):
+def test_F04_taken_image_is_not_named_as_possible_too(files):
     files.write(
         "it.yml",
         "x-image: &i r.example/a:1\nkind: Pod\nspec: {containers: [{image: *i, args: [--image=r.example/a:1]}]}\n",
@@ -538,7 +538,7 @@ def test_F04_images_of_an_application_of_argo_are_taken_or_named_once(files):
     ]
 
 
-def test_F04_an_annotation_is_no_image_but_named(files):
+def test_F04_annotation_is_not_taken_but_named(files):
     files.write(
         "a.yml",
         "metadata: {annotations: {image: 'r.example/b:1'}}\nspec: {containers: [{image: 'r.example/a:1'}]}\n",

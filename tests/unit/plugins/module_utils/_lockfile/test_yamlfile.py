@@ -79,11 +79,11 @@ def bomb(levels, width, form):
     ],
     ids=repr,
 )
-def test_what_is_yaml_is_read(text, documents):
+def test_valid_yaml_is_read(text, documents):
     assert load(text) == documents
 
 
-def test_of_a_lock_file_values_have_their_types():
+def test_values_of_a_lock_file_have_their_types():
     (document,) = load_strict(f"a: {2**63}\nb: [1, true, null, text]\n".encode(), PLACE)
     assert document == {"a": 2**63, "b": [1, True, None, "text"]}
     assert isinstance(document, Located)
@@ -117,7 +117,7 @@ def test_F26_a_scalar_is_read_as_it_is_written_whatever_its_type_allows(written,
 
 
 @pytest.mark.parametrize("value", ["null", "[]", "{}", "r.example/a"])
-def test_F26_what_compose_resets_is_nothing(value):
+def test_F26_value_that_compose_resets_is_none(value):
     assert load(f"a: !reset {value}\nb: !override [c]\n") == [{"a": None, "b": ["c"]}]
 
 
@@ -149,7 +149,7 @@ def test_F26_json_documents_may_follow_each_other():
     assert (second.line, second["c"][0].line) == (2, 3)
 
 
-def test_F26_of_json_lines_are_known():
+def test_F26_lines_of_json_are_known():
     (document,) = load('{\n\t"a": {"x": 1},\n\t"b": [\n\t\t"c",\n\t\t{"d": "e"}\n\t]\n}')
     assert [document.line, document["a"].line, document["b"][1].line] == [1, 2, 5]
     assert [document["b"][0].line, document["b"][1]["d"].line] == [4, 5]
@@ -209,7 +209,7 @@ WRONG = [
     pytest.param(b"\x1f\x8b\x08\x00\x00" * 100, 1, "", id="binary file"),
 ]
 
-# What is no fault but in a lock file.
+# Faults only in a lock file.
 WRONG_IN_A_LOCK = [
     pytest.param("a: 1\nb: 2\na: 3\n", 3, "the key a is there twice", id="a key twice"),
     pytest.param("a: 1\n'a': 3\n", 2, "the key a is there twice", id="a key twice, quoted"),
@@ -230,7 +230,7 @@ WRONG_IN_A_LOCK = [
 
 
 @pytest.mark.parametrize(("text", "line", "words"), WRONG)
-def test_what_is_wrong_is_told_with_file_and_line(text, line, words):
+def test_invalid_file_is_reported_with_file_and_line(text, line, words):
     told = error_of(text)
     assert told.startswith(f"{PLACE}, line {line}: ")
     assert words in told
@@ -244,7 +244,7 @@ def test_in_a_lock_file_more_is_wrong(text, line, words):
 
 
 @pytest.mark.parametrize("start", ["[", "{a: ", "- ", "? "], ids=repr)
-def test_what_is_nested_10000_levels_deep_is_refused(start):
+def test_nesting_of_10000_levels_is_rejected(start):
     assert error_of(start * 10_000) == f"{PLACE}: is nested too deeply"
     assert error_of(start * 10_000, load_strict) == f"{PLACE}: is nested too deeply"
 
@@ -267,11 +267,11 @@ def test_aliases_are_refused_where_they_have_no_place(text):
     assert load(text)
 
 
-def test_an_anchor_alone_is_no_alias():
+def test_anchor_alone_is_not_an_alias():
     assert load_strict(b"a: &a 1\n", PLACE) == [{"a": 1}]
 
 
-def test_a_bomb_of_aliases_is_no_larger_than_its_text():
+def test_alias_bomb_stays_as_small_as_its_text():
     (document,) = load(bomb(40, 10, "[{}]"))
     assert document[40][0][0] is document[40][9][9]
 

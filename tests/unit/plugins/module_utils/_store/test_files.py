@@ -252,7 +252,7 @@ def test_a_missing_file_is_the_callers_affair(place):
         pytest.param(os.mkdir, "is not a regular file", id="S016 directory"),
     ],
 )
-def test_what_is_no_file_is_an_error_and_never_blocks(place, make, reason):
+def test_special_file_is_an_error_and_never_blocks(place, make, reason):
     make(place / "odd")
     with pytest.raises(StoreAccessError, match=reason) as caught:
         files.read_file(str(place / "odd"), 100)
@@ -294,7 +294,7 @@ def test_removing_partial_files_never_fails(place, monkeypatch):
     remove_stale(place / "none")
 
 
-def test_a_file_taken_for_abandoned_before_it_was_locked_is_begun_anew(place, monkeypatch):
+def test_file_removed_as_abandoned_before_it_was_locked_is_created_again(place, monkeypatch):
     """S007: between ``open`` and ``flock`` another process may clean up."""
     real, cleaned = os.open, []
 
@@ -339,7 +339,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("exclusive", [True, False], ids=["exclusive", "shared"])
-def test_who_waits_too_long_is_told_the_process_that_holds_the_lock(place, exclusive):
+def test_timeout_of_a_lock_names_the_process_that_holds_it(place, exclusive):
     """S012"""
     lock = str(place / "lock")
     command = [sys.executable, "-S", "-c", HOLD, lock]
@@ -466,7 +466,7 @@ def test_F34_a_file_of_somebody_else_is_left_alone(tmp_path):
     assert leftovers(str(tmp_path)) == []
 
 
-def test_F34_links_and_directories_are_no_files_that_we_left(tmp_path):
+def test_F34_links_and_directories_are_not_our_leftovers(tmp_path):
     (tmp_path / DEAD).symlink_to("/etc/passwd")
     assert leftovers(str(tmp_path)) == []
     (tmp_path / DEAD).unlink()
@@ -498,7 +498,7 @@ def test_F34_a_file_beside_its_target_has_a_name_of_its_own_and_is_private(tmp_p
 
 @pytest.fixture(name="closed")
 def fixture_closed():
-    """A directory of root that others may not look into."""
+    """Yield a directory of root that other users cannot search."""
     with public_directory() as public:
         place = public / "closed"
         place.mkdir(mode=0o700)
@@ -528,7 +528,7 @@ def test_F25_a_refused_permission_says_whose_it_is_and_who_we_are(closed, work):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_F25_of_a_file_that_can_be_seen_its_own_owner_is_named(closed):
+def test_F25_owner_of_a_visible_file_is_named(closed):
     closed.chmod(0o755)
     (closed / "file").chmod(0o600)
     with ordinary_user(), pytest.raises(StoreAccessError, match=r"file belongs to .* mode 0600"):

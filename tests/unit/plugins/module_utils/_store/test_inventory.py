@@ -61,7 +61,7 @@ def test_contents_are_all_blobs_with_their_sizes(path, store):
     assert all(found[Digest.parse(digest)].st_size == size for digest, size in sizes.items())
 
 
-def test_a_blob_that_is_removed_while_contents_are_listed_is_no_error(path, store, monkeypatch):
+def test_blob_removed_while_contents_are_listed_is_ignored(path, store, monkeypatch):
     """As when another task mends the store: it removes what is wrong, then brings what is right."""
     gone = path / "blobs/sha256" / BLOB.digest.encoded
     gone.write_bytes(DATA)
@@ -77,7 +77,7 @@ def test_a_blob_that_is_removed_while_contents_are_listed_is_no_error(path, stor
     assert not gone.exists()
 
 
-def test_contents_of_both_algorithms_and_of_whatever_kind_are_told(path, store):
+def test_contents_of_both_algorithms_and_every_kind_are_listed(path, store):
     long = hashlib.sha512(DATA).hexdigest()
     (path / "blobs/sha512").mkdir()
     (path / "blobs/sha512" / long).write_bytes(DATA)
@@ -90,7 +90,7 @@ def test_contents_of_both_algorithms_and_of_whatever_kind_are_told(path, store):
     assert foreign(store) == []
 
 
-def test_what_is_no_digest_is_foreign(path, store):
+def test_file_name_that_is_not_a_digest_is_foreign(path, store):
     """S024"""
     strangers = [".DS_Store", "blobs/x", "blobs/sha256/oci-put-blob1", "blobs/sha256/" + "A" * 64]
     strangers += ["ingest", "blobs/sha256/" + "a" * 63, "manifest.json"]
@@ -114,7 +114,7 @@ def test_roots_are_all_entries_with_their_platforms_less_some_names(path, store)
     assert len(roots(store, {"registry.example/app:1", "registry.example/app:2"})) == 1
 
 
-def test_an_entry_that_makes_no_sense_is_told_by_its_number(path, store):
+def test_invalid_entry_is_reported_by_its_number(path, store):
     rewrite(path, lambda entries: entries.append({"digest": "x"}))
     with pytest.raises(CorruptStoreError, match=r"index.json: manifests\[1\]") as caught:
         roots(store)
@@ -151,7 +151,7 @@ def test_a_fifo_and_a_link_are_a_fault_and_block_nobody(store, tmp_path):
     assert verify_blob(store, digest) == "is not a regular file"
 
 
-def test_what_cannot_be_read_is_a_fault(store, monkeypatch):
+def test_unreadable_blob_is_a_fault(store, monkeypatch):
     """Root may read everything, so the system's answer is made up."""
     digest, place = place_of(store)
     with open(place, "wb") as handle:
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_a_fault(store, monkeypatch):
     assert found.startswith(f"cannot be read: {place}: Permission denied; {place} belongs to ")
 
 
-def test_removing_twice_is_no_error(store):
+def test_removing_twice_is_not_an_error(store):
     digest, place = place_of(store)
     with open(place, "wb") as handle:
         handle.write(DATA)
@@ -179,7 +179,7 @@ def test_removing_twice_is_no_error(store):
 # -- a store that is doubted
 
 
-def test_what_is_doubted_counts_as_missing_until_it_is_written(path):
+def test_known_bad_content_is_missing_until_it_is_written(path):
     store = RepairStore(str(path))
     (path / ".staging").mkdir()
     store.write(BLOB, [DATA])
@@ -193,7 +193,7 @@ def test_what_is_doubted_counts_as_missing_until_it_is_written(path):
 
 
 @pytest.mark.parametrize("kind", ["other bytes", "fifo", "link"])
-def test_what_is_doubted_is_received_in_place_of_what_is_there(path, tmp_path, kind):
+def test_known_bad_content_is_replaced(path, tmp_path, kind):
     store = RepairStore(str(path))
     (path / ".staging").mkdir()
     place = store.blob_path(BLOB.digest)
@@ -214,7 +214,7 @@ def test_what_is_doubted_is_received_in_place_of_what_is_there(path, tmp_path, k
     assert (tmp_path / "other").read_bytes() == DATA
 
 
-def test_what_is_doubted_and_does_not_come_is_gone(path):
+def test_known_bad_content_without_a_replacement_is_removed(path):
     store = RepairStore(str(path))
     (path / ".staging").mkdir()
     store.write(BLOB, [DATA])
@@ -226,7 +226,7 @@ def test_what_is_doubted_and_does_not_come_is_gone(path):
     assert not store.has(BLOB)
 
 
-def test_what_somebody_has_mended_meanwhile_stays(path):
+def test_content_repaired_by_another_task_is_kept(path):
     store = RepairStore(str(path))
     (path / ".staging").mkdir()
     store.write(BLOB, [DATA])
@@ -239,7 +239,7 @@ def test_what_somebody_has_mended_meanwhile_stays(path):
 # -- the disk
 
 
-def test_the_disk_is_told_by_mount_type_and_bytes(store):
+def test_disk_is_described_by_mount_type_and_bytes(store):
     told = disk(store)
     assert told.keys() == {"mount", "type", "size", "free"}
     assert os.path.ismount(told["mount"])

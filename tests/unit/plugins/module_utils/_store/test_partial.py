@@ -68,7 +68,7 @@ def fixture_place(tmp_path):
 
 
 class Time:
-    """Stands for the module ``time``: who sleeps lets something happen."""
+    """Replaces the module ``time``: each sleep triggers an event."""
 
     def __init__(self, happens=lambda: None) -> None:
         self.happens = happens
@@ -112,7 +112,7 @@ def test_bytes_may_come_in_any_order(place, seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_missing_is_what_did_not_come(place, seed):
+def test_missing_spans_are_those_not_written(place, seed):
     all_of_it = chunks(seed)
     there, rest = all_of_it[::2], all_of_it[1::2]
     with place.open_partial() as part:
@@ -157,7 +157,7 @@ def test_short_writes_are_continued(place, monkeypatch):
     place.assert_complete()
 
 
-def test_bytes_that_are_hashed_may_not_be_overwritten(place):
+def test_hashed_bytes_cannot_be_overwritten(place):
     with place.open_partial() as part:
         part.write(0, DATA[:100])
         with pytest.raises(ValueError, match="hashed"):
@@ -167,7 +167,7 @@ def test_bytes_that_are_hashed_may_not_be_overwritten(place):
     place.assert_complete()
 
 
-def test_an_incomplete_part_is_no_blob_and_is_kept(place):
+def test_incomplete_part_is_not_a_blob_and_is_kept(place):
     with place.open_partial() as part:
         part.write(0, DATA[:100])
         part.write(200, DATA[200:300])
@@ -192,7 +192,7 @@ def test_an_empty_blob_needs_no_bytes(place):
     assert (place.blob.read_bytes(), place.staged()) == (b"", [])
 
 
-def test_what_others_may_not_read_yet_they_cannot(place):
+def test_unverified_bytes_are_unreadable_for_others(place):
     with place.open_partial() as part:
         part.write(0, DATA[:100])
         modes = [path.stat().st_mode & 0o777 for path in (place.part, place.journal)]
@@ -220,7 +220,7 @@ JOURNALS = {
 
 
 @pytest.mark.parametrize(("data", "journal", "there"), JOURNALS.values(), ids=JOURNALS)
-def test_of_a_journal_only_what_makes_sense_counts(place, data, journal, there):
+def test_only_valid_journal_entries_count(place, data, journal, there):
     place.leave(data, *journal)
     assert partial.staged_bytes(str(place.part), len(DATA)) == there
     with place.open_partial() as part:
@@ -255,7 +255,7 @@ def test_any_bytes_at_all_in_a_journal_do_no_harm(place):
             fill(part)
             try:
                 part.finish()
-            except DigestMismatchError:  # it told of bytes that were in the file, but not there
+            except DigestMismatchError:  # the journal listed bytes that were not written there
                 assert part.missing() == [(0, len(DATA))]
                 fill(part)
                 part.finish()
@@ -287,7 +287,7 @@ def test_a_wrong_part_that_is_given_up_is_not_kept(place):
     assert (place.blob.exists(), place.staged()) == (False, [])
 
 
-def test_what_is_reset_is_forgotten_for_good(place):
+def test_reset_part_is_forgotten_for_good(place):
     with place.open_partial() as part:
         part.write(0, DATA[:5000])
         part.reset()
@@ -301,7 +301,7 @@ def test_what_is_reset_is_forgotten_for_good(place):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_process_that_dies_between_any_two_calls_leaves_nothing_wrong(place, seed):
-    """S005: the journal tells of bytes after they are written, never before."""
+    """S005: the journal lists bytes after they are written, never before."""
     rng = random.Random(seed)
     calls, die_at = [], rng.randint(1, 12)
     reals = {name: getattr(os, name) for name in ("write", "pwrite")}
@@ -331,10 +331,10 @@ def test_a_process_that_dies_between_any_two_calls_leaves_nothing_wrong(place, s
     place.assert_complete()
 
 
-# -- several processes (a flock belongs to who has opened the file)
+# -- several processes (a flock belongs to the open file description)
 
 
-def test_who_comes_second_waits_and_finds_it_done(place, monkeypatch):
+def test_second_task_waits_and_finds_the_blob(place, monkeypatch):
     """S007"""
     steps = iter(range(0, len(DATA), 1000))
 
@@ -354,7 +354,7 @@ def test_who_comes_second_waits_and_finds_it_done(place, monkeypatch):
     place.assert_complete()
 
 
-def test_who_comes_second_goes_on_with_what_the_first_left(place, monkeypatch):
+def test_second_task_resumes_the_part_of_the_first(place, monkeypatch):
     """S007: the first gives up, or is killed."""
     held = place.open_partial()
     first = held.__enter__()
@@ -367,7 +367,7 @@ def test_who_comes_second_goes_on_with_what_the_first_left(place, monkeypatch):
     place.assert_complete()
 
 
-def test_who_does_nothing_is_not_waited_for_longer_than_for_a_lock(place, monkeypatch):
+def test_idle_holder_is_waited_for_only_as_long_as_for_a_lock(place, monkeypatch):
     """S007: both have bytes of their own then, and both end well."""
     clock = Time()
     with place.open_partial() as first:
@@ -418,7 +418,7 @@ def fixture_holder(place, tmp_path):
 
 
 def test_a_process_that_is_stopped_hangs_no_other_for_ever(place, holder):
-    """S007: and when it goes on, it ends well too."""
+    """S007: the stopped process also succeeds when it continues."""
     holder.send_signal(signal.SIGSTOP)
     with place.open_partial(patience=0.2) as part:
         assert part.resumed == 0
@@ -459,7 +459,7 @@ def test_a_blob_of_another_size_is_replaced(place, there):
     place.assert_complete()
 
 
-# -- what nobody goes on with
+# -- abandoned parts
 
 
 def old(place, seconds, now=1e9):
@@ -507,7 +507,7 @@ def test_a_journal_without_its_part_is_removed(place):
 
 
 @pytest.mark.parametrize("name", ["x.part", "sha256-x.part", "sha999-" + "a" * 64 + ".part"])
-def test_a_file_that_is_no_part_of_a_blob_is_left_alone(place, name):
+def test_foreign_file_in_staging_is_left_alone(place, name):
     """S024"""
     (place.staging / name).write_bytes(b"")
     os.utime(place.staging / name, (0, 0))
@@ -529,7 +529,7 @@ def test_a_part_that_another_store_shares_by_a_link_is_not_written(place, tmp_pa
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "directory"])
-def test_a_journal_that_is_no_file_is_an_error_and_never_blocks(place, make):
+def test_journal_that_is_a_special_file_is_an_error_and_never_blocks(place, make):
     """S016"""
     make(place.journal)
     with pytest.raises(StoreAccessError), place.open_partial():
@@ -605,7 +605,7 @@ def test_a_journal_that_cannot_be_opened_leaves_no_descriptor(tmp_path, place):
     [lambda path: path.symlink_to("/etc/passwd"), os.mkdir],
     ids=["S016 link", "S016 directory"],
 )
-def test_what_is_no_file_is_no_part(place, make):
+def test_special_file_is_not_a_part(place, make):
     make(place.part)
     with pytest.raises(StoreAccessError), place.open_partial():
         pass
@@ -673,8 +673,8 @@ def other_disk(path):
     return None
 
 
-def test_content_may_lie_on_another_disk(tmp_path):
-    """S033: nothing is renamed from one disk to the other, and parts are gone on with there."""
+def test_content_may_be_on_another_disk(tmp_path):
+    """S033: nothing is renamed across disks, and parts are resumed there."""
     disk = other_disk(tmp_path)
     if disk is None:
         pytest.skip("there is one file system only")
@@ -699,7 +699,7 @@ def test_content_may_lie_on_another_disk(tmp_path):
         assert os.listdir(Path(disk.name, "sha256", ".staging")) == []
 
 
-def test_what_is_free_is_asked_where_the_store_will_be(tmp_path):
+def test_free_space_is_measured_where_the_store_will_be(tmp_path):
     there = os.statvfs(tmp_path)
     free = (there.f_bavail if os.geteuid() else there.f_bfree) * there.f_frsize
     found = files.free_bytes(str(tmp_path / "not" / "there" / "yet"))

@@ -64,7 +64,7 @@ def test_a_manifest_is_read_by_tag_and_by_digest(source, identifier):
     assert manifest.raw == ONE.raw
 
 
-def test_a_manifest_that_is_not_there_is_told_with_a_hint(source):
+def test_missing_manifest_is_reported_with_a_hint(source):
     for digest in (UNKNOWN, Digest.parse(APP.images[1].digest)):
         with pytest.raises(NotInStoreError, match=str(digest)) as caught:
             source.read_manifest(digest)
@@ -83,7 +83,7 @@ def test_requested_span_of_a_blob_is_read(source, span):
     assert b"".join(chunks) == ONE.layers[0].blob[first:end]
 
 
-def test_a_blob_that_is_not_there_or_has_another_size_is_told(source):
+def test_blob_that_is_missing_or_has_another_size_is_reported(source):
     part = descriptor(ONE.layers[0])
     wrong = Descriptor("", part.digest, part.size + 1)
     for one in (Descriptor("", UNKNOWN, 5), wrong, descriptor(APP.images[1].layers[0])):

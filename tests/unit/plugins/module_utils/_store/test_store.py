@@ -162,7 +162,7 @@ def test_damaged_content_is_never_given_out(store, damage):
         pytest.param(os.mkdir, id="S016 directory"),
     ],
 )
-def test_a_blob_that_is_no_file_is_an_error_that_names_it(store, make):
+def test_blob_that_is_a_special_file_is_an_error_that_names_it(store, make):
     place = store.blob_path(CONTENT.digest)
     os.unlink(place)
     make(place)
@@ -172,7 +172,7 @@ def test_a_blob_that_is_no_file_is_an_error_that_names_it(store, make):
         assert place in str(caught.value)
 
 
-# -- what is no store
+# -- invalid stores
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_blob_that_is_no_file_is_an_error_that_names_it(store, make):
         pytest.param(b"[" * 100_000, "index.json", id="S019 deep"),
     ],
 )
-def test_an_index_that_makes_no_sense_is_an_error_and_stays(path, store, content, message):
+def test_invalid_index_is_an_error_and_is_kept(path, store, content, message):
     (path / "index.json").write_bytes(content)
     for act in (store.names, store.fingerprint, lambda: set_name(store, NAME, TWO, ONE)):
         with pytest.raises(CorruptStoreError, match=message) as caught:
@@ -245,7 +245,7 @@ def test_blobs_without_an_index_are_not_a_new_store(path, store):
         pytest.param(b"", id="S021 empty"),
     ],
 )
-def test_what_is_no_layout_is_refused_and_left_alone(path, store, layout):
+def test_directory_that_is_not_a_layout_is_rejected_and_left_alone(path, store, layout):
     (path / "oci-layout").unlink()
     if layout is not None:
         (path / "oci-layout").write_bytes(layout)
@@ -345,7 +345,7 @@ def test_a_link_to_somebody_elses_directory_is_an_error(path, store, tmp_path, m
 
 
 @pytest.mark.parametrize("make", ["file", "dangling link"])
-def test_blobs_that_are_no_directory_are_an_error(path, store, make):
+def test_blobs_path_that_is_not_a_directory_is_an_error(path, store, make):
     """S015"""
     shutil.rmtree(path / "blobs")
     if make == "file":
@@ -409,7 +409,7 @@ def fixture_public():
         pytest.param("", id="S018 one blob"),
     ],
 )
-def test_what_may_not_be_read_is_an_error_that_names_it(public, what):
+def test_unreadable_path_is_an_error_that_names_it(public, what):
     with ordinary_user():
         store = made(public / "store", NAME)
         denied = Path(store.path, what) if what else Path(store.blob_path(CONTENT.digest))
@@ -420,7 +420,7 @@ def test_what_may_not_be_read_is_an_error_that_names_it(public, what):
         assert str(denied) in str(caught.value)
 
 
-def test_what_may_not_be_written_is_an_error_that_names_it(public):
+def test_unwritable_path_is_an_error_that_names_it(public):
     """S004"""
     with ordinary_user():
         (public / "store").mkdir(mode=0o555)
@@ -487,7 +487,7 @@ def test_platforms_are_sorted_and_read_back(path, store):
     assert check(store) == {NAME: IndexEntry(CONTENT, ("linux/amd64", "linux/arm64"))}
 
 
-def test_what_others_wrote_is_kept(path, store):
+def test_foreign_entries_and_fields_are_kept(path, store):
     """S025: fields, annotations and entries that we do not know."""
     unnamed = entry(None, platform={"os": "linux", "architecture": "amd64"}, odd=[1, {"a": None}])
     foreign = entry("latest", TWO, artifactType="x/y")
@@ -509,7 +509,7 @@ def test_a_media_type_that_is_absent_is_not_added(path, store):
     assert "mediaType" not in parsed(path)
 
 
-def test_of_two_entries_with_one_name_the_last_counts(path, store):
+def test_last_of_two_entries_with_one_name_counts(path, store):
     """S022"""
     rewrite(path, entry(NAME, ONE), entry(NAME, TWO))
     assert check(store) == {NAME: TWO}
@@ -606,7 +606,7 @@ def test_threads_lose_no_name(path):
     assert check(ImageStore(str(path))).keys() == {NAME, *names}
 
 
-def test_a_store_in_use_is_not_given_to_who_wants_it_alone(path, store):
+def test_store_in_use_is_not_locked_exclusively(path, store):
     """S008: what removes content waits for those who work with it, and they for it."""
     other = ImageStore(str(path), lock_timeout=0.1)
     with store.hold():
@@ -619,7 +619,7 @@ def test_a_store_in_use_is_not_given_to_who_wants_it_alone(path, store):
 
 
 def test_making_a_store_protects_it_too(path):
-    """S008: also for who found none when the task began."""
+    """S008: also if there was no store when the task began."""
     store, other = ImageStore(str(path)), ImageStore(str(path), lock_timeout=0.1)
     with store.hold():
         store.prepare()
@@ -627,7 +627,7 @@ def test_making_a_store_protects_it_too(path):
             pass
 
 
-def test_a_store_that_is_made_while_we_look_is_no_foreign_directory(path, monkeypatch):
+def test_store_created_by_another_task_meantime_is_accepted(path, monkeypatch):
     """S007: two first pulls at once."""
     path.mkdir()
     real = files.read_file
@@ -671,7 +671,7 @@ def test_stale_partial_files_are_removed_with_the_next_change(path, store):
 
 
 @pytest.mark.parametrize("link", ["blobs", "blobs/sha256"])
-def test_content_may_lie_on_another_disk(link, tmp_path):
+def test_content_may_be_on_another_disk(link, tmp_path):
     """S015, S033: it is staged there, as no rename leads from one disk to another."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
         store = tmp_path / "store"

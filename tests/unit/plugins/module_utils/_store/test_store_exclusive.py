@@ -60,7 +60,7 @@ def test_the_platforms_of_a_name_are_rendered_in_order():
     assert render_names({"a": swapped}) == render_names({"a": TWO})
 
 
-def test_the_fingerprint_is_told_before_names_are_set(path, store):
+def test_fingerprint_is_known_before_names_are_set(path, store):
     moved = {"registry.example/b:1": TWO, "registry.example/c:1": ONE}
     told = store.fingerprint(moved)
     before = whole_tree(path)
@@ -72,7 +72,7 @@ def test_the_fingerprint_is_told_before_names_are_set(path, store):
 
 
 def other_names(path):
-    """What is no longer exactly the names, however it came about."""
+    """Every way in which a store stops having exactly these names."""
 
     def change(**fields):
         index = json.loads((path / "index.json").read_bytes())
@@ -163,7 +163,7 @@ def test_alone_and_as_planned_a_store_is_exclusive(path, store):
         pass
 
 
-def test_what_is_not_as_planned_is_a_conflict_and_the_store_is_free_again(path, store):
+def test_unplanned_change_is_a_conflict_and_frees_the_store(path, store):
     """It is looked at when nobody can change it any more."""
     before = tree(path)
 
@@ -181,7 +181,7 @@ def test_what_is_not_as_planned_is_a_conflict_and_the_store_is_free_again(path, 
         pass
 
 
-def test_who_does_not_wait_is_told_that_the_store_is_in_use(path):
+def test_exclusive_lock_without_waiting_reports_a_store_in_use(path):
     store = ImageStore(str(path), lock_timeout=0)
     with store.hold():
         store.prepare()
