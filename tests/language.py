@@ -25,7 +25,6 @@ NOT_YET = (
     "plugins/module_utils/_registry/*",
     "plugins/module_utils/_store/*",
     "tests/integration/*",
-    "tests/unit/plugins/module_utils/_image/*",
     "tests/unit/plugins/module_utils/_operations/*",
     "tests/unit/plugins/module_utils/_registry/*",
     "tests/unit/plugins/module_utils/test_*",

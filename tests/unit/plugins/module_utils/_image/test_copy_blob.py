@@ -109,7 +109,7 @@ def test_a_blob_that_was_complete_earlier_is_not_asked_for(source, sink):
 
 
 @pytest.mark.parametrize("breaks", [1, 3, 5, 30])
-def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(source, sink, breaks):
+def test_interrupted_transfer_resumes_where_it_stopped(source, sink, breaks):
     """R005, R013: as often as it brings something."""
     source.script("blob", LAYER.digest, *[Cut(100)] * breaks)
     copy(source, sink)
@@ -124,21 +124,21 @@ def test_patience_ends_when_nothing_comes(source, sink):
     assert (blob_reads(source), source.pauses) == (3, [1, 2, 3])
 
 
-def test_what_brings_something_renews_patience(source, sink):
+def test_progress_resets_the_number_of_retries(source, sink):
     source.patience = 2
     source.script("blob", LAYER.digest, Cut(0), Cut(0), Cut(1), Cut(0))
     copy(source, sink)
     assert source.pauses == [1, 2, 1, 2]
 
 
-def test_small_steps_do_not_go_on_for_ever(source, sink):
+def test_small_steps_end_after_a_limit(source, sink):
     """R013: a byte at a time."""
     source.script("blob", LARGE.digest, *[Cut(1)] * 5000)
     fails(source, sink, TruncatedError, layer=LARGE)
     assert 100 <= blob_reads(source) <= 102
 
 
-def test_large_steps_go_on_for_ever_and_at_once(source, sink, monkeypatch):
+def test_large_steps_continue_without_limit_or_wait(source, sink, monkeypatch):
     monkeypatch.setattr(copying, "_LARGE_STEP", 100)
     source.script("blob", LARGE.digest, *[Cut(100)] * 500)
     copy(source, sink, LARGE)
@@ -183,7 +183,7 @@ def test_every_other_place_is_asked_before_a_blob_is_called_wrong(source, sink, 
 
 
 @pytest.mark.parametrize("patience", [0, 5])
-def test_wrong_bytes_of_an_earlier_run_are_no_fault_of_the_source(source, sink, patience):
+def test_corrupt_bytes_of_an_earlier_run_do_not_blame_the_source(source, sink, patience):
     source.patience = patience
     sink.parts[str(LAYER.digest)] = bytes(1234)
     source.others = 1
@@ -193,7 +193,7 @@ def test_wrong_bytes_of_an_earlier_run_are_no_fault_of_the_source(source, sink, 
 
 
 @pytest.mark.parametrize("patience", [1, 5])
-def test_wrong_bytes_out_of_several_answers_are_no_fault_of_the_last(source, sink, patience):
+def test_corrupt_bytes_from_several_answers_do_not_blame_the_last_source(source, sink, patience):
     source.patience, source.others = patience, 1
     source.script("blob", LAYER.digest, Cut(2500), bytes(2500))
     copy(source, sink)
@@ -203,7 +203,7 @@ def test_wrong_bytes_out_of_several_answers_are_no_fault_of_the_last(source, sin
 
 @pytest.mark.usefixtures("cut")
 def test_wrong_bytes_in_pieces_are_looked_for_elsewhere_without_any_patience(source, sink):
-    """R009, R091: first in one answer, which tells who was wrong, then in another place."""
+    """R009, R091: first in one answer, which shows the corrupt source, then from another source."""
     source.patience, source.others = 0, 1
     spoilt = [bytes(4000)] * len(ENDS)
     source.script("blob", LARGE.digest, *spoilt, LARGE_DATA[::-1])
@@ -218,7 +218,7 @@ def test_an_answer_with_the_whole_blob_is_taken_from_its_start(source, sink):
     assert source.spans == [WHOLE, (2500, 5000)]
 
 
-def test_without_ranges_everything_is_begun_anew(source, sink):
+def test_fetch_restarts_without_ranges(source, sink):
     """R014: and so often only as a source may bring nothing."""
     source.patience = 2
     source.script("blob", LAYER.digest, Cut(2500), *[Whole(2000)] * 9)
@@ -234,7 +234,7 @@ def test_a_source_that_cannot_give_ranges_is_asked_for_the_whole(source, sink):
 
 
 @pytest.mark.parametrize("error", [NotFoundError("x"), DeniedError("x")], ids=str)
-def test_what_will_not_change_is_not_asked_for_again(source, sink, error):
+def test_permanent_error_is_not_retried(source, sink, error):
     source.script("blob", LAYER.digest, error)
     fails(source, sink, type(error))
     assert (blob_reads(source), source.pauses) == (1, [])
@@ -268,7 +268,7 @@ def test_a_large_blob_is_brought_in_pieces_each_of_them_once(source, sink, worke
     ids=["smaller than two pieces", "one connection", "small"],
 )
 @pytest.mark.usefixtures("cut")
-def test_what_is_not_worth_it_is_not_cut(source, sink, size, pieces):
+def test_small_layer_is_not_split(source, sink, size, pieces):
     layer = {64_000: LARGE, 5000: LAYER}[size]
     copy(source, sink, layer, pieces, 6)
     assert source.spans == [WHOLE]
@@ -281,7 +281,7 @@ def test_a_source_without_ranges_is_not_asked_for_any(source, sink):
     assert source.spans == [WHOLE]
 
 
-def test_what_is_soon_over_is_not_cut_further(source, sink):
+def test_rest_that_ends_soon_is_not_split_further(source, sink):
     """Of a fast source, after the first piece."""
     copy(source, sink, LARGE, SMALL, 6)
     assert source.spans == [(0, 4000), (4000, 64_000)]
@@ -342,7 +342,7 @@ def test_a_thread_with_work_of_its_own_does_that_first(source, sink):
                                     TruncatedError("x"), Cut(0), Whole(100)], ids=short)  # fmt: skip
 @pytest.mark.parametrize("number", [0, 1, 2, 5, 15])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_one_piece_that_goes_wrong_is_all_that_it_spoils(source, sink, answer, number, workers):
+def test_failed_piece_affects_only_itself(source, sink, answer, number, workers):
     source.script("blob", LARGE.digest, *[lambda: None] * number, answer)
     copy(source, sink, LARGE, SMALL, workers)
 
@@ -449,7 +449,7 @@ def test_nobody_writes_to_a_part_any_more_when_its_owner_has_failed(source, sink
 
 
 class HesitantPool(Pool):
-    """Who helps looks a while whether there is other work."""
+    """A helper looks for other work for a while."""
 
     def __init__(self, workers):
         super().__init__(workers)
@@ -481,7 +481,7 @@ def test_a_helper_that_is_too_late_does_not_take_the_whole_blob(source, sink):
 
 
 @pytest.mark.usefixtures("cut")
-def test_helpers_stop_when_the_blob_cannot_be_had(source, sink):
+def test_helpers_stop_when_the_blob_cannot_be_fetched(source, sink):
     helping = threading.Event()
 
     def answer():

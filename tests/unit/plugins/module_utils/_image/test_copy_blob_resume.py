@@ -78,7 +78,7 @@ def test_within_a_run_no_byte_comes_twice(tmp_path, fault, lost):
         assert stats["bytes_resumed"] == 0
 
 
-def test_a_run_that_failed_is_gone_on_with_by_the_next(tmp_path):
+def test_failed_run_is_resumed_by_the_next(tmp_path):
     fault = on_layers(truncate_at=60_000, times=3)
     with serving(THREE, faults=[fault]) as registry:
         first = Puller(tmp_path, registry, retries=0)
@@ -139,8 +139,8 @@ GONE = {
 }
 
 
-def test_a_wrong_byte_of_an_earlier_run_does_not_end_going_on_where_it_broke_off(tmp_path):
-    """R005: a link that cuts every connection brings the whole blob all the same."""
+def test_corrupt_byte_of_an_earlier_run_does_not_prevent_resuming(tmp_path):
+    """R005: a link that cuts every connection still delivers the whole blob."""
     cut = on_layers(BIG.digest, truncate_at=30_000, times=None)
     with serving(THREE, faults=[cut]) as registry:
         puller = Puller(tmp_path, registry, retries=2)
@@ -170,8 +170,8 @@ def test_no_mirror_is_blamed_for_what_an_earlier_run_left(tmp_path, retries):
 
 
 @pytest.mark.parametrize("fault", GONE.values(), ids=GONE)
-def test_another_place_goes_on_with_the_same_byte(tmp_path, fault):
-    """A mirror that breaks off for ever is left, and its failure is told once."""
+def test_another_source_resumes_at_the_same_byte(tmp_path, fault):
+    """A mirror that always breaks off is skipped, and its failure is reported once."""
     faults = [on_layers(one.digest, truncate_at=60_000) for one in LAYERS]
     faults.append(on_layers(times=None, **fault))
     with serving(THREE) as registry, serving(THREE, faults=faults) as mirror:
@@ -185,7 +185,7 @@ def test_another_place_goes_on_with_the_same_byte(tmp_path, fault):
         assert len(told) == (fault != {"status": 404})
 
 
-def test_a_mirror_goes_on_with_what_the_registry_has_begun(tmp_path):
+def test_mirror_resumes_the_part_that_the_registry_began(tmp_path):
     """In a later run, which knows of it."""
     fault = on_layers(truncate_at=60_000, times=3)
     with serving(THREE, faults=[fault]) as registry, serving(THREE) as mirror:
@@ -217,7 +217,7 @@ def params(registry, tmp_path, **more):
 @pytest.mark.parametrize(
     "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids="R097-{!s}".format
 )
-def test_a_module_that_is_killed_is_gone_on_with_by_the_next(tmp_path, number):
+def test_killed_module_is_resumed_by_the_next(tmp_path, number):
     """S005: at most the bytes of one read are lost per layer, and these come once more."""
     stall = on_layers(stall_at=90_000, times=3)
     with serving(THREE, faults=[stall]) as registry:
@@ -241,13 +241,13 @@ def test_a_module_that_is_killed_is_gone_on_with_by_the_next(tmp_path, number):
 
 
 def wait_a_moment(process):
-    """In which the module goes on."""
+    """Give the module a moment to continue."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(0.02)
 
 
 def written(tmp_path):
-    """How much of each blob the journals tell of."""
+    """Return the number of journaled bytes of each blob."""
     found = {}
     for journal in (tmp_path / "store" / ".staging").glob("sha*.journal"):
         lines = [line.split(" ") for line in journal.read_text().split("\n")[:-1]]

@@ -57,7 +57,7 @@ def test_F02_dates_are_compared_as_points_in_time():
 
 
 @pytest.mark.parametrize("text", NONE)
-def test_F02_all_else_is_no_date(text):
+def test_F02_any_other_text_is_not_a_date(text):
     assert Moment.parse(text) is None
 
 
@@ -83,5 +83,5 @@ def test_F02_versions_that_are_the_same_are_ordered_by_their_text(same):
 
 
 @pytest.mark.parametrize("tag", ["", "1a2b3c4", "x1.0", "v", "1..2", ".1", "1.", "1.0-"])
-def test_F02_what_is_no_version_is_a_word(tag):
+def test_F02_tag_without_a_version_is_a_word(tag):
     assert version_key(tag) == (0, tag)

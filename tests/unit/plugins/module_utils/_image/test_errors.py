@@ -96,7 +96,7 @@ def test_F18_the_advice_of_a_kind_is_sentences(kind):
     assert not kind.advice or is_sentence(kind.advice)
 
 
-# What to do depends on what it is, and is said where it is raised.
+# The remedy depends on the case, so the code that raises the error gives it.
 WITHOUT_ADVICE = {
     "error",
     "invalid-content",
@@ -112,7 +112,7 @@ def test_F18_an_error_without_a_hint_of_its_own_has_that_of_its_kind(kind):
     assert bool(kind("x").hint) is (kind.kind not in WITHOUT_ADVICE)
 
 
-def test_F18_what_is_not_found_leads_to_the_spelling_the_login_and_the_list():
+def test_F18_hint_for_not_found_names_the_spelling_the_login_and_the_list():
     hint = errors.NotFoundError("app:1: not found").hint
     assert "spelling" in hint and "log in" in hint and "lockstep.images.registry_info" in hint
 
@@ -152,7 +152,7 @@ def test_F18_a_hint_that_all_share_is_given_once_at_the_end():
     )
 
 
-def test_F18_what_is_raised_again_says_the_same():
+def test_F18_reraised_error_has_the_same_message():
     error = errors.DeniedError("b:1: access is denied", "Log in.", status=403).copy()
     assert error.full_message() == "b:1: access is denied. Log in."
     assert error.details == {"status": 403}
@@ -166,7 +166,7 @@ def is_safe(text: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)
-def test_F35_every_error_makes_what_strangers_say_printable_and_short(kind):
+def test_F35_every_error_makes_foreign_text_printable_and_short(kind):
     error = kind(HOSTILE, HOSTILE, path=HOSTILE, platforms=[HOSTILE], status=404)
     shown = [str(error), error.hint, error.details["path"], *error.details["platforms"]]
     assert all(map(is_safe, shown))
@@ -180,7 +180,7 @@ def test_F35_several_errors_stay_printable_and_short():
     assert len(error.full_message()) < 5000
 
 
-def test_F35_of_a_long_message_the_reason_at_its_end_is_kept():
+def test_F35_reason_at_the_end_of_a_long_message_is_kept():
     error = errors.InputError("subject: " + "x" * 10_000 + ": the reason")
     assert str(error).startswith("subject: ") and str(error).endswith(": the reason")
 

@@ -91,7 +91,7 @@ def test_an_image_is_its_own_closure():
     assert closure.images[0].size == len(raw) + len(b"config") + 2
 
 
-def test_of_an_index_only_the_wanted_platforms_are_read():
+def test_only_the_requested_platforms_of_an_index_are_read():
     arm, amd = image("arm", "shared"), image("amd", "shared")
     root = index(json_of(arm, OCI_MANIFEST, ARM), json_of(amd, OCI_MANIFEST, AMD))
     source = Source(root, arm, amd)
@@ -141,7 +141,7 @@ def test_an_empty_index_has_no_platform():
     assert "available: none" in refused(NoPlatformError, root, Source(root))
 
 
-def test_an_entry_that_is_no_manifest_is_refused_when_it_is_chosen():
+def test_chosen_entry_that_is_not_a_manifest_is_rejected():
     """M010."""
     raw = image("amd")
     odd = json_of(b"x", "application/vnd.example+json", ARM)
@@ -215,7 +215,7 @@ def test_a_wide_and_deep_graph_is_read_along_one_path():
     assert len(source.reads) == len(closure.manifests) == len(documents)
 
 
-def test_what_two_platforms_share_is_stored_once():
+def test_content_that_two_platforms_share_is_stored_once():
     """M025."""
     arm, amd = image("arm"), image("amd")
     inner = index(json_of(arm, OCI_MANIFEST, ARM), json_of(amd, OCI_MANIFEST, AMD))
@@ -256,7 +256,7 @@ def test_an_attestation_is_left_alone():
 
 
 def test_configurations_are_not_read():
-    """M030: an artifact has one that is none, and is copied all the same."""
+    """M030: an artifact may have an invalid configuration, and is copied anyway."""
     raw = image("not a configuration", "layer")
     assert closure_of(root_of(raw, OCI_MANIFEST), [AMD], Source(raw).read, NAME).blobs
 

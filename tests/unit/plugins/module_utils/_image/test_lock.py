@@ -86,7 +86,7 @@ def error_of(given):
     ],
     ids=lambda one: str(one)[:60],
 )
-def test_what_is_no_lock_is_an_error_that_names_the_file(there, said):
+def test_invalid_lock_is_an_error_that_names_the_file(there, said):
     """I020"""
     if said is None:
         assert Lock.parse(there).images == ()
@@ -193,7 +193,7 @@ def test_a_platform_that_is_wrong_is_named_with_its_image(changes, said):
 
 
 @pytest.mark.parametrize("bad", [None, 5, "app:1", ["app:1"]], ids=repr)
-def test_an_entry_that_is_no_mapping_is_counted(bad):
+def test_entry_that_is_not_a_mapping_is_reported_with_its_number(bad):
     assert error_of(value(entry(), bad)) == "lock: images[1]: is not a mapping"
 
 
@@ -214,7 +214,7 @@ def test_a_name_is_listed_once(second, how):
     assert told == f"lock: images[2]: {NAME} is listed {how}, first at images[0]"
 
 
-def test_what_is_right_is_read_and_sorted():
+def test_valid_lock_is_read_and_sorted():
     """I020: digests of another algorithm are honoured."""
     pinned = f"registry.example/app@{LONG}"
     there = {
@@ -240,7 +240,7 @@ def test_what_is_right_is_read_and_sorted():
     assert second.platforms["all"].config is None
 
 
-def test_manifests_are_carried_along():
+def test_manifests_are_embedded():
     family = demo_image("app", "1", size=10)
     lock = Lock.parse(
         value(entry(digest=family.digest), manifests={family.digest: family.raw.decode()})
@@ -273,7 +273,7 @@ def test_a_reference_gets_the_digest_of_its_name(text, locked):
 
 
 @pytest.mark.parametrize("text", ["registry.example/app:2", "app:1", f"registry.example/app@{ONE}"])
-def test_what_is_not_locked_is_an_error_that_names_the_file(text):
+def test_unlocked_name_is_an_error_that_names_the_file(text):
     lock = Lock.parse(in_file(entry(), file="a/b.yml"))
     with pytest.raises(LockError) as caught:
         lock.image(Reference.parse(text))
@@ -310,7 +310,7 @@ def test_a_platform_that_is_not_locked_is_an_error_that_lists_those_that_are():
     ],
     ids=lambda one: str(one)[:40],
 )
-def test_what_a_digest_leads_to_is_compared(changes, media_type, said):
+def test_content_of_a_locked_digest_is_compared(changes, media_type, said):
     (image,) = Lock.parse(in_file(entry(), file="a/b.yml")).images
     (other,) = Lock.parse(value(entry(platforms={"linux/amd64": platform(**changes)}))).images
     found = other.platforms["linux/amd64"]

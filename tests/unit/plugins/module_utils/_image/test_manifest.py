@@ -337,7 +337,7 @@ def patched(case):
     return whole, OCI_INDEX if part in ("index", "entry") else OCI_MANIFEST
 
 
-def test_F09_what_has_no_field_of_an_index_and_is_not_called_one_is_no_index():
+def test_F09_document_without_index_fields_and_type_is_not_an_index():
     refused({"schemaVersion": 2})
     assert parse({"schemaVersion": 2}, DOCKER_LIST).is_index
 
@@ -414,7 +414,7 @@ def test_annotations_are_strings(annotations):
     assert "annotations" in refused(image(layers=[descriptor(annotations=annotations)]))
 
 
-def test_what_is_unknown_is_kept_byte_for_byte():
+def test_unknown_fields_are_kept_byte_for_byte():
     """M036: a Docker list with the features of a CPU and fields of a future."""
     entry = descriptor(b"m", DOCKER_MANIFEST, future={"a": [1.5, None]})
     entry["platform"] = {"os": "linux", "architecture": "amd64", "features": ["sse4"], "x": 1}
@@ -487,12 +487,12 @@ def test_a_configuration_of_the_wrong_shape_is_refused(raw):
 
 @pytest.mark.parametrize("raw", [b"{}", b'{"rootfs": null}', b'{"rootfs": {"type": "layers"}}'])
 def test_a_configuration_may_say_nothing(raw):
-    """M030: an image is not unpacked by who pulls it."""
+    """M030: a pull does not unpack the image."""
     config = ImageConfig.parse(raw, WHERE)
     assert (config.platform, config.diff_ids, history_steps(config)) == (None, (), [])
 
 
-def test_a_configuration_tells_its_own_platform():
+def test_configuration_contains_its_platform():
     """M031: so that it can be compared with what the index says."""
     value = {"os": "Linux", "architecture": "arm", "variant": "7", "os.version": None}
     platform = ImageConfig.parse(json.dumps(value).encode(), WHERE).platform

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Descriptors: what is promised, and what is no promise."""
+"""Descriptors: the fields that must match, and the fields that are only hints."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ URL = "https://elsewhere.example/layer"
     [([URL, 7, None], (URL,)), (None, ()), (URL, ()), ({URL: 1}, ()), (7, ()), ([], ())],
     ids=str,
 )
-def test_urls_that_are_none_harm_nobody(urls, kept):
+def test_invalid_urls_are_ignored(urls, kept):
     """M017: only who asks for foreign layers looks at them."""
     found = Descriptor.from_json(document(urls=urls), WHERE)
     assert found.urls == kept
@@ -250,7 +250,7 @@ def test_a_media_type_is_compared_in_normal_form_and_kept_as_it_is(media_type):
         (DOCKER_CONFIG, "is_image_config"),
     ],
 )
-def test_a_media_type_tells_the_kind_of_content(media_type, kind):
+def test_media_type_determines_the_kind_of_content(media_type, kind):
     found = Descriptor.from_json(document(mediaType=media_type), WHERE)
     kinds = ("is_index", "is_manifest", "is_image_config")
     assert [name for name in kinds if getattr(found, name)] == [kind]

@@ -46,7 +46,7 @@ def test_a_digest_has_an_algorithm_and_a_value(case):
 
 
 @pytest.mark.parametrize("case", params([c for c in PARSED if is_refused(c)], "text"))
-def test_what_is_no_digest_is_refused(case):
+def test_invalid_digest_is_rejected(case):
     with pytest.raises(DigestError) as caught:
         Digest.parse(case["text"])
     assert_tells(caught.value, "invalid-digest", repr(case["text"])[:40])

@@ -107,7 +107,7 @@ INVALID = [case["text"] for case in table("platform", "invalid")] + [
 
 
 @pytest.mark.parametrize("text", INVALID, ids=short)
-def test_what_is_no_platform_is_refused(text):
+def test_invalid_platform_is_rejected(text):
     """I018."""
     with pytest.raises(PlatformError) as caught:
         Platform.parse(text)
@@ -115,7 +115,7 @@ def test_what_is_no_platform_is_refused(text):
 
 
 @pytest.mark.parametrize("value", [None, 7, ["linux/amd64"]], ids=repr)
-def test_what_is_no_text_is_no_platform(value):
+def test_value_that_is_not_text_is_not_a_platform(value):
     """I018."""
     with pytest.raises(PlatformError):
         Platform.parse(value)
@@ -255,7 +255,7 @@ def test_an_empty_index_has_no_platform():
         ("windows(10.0.17763)/amd64", "windows(10.0.20348)/amd64"),
     ],
 )
-def test_another_system_is_no_match(wanted, there):
+def test_other_operating_system_does_not_match(wanted, there):
     """M019."""
     not_found(wanted, *entries(there))
 
@@ -277,7 +277,7 @@ def test_an_attestation_is_never_chosen():
     not_found("unknown/unknown", *entries("unknown/unknown"))
 
 
-def test_the_platforms_of_a_stranger_are_listed_on_one_short_line():
+def test_foreign_platforms_are_listed_on_one_short_line():
     """M019."""
     odd = [entry(Platform.of(f"os{n}\n\x1b[31m", "cpu\u2028")) for n in range(1000)]
     not_found("linux/amd64", *odd)

@@ -108,13 +108,13 @@ def test_a_full_name_is_left_as_it_is(case):
 
 
 @pytest.mark.parametrize("case", params(table("reference", "valid"), "text"))
-def test_what_docker_accepts_is_accepted(case):
+def test_names_that_docker_accepts_are_accepted(case):
     """I004, I012, I013."""
     assert verdict(case["text"])
 
 
 @pytest.mark.parametrize("case", params(table("reference", "invalid"), "text"))
-def test_what_docker_refuses_is_refused(case):
+def test_names_that_docker_rejects_are_rejected(case):
     """I002, I003, I004, I009, I014."""
     assert refused(case["text"])
 
@@ -158,13 +158,13 @@ def test_a_registry_is_a_host_and_a_port(case):
     ["", " ", "\t", "\n", "a b", "a\tb", "deb\nian", "a\0b", "a\0", "debian: 12\r\n", "a\x7f"],
     ids=repr,
 )
-def test_blanks_and_control_characters_are_no_part_of_a_name(text):
+def test_name_with_blanks_or_control_characters_is_rejected(text):
     """I001."""
     assert refused(text)
 
 
 @pytest.mark.parametrize("value", [None, 7, [], b"debian"], ids=repr)
-def test_what_is_no_text_is_no_name(value):
+def test_value_that_is_not_text_is_not_a_name(value):
     """I001."""
     assert refused(value)
 
@@ -350,17 +350,17 @@ def test_separators_stand_between_letters_and_are_of_one_kind(name, accepted):
     ["debian:12\n", " debian:12", "\tdebian:12 ", "debian:12\r\n", "\n\n debian:12"],
     ids=repr,
 )
-def test_F25_white_space_around_a_name_is_no_part_of_it(text):
+def test_F25_white_space_around_a_name_is_ignored(text):
     assert Reference.parse(text) == Reference.parse("debian:12")
 
 
 @pytest.mark.parametrize("text", ["linux/arm64\n", " linux/arm64", "linux/arm64\r\n"], ids=repr)
-def test_F25_white_space_around_a_platform_is_no_part_of_it(text):
+def test_F25_white_space_around_a_platform_is_ignored(text):
     assert Platform.parse(text) == Platform.parse("linux/arm64")
     assert platforms_of([text]) == [Platform.parse("linux/arm64")]
 
 
-def test_F25_white_space_around_all_platforms_is_no_part_of_it():
+def test_F25_white_space_around_all_platforms_is_ignored():
     assert platforms_of(["all\n"]) is None
 
 
@@ -487,7 +487,7 @@ def test_credentials_in_a_name_are_refused_and_not_repeated(text):
 @pytest.mark.parametrize(
     "text", ["a?b", "a#b", "a%2fb", "a%2Fb/c", "registry.example/a%00b", "a\\b"]
 )
-def test_what_a_url_would_need_to_escape_is_refused(text):
+def test_characters_that_a_url_must_escape_are_rejected(text):
     """I016."""
     assert refused(text)
 
@@ -525,7 +525,7 @@ def test_a_registry_may_be_given_as_a_url(text, registry):
 
 
 @pytest.mark.parametrize("text", ["", None, "ftp://x.y", "x.y/z", "x.y/v3", "x y", "x.y:0"])
-def test_anything_else_is_no_registry(text):
+def test_any_other_text_is_not_a_registry(text):
     """I001, I015."""
     with pytest.raises(ReferenceError) as caught:
         parse_registry(text)

@@ -79,14 +79,14 @@ def test_a_new_sink_holds_nothing(kind, sink):
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 5000], ids="in pieces of {}".format)
-def test_what_is_written_is_there(kind, sink, size):
+def test_written_content_is_present(kind, sink, size):
     sink.write(CONTENT, (DATA[at : at + size] for at in range(0, len(DATA), size)))
     assert sink.has(CONTENT)
     assert kind.content(sink) == {str(CONTENT.digest): DATA}
     assert kind.leftovers(sink) == []
 
 
-def test_writing_twice_is_no_error_and_changes_nothing(kind, sink):
+def test_second_write_succeeds_and_changes_nothing(kind, sink):
     for _time in range(2):
         sink.write(CONTENT, [DATA])
         assert kind.content(sink) == {str(CONTENT.digest): DATA}
@@ -198,14 +198,14 @@ def test_a_name_that_is_not_what_was_expected_is_a_conflict(kind, sink, there, e
     assert kind.names(sink) == before
 
 
-def test_setting_a_name_twice_is_no_error(kind, sink):
+def test_setting_a_name_twice_is_not_an_error(kind, sink):
     """An action may be applied again, and somebody else may have been faster with the same."""
     for _time in range(2):
         set_name(sink, NAME, TWO, None)
     assert kind.names(sink) == {NAME: TWO}
 
 
-def test_of_many_who_expect_the_same_one_wins(kind, sink):
+def test_one_of_many_concurrent_moves_wins(kind, sink):
     set_name(sink, NAME, ONE, None)
     targets = [IndexEntry(blob(b"%d" % n, MANIFEST)) for n in range(8)]
     outcomes = []
