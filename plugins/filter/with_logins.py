@@ -11,7 +11,9 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import BOOLEANS
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import DOCKER_HUB
-from ansible_collections.lockstep.images.plugins.module_utils._operations.login import login_target
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    login_target,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     lookup_keys,
 )

@@ -19,12 +19,14 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
-    AuthFile,
-    AuthPlace,
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import Endpoint
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
+    AuthFile,
+    AuthPlace,
+)
 from ansible_collections.lockstep.images.tests.support import certificates, modules, services
 from ansible_collections.lockstep.images.tests.support.fleet import need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push

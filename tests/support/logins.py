@@ -12,6 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
+    AuthFile,
+    AuthPlace,
+)
+
 NOT_FOUND = "credentials not found in native keychain"
 
 # Keeps one login in a file beside it, as a helper keeps it in a keychain.
@@ -55,6 +63,12 @@ def write_auth_file(path: Path, auths: Mapping[str, Any], **others: Any) -> str:
     path.write_text(json.dumps({"auths": auths, **others}), encoding="utf-8")
     path.chmod(0o600)
     return str(path)
+
+
+def find_login(path: Path, name: str) -> Credentials | None:
+    """The login a file has for a name: a registry, or a repository in one."""
+    registry, _slash, repository = name.partition("/")
+    return AuthFile.load(AuthPlace(str(path))).find(registry, repository)
 
 
 def write_case(path: Path, case: Mapping[str, Any], host: str) -> None:

@@ -12,9 +12,10 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
-from .credentials import Credentials, CredentialStore, places
+from .credentials import Credentials
 from .hosts import Endpoint, HostConfig, api_host
 from .http import HttpClient, is_refusal_elsewhere, libraries
+from .loginfiles import CredentialStore, places
 from .mirrors import Mirrored
 from .options import RegistryOptions
 from .registry import FindCredentials, Registry

@@ -14,7 +14,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     RedirectError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
-from ansible_collections.lockstep.images.plugins.module_utils._operations.login import ping
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    ping,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )

@@ -13,6 +13,8 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import AuthFileError
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
     CredentialStore,
     places,
 )

@@ -6,48 +6,38 @@
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
-import stat
-import threading
-import types
 from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
-    AuthenticationError,
     AuthFileError,
     CredentialHelperError,
-    InputError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     login_path,
-    plan_login,
-    plan_logout,
-    save_login,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
+    lookup_keys,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
     HUB_KEY,
     AuthFile,
     AuthPlace,
-    Credentials,
     CredentialStore,
     host_of_key,
-    lookup_keys,
     places,
     server_key,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
-    HttpClient,
-    HttpOptions,
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginwriter import (
+    save_login,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
-from ansible_collections.lockstep.images.plugins.module_utils._store import store as files
 from ansible_collections.lockstep.images.tests.support.logins import (
-    KEEPER,
     NOT_FOUND,
     Helpers,
+    find_login,
     login,
     write_auth_file,
 )
@@ -55,8 +45,6 @@ from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
     attached,
     params,
-    secret_forms,
-    short,
     table,
 )
 
@@ -87,40 +75,6 @@ def fixture_helpers(tmp_path, monkeypatch) -> Helpers:
     return Helpers(tmp_path / "bin", monkeypatch)
 
 
-class FakeRegistry:
-    """A registry that takes a login, refuses it, or wants none ("")."""
-
-    def __init__(self, name: str = HOST, scheme: str = "bearer", refuses: bool = False) -> None:
-        self.name = name
-        self.warnings: list[str] = []
-        self.pings = 0
-        self._scheme = scheme
-        self._refuses = refuses
-
-    def request(self, method: str, path: str, repository: str) -> types.SimpleNamespace:
-        assert (method, path, repository) == ("GET", "", "")
-        self.pings += 1
-        if self._refuses:
-            raise AuthenticationError(f"{self.name}: the credentials for user alice were refused")
-        return types.SimpleNamespace(status=200, close=lambda: None)
-
-    @property
-    def login_scheme(self) -> str:
-        return self._scheme
-
-
-def log_in(path, registry=None, who=USER, verify=True, reauthorize=False):
-    return plan_login(
-        registry or FakeRegistry(), who, str(path), verify=verify, reauthorize=reauthorize
-    )
-
-
-def find(path, name: str) -> Credentials | None:
-    """The login a file has for a name: a registry, or a repository in one."""
-    registry, _slash, repository = name.partition("/")
-    return AuthFile.load(AuthPlace(str(path))).find(registry, repository)
-
-
 def auths_from(name: str) -> dict:
     """The entries of a file of the tables, where "user:password" stands for one."""
     return {
@@ -131,14 +85,10 @@ def auths_from(name: str) -> dict:
 
 def refused(path, name: str = HOST) -> str:
     with pytest.raises(AuthFileError) as caught:
-        find(path, name)
+        find_login(path, name)
     assert_tells(caught.value, "invalid-auth-file", str(path), never=(SECRET, f"alice:{SECRET}"))
     assert caught.value.as_result()["path"] == str(path)
     return str(caught.value)
-
-
-def mode_of(path) -> int:
-    return stat.S_IMODE(os.stat(path).st_mode)
 
 
 def test_every_deviation_is_about_a_case_of_a_table():
@@ -156,7 +106,9 @@ def test_the_most_specific_key_serves_a_name(case, path):
         write_auth_file(path, {case["key"]: {**token, "identitytoken": who["identity_token"]}})
     elif case["file"]:
         write_auth_file(path, auths_from(case["file"]))
-    assert find(path, case["key"]) == (Credentials(**case["login"]) if case["login"] else None)
+    assert find_login(path, case["key"]) == (
+        Credentials(**case["login"]) if case["login"] else None
+    )
 
 
 @pytest.mark.parametrize("case", params(table("credentials", "legacy"), "case"))
@@ -177,25 +129,14 @@ def test_keys_are_tried_from_the_most_specific_to_the_host(case):
 def test_what_docker_login_stored_is_found(case, path):
     """A004."""
     write_auth_file(path, {case["login"]: login("alice", SECRET)})
-    assert find(path, case["name"]) == USER
-
-
-@pytest.mark.parametrize("case", params(table("credentials", "own_login"), "name"))
-def test_what_we_stored_is_found(case, path):
-    """A013: and the rest of the file stays."""
-    others = {"experimental": True, "HttpHeaders": {"X": "y"}} if case.get("keeps") else {}
-    write_auth_file(path, {"other.example": login("bob", "x")}, **others)
-    save_login(str(path), case["login"], USER)
-    assert find(path, case["name"]) == USER
-    assert find(path, "other.example") == Credentials("bob", "x")
-    assert others.items() <= json.loads(path.read_text()).items()
+    assert find_login(path, case["name"]) == USER
 
 
 @pytest.mark.parametrize("case", params(table("credentials", "namespaces"), "case"))
 def test_a_key_serves_what_is_below_it(case, path):
     """A004."""
     write_auth_file(path, {case["key"]: login("alice", SECRET)})
-    assert (find(path, case["name"]) is not None) == case["found"]
+    assert (find_login(path, case["name"]) is not None) == case["found"]
 
 
 @pytest.mark.parametrize("case", params(table("credentials", "hosts"), "key"))
@@ -262,13 +203,6 @@ def test_a_file_named_by_the_user_is_the_only_one():
     assert login_path(None, env, "/home/alice") == "/variable"
 
 
-def test_a_login_goes_to_the_file_of_docker_in_the_home_of_who_runs_it():
-    """A019: the home is that of the user a task became, which the caller knows."""
-    assert login_path(None, {}, "/home/alice") == "/home/alice/.docker/config.json"
-    assert login_path(None, {"DOCKER_CONFIG": "/docker"}, "/root") == "/docker/config.json"
-    assert all(place.name.startswith(("/root/", "/run/")) for place in places(None, {}, "/root", 0))
-
-
 @pytest.mark.parametrize(
     ("mode", "warned"), [(0o600, 0), (0o400, 0), (0o644, 1), (0o666, 1), (0o640, 1)]
 )
@@ -281,23 +215,6 @@ def test_a_file_that_others_can_read_is_warned_about(mode, warned, path):
     assert store.find(HOST, "app") == USER
     assert len(store.warnings) == warned
     assert all(str(path) in text and SECRET not in text for text in store.warnings)
-
-
-@pytest.mark.parametrize("mode", [0o644, 0o666, 0o400])
-def test_a_file_is_written_for_its_owner_alone(mode, path):
-    """A001."""
-    write_auth_file(path, {})
-    path.chmod(mode)
-    save_login(str(path), HOST, USER)
-    assert mode_of(path) == 0o600
-
-
-def test_a_new_file_and_its_directory_are_for_their_owner_alone(tmp_path):
-    """A001."""
-    path = tmp_path / "home" / ".docker" / "config.json"
-    save_login(str(path), HOST, USER)
-    assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
-    assert find(path, HOST) == USER
 
 
 @pytest.mark.parametrize(
@@ -330,14 +247,14 @@ def test_what_is_no_file_with_logins_is_named_and_not_shown(raw, path):
 def test_an_empty_file_has_no_logins(raw, path):
     """A002."""
     path.write_bytes(raw)
-    assert find(path, HOST) is None
+    assert find_login(path, HOST) is None
 
 
 def test_a_missing_file_has_no_logins(tmp_path):
     """A002."""
-    assert find(tmp_path / "none", HOST) is None
+    assert find_login(tmp_path / "none", HOST) is None
     (tmp_path / "file").write_text("")
-    assert find(tmp_path / "file" / "below", HOST) is None
+    assert find_login(tmp_path / "file" / "below", HOST) is None
 
 
 @pytest.mark.parametrize("text", ["hunter22", '{"auths": "\udcff"}', '{"auths": []x}'], ids=repr)
@@ -398,7 +315,7 @@ def test_an_entry_that_is_no_login_is_named_and_not_shown(entry, path):
 def test_a_login_is_cut_at_its_first_colon(entry, who, path):
     """A003."""
     write_auth_file(path, {HOST: entry})
-    assert find(path, HOST) == who
+    assert find_login(path, HOST) == who
 
 
 @pytest.mark.parametrize(
@@ -417,7 +334,7 @@ def test_a_login_is_cut_at_its_first_colon(entry, who, path):
 def test_a_host_has_many_spellings_as_a_key(key, path):
     """A004: and logging in anew replaces each of them."""
     write_auth_file(path, {key: login("bob", "old"), "other.example": login("bob", "old")})
-    assert find(path, f"{HOST}/app") == Credentials("bob", "old")
+    assert find_login(path, f"{HOST}/app") == Credentials("bob", "old")
     save_login(str(path), HOST, USER)
     assert set(json.loads(path.read_text())["auths"]) == {HOST, "other.example"}
 
@@ -429,24 +346,16 @@ def test_a_host_has_many_spellings_as_a_key(key, path):
 def test_a_key_of_something_else_is_none(key, path):
     """A004."""
     write_auth_file(path, {key: login("alice", SECRET)})
-    assert find(path, f"{HOST}/app") is None
+    assert find_login(path, f"{HOST}/app") is None
 
 
 @pytest.mark.parametrize("key", ["docker.io", "index.docker.io", "registry-1.docker.io", HUB_KEY])
 def test_docker_hub_has_more_spellings(key, path):
     """A004."""
     write_auth_file(path, {key: login("bob", "old")})
-    assert find(path, "docker.io/library/debian") == Credentials("bob", "old")
+    assert find_login(path, "docker.io/library/debian") == Credentials("bob", "old")
     save_login(str(path), "docker.io", USER)
     assert list(json.loads(path.read_text())["auths"]) == [HUB_KEY] == [server_key("docker.io")]
-
-
-def test_a_host_in_capitals_is_logged_out_of(path):
-    """A004, A017: a host such as LOCALDOMAIN keeps its capitals."""
-    save_login(str(path), "LOCALDOMAIN", USER)
-    assert find(path, "LOCALDOMAIN/app") == USER
-    save_login(str(path), "LOCALDOMAIN", None)
-    assert find(path, "LOCALDOMAIN/app") is None
 
 
 def test_tokens_are_told_apart(path):
@@ -456,8 +365,8 @@ def test_tokens_are_told_apart(path):
         "b.example": {"registrytoken": "r", **login("x", "y")},
     }
     write_auth_file(path, auths)
-    assert find(path, "a.example") == Credentials(identity_token="i")
-    assert find(path, "b.example") == Credentials(registry_token="r")
+    assert find_login(path, "a.example") == Credentials(identity_token="i")
+    assert find_login(path, "b.example") == Credentials(registry_token="r")
 
 
 def test_the_helper_of_the_host_comes_first_then_the_store_then_the_file(path, helpers):
@@ -466,19 +375,19 @@ def test_the_helper_of_the_host_comes_first_then_the_store_then_the_file(path, h
         helpers.answer(name, json.dumps({"Username": name, "Secret": SECRET}))
     auths = {name: login("file", SECRET) for name in (HOST, "other.example")}
     write_auth_file(path, auths, credHelpers={HOST: "own"}, credsStore="all")
-    assert find(path, f"{HOST}/app") == Credentials("own", SECRET)
-    assert find(path, "other.example") == Credentials("all", SECRET)
+    assert find_login(path, f"{HOST}/app") == Credentials("own", SECRET)
+    assert find_login(path, "other.example") == Credentials("all", SECRET)
     helpers.answer("all", NOT_FOUND, 1)
-    assert find(path, "other.example") == Credentials("file", SECRET)
+    assert find_login(path, "other.example") == Credentials("file", SECRET)
     helpers.answer("all", "{}")
-    assert find(path, "other.example") == Credentials("file", SECRET)
+    assert find_login(path, "other.example") == Credentials("file", SECRET)
 
 
 def test_a_helper_is_asked_for_the_key_of_docker_hub(path, helpers):
     """A011."""
     asked = helpers.write("own", 'cat >"$0.asked"\necho "{}"\n')
     write_auth_file(path, {}, credHelpers={"index.docker.io": "own"})
-    assert find(path, "docker.io/library/debian") is None
+    assert find_login(path, "docker.io/library/debian") is None
     assert Path(f"{asked}.asked").read_text() == HUB_KEY
 
 
@@ -487,7 +396,7 @@ def test_a_failing_helper_is_no_reason_to_use_another_login(path, helpers):
     helpers.answer("all", "locked, hunter22", 2)
     write_auth_file(path, {HOST: login("alice", SECRET)}, credsStore="all")
     with pytest.raises(CredentialHelperError) as caught:
-        find(path, HOST)
+        find_login(path, HOST)
     assert_tells(caught.value, "credential-helper", HOST, never=(SECRET,))
 
 
@@ -496,7 +405,7 @@ def test_a_file_cannot_name_any_program(name, path):
     """A009."""
     write_auth_file(path, {}, credsStore=name)
     with pytest.raises(CredentialHelperError) as caught:
-        find(path, HOST)
+        find_login(path, HOST)
     assert_tells(caught.value, "credential-helper", repr(name))
 
 
@@ -512,17 +421,6 @@ def test_the_first_file_that_knows_a_login_decides(tmp_path):
     assert store.find("nobody.example", "app") is None
 
 
-def test_a_link_is_followed_and_stays_one(tmp_path):
-    """A012."""
-    target, link = tmp_path / "target.json", tmp_path / "link.json"
-    write_auth_file(target, {"other.example": login("bob", "x")})
-    link.symlink_to("target.json")
-    assert find(link, "other.example") == Credentials("bob", "x")
-    save_login(str(link), HOST, USER)
-    assert link.is_symlink() and find(target, HOST) == USER
-    assert find(target, "other.example") == Credentials("bob", "x")
-
-
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "link-to-itself"])
 def test_what_is_no_file_is_an_error_at_once(kind, path):
     """A012."""
@@ -535,169 +433,3 @@ def test_what_is_no_file_is_an_error_at_once(kind, path):
     refused(path)
     with pytest.raises(AuthFileError):
         save_login(str(path), HOST, USER)
-
-
-def test_many_logins_at_once_are_all_kept(path):
-    """A013: and so is what we know nothing of."""
-    write_auth_file(
-        path, {"other.example": login("bob", "x")}, plugins={"a": 1}, psFormat="{{.ID}}"
-    )
-    threads = [
-        threading.Thread(target=save_login, args=(str(path), f"r{n}.example", USER))
-        for n in range(12)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(find(path, f"r{n}.example") == USER for n in range(12))
-    value = json.loads(path.read_text())
-    assert (len(value["auths"]), value["plugins"], value["psFormat"]) == (13, {"a": 1}, "{{.ID}}")
-
-
-def test_logging_in_and_out_leaves_the_order_of_the_file(path):
-    """A013."""
-    write_auth_file(path, {"z.example": {}, "a.example": {"future": [1]}}, zz=1, aa=2)
-    before = json.loads(path.read_text())
-    save_login(str(path), HOST, USER)
-    save_login(str(path), HOST, None)
-    after = json.loads(path.read_text())
-    assert after == before
-    assert (list(after), list(after["auths"])) == (list(before), list(before["auths"]))
-
-
-@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
-def test_a_full_disk_leaves_the_old_file(call, path, monkeypatch):
-    """A014."""
-    write_auth_file(path, {HOST: login("alice", SECRET)})
-    before = path.read_bytes()
-
-    def full(*_args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(files.os, call, full)
-    with pytest.raises(AuthFileError) as caught:
-        save_login(str(path), HOST, Credentials("bob", "newsecret"))
-    monkeypatch.undo()
-    assert_tells(caught.value, "invalid-auth-file", str(path), never=("newsecret", SECRET))
-    assert "space" in caught.value.hint
-    assert path.read_bytes() == before
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_a_wrong_password_is_not_stored(path):
-    """A015."""
-    with pytest.raises(AuthenticationError) as caught:
-        log_in(path, FakeRegistry(refuses=True))
-    assert_tells(caught.value, "authentication-failed", HOST, never=(SECRET,))
-    assert not path.exists()
-
-
-def test_a_login_is_verified_before_it_is_stored(path):
-    """A015: and planning writes nothing."""
-    plan = log_in(path)
-    assert plan.changed and plan.facts["login_result"]["verified"] is True
-    assert not path.exists()
-    assert len(list(plan.apply())) == 1
-    assert find(path, f"{HOST}/app") == USER
-    assert not log_in(path).changed
-
-
-def test_a_login_that_is_there_is_verified_again_only_if_asked_to(path):
-    """A015."""
-    save_login(str(path), HOST, USER)
-    registry = FakeRegistry()
-    assert not log_in(path, registry).changed and registry.pings == 0
-    assert not log_in(path, registry, reauthorize=True).changed and registry.pings == 1
-    assert log_in(path, registry, who=Credentials("alice", "new"), verify=False).changed
-    assert registry.pings == 1
-
-
-def test_a_registry_that_asks_for_no_login_cannot_verify_one(path):
-    """A016."""
-    plan = log_in(path, FakeRegistry(scheme=""))
-    assert plan.facts["login_result"]["verified"] is False
-    (warning,) = plan.warnings()
-    assert HOST in warning and "could not be verified" in warning and SECRET not in warning
-
-
-def test_logging_out_of_an_unknown_host_changes_nothing(path):
-    """A017."""
-    assert not plan_logout(HOST, str(path)).changed and not path.exists()
-    write_auth_file(path, {"other.example": login("bob", "x")})
-    assert not plan_logout(HOST, str(path)).changed
-
-
-def test_logging_out_takes_one_host_out(path):
-    """A017: and once more changes nothing."""
-    write_auth_file(
-        path, {"other.example": login("bob", "x"), f"https://{HOST}/v2/": login("alice", SECRET)}
-    )
-    list(plan_logout(HOST, str(path)).apply())
-    assert find(path, HOST) is None and find(path, "other.example")
-    assert not plan_logout(HOST, str(path)).changed
-
-
-def test_a_login_in_a_helper_stays_out_of_the_file(path, helpers):
-    """A011, A017."""
-    helpers.write("own", KEEPER)
-    write_auth_file(path, {}, credHelpers={HOST: "own"})
-    before = path.read_bytes()
-    plan = log_in(path)
-    assert plan.facts["login_result"]["stored_in"] == "docker-credential-own"
-    list(plan.apply())
-    assert find(path, HOST) == USER and not log_in(path).changed
-    list(plan_logout(HOST, str(path)).apply())
-    assert find(path, HOST) is None and path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "password", ["a\nb", "a'b\"c\\", "{{ x }}", "x" * 8192, "\u00e9", "a:b", " a "], ids=short
-)
-def test_any_password_is_kept_as_it_is(password, path):
-    """A020."""
-    save_login(str(path), HOST, Credentials("alice", password))
-    assert find(path, HOST) == Credentials("alice", password)
-    assert not log_in(path, who=Credentials("alice", password)).changed
-
-
-@pytest.mark.parametrize("password", [SECRET, "a\nsecret", "{{ secret }}", "s" * 8192], ids=short)
-def test_no_secret_is_in_what_a_login_shows(password, path):
-    """A020: neither as it is nor in base64."""
-    plan = log_in(path, who=Credentials("alice", password))
-    shown = json.dumps(plan.result()) + repr(plan)
-    list(log_in(path, who=Credentials("alice", password)).apply())
-    shown += json.dumps(log_in(path).result()) + json.dumps(plan_logout(HOST, str(path)).result())
-    for form in secret_forms(password):
-        assert form not in shown
-    assert "alice" in shown
-
-
-@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "no-PEM"])
-@pytest.mark.parametrize("option", ["client_cert", "ca_path"])
-def test_a_certificate_that_cannot_be_used_is_named(option, content, tmp_path):
-    """A021: before anything is sent. The server's certificate is for the tests of the transport."""
-    pytest.importorskip("requests")
-    path = tmp_path / "x.pem"
-    if content:
-        path.write_text(content)
-    trusts = {
-        "ca_path": Trust(ca_paths=(str(path),)),
-        "client_cert": Trust(client_certs=((str(path), None),)),
-    }
-    client = HttpClient(HttpOptions(retries=0, timeout=2), trust_of=lambda _url: trusts[option])
-    with pytest.raises(InputError) as caught:
-        client.request("GET", "https://127.0.0.1:1/v2/")
-    assert_tells(caught.value, "invalid-input", option, str(path))
-
-
-def test_a_certificate_without_its_key_is_named(tmp_path):
-    """A021."""
-    pytest.importorskip("requests")
-    path = tmp_path / "client.cert"
-    path.write_text("the certificate is here, the key is not")
-    trust = Trust(client_certs=((str(path), str(tmp_path / "none.key")),))
-    client = HttpClient(HttpOptions(retries=0), trust_of=lambda _url: trust)
-    with pytest.raises(InputError) as caught:
-        client.request("GET", "https://127.0.0.1:1/v2/")
-    assert_tells(caught.value, "invalid-input", "client_cert", str(path))

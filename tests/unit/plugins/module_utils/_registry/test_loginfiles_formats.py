@@ -21,13 +21,17 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
     login_path,
     login_target,
     plan_logout,
-    save_login,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
     AuthFile,
     AuthPlace,
-    Credentials,
     CredentialStore,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.loginwriter import (
+    save_login,
 )
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
