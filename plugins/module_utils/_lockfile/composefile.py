@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images of a compose file."""
+"""Read the images of a compose file (compose-spec)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _NAME = re.compile(r"(?:docker-)?compose\b.*\.(?:ya?ml|json)$", re.IGNORECASE)
 _CONTEXT = "docker-image://"
 _MAX_CHAIN = 32
 
-_Service = tuple[Located, str]  # and the file it is in
+_Service = tuple[Located, str]  # a service, and the file that it is in
 
 
 def is_compose(document: t.Any, file: str) -> bool:
-    """Whether a document is one of compose: it has services, or includes files that have."""
+    """Return whether a document is a compose file: it has services, or includes files and has a name of compose."""
     if not isinstance(document, dict) or "lockfile_version" in document:
         return False
     has_services = isinstance(document.get("services"), dict)
@@ -30,13 +30,13 @@ def is_compose(document: t.Any, file: str) -> bool:
 
 
 def read_compose(document: Located, out: Findings) -> None:
-    """Take the images of all services and of what they extend, and queue the files that are included."""
+    """Take the images of all services and of the services that they extend; queue the included files."""
     for name, service in _services(document).items():
         if isinstance(service, Located):
             _read_service(str(name), service, document, out)
     include = document.get("include")
-    for one in include if isinstance(include, list) else ():
-        paths = one.get("path") if isinstance(one, dict) else one
+    for entry in include if isinstance(include, list) else ():
+        paths = entry.get("path") if isinstance(entry, dict) else entry
         for path in paths if isinstance(paths, list) else [paths]:
             if text_of(path):
                 _follow(text_of(path), out)
@@ -51,11 +51,11 @@ def _follow(path: Text, out: Findings) -> None:
     file = os.path.join(os.path.dirname(out.file), path)
     if is_remote(path):
         out.warnings.append(
-            f"{out.place(path.line)}: {errors.printable(path)} is elsewhere, and is not read"
+            f"{out.place(path.line)}: {errors.printable(path)} is remote, and is not read"
         )
     elif "$" in path or not os.path.isfile(file):
         out.problem(
-            out.place(path.line), f"{errors.printable(path)} is included and cannot be read"
+            out.place(path.line), f"{errors.printable(path)} is included, but cannot be read"
         )
     else:
         out.follow.append(file)
@@ -77,7 +77,7 @@ def _read_service(name: str, service: Located, document: Located, out: Findings)
 
 
 def _chain(service: t.Any, document: t.Any, out: Findings) -> t.Iterator[_Service]:
-    """A service and those it extends, the nearest first."""
+    """Yield a service and those that it extends, the nearest first; report a missing one as a problem."""
     file = out.file
     for _number in range(_MAX_CHAIN):
         if not isinstance(service, Located):
@@ -94,22 +94,23 @@ def _chain(service: t.Any, document: t.Any, out: Findings) -> t.Iterator[_Servic
             document = _load(file, place, out)
         service = _services(document).get(name)
         if service is None and document is not None:
-            out.problem(place, f"the service {name} that is extended is not in {file}")
+            out.problem(place, f"the extended service {name} is not in {file}")
 
 
 def _load(file: str, place: str, out: Findings) -> t.Any:
-    """The first document of another file, None if it cannot be read in the file of a directory."""
+    """Return the first document of an extended file; report a file that cannot be read as a problem, return None then."""
     try:
         documents = load_documents(read_file(os.path.realpath(file), MAX_SIZE), file).documents
     except (FileNotFoundError, errors.InputError) as exc:
-        reason = "is not there" if isinstance(exc, FileNotFoundError) else f"cannot be read: {exc}"
+        is_missing = isinstance(exc, FileNotFoundError)
+        reason = "does not exist" if is_missing else f"cannot be read: {exc}"
         out.problem(place, f"{file}, which is extended, {reason}")
         return None
     return documents[0] if documents else None
 
 
 def _first(chain: t.Sequence[_Service], key: str) -> tuple[t.Any, str]:
-    """The value of the nearest service that has a key, and its file."""
+    """Return the value of a key in the nearest service that has it, and the file of that service."""
     return next(((part[key], file) for part, file in chain if key in part), (None, ""))
 
 
@@ -126,13 +127,13 @@ def _read_build(name: str, build: t.Any, file: str, is_only: bool, out: Findings
         read_dockerfile(inline, out, getattr(inline, "line", line) + 1)
     elif is_only and not _follow_dockerfile(build, file, out):
         out.warnings.append(
-            f"{out.place(line, file)}: the service {name} is built: give its Dockerfile in from"
-            " to lock the images that it is built on"
+            f"{out.place(line, file)}: the service {name} is built: add its Dockerfile to from"
+            " to lock its base images"
         )
 
 
 def _follow_dockerfile(build: t.Any, file: str, out: Findings) -> bool:
-    """Queue the Dockerfile of a service in a directory; return whether it is there."""
+    """Queue the Dockerfile of a service if the user gave a directory; return whether the file exists."""
     options = build if isinstance(build, dict) else {"context": build}
     context = text_of(options.get("context")) or "."
     name = text_of(options.get("dockerfile")) or "Dockerfile"

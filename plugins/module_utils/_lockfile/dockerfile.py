@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images that a Dockerfile builds on."""
+"""Read the base images of a Dockerfile (Dockerfile reference, docs.docker.com)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(
 )
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
 _DIRECTIVE = re.compile(r"\s*#\s*(syntax|escape|check)\s*=\s*(\S+)", re.IGNORECASE)
-# A word of its own: $((1<<3)) and <<<text of a shell are none.
+# A separate word: $((1<<3)) and <<<text of a shell do not match.
 _HEREDOC = re.compile(r"""(?<!\S)[0-9]*<<-?(["']?)(\w[\w.-]*)\1(?!\S)""")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-+])([^}]*))?\}|(\w+))")
 _ARG = re.compile(r"""(\w+)=("[^"]*"|'[^']*'|\S*)""")
@@ -22,13 +22,16 @@ _MOUNT = re.compile(r"--mount=(\S+)")
 
 
 def is_dockerfile(name: str) -> bool:
-    """Whether a file is called as a Dockerfile or a Containerfile is."""
+    """Return whether a file has the name of a Dockerfile or a Containerfile."""
     return bool(_NAME.match(name))
 
 
 def read_dockerfile(text: str, out: Findings, first: int = 1) -> None:
-    """Take what stages start from, and what is copied or mounted from other images than stages."""
-    shared: dict[str, str] = {}  # of arguments before the first stage, which FROM sees alone
+    """Take the images that stages start from, and images that are the source of a copy or a mount.
+
+    ``first`` is the number of the first line of ``text``.
+    """
+    shared: dict[str, str] = {}  # arguments before the first stage, the only ones that FROM sees
     arguments = shared
     stages: list[str] = []
     directives = _directives(text)
@@ -53,20 +56,20 @@ def read_dockerfile(text: str, out: Findings, first: int = 1) -> None:
 def _read_from(
     rest: str, line: int, arguments: t.Mapping[str, str], stages: t.Sequence[str], out: Findings
 ) -> str:
-    """Take what a stage starts from; return the name of the stage, which may be empty."""
+    """Take the image that a stage starts from; return the name of the stage, "" if it has none."""
     words = rest.split()
     image, *more = [word for word in words if not word.startswith("--")] or [""]
     image = _filled(image.strip("\"'"), arguments)
     platform = "".join(word[11:] for word in words if word.startswith("--platform="))
     platform = _filled(platform, arguments)
     if not _is_stage(image, stages) and image != "scratch":
-        # One that BuildKit fills in is that of the machine or of the build.
+        # A platform that BuildKit fills in is that of the machine or of the build.
         out.take(image, line, "" if "$" in platform else platform)
     return more[1].lower() if len(more) == 2 and more[0].lower() == "as" else ""
 
 
 def _is_stage(image: str, stages: t.Sequence[str]) -> bool:
-    """Whether a name is that of a stage, also with a variable that the build fills in: base-$TARGETARCH."""
+    """Return whether a name is that of a stage, also with a variable that the build fills in: base-$TARGETARCH."""
     name, number = _VARIABLE.subn("\n", image.lower())
     pattern = re.escape(name).replace("\\\n", ".+")
     return image.lower() in stages or (
@@ -82,7 +85,7 @@ def _sources(word: str, rest: str) -> list[str]:
 
 
 def _filled(text: str, arguments: t.Mapping[str, str]) -> str:
-    """A text with the values of arguments; one that has none stays as it is written."""
+    """Return a text with the values of arguments; an argument without a value is not replaced."""
 
     def value(match: re.Match[str]) -> str:
         name, form, other = match.group(1) or match.group(4), match.group(2), match.group(3)
@@ -95,7 +98,7 @@ def _filled(text: str, arguments: t.Mapping[str, str]) -> str:
 
 
 def _directives(text: str) -> dict[str, tuple[int, str]]:
-    """The parser directives at the top, by name: the number of the line, counted from 0, and the first word."""
+    """Return the parser directives at the top, by name: the line number, counted from 0, and the first word."""
     found: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.split("\n")):
         match = _DIRECTIVE.match(line)
@@ -106,13 +109,13 @@ def _directives(text: str) -> dict[str, tuple[int, str]]:
 
 
 def _instructions(text: str, first: int, escape: str) -> t.Iterator[tuple[int, str, str]]:
-    """Each instruction with the line it starts on, in capitals, and what is behind it on all its lines."""
+    """Yield the line number of each instruction, its name in capitals, and its arguments of all lines."""
     joint = re.compile(re.escape(escape) + r"\s*$")
     whole, start = "", 0
     ends: list[str] = []
     lines = text.split("\n")
     for number, line in enumerate(lines, first):
-        if ends:  # in a here-document, which is no part of the instruction
+        if ends:  # in a here-document, which is not part of the instruction
             ends = ends[1:] if line.strip() == ends[0] else ends
             continue
         if line.lstrip().startswith("#") or (whole and not line.strip()):

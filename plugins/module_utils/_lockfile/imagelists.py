@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of images in files that people have: which files are read, and as what."""
+"""Read image names from the files of a user: find the files, and choose the reader of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .quadlet import is_quadlet, read_quadlet
 from .yamlfile import Text, decode, load_documents, load_strict
 
 _YAML = (".yml", ".yaml", ".json")
-# How a file of another name starts that is YAML all the same, as one that `helm template` wrote.
+# How YAML starts in a file with another name, as in the output of `helm template`.
 _STARTS_YAML = re.compile(r"(?m)\A(?:\s*[\[{]|(?:[^\n]*\n)*?(?:---|(?:apiVersion|kind|services):))")
 _STARTS_STAGE = re.compile(r"(?mi)^FROM[ \t]+\S")
 _SETTING = re.compile(r"""\s*(?:export\s+)?["']?([\w./-]+)["']?\s*[:=]\s*(.*)""")
@@ -33,21 +33,24 @@ _LOCK = re.compile(rb"""(?m)^[{\s"']*lockfile_version\b""")
 
 
 class Source(t.NamedTuple):
-    """A file or a directory, and the keys whose values are images beside those that are known."""
+    """A file or a directory, and additional keys whose values are images."""
 
     path: str
     keys: tuple[str, ...] = ()
 
 
 class Skipped(t.NamedTuple):
-    """A file of a directory that gave no image, and why."""
+    """A file of a directory from which no image was taken, and the reason."""
 
     file: str
     reason: str
 
 
 class Listing(t.NamedTuple):
-    """What a source names, in order; warnings; what could be an image; the files of a directory that name none."""
+    """The images of a source, in the order of the files, and what was not taken.
+
+    ``doubts`` are texts that could be images, ``skipped`` the files of a directory without an image.
+    """
 
     named: list[Named]
     warnings: list[str]
@@ -56,11 +59,11 @@ class Listing(t.NamedTuple):
 
 
 def parse_sources(entries: t.Sequence[t.Any]) -> list[Source]:
-    """The entries of the option ``from``: paths, or mappings with path and keys; or InputError."""
+    """Return the sources of the option ``from``; raise InputError unless each is a path or a mapping with path and keys."""
     found = []
-    for number, given in enumerate(entries):
+    for number, value in enumerate(entries):
         place = f"from[{number}]"
-        entry = {"path": given} if isinstance(given, str) else given
+        entry = {"path": value} if isinstance(value, str) else value
         if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
             raise errors.InputError(f"{place}: is neither a path nor a mapping with path and keys")
         unknown = sorted(str(key) for key in set(entry) - {"path", "keys"})
@@ -68,7 +71,7 @@ def parse_sources(entries: t.Sequence[t.Any]) -> list[Source]:
         keys = [keys] if isinstance(keys, str) else keys
         if unknown:
             raise errors.InputError(
-                f"{place}: {errors.printable(unknown[0])} is not known, only path and keys are"
+                f"{place}: {errors.printable(unknown[0])} is unknown, only path and keys are valid"
             )
         if not isinstance(keys, list) or not all(key and isinstance(key, str) for key in keys):
             raise errors.InputError(f"{place}: keys is not a list of names")
@@ -80,23 +83,23 @@ def parse_sources(entries: t.Sequence[t.Any]) -> list[Source]:
 def read_sources(
     sources: t.Iterable[Source], known: t.Iterable[Reference] = (), without: str = ""
 ) -> Listing:
-    """All references that sources name; or InputError with file and line, also for a source that names none.
+    """Return the images of all sources; raise InputError with file and line, also for a source without an image.
 
-    Each doubt is a warning too, unless a source or ``known`` names that image. Of directories, the file
-    ``without`` is not read: a lock file must not keep its own names.
+    Each doubt is a warning too, unless a source or ``known`` names that image. In directories the file ``without`` is
+    not read: a lock file must not keep its own names.
     """
     listings = [(source, read_source(source, without)) for source in sources]
-    names = {one.reference.store_name for _source, listing in listings for one in listing.named}
-    names |= {one.store_name for one in known}
+    names = {image.reference.store_name for _source, listing in listings for image in listing.named}
+    names |= {reference.store_name for reference in known}
     whole = Listing([], [], [], [])
     for source, listing in listings:
-        doubts = [one for one in listing.doubts if one.store_name not in names]
-        warnings = [*listing.warnings, *(one.warning for one in doubts)]
+        doubts = [doubt for doubt in listing.doubts if doubt.store_name not in names]
+        warnings = [*listing.warnings, *(doubt.warning for doubt in doubts)]
         if not listing.named:
             reason = f", although {warnings[0]}" if warnings else ""
             raise errors.InputError(
                 f"{source.path}: {_NO_IMAGE}{reason}",
-                "Leave it out, or name the keys whose values are images with keys.",
+                "Remove it, or list the keys whose values are images in keys.",
             )
         if listing.skipped:
             count = len(listing.skipped)
@@ -110,12 +113,12 @@ def read_sources(
 
 
 def read_source(source: Source, without: str = "") -> Listing:
-    """What one source names; or InputError with file and line."""
+    """Return the images of one source; raise InputError with file and line."""
     return _Reader(source).read(without)
 
 
 class _Reader:
-    """Reads the files of one source, and those that belong to them."""
+    """Reads the files of one source, and the files that they include."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -125,7 +128,7 @@ class _Reader:
         self._skipped: list[Skipped] = []
 
     def read(self, without: str) -> Listing:
-        """Read all, each file once however it is reached."""
+        """Read every file once, also if several files include it."""
         todo = [self._source.path] if self._is_named else _files_below(self._source.path)
         findings: list[Findings] = []
         seen = {os.path.realpath(without)} if without and not self._is_named else set()
@@ -141,7 +144,7 @@ class _Reader:
         lists = [] if self._is_named else _lists_below(self._source.path)
         missing = sorted(set(self._source.keys) - self._keys)
         if missing:
-            raise errors.InputError(f"{self._source.path}: has no {missing[0]}, which keys names")
+            raise errors.InputError(f"{self._source.path}: has no {missing[0]}, which keys lists")
         apply_kustomizations(findings, self._kustomizations)
         reasons = {one.file for one in self._skipped}
         for out in findings:
@@ -151,7 +154,7 @@ class _Reader:
         named = [one for out in findings for one in out.named()]
         warnings = [text for out in findings for text in out.warnings]
         doubts = [one for out in findings for one in out.doubts()]
-        warnings += [f"{file}: could be a list of images: give it by itself" for file in lists]
+        warnings += [f"{file}: could be a list of images: add it to from" for file in lists]
         return Listing(named, warnings, doubts, sorted(self._skipped))
 
     def _read_file(self, out: Findings) -> None:
@@ -161,9 +164,9 @@ class _Reader:
         try:
             raw = read_file(os.path.realpath(out.file), MAX_SIZE)
         except FileNotFoundError:
-            raise errors.InputError(f"{out.file}: is not there") from None
+            raise errors.InputError(f"{out.file}: does not exist") from None
         try:
-            self._read_as_what_it_is(raw, out)
+            self._read_by_type(raw, out)
         except errors.LockError:
             raise
         except errors.InputError as exc:
@@ -174,7 +177,7 @@ class _Reader:
             for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
                 doubt_line(line, number, out)
 
-    def _read_as_what_it_is(self, raw: bytes, out: Findings) -> None:
+    def _read_by_type(self, raw: bytes, out: Findings) -> None:
         name = os.path.basename(out.file)
         if name.lower().endswith(_YAML) or name in NAMES:
             self._read_yaml(raw, out)
@@ -239,7 +242,7 @@ class _Reader:
 
 
 def _read_names(entries: list[t.Any], out: Findings) -> None:
-    """Take a list of names; in a directory only what is one for certain, as any list of words is in JSON."""
+    """Take a list of names; in a directory only specific references, because any list of words looks like one."""
     for number, entry in enumerate(entries):
         is_text = isinstance(entry, Text) and entry.is_text
         if not out.is_named:
@@ -259,7 +262,7 @@ def _read_lines(text: str, out: Findings) -> None:
 
 
 def _files_below(path: str) -> list[str]:
-    """The files of a directory that may name images."""
+    """Return the files of a directory that could name images; raise InputError if there are none."""
     files = [file for file in _walk(path) if _may_name_images(file)]
     if not files:
         raise errors.InputError(
@@ -269,21 +272,21 @@ def _files_below(path: str) -> list[str]:
 
 
 def _lists_below(path: str) -> list[str]:
-    """The files of a directory that could be lists of names, which are read only by themselves."""
+    """Return the files of a directory that could be lists of names. Such a list is read only if the user gives it."""
     files = (file for file in _walk(path) if _LIST.fullmatch(os.path.basename(file)))
     return sorted(file for file in files if not _may_name_images(file))
 
 
 def _walk(path: str) -> list[str]:
-    """All files below a directory; links to directories are followed, each is read once."""
+    """Return all files below a directory; links to directories are followed, each directory once."""
     found, seen = [], set()
     with access(path):
         for directory, below, names in os.walk(path, onerror=_refuse, followlinks=True):
             seen.add(os.path.realpath(directory))
             below[:] = [
-                one
-                for one in sorted(below)
-                if os.path.realpath(os.path.join(directory, one)) not in seen
+                name
+                for name in sorted(below)
+                if os.path.realpath(os.path.join(directory, name)) not in seen
             ]
             found += [os.path.join(directory, name) for name in names]
     return found
@@ -296,7 +299,7 @@ def _may_name_images(file: str) -> bool:
 
 
 def _is_regular(file: str) -> bool:
-    """Whether a file is there and can be read at once; what may not be looked at is an error later."""
+    """Return whether a file is regular, so that reading it cannot block; a file without permission is an error later."""
     try:
         return stat.S_ISREG(os.stat(file).st_mode)
     except FileNotFoundError:
@@ -306,5 +309,5 @@ def _is_regular(file: str) -> bool:
 
 
 def _refuse(error: OSError) -> t.NoReturn:
-    """A directory that cannot be listed must not look like one without images."""
+    """Raise the error: a directory that cannot be listed must not look like one without images."""
     raise error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kustomizations: the files they include, and what they make of the images in them."""
+"""Read kustomizations (kustomize.config.k8s.io): the files that they include, and their changes of image names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATCHES = ("patches", "patchesStrategicMerge", "patchesJson6902")
 
 
 class Rule(t.NamedTuple):
-    """One entry of ``images``: what an image is called, and what becomes of it."""
+    """One entry of ``images``: the name of an image, and the parts that replace those of the name."""
 
     name: str
     new_name: str
@@ -28,7 +28,7 @@ class Rule(t.NamedTuple):
     place: str
 
     def apply(self, text: str) -> str | None:
-        """The name an image gets; None for another image."""
+        """Return the new name of an image; None if the rule is for another image."""
         match = re.fullmatch(re.escape(self.name) + r"(?::([\w.-]+))?(?:@(sha\S+))?", text)
         if not match:
             return None
@@ -45,12 +45,12 @@ class _Kustomization(t.NamedTuple):
     findings: Findings
     rules: tuple[Rule, ...]
     parts: frozenset[str]  # real paths of files and directories
-    components: tuple[str, ...]  # those of them whose rules hold for all of its resources
-    is_configured: bool  # so that rules may hold outside of containers too
+    components: tuple[str, ...]  # parts whose rules apply to all resources
+    is_configured: bool  # rules can apply outside of containers too
 
 
 def is_kustomization(document: t.Any, file: str) -> bool:
-    """Whether a document is a kustomization or a component."""
+    """Return whether a document is a kustomization or a component."""
     return isinstance(document, dict) and (
         os.path.basename(file) in NAMES
         or text_of(document.get("apiVersion")).startswith("kustomize.config.k8s.io/")
@@ -72,11 +72,11 @@ def read_kustomization(
             out.follow.append(target)
         elif is_remote(value):
             out.warnings.append(
-                f"{out.place(value.line)}: {errors.printable(value)} is elsewhere, and is not read"
+                f"{out.place(value.line)}: {errors.printable(value)} is remote, and is not read"
             )
         elif "\n" not in value:
             out.problem(
-                out.place(value.line), f"the resource {errors.printable(value)} is not there"
+                out.place(value.line), f"the resource {errors.printable(value)} does not exist"
             )
     images = document.get("images")
     rules = [_rule(one, out) for one in images if isinstance(one, dict)] if images else []
@@ -94,7 +94,11 @@ def read_kustomization(
 
 
 def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t.Any]) -> None:
-    """Apply to what each file names the rules of all kustomizations that include it, each in turn."""
+    """Apply to the mentions of each file the rules of all kustomizations that include it, from the innermost on.
+
+    ``found`` has the kustomizations that ``read_kustomization`` stored, by directory. A rule with a tag or a digest that
+    applies to no mention becomes a mention itself: its resource is remote.
+    """
     used: set[Rule] = set()
     is_configured = any(one.is_configured for one in found.values())
     for one in findings:
@@ -113,19 +117,19 @@ def apply_kustomizations(findings: t.Iterable[Findings], found: t.Mapping[str, t
     for kustomization in found.values():
         for rule in kustomization.rules:
             if rule not in used and (rule.new_tag or rule.digest):
-                # Of a resource that is elsewhere, as a remote one.
+                # For a resource that was not read, such as a remote one.
                 text = Rule.apply(rule, rule.name) or ""
                 kustomization.findings.mentions.append(Mention(text, rule.place))
 
 
 def _read_patches(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
-    """Take the images of patches that are written in a kustomization itself."""
+    """Take the images of the patches inside a kustomization."""
     for key in _PATCHES:
         entries = document.get(key)
         for one in entries if isinstance(entries, list) else ():
             patch = text_of(one.get("patch") if isinstance(one, dict) else one)
             if patch.is_block:
-                # So that its lines are those of the file.
+                # Shift the lines to those of the file.
                 raw = ("\n" * patch.line + patch).encode()
                 loaded = load_documents(raw, out.file)
                 for part in loaded.documents:
@@ -133,7 +137,7 @@ def _read_patches(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
 
 
 def _read_charts(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
-    """Take the images in values of charts, whose other images are known to Helm alone."""
+    """Take the images in the values of charts. Only Helm knows their other images."""
     charts = document.get("helmCharts")
     for one in charts if isinstance(charts, list) else ():
         if not isinstance(one, dict):
@@ -146,7 +150,7 @@ def _read_charts(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
                 out.follow.append(file)
         out.warnings.append(
             f"{out.place(getattr(one, 'line', 0))}: the chart {errors.printable(text_of(one.get('name')))}"
-            " is not read: give what `kustomize build` prints to lock all its images"
+            " is not read: to lock all its images, lock the output of `kustomize build`"
         )
 
 
@@ -160,7 +164,7 @@ def _paths(document: t.Mapping[t.Any, t.Any], keys: t.Iterable[str]) -> t.Iterat
 
 
 def _target(path: str) -> str:
-    """The file to read for a resource, empty if there is none."""
+    """Return the file to read for a resource, "" if there is none."""
     candidates = [os.path.join(path, name) for name in NAMES] if os.path.isdir(path) else [path]
     return next((one for one in candidates if os.path.isfile(one)), "")
 
@@ -176,7 +180,7 @@ def _rule(entry: t.Mapping[t.Any, t.Any], out: Findings) -> Rule:
 def _chains(
     path: str, found: t.Mapping[str, t.Any], above: tuple[str, ...] = ()
 ) -> t.Iterator[tuple[Rule, ...]]:
-    """For each way from a file or a directory up to a kustomization that nobody uses, the rules on it."""
+    """Yield the rules on each path from a file or a directory up to a kustomization that no other one includes."""
     users = [one for one in found if path in found[one].parts and one not in above]
     for user in users:
         for chain in _chains(user, found, (*above, user)):
@@ -188,7 +192,7 @@ def _chains(
 def _rules_of(
     kustomization: _Kustomization, found: t.Mapping[str, t.Any], depth: int = 8
 ) -> t.Iterator[Rule]:
-    """The rules of its components, then its own."""
+    """Yield the rules of the components of a kustomization, then its own rules."""
     for path in kustomization.components if depth else ():
         if path in found:
             yield from _rules_of(found[path], found, depth - 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock file: its text, the manifests beside it, and the one of imgpkg."""
+"""Read and write the lock file, the manifests next to it, and the ImagesLock of imgpkg."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._store.files import access, read_file
 from .yamlfile import Located, load_strict
 
 MAX_LOCK = 64 * 1024 * 1024
-# What image_lock puts beside the manifests, so that git keeps their bytes.
+# image_lock writes this file next to the manifests, so that git keeps their bytes.
 ATTRIBUTES, KEEP_BYTES = ".gitattributes", b"* -text\n"
 _KBLD_ID = "kbld.carvel.dev/id"
 _KEEP = (
@@ -25,7 +25,10 @@ _HEX = re.compile("[0-9a-f]{64}(?:[0-9a-f]{64})?")
 
 
 def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
-    """What a lock file says, checked, as ``Lock.parse`` takes it; None without a file. Or LockError."""
+    """Return the value of a lock file as ``Lock.parse`` takes it, with manifests and lines; None if there is no file.
+
+    ``place`` names the file in errors. Raise LockError if the file is not a valid lock or lacks one of its manifests.
+    """
     place = place or path
     document = read_document(path, place)
     if document is None:
@@ -33,7 +36,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
     if is_images_lock(document):
         raise errors.LockError(
             f"{place}: is an ImagesLock of imgpkg",
-            "Make a lock file of it with lockstep.images.image_lock and its option from.",
+            "Convert it to a lock file with lockstep.images.image_lock and its option from.",
         )
     value = with_places(document, place)
     manifests = read_manifests(path)
@@ -41,7 +44,7 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
         value["manifests"] = {str(digest): text for digest, text in manifests.items()}
     lock = Lock.parse(value)
     for image in lock.images if manifests else ():
-        for digest in carried_by(image):
+        for digest in embedded_manifests(image):
             if digest not in manifests:
                 raise errors.LockError(
                     f"{image.place}: {image.name}: {manifests_of(path)} lacks its manifest {digest}",
@@ -51,7 +54,10 @@ def read_lock(path: str, place: str = "") -> dict[str, t.Any] | None:
 
 
 def with_places(document: t.Any, place: str) -> dict[str, t.Any]:
-    """The same with what ``Lock.parse`` makes places of, which has no place in a file."""
+    """Return the document of a lock file with the keys ``file`` and ``line``, which ``Lock.parse`` names in errors.
+
+    Raise LockError if the document is not a mapping or has these keys itself.
+    """
     if not isinstance(document, dict):
         raise errors.LockError(f"{place}: is not a lock file: it has no images")
     for added in ("file", "manifests"):
@@ -64,7 +70,7 @@ def with_places(document: t.Any, place: str) -> dict[str, t.Any]:
 
 
 def read_document(path: str, place: str) -> t.Any:
-    """The one YAML document of a lock file, None without a file; or LockError."""
+    """Return the only YAML document of a lock file, None if there is no file; raise LockError for anything else."""
     try:
         raw = read_file(path, MAX_LOCK)
     except FileNotFoundError:
@@ -80,18 +86,21 @@ def read_document(path: str, place: str) -> t.Any:
     return documents[0]
 
 
-def carried_by(image: LockedImage) -> list[Digest]:
-    """The manifests of an image that its entry names."""
+def embedded_manifests(image: LockedImage) -> list[Digest]:
+    """Return the digests of the manifests that an entry names: of the image, and of each platform."""
     return [image.digest, *(locked.manifest for locked in image.platforms.values())]
 
 
 def manifests_of(path: str) -> str:
-    """The directory beside a lock file with the manifests that are carried along, each under its hex digits."""
+    """Return the directory next to a lock file for its manifests, each in a file named by its hexadecimal digits."""
     return re.sub(r"\.(?:ya?ml|json)$", "", path) + ".d"
 
 
 def read_manifests(path: str, skip_bad: bool = False) -> dict[Digest, str]:
-    """What is carried along with a lock file; or LockError for a file with other bytes than its name says."""
+    """Return the manifests next to a lock file, by digest.
+
+    Raise LockError for a file that does not match its name; with ``skip_bad`` leave it out.
+    """
     directory, found = manifests_of(path), {}
     for name in listed_manifests(path):
         raw = read_file(os.path.join(directory, name), MAX_LOCK)
@@ -102,14 +111,14 @@ def read_manifests(path: str, skip_bad: bool = False) -> dict[Digest, str]:
         elif not skip_bad:
             file = os.path.join(directory, name)
             cause, hint = _cause(raw, name)
-            raise errors.LockError(f"{file}: has other bytes than its name says{cause}", hint)
+            raise errors.LockError(f"{file}: does not match its name{cause}", hint)
     return found
 
 
 def _cause(raw: bytes, name: str) -> tuple[str, str]:
-    """What has probably changed the bytes of a manifest, empty if that is unknown; and a hint."""
+    """Return what has probably changed the bytes of a manifest, "" if that is unknown, and a hint."""
     if raw.startswith(b"version https://git-lfs"):
-        return ": it is a pointer of Git LFS", "Run git lfs pull."
+        return ": it is a Git LFS pointer", "Run git lfs pull."
     body = raw[3:] if raw.startswith(b"\xef\xbb\xbf") else raw
     unix = body.replace(b"\r\n", b"\n")
     texts = {body: "a byte order mark was added" if body != raw else ""}
@@ -127,7 +136,7 @@ def _cause(raw: bytes, name: str) -> tuple[str, str]:
 
 
 def listed_manifests(path: str) -> list[str]:
-    """The files there, by their names."""
+    """Return the names of the manifest files next to a lock file, sorted."""
     directory = manifests_of(path)
     with access(directory):
         try:
@@ -137,7 +146,7 @@ def listed_manifests(path: str) -> list[str]:
 
 
 def read_attributes(path: str) -> bytes | None:
-    """The attributes that git reads for the manifests beside a lock file, None without a file."""
+    """Return the bytes of the .gitattributes next to the manifests of a lock file, None if there is no file."""
     try:
         return read_file(os.path.join(manifests_of(path), ATTRIBUTES), MAX_LOCK)
     except FileNotFoundError:
@@ -145,8 +154,8 @@ def read_attributes(path: str) -> bytes | None:
 
 
 def render_lock(images: t.Iterable[LockedImage]) -> bytes:
-    """The canonical text: sorted, of one form, without a time."""
-    entries = sorted(images, key=lambda one: one.name)
+    """Return the canonical bytes of a lock file: sorted by name, always in the same form, without a date."""
+    entries = sorted(images, key=lambda image: image.name)
     lines = ["---", f"lockfile_version: {VERSION}", "images:" if entries else "images: []"]
     for one in entries:
         lines += [
@@ -166,8 +175,8 @@ def render_lock(images: t.Iterable[LockedImage]) -> bytes:
 
 
 def render_images_lock(images: t.Iterable[LockedImage]) -> bytes:
-    """The same as an ImagesLock (imgpkg v1alpha1), which knows no platforms."""
-    entries = sorted(images, key=lambda one: one.name)
+    """Return the bytes of an ImagesLock (imgpkg.carvel.dev/v1alpha1), which has no platforms."""
+    entries = sorted(images, key=lambda image: image.name)
     lines = ["---", "apiVersion: imgpkg.carvel.dev/v1alpha1"]
     lines.append("images:" if entries else "images: []")
     for one in entries:
@@ -182,12 +191,12 @@ def render_images_lock(images: t.Iterable[LockedImage]) -> bytes:
 
 
 def is_images_lock(document: t.Any) -> bool:
-    """Whether a document is one of imgpkg."""
+    """Return whether a document is an ImagesLock of imgpkg."""
     return isinstance(document, dict) and document.get("kind") == "ImagesLock"
 
 
 def images_of_images_lock(document: t.Any, place: str) -> list[tuple[str, str]]:
-    """The references of an ImagesLock, with digests, and the place of each; or LockError."""
+    """Return each reference of an ImagesLock, with its digest, and its place; raise LockError for an invalid entry."""
     entries = document.get("images")
     if not isinstance(entries, list):
         raise errors.LockError(f"{place}: images is not a list")
@@ -211,7 +220,7 @@ def images_of_images_lock(document: t.Any, place: str) -> list[tuple[str, str]]:
 
 
 def _same_repository(name: str, repository: str) -> bool:
-    """What an image is called where it was built may be elsewhere than where it is by now."""
+    """Return whether two names have the same repository. After a copy, the name from the build has another one."""
     try:
         return Reference.parse(name).name == Reference.parse(repository).name
     except errors.InputError:
@@ -227,12 +236,12 @@ def _with_line(entry: t.Any, place: str) -> t.Any:
 
 
 def _text(name: str) -> str:
-    """A text of YAML, for which an IPv6 address needs quotes."""
+    """Return a name as a YAML string; an IPv6 address needs quotes."""
     return f'"{name}"' if name.startswith("[") else name
 
 
 def _key(platform: str) -> str:
-    """A key of YAML, for which the version of a Windows needs quotes."""
+    """Return a platform as a YAML key; a version of Windows needs quotes."""
     return (
         platform if platform == ALL or re.fullmatch("[a-z0-9_./-]+", platform) else f'"{platform}"'
     )

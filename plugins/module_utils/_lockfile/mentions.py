@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a file says about images: those it names, and what could be one."""
+"""The findings in a file: the images that it names, and the texts that could be images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._image import errors
 from .._image.names import Platform, Reference
 from .yamlfile import Text
 
-FILL_IN = "Give the file that `docker compose config`, or the tool that fills them in, prints."
+FILL_IN = "Lock the output of `docker compose config`, or of the tool that fills them in."
 _PICTURE = re.compile(r"\.(?:png|jpe?g|svg|gif|webp|ico|bmp)$", re.IGNORECASE)
 _ELSEWHERE = re.compile("(?:https?|s?ftp|file|s3|gs|git|ssh):", re.IGNORECASE)
 _REMOTE = re.compile(r"://|^git@|^(?:git::)?git(?:hub|lab)\.com[/:]|[?&]ref=")
@@ -20,9 +20,9 @@ _NOTHING = Text()
 
 
 class Mention(t.NamedTuple):
-    """An image as a file names it, the place, the platform that is asked for there, and whether it is built there.
+    """An image as a file names it, with the place, the platform that the file requests, and whether the file builds it.
 
-    ``is_loose`` says that it is outside of containers, where no kustomization changes it unasked.
+    ``is_loose`` means outside of containers, where kustomizations change a name only if they are configured to.
     """
 
     text: str
@@ -33,7 +33,10 @@ class Mention(t.NamedTuple):
 
 
 class Named(t.NamedTuple):
-    """The same as a reference; ``platform`` is None where none is asked for, ``built_at`` empty if it is not built."""
+    """A mention as a reference.
+
+    ``platform`` is None if the file requests none. ``built_at`` is the place where the image is built, "" if nowhere.
+    """
 
     reference: Reference
     platform: Platform | None
@@ -41,7 +44,7 @@ class Named(t.NamedTuple):
 
 
 class Doubt(t.NamedTuple):
-    """What could be an image: the name it would have, empty if it is no reference yet, and a warning."""
+    """A text that could be an image: its name in a store, "" if it is not a reference, and a warning."""
 
     store_name: str
     warning: str
@@ -55,21 +58,21 @@ class _Doubt(t.NamedTuple):
 
 
 class Findings:
-    """What one file holds; ``is_named`` says that the user named this file, not a directory with it."""
+    """The findings in one file. ``is_named`` means that the user gave this file, not a directory that contains it."""
 
     def __init__(self, file: str, is_named: bool) -> None:
         self.file = file
         self.is_named = is_named
-        self.is_for_hosts = True  # not for those who build images
-        self.registry = ""  # of all images in values of Helm, if there is one
+        self.is_for_hosts = True  # false for a file that builds images
+        self.registry = ""  # the global registry in values of Helm
         self.mentions: list[Mention] = []
         self.warnings: list[str] = []
-        self.follow: list[str] = []  # other files that belong to this one
-        self.taken: set[int] = set()  # ids of the values in mentions
+        self.follow: list[str] = []  # the files to read next, because this one includes them
+        self.taken: set[int] = set()  # id() of the values in mentions
         self._doubts: dict[str, _Doubt] = {}
 
     def place(self, line: int, file: str = "") -> str:
-        """A line of this file, or of another one."""
+        """Return the place of a line in this file, or in another one; 0 means that the line is unknown."""
         return f"{file or self.file}, line {line}" if line else file or self.file
 
     def take(
@@ -80,9 +83,9 @@ class Findings:
         file: str = "",
         is_built: bool = False,
     ) -> None:
-        """Note a value that must be an image, and the platform it is for.
+        """Record a value that must be an image, and the platform that the file requests.
 
-        None and, in a directory, an empty text are no image.
+        None is ignored, and in a directory also an empty text. Any other value that is not a text is a problem.
         """
         if value is None or (value == "" and not self.is_named):
             return
@@ -96,7 +99,7 @@ class Findings:
     def guess(
         self, key: str, value: str, line: int, source: t.Any = None, is_loose: bool = True
     ) -> None:
-        """Note a text that names an image if it is a reference; ``source`` is the value it comes from."""
+        """Record a text as an image if it is a reference, otherwise as a doubt; ``source`` is the value it comes from."""
         if is_reference(value):
             self.taken.add(id(value if source is None else source))
             self.mentions.append(Mention(str(value), self.place(line), is_loose=is_loose))
@@ -104,19 +107,19 @@ class Findings:
             self.doubt(key, value, line)
 
     def doubt(self, key: str, text: str, line: int, is_shown: bool = True) -> None:
-        """Note what could be an image, and the key or option it is the value of."""
+        """Record a text that could be an image, and its key or option. Without ``is_shown`` no warning repeats the text."""
         self._doubts.setdefault(text, _Doubt(key, text, line, is_shown))
 
     def problem(self, place: str, problem: str) -> None:
-        """Raise InputError for a file that was named, or warn."""
+        """Raise InputError if the user gave this file; only warn if the user gave its directory."""
         if self.is_named:
             raise errors.InputError(f"{place}: {problem}")
         self.warnings.append(f"{place}: {problem}, and is not locked")
 
     def named(self) -> list[Named]:
-        """The references of all mentions; or InputError with the place of a wrong one.
+        """Return the references of all mentions; raise InputError with the place of an invalid one.
 
-        A pattern is a warning. In a directory, one that has yet to be made is, as is any in a file that is not for hosts.
+        A pattern is only a warning. So is, in a directory, a template and any invalid name in a file that builds images.
         """
         found = []
         for mention in self.mentions:
@@ -132,26 +135,26 @@ class Findings:
         return found
 
     def doubts(self) -> list[Doubt]:
-        """Each text that could be an image and is none of the mentions."""
+        """Return the texts that could be images and are not mentions, in the order of the lines."""
         known = {mention.text for mention in self.mentions}
         found = []
-        for one in sorted(self._doubts.values(), key=lambda one: one.line):
-            if one.text not in known:
-                key = f"{errors.printable(one.key, 80)}: " if one.key else ""
-                what = _shown(one.text) if one.is_shown else "the value"
-                found.append(
-                    Doubt(
-                        Reference.parse(one.text).store_name if is_reference(one.text) else "",
-                        f"{self.place(one.line)}: {key}{what} could be an image, and is not locked",
-                    )
+        for doubt in sorted(self._doubts.values(), key=lambda doubt: doubt.line):
+            text = doubt.text
+            if text not in known:
+                key = f"{errors.printable(doubt.key, 80)}: " if doubt.key else ""
+                shown = _shown(text) if doubt.is_shown else "the value"
+                warning = (
+                    f"{self.place(doubt.line)}: {key}{shown} could be an image, and is not locked"
                 )
+                name = Reference.parse(text).store_name if is_reference(text) else ""
+                found.append(Doubt(name, warning))
         return found
 
 
 def _named(mention: Mention) -> Named:
     for text in (mention.text, mention.platform):
         if has_variables(text):
-            problem = f"{mention.place}: {_shown(text)} has variables in it"
+            problem = f"{mention.place}: {_shown(text)} contains variables"
             raise errors.InputError(problem, FILL_IN)
     try:
         platform = Platform.parse(mention.platform) if mention.platform else None
@@ -166,12 +169,12 @@ def _shown(text: str) -> str:
 
 
 def has_variables(text: str) -> bool:
-    """Whether something has yet to be filled in."""
+    """Return whether a text contains variables or template expressions."""
     return "$" in text or "{{" in text
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text is a valid reference, and no picture."""
+    """Return whether a text is a valid reference, and not the file name of a picture."""
     try:
         Reference.parse(text)
     except errors.InputError:
@@ -180,33 +183,33 @@ def is_reference(text: str) -> bool:
 
 
 def is_specific(text: str) -> bool:
-    """Whether a text is a reference that says more than a word does: a tag, a digest or a host."""
+    """Return whether a text is a reference with a tag, a digest or a host, so that it is more than a word."""
     return (has_host(text) or has_tag(text)) and is_reference(text)
 
 
 def has_host(text: str) -> bool:
-    """Whether a reference begins with a registry."""
+    """Return whether a reference starts with a registry."""
     host, slash, _rest = text.partition("/")
     return bool(slash) and ("." in host or ":" in host or host == "localhost")
 
 
 def has_tag(text: str) -> bool:
-    """Whether a reference has a tag or a digest."""
+    """Return whether a reference has a tag or a digest."""
     return "@" in text or ":" in text.rpartition("/")[2]
 
 
 def could_be_image(text: str) -> bool:
-    """Whether a text in the place of an image may become one."""
+    """Return whether a text in the place of an image can name one, perhaps after its variables are filled in."""
     if not text or len(text) > _MAX_DOUBT or "\n" in text or _ELSEWHERE.match(text):
         return False
     return has_variables(text) or "://" in text or is_reference(text)
 
 
 def text_of(value: t.Any) -> Text:
-    """A scalar, an empty one for anything else."""
+    """Return a scalar unchanged, an empty Text for anything else."""
     return value if isinstance(value, Text) else _NOTHING
 
 
 def is_remote(path: str) -> bool:
-    """Whether a file that is referred to is a URL or in a repository of git."""
+    """Return whether a path is a URL or is in a git repository."""
     return bool(_REMOTE.search(path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images in objects of Kubernetes, in values of Helm and in other YAML, and what could be one."""
+"""Read the images in Kubernetes objects, in values of Helm and in other YAML, and find texts that could be images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .mentions import (
 from .yamlfile import Text
 
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
-# Of Argo and Tekton.
+# The keys of Argo and Tekton.
 _STEPS = ("container", "script", "sidecars", "steps", "stepTemplate")
-# What these hold is data: a key called image may be anything.
+# The content of these objects is data, in which a key called image can be anything.
 _DATA = ("ConfigMap", "Secret", "ImageRepository", "CustomResourceDefinition")
 _NOTES = ("annotations", "labels")
-_TAGS = ("tag", "imageTag", "newTag")  # the last one of Flux
+_TAGS = ("tag", "imageTag", "newTag")  # newTag is a key of Flux
 _DIGESTS = ("digest", "sha")
 _SYNC = ("images", "images-by-tag-regex", "images-by-semver")
 _SYNC_SETTINGS = {*_SYNC, "credentials", "tls-verify", "cert-dir"}
@@ -33,14 +33,14 @@ _IMAGE_KEY = re.compile("images?$", re.IGNORECASE)
 _ABOUT_IMAGE = re.compile(
     "images?(?:[._-]?(?:name|ref|reference|repo|repository|ur[il]))?$", re.IGNORECASE
 )
-# Of jobs in GitLab and GitHub, whose values are images in short.
+# Keys of jobs in GitLab and GitHub, whose values can be images.
 _OF_OTHERS = ("services", "container")
 _ARGUMENTS = ("args", "command", "entrypoint", "env", "environment")
 _OPTION = re.compile(r"(-{1,2}[\w.-]+)(?:=(.*))?", re.DOTALL)
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _NAMED_TAG = "latest|stable|edge|nightly|main|master"
 _VERSION = rf"(?:v?[0-9][\w.-]*|{_NAMED_TAG})"
-# What is surely no secret: a password has no such form.
+# A text of this form is not a secret: a password does not look like that.
 _RELEASE = re.compile(rf"v?[0-9]+(?:[._+-][A-Za-z0-9]+)*|{_NAMED_TAG}")
 _DOTTED = re.compile(rf"[^:@]*:(?:v?[0-9]+\.[0-9]+(?:[._+-][A-Za-z0-9]+)*|{_NAMED_TAG})(?:@.*)?")
 _SECRET = re.compile("pass|pwd|secret|token|key|auth|cred|login|user|^-u$", re.IGNORECASE)
@@ -61,28 +61,27 @@ _SILENT = ("description", "rbd", "stringData")
 
 
 def read_objects(document: t.Any, out: Findings) -> None:
-    """Take the images of one document: of all pods, in whatever object they are, and of values of Helm."""
+    """Take the images of one document: of every pod in any kind of object, and of values of Helm."""
     shared = document.get("global") if isinstance(document, dict) else None
     out.registry = text_of(shared.get("imageRegistry")) if isinstance(shared, dict) else ""
     for key, is_entry, value in _collections(document):
         if isinstance(value, dict):
             _read_mapping(value, key, is_entry, out)
-        elif key == "images" and any(is_specific(text_of(one)) for one in value):
-            for one in value:
-                if is_reference(text_of(one)):
-                    out.guess(key, one, one.line)
+        elif key == "images" and any(is_specific(text_of(item)) for item in value):
+            for item in value:
+                if is_reference(text_of(item)):
+                    out.guess(key, item, item.line)
 
 
 def is_sync(document: t.Any) -> bool:
-    """Whether a document is what skopeo sync reads: registries with their images."""
+    """Return whether a document is a source file of skopeo sync (skopeo-sync(1)): registries with their images."""
     entries = list(document.values()) if isinstance(document, dict) else []
-    return all(isinstance(one, dict) and _SYNC_SETTINGS.issuperset(one) for one in entries) and any(
-        isinstance(one.get(key), dict) for one in entries for key in _SYNC
-    )
+    are_valid = all(isinstance(item, dict) and _SYNC_SETTINGS.issuperset(item) for item in entries)
+    return are_valid and any(isinstance(item.get(key), dict) for item in entries for key in _SYNC)
 
 
 def read_sync(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
-    """Take the images of skopeo sync that have tags; patterns and all tags of an image cannot be locked."""
+    """Take the images of skopeo sync that have tags; warn about patterns and images without a list of tags."""
     for registry, entry in document.items():
         for form in _SYNC:
             images = entry.get(form)
@@ -99,15 +98,18 @@ def read_sync(document: t.Mapping[t.Any, t.Any], out: Findings) -> None:
 
 
 def take_keys(document: t.Any, keys: t.Iterable[str], out: Findings) -> set[str]:
-    """Take the values of keys, variables of the environment and options; return those that are there."""
+    """Take the values of keys, environment variables and options of commands; return the keys that were found.
+
+    A key can be a path, such as ``web.image``. Each line of a value with several lines is an image.
+    """
     found = set()
     for path, value in _scalars(document):
         fits = {key for key in keys if path[-1:] == (key,) or _ends_with(path, key.split("."))}
         found |= fits
         for number, line in enumerate(value.split("\n") if fits else ()):
             if line.strip():
-                one = value if line == value else line.strip()
-                out.take(one, _line_of(value, number))
+                name = value if line == value else line.strip()
+                out.take(name, _line_of(value, number))
     return found
 
 
@@ -116,7 +118,7 @@ def _ends_with(path: tuple[str, ...], parts: list[str]) -> bool:
 
 
 def doubt_objects(document: t.Any, out: Findings) -> None:
-    """Note every scalar that was not taken and could be an image."""
+    """Record every scalar that was not taken and could be an image."""
     for path, text in _scalars(document):
         if id(text) in out.taken or not text.is_text or any(one in path for one in _SILENT):
             continue
@@ -138,14 +140,14 @@ def _could_be_alone(key: str, text: str) -> bool:
 
 
 def _could_be_value(key: str, text: str) -> bool:
-    """Whether a value in a mapping of images, or of the parts of one, could be an image."""
+    """Return whether a value in a mapping of images, or of the parts of an image, could be an image."""
     if key == "registry" or _DIGEST.match(text):
         return False
     return is_specific(text) or (key == "repo" and could_be_image(text))
 
 
 def doubt_line(line: str, number: int, out: Findings) -> None:
-    """Note what could be an image on a line of text that is not read as anything else."""
+    """Record the texts that could be images on a line of a file without a known structure."""
     if line.lstrip()[:1] == "#" or line.lstrip()[:2] == "//":
         return
     match = _LINE.match(line)
@@ -158,7 +160,7 @@ def doubt_line(line: str, number: int, out: Findings) -> None:
 
 
 def _doubt_text(path: t.Sequence[str], text: str, line: int, out: Findings) -> None:
-    """Note names in a text. Of arguments and variables, which may be secrets, only what looks like no other thing is shown."""
+    """Record the names in a text. Arguments and variables can be secrets: show a text only if it can be nothing else."""
     key = path[-1] if path else ""
     in_arguments = any(one in _ARGUMENTS for one in path)
     may_show = not in_arguments or "image" in key.lower() or not _SECRET.search(key)
@@ -179,7 +181,7 @@ def _line_of(text: Text, number: int) -> int:
 
 
 def _collections(document: t.Any) -> t.Iterator[tuple[str, bool, t.Any]]:
-    """All mappings and lists with the key they are below, and whether as entries of a list; each once."""
+    """Yield every mapping and list once, with the key that it is below, and whether it is an entry of a list."""
     todo: list[tuple[str, bool, t.Any]] = [("", False, document)]
     seen = set()
     while todo:
@@ -196,7 +198,7 @@ def _collections(document: t.Any) -> t.Iterator[tuple[str, bool, t.Any]]:
 
 
 def _scalars(document: t.Any) -> t.Iterator[tuple[tuple[str, ...], Text]]:
-    """All scalars and the keys above them; the last one may be a variable or an option of a command."""
+    """Yield every scalar with the path of keys above it; the last key can be a variable or an option of a command."""
     todo: list[tuple[tuple[str, ...], t.Any]] = [((), document)]
     seen = set()
     while todo:
@@ -259,12 +261,12 @@ def _read_mapping(value: dict[t.Any, t.Any], key: str, is_entry: bool, out: Find
 
 
 def _is_incomplete(full: str, value: t.Mapping[t.Any, t.Any]) -> bool:
-    """Whether somebody makes a tag of the version beside a name: latest is wrong then."""
+    """Return whether an operator makes the tag from a version next to the name, so that ``latest`` is wrong."""
     return not has_tag(full) and bool(text_of(value.get("version")))
 
 
 def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
-    """Take an image that is written in parts, as values of Helm are."""
+    """Take an image that is written in parts, as in values of Helm."""
     is_image = bool(_IMAGE_KEY.search(key))
     has_name = is_image and "image" not in value
     named = value.get("newName") or value.get("name") if has_name else None
@@ -272,7 +274,7 @@ def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
     if not name or not (is_image or {*_TAGS, *_DIGESTS}.intersection(value)):
         return
     if "newName" in value:
-        out.taken.add(id(value.get("name")))  # what it was called
+        out.taken.add(id(value.get("name")))  # the replaced name
     full = _tagged(_with_registry(name, value, out), value)
     if has_tag(full) and is_reference(full):
         out.guess(key, full, name.line, name)
@@ -282,7 +284,7 @@ def _read_parts(value: dict[t.Any, t.Any], key: str, out: Findings) -> None:
 
 
 def _with_registry(name: str, value: t.Mapping[t.Any, t.Any], out: Findings) -> str:
-    """A name below the registry, or the hub of Istio, beside it."""
+    """Return a name with the registry, or the hub of Istio, that the mapping has for it."""
     key = next((one for one in ("registry", "hub") if one in value), "")
     registry = text_of(value.get(key)).rstrip("/")
     registry = out.registry if key == "registry" and out.registry else registry
@@ -290,7 +292,7 @@ def _with_registry(name: str, value: t.Mapping[t.Any, t.Any], out: Findings) -> 
 
 
 def _tagged(name: str, value: t.Mapping[t.Any, t.Any]) -> str:
-    """A name with the tag or the digest beside it."""
+    """Return a name with the tag or the digest that the mapping has for it."""
     if has_tag(name):
         return name
     tag, digest = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images of units of podman-systemd (quadlet)."""
+"""Read the images of quadlet units (podman-systemd.unit(5))."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _PLATFORM = re.compile(r"--platform[= ](\S+)")
 
 
 def is_quadlet(path: str) -> bool:
-    """Whether a file is a unit that names an image, or is a drop-in of one."""
+    """Return whether a file is a unit that can name an image, or a drop-in of such a unit."""
     directory = os.path.basename(os.path.dirname(path))
     is_drop_in = path.endswith(".conf") and directory.endswith(tuple(f"{one}.d" for one in _UNITS))
     return is_drop_in or path.endswith(_UNITS)
 
 
 def read_quadlet(text: str, out: Findings) -> None:
-    """Take the image of a container, an image or a volume, and images that a container mounts.
+    """Take the image of a container, an image or a volume, and the images that a container mounts.
 
-    Queue its drop-ins, and note what could be an image among arguments and variables.
+    Queue the drop-ins of the unit, and record the arguments and variables that could be images.
     """
     values: dict[str, list[tuple[str, int]]] = {}
     for section, key, value, line in _settings(text):
@@ -70,11 +70,11 @@ def _take(value: str, line: int, platform: str, out: Findings) -> None:
         _follow(value, line, out)
     elif value.endswith(".build"):
         out.warnings.append(
-            f"{out.place(line)}: {value} is built: give its Containerfile in from"
-            " to lock the images that it is built on"
+            f"{out.place(line)}: {value} is built: add its Containerfile to from"
+            " to lock its base images"
         )
     elif "%" in value:
-        out.problem(out.place(line), f"{value} has specifiers of systemd in it")
+        out.problem(out.place(line), f"{value} contains systemd specifiers")
     elif _LOCAL.match(value):
         out.problem(out.place(line), f"{value} is not in a registry")
     else:
@@ -86,11 +86,11 @@ def _follow(name: str, line: int, out: Findings) -> None:
     if os.path.isfile(file):
         out.follow.append(file)
     else:
-        out.problem(out.place(line), f"{file} is not there")
+        out.problem(out.place(line), f"{file} does not exist")
 
 
 def _settings(text: str) -> t.Iterator[tuple[str, str, str, int]]:
-    """Section, key, value and line of each setting; a value may go over several lines."""
+    """Yield section, key, value and line of each setting; a value can have several lines."""
     section, whole, start = "", "", 0
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()

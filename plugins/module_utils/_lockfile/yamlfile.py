@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""YAML and JSON of people. The one edge to PyYAML: what is read knows its lines, and nothing in it does harm."""
+"""Read YAML and JSON that users wrote. The one edge to PyYAML: values have line numbers, and no tag runs code."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import typing as t
 
 from .._image import errors
 
-# Pairs that merge keys may bring into a file: of a handful of lines they make billions else.
+# The limit of pairs from merge keys: without it, a few lines can expand to billions.
 _MAX_MERGED = 100_000
-# Python refuses to print numbers that are much larger, and nobody means one.
+# Python refuses to print much larger numbers, and no valid file has one.
 _MAX_BITS = 64
 _WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _TAG = "tag:yaml.org,2002:"
-# Tags of compose and Ansible that say how a value is used, and nothing of what it is.
+# Tags of compose and Ansible that change how a value is used, but not its type.
 _PLAIN_TAGS = ("!", "!override", "!unsafe")
-# Behind text, where YAML takes it for a blank and the parser in Python does not.
+# A tab after text, which is white space in YAML but an error in the Python parser.
 _TAB = re.compile(r"(?<=\S)[ \t]*\t[ \t]*")
-# What a part with an image has among its keys.
+# A mapping with one of these keys has an image.
 _IMAGE_KEY = re.compile("(?:image|images|repository|containers|services)$", re.IGNORECASE)
 _ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -35,15 +35,15 @@ _Base: t.Any = object  # for mypy, which does not see the loader it is mixed int
 
 
 class Located(dict):
-    """A mapping, and the line it starts on; 0 if that is unknown."""
+    """A mapping, and the line that it starts on; 0 if that is unknown."""
 
     line = 0
 
 
 class Text(str):
-    """A scalar as it is written, and its line.
+    """A scalar as it is written, and its line; the text of a block (``is_block``) starts on the next line.
 
-    ``is_text`` is false for what YAML takes for another type. The text of a block starts on the next line.
+    ``is_text`` is false for a scalar that YAML reads as another type, such as a number.
     """
 
     line = 0
@@ -52,25 +52,25 @@ class Text(str):
 
     @classmethod
     def at(cls, value: str, line: int, is_text: bool = True) -> Text:
-        """A scalar on a line."""
+        """Return a scalar on a line."""
         made = cls(value)
         made.line, made.is_text = line, is_text
         return made
 
 
 class Documents(t.NamedTuple):
-    """The documents of a file, and warnings about keys that are there twice."""
+    """The documents of a file, and warnings about duplicate keys."""
 
     documents: list[t.Any]
     warnings: list[str]
 
 
 def load_documents(raw: bytes, place: str) -> Documents:
-    """The documents of a file that was not written for us; or InputError with the line, DependencyError.
+    """Return the documents of a file that was written for another tool, as tolerantly as possible.
 
-    Values are ``Located``, lists and ``Text``, None for null. Only what keeps the file from being read is an
-    error: a number or a date may be impossible, a tag unknown, and a key that is there twice counts the second
-    time, unless it holds an image.
+    Values are ``Located``, lists and ``Text``, None for null. Impossible numbers and dates and unknown tags are
+    accepted. Of a duplicate key the last one counts, with a warning. Raise InputError with the line if the file cannot
+    be read or a duplicate key has an image, DependencyError without PyYAML.
     """
     text = decode(raw, place)
     builder = _Builder(place)
@@ -78,20 +78,21 @@ def load_documents(raw: bytes, place: str) -> Documents:
         try:
             return Documents(list(_Json(text, builder).documents(text)), builder.warnings)
         except (ValueError, RecursionError):
-            builder.warnings.clear()  # YAML has such brackets too, and says on which line it fails
+            builder.warnings.clear()  # YAML can start so too, and its errors have a line
     return Documents(list(_yaml_documents(text, place, builder)), builder.warnings)
 
 
 def load_strict(raw: bytes, place: str) -> list[t.Any]:
-    """The documents of a lock file, of builtin types and ``Located``; or InputError with the line, DependencyError.
+    """Return the documents of a lock file, as builtin types and ``Located``.
 
-    What two readers could read differently is an error: keys that are there twice, aliases, unknown tags.
+    What two parsers could read differently is an error: duplicate keys, aliases, unknown tags. Raise InputError with
+    the line, DependencyError without PyYAML.
     """
     return list(_yaml_documents(decode(raw, place), place, None))
 
 
 def decode(raw: bytes, place: str) -> str:
-    """The text of a file in UTF-8, or in what its byte order mark says; or InputError with the line."""
+    """Return the text of a file in UTF-8, or in the encoding of its byte order mark; raise InputError with the line."""
     encoding = next((name for mark, name in _ENCODINGS if raw.startswith(mark)), "utf-8")
     try:
         return raw.decode(encoding)
@@ -123,7 +124,7 @@ def _yaml_documents(text: str, place: str, builder: _Builder | None) -> t.Iterat
     except yaml.reader.ReaderError as exc:
         line = f", line {text[: exc.position].count(chr(10)) + 1}"
         raise errors.InputError(
-            f"{place}{line}: is no YAML: {errors.printable(exc.reason)}"
+            f"{place}{line}: is not YAML: {errors.printable(exc.reason)}"
         ) from exc
     except RecursionError as exc:
         raise errors.InputError(f"{place}: is nested too deeply") from exc
@@ -135,9 +136,9 @@ def _nodes(loader: t.Any) -> t.Iterator[t.Any]:
 
 
 def _quickly(yaml: t.Any, text: str) -> list[t.Any] | None:
-    """The nodes of all documents by libyaml, which is four times as fast; None without it, or if it fails.
+    """Return the nodes of all documents from the parser of libyaml, which is four times as fast; None if it fails.
 
-    Only its parser: its composer overflows the stack of a file that is nested deeply.
+    The composer of libyaml is not used: it overflows the stack at deep nesting.
     """
     if not getattr(yaml, "__with_libyaml__", False):
         return None
@@ -152,11 +153,11 @@ def _quickly(yaml: t.Any, text: str) -> list[t.Any] | None:
     try:
         return list(_nodes(Loader(text)))
     except yaml.YAMLError:
-        return None  # the parser in Python finds the same, or reports the error
+        return None  # the Python parser returns the same nodes, or reports the error
 
 
 class _Builder:
-    """Makes values of what a file holds, and takes as much as can be taken."""
+    """Builds the values of a file from the nodes of a parser, as tolerantly as possible."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -165,11 +166,11 @@ class _Builder:
         self._merged = 0
 
     def build(self, node: t.Any) -> t.Any:
-        """The value of a node of YAML; what aliases share is one value."""
+        """Return the value of a YAML node; aliases of a node share one value."""
         if id(node) in self._made:
             return self._made[id(node)]
         line = node.start_mark.line + 1
-        if node.tag == "!reset":  # of compose: the value is none
+        if node.tag == "!reset":  # compose: removes the value
             made: t.Any = None
         elif node.id == "scalar":
             made = _scalar(node, line)
@@ -180,7 +181,7 @@ class _Builder:
             made = self._made[id(node)] = Located()
             made.line = line
             self._fill(made, node)
-        # The node too, or another one could get the same id.
+        # Keep the node too, or another one could get the same id.
         self._made[id(node)], self._made[-id(node)] = made, node
         return made
 
@@ -196,7 +197,7 @@ class _Builder:
         self.fill(made, pairs)
         for one in merged:
             if not isinstance(one, dict):
-                raise self._error("what is merged is not a mapping", made.line)
+                raise self._error("the merged value is not a mapping", made.line)
             self._merged += len(one)
             if self._merged > _MAX_MERGED:
                 raise self._error("merge keys make it too large", made.line)
@@ -204,11 +205,11 @@ class _Builder:
                 made.setdefault(key, value)
 
     def fill(self, made: Located, pairs: t.Iterable[tuple[t.Any, t.Any]]) -> None:
-        """Put pairs into a mapping; or InputError for an image that is there twice."""
+        """Put pairs into a mapping; warn about a duplicate key, and raise InputError if it has an image."""
         for key, value in pairs:
             if key in made:
                 line = getattr(key, "line", 0) or made.line
-                problem = f"the key {errors.printable(str(key))} is there twice"
+                problem = f"the key {errors.printable(str(key))} occurs twice"
                 if _holds_image([{key: value}, {key: made[key]}]):
                     raise self._error(problem, line)
                 self.warnings.append(f"{self.place}, line {line}: {problem}, the last one counts")
@@ -232,7 +233,7 @@ def _scalar(node: t.Any, line: int) -> Text | None:
         made = Text.at(node.value, line)
         made.is_block = node.style in ("|", ">")
         return made
-    if not kind:  # of an application: !Ref of CloudFormation
+    if not kind:  # an application tag: !Ref of CloudFormation
         return Text.at(f"{node.tag} {node.value}", line)
     return Text.at(node.value, line, is_text=False)
 
@@ -254,7 +255,7 @@ def _holds_image(value: t.Any) -> bool:
 
 
 class _Json(json.JSONDecoder):
-    """Reads JSON, in which tabs and long keys are no fault as they are in YAML, and counts lines."""
+    """Reads JSON and counts lines. Tabs and long keys are valid here, but not in YAML."""
 
     def __init__(self, text: str, builder: _Builder) -> None:
         super().__init__(object_pairs_hook=list, parse_int=_number, parse_float=_number)
@@ -263,11 +264,11 @@ class _Json(json.JSONDecoder):
         self._object: t.Any = json.decoder.JSONObject  # type: ignore[attr-defined]
         self._string: t.Any = json.decoder.scanstring  # type: ignore[attr-defined]
         self.parse_object, self.parse_string = self._located, self._text
-        # The scanner in C knows no lines.
+        # The C scanner does not call the hooks for lines.
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
     def documents(self, text: str) -> t.Iterator[t.Any]:
-        """All documents of a file, one behind the other as jq writes them; or ValueError."""
+        """Yield the documents of a file, one after the other as jq writes them; raise ValueError for other text."""
         end = len(text) - len(text.lstrip())
         while end < len(text):
             value, end = self.raw_decode(text, end)
@@ -294,10 +295,10 @@ def _number(text: str) -> Text:
 
 
 class _Tolerant(_Base):
-    """Lets an anchor be set again, as YAML 1.2 does."""
+    """Accepts a second anchor of the same name, as YAML 1.2 does."""
 
     def compose_node(self, parent: t.Any, index: t.Any) -> t.Any:
-        """Compose the next node."""
+        """Return the next node."""
         anchor = getattr(self.peek_event(), "anchor", None)
         if anchor and not self.check_event(self.alias_event):
             self.anchors.pop(anchor, None)
@@ -305,36 +306,36 @@ class _Tolerant(_Base):
 
 
 class _Strict(_Base):
-    """Refuses what makes two readers see two files."""
+    """Rejects what two parsers could read differently."""
 
     def compose_node(self, parent: t.Any, index: t.Any) -> t.Any:
-        """Compose the next node, or refuse an alias."""
+        """Return the next node; reject an alias."""
         if self.check_event(self.alias_event):
-            self.fail("aliases have no place here", self.peek_event())
+            self.fail("aliases are not allowed", self.peek_event())
         return super().compose_node(parent, index)
 
     def construct_object(self, node: t.Any, deep: bool = False) -> t.Any:
-        """Construct one, or say where a value is that its type does not allow."""
+        """Return the value of a node; reject a value that its type does not allow, with its line."""
         try:
             found = super().construct_object(node, deep)
         except _WRONG:
-            self.fail(f"the value is no {node.tag.rpartition(':')[2]}", node)
+            self.fail(f"the value is not of type {node.tag.rpartition(':')[2]}", node)
         if isinstance(found, int) and found.bit_length() > _MAX_BITS:
             self.fail("the number is too large", node)
         return found
 
     def flatten_mapping(self, node: t.Any) -> None:
-        """Merge, and refuse a key that is there twice."""
+        """Apply merge keys; reject a duplicate key."""
         seen = set()
         for key, _value in node.value:
             if key.id == "scalar":
                 if key.value in seen:
-                    self.fail(f"the key {key.value} is there twice", key)
+                    self.fail(f"the key {key.value} occurs twice", key)
                 seen.add(key.value)
         super().flatten_mapping(node)
 
     def fail(self, problem: str, node: t.Any) -> t.NoReturn:
-        """Raise an error of the library, which knows the line."""
+        """Raise the error of the library that has the line of a node."""
         raise self.error(None, None, problem, node.start_mark)
 
 

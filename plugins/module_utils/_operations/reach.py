@@ -86,7 +86,7 @@ class Reachable:
         try:
             return manifest_of(store, descriptor)
         except errors.DigestMismatchError:
-            self.corrupt[descriptor.digest] = "has other bytes than its digest says"
+            self.corrupt[descriptor.digest] = "does not match its digest"
         except errors.StoreAccessError as exc:
             self.corrupt[descriptor.digest] = f"cannot be read: {exc}"
         return None

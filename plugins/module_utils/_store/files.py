@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files: read, written and removed so that a crash leaves them old or new."""
+"""Read, write and remove files so that a crash leaves the old or the new file, never a part of one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def access(path: str) -> t.Iterator[None]:
-    """Turn the system's refusal into StoreAccessError."""
+    """Convert an OSError in the block to StoreAccessError, or to NoSpaceError if the disk or the quota is full."""
     try:
         yield
     except OSError as exc:
@@ -34,30 +34,28 @@ def access(path: str) -> t.Iterator[None]:
 
 
 def refusal(path: str, exc: OSError) -> errors.StoreAccessError:
-    """Return an error for what the system refuses; of permissions with whose it is, and who we are."""
+    """Return the error for a refused call; a missing permission also names owner, mode and the user of the task."""
     reason = "is a symbolic link" if exc.errno == errno.ELOOP else exc.strerror or str(exc)
     if exc.errno not in (errno.EACCES, errno.EPERM):
         return errors.StoreAccessError(f"{path}: {reason}", path=path)
     nearest, uid, hint = path, os.geteuid(), ""
-    while True:  # behind a directory that is closed to us nothing can be seen
+    while True:  # a directory that this user cannot search hides what is below it
         try:
-            there = os.stat(nearest)
+            found = os.stat(nearest)
             break
         except OSError:
             nearest = os.path.dirname(os.path.abspath(nearest))
     whose = (
-        f"{nearest} belongs to {user_name(there.st_uid)}, mode {stat.S_IMODE(there.st_mode):04o}"
+        f"{nearest} belongs to {user_name(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
     )
     if uid:
-        hint = (
-            "Set become to act as a user who may do this, or give a path that is open to this one."
-        )
+        hint = "Set become to act as a user with this permission, or give a path that this one can use."
     text = f"{path}: {reason}; {whose}, this task runs as {user_name(uid)}"
     return errors.StoreAccessError(text, hint, path=path)
 
 
 def user_name(uid: int) -> str:
-    """Return a user as the system knows it, with its number."""
+    """Return the name and the number of a user, or only the number if the user has no name."""
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
@@ -65,7 +63,7 @@ def user_name(uid: int) -> str:
 
 
 def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
-    """Create a directory and what is missing above it."""
+    """Create a directory and its missing parents, durably; raise StoreAccessError if that fails."""
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path)
@@ -75,7 +73,7 @@ def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
         try:
             os.mkdir(path, mode)
         except FileExistsError:
-            if os.path.isdir(path):  # somebody else was faster
+            if os.path.isdir(path):  # another process was faster
                 return
             raise
         os.chmod(path, mode)
@@ -83,7 +81,7 @@ def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a directory durable."""
+    """Make the names in a directory durable (fsync)."""
     with access(path):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -93,15 +91,16 @@ def sync_directory(path: str) -> None:
 
 
 def write_file(path: str, staging: str, data: bytes, mode: int = FILE_MODE) -> None:
-    """Write a small file."""
+    """Write a file as ``write_chunks`` does, with ``data`` as its only chunk."""
     write_chunks(path, staging, [data], mode)
 
 
 def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int = FILE_MODE) -> None:
-    """Write a file, which gets its name if ``chunks`` ends well; ``staging`` is on the same file system.
+    """Write a file to the directory ``staging``, and rename it to ``path`` if ``chunks`` ends without an error.
 
-    Only we can read it before. A writer that is killed leaves a file that ``stale_files`` finds in the staging
-    directory of a store, ``leftovers`` anywhere else.
+    Without an error the file is durable. ``staging`` must be on the same file system. Until the rename only this user
+    can read the file. A writer that is killed leaves a file: ``stale_files`` finds it in the staging directory of a
+    store, ``leftovers`` anywhere else.
     """
     fd, name = open_staged(staging, path)
     try:
@@ -124,7 +123,7 @@ def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int =
 
 
 def open_staged(staging: str, path: str) -> tuple[int, str]:
-    """Create a file to write to, locked, in ``staging``; return its descriptor and its path."""
+    """Create a locked file in ``staging`` that will be renamed to ``path``; return its file descriptor and its path."""
     prefix = ".lockstep-" if staging == os.path.dirname(path) else STAGED
     while True:
         name = os.path.join(staging, f"{prefix}{secrets.token_hex(8)}")
@@ -139,11 +138,11 @@ def open_staged(staging: str, path: str) -> tuple[int, str]:
                 with contextlib.suppress(OSError):
                     os.unlink(name)
                 raise
-            os.close(fd)  # another process took it for an abandoned one before it was locked
+            os.close(fd)  # another process removed it as abandoned before it was locked
 
 
 def remove_file(path: str) -> None:
-    """Remove a file, or a directory that lies where one belongs; what is gone is no error."""
+    """Remove a file, or a directory in its place; a missing file is not an error."""
     with access(path), contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
             shutil.rmtree(path)
@@ -152,7 +151,11 @@ def remove_file(path: str) -> None:
 
 
 def read_file(path: str, limit: int) -> bytes:
-    """A regular file of up to ``limit`` bytes; anything else is an error and never blocks."""
+    """Return the bytes of a regular file; never block on a pipe or a device.
+
+    Raise FileNotFoundError if there is no file, StoreAccessError for anything but a regular file of at most ``limit``
+    bytes.
+    """
     try:
         fd = os.open(path, READ_ONLY)
     except FileNotFoundError:
@@ -172,7 +175,7 @@ def read_file(path: str, limit: int) -> bytes:
 
 
 def is_hidden(path: str) -> bool:
-    """Return whether a path is behind a directory that we may not search."""
+    """Return whether a path is below a directory that this user cannot search."""
     try:
         os.stat(path)
     except PermissionError:
@@ -183,7 +186,7 @@ def is_hidden(path: str) -> bool:
 
 
 def is_ours(path: str) -> bool:
-    """Return whether a path, or a directory on its way, belongs to us; the root directory does not count."""
+    """Return whether a path, or a directory above it except the root directory, belongs to this user."""
     while path != os.path.dirname(path):
         with contextlib.suppress(OSError):
             if os.stat(path).st_uid == os.geteuid():
@@ -193,7 +196,7 @@ def is_ours(path: str) -> bool:
 
 
 def encoding_fault(raw: bytes) -> str:
-    """Return what makes a text unreadable to most tools that want UTF-8, "" if nothing does."""
+    """Return why most tools cannot read a text as UTF-8, "" if they can."""
     if raw.startswith(b"\xef\xbb\xbf"):
         return "begins with a byte order mark (BOM)"
     return (
@@ -204,7 +207,7 @@ def encoding_fault(raw: bytes) -> str:
 
 
 def read_chunks(path: str, first: int = 0) -> t.Generator[bytes, None, None]:
-    """The bytes of a file from ``first`` on, up to 1 MiB at once."""
+    """Yield the bytes of a file from the offset ``first``, in chunks of at most 1 MiB."""
     with access(path), os.fdopen(os.open(path, READ_ONLY), "rb", buffering=0) as handle:
         handle.seek(first)
         chunk = handle.read(PIECE)
@@ -214,7 +217,7 @@ def read_chunks(path: str, first: int = 0) -> t.Generator[bytes, None, None]:
 
 
 def is_same_file(fd: int, path: str) -> bool:
-    """Return whether a path still leads to the file behind a descriptor."""
+    """Return whether a path still names the open file of a descriptor."""
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
@@ -222,9 +225,9 @@ def is_same_file(fd: int, path: str) -> bool:
 
 
 def free_bytes(path: str) -> int:
-    """What may still be written on the disk of a directory, or of where it will be."""
+    """Return the bytes that this user can still write to the disk of a directory, which need not exist yet."""
     while not os.path.isdir(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     with access(path):
-        there = os.statvfs(path)
-    return (there.f_bavail if os.geteuid() else there.f_bfree) * there.f_frsize
+        disk = os.statvfs(path)
+    return (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize

@@ -17,21 +17,24 @@ PLATFORMS = "io.lockstep.platforms"
 
 
 class IndexEntry(t.NamedTuple):
-    """What a name points at, and the platforms asked for."""
+    """The content that a name points at, and the platforms that were requested for it."""
 
     target: Descriptor
     platforms: tuple[str, ...] = ()
 
 
 class EntriesByName(t.Mapping[str, IndexEntry]):
-    """Read entry by entry: of ten thousand names a task wants a few."""
+    """The entries of an index, parsed when they are read: of ten thousand names a task needs a few.
+
+    Reading an invalid entry raises CorruptStoreError.
+    """
 
     def __init__(self, entries: t.Mapping[str, dict[str, t.Any]], path: str) -> None:
         self._entries = entries
         self._path = path
 
     def __getitem__(self, name: str) -> IndexEntry:
-        return points_at(self._entries[name], f"{self._path}: {name}")
+        return parse_entry(self._entries[name], f"{self._path}: {name}")
 
     def __iter__(self) -> t.Iterator[str]:
         return iter(self._entries)
@@ -40,8 +43,8 @@ class EntriesByName(t.Mapping[str, IndexEntry]):
         return len(self._entries)
 
 
-def points_at(entry: dict[str, t.Any], where: str) -> IndexEntry:
-    """What an entry of the index points at; or CorruptStoreError."""
+def parse_entry(entry: dict[str, t.Any], where: str) -> IndexEntry:
+    """Return an entry of index.json, parsed; raise CorruptStoreError, which names ``where``, if it is invalid."""
     try:
         target = Descriptor.from_json(entry, where)
     except errors.ManifestError as exc:
@@ -51,9 +54,9 @@ def points_at(entry: dict[str, t.Any], where: str) -> IndexEntry:
 
 
 def labels_of(entries: t.Sequence[dict[str, t.Any]]) -> list[str]:
-    """What each entry of an index goes by: its name, or its digest where it has none.
+    """Return the label of each entry of an index: its name, or its digest if it has no name.
 
-    Other tools write a tag alone, of which there may be several: each of those is NAME@DIGEST.
+    Other tools write only a tag, which can occur several times: the label is then NAME@DIGEST.
     """
     digests: dict[str, set[str]] = {}
     for entry in entries:
@@ -67,7 +70,7 @@ def labels_of(entries: t.Sequence[dict[str, t.Any]]) -> list[str]:
 
 
 def render_index(index: dict[str, t.Any]) -> bytes:
-    """The canonical bytes: sorted, of one full name the last entry."""
+    """Return the canonical bytes of an index: sorted, with only the last entry of each full name."""
     entries = {
         (name_of(entry), "" if "/" in name_of(entry) else _canonical(entry)): entry
         for entry in index["manifests"]
@@ -78,13 +81,13 @@ def render_index(index: dict[str, t.Any]) -> bytes:
 
 
 def render_names(names: t.Mapping[str, IndexEntry]) -> bytes:
-    """The canonical bytes of an index of these names."""
+    """Return the canonical bytes of an index with exactly these names."""
     entries = [entry_json(name, points_to) for name, points_to in names.items()]
     return render_index(dict(empty_index(), manifests=entries))
 
 
 def entry_json(name: str, points_to: IndexEntry) -> dict[str, t.Any]:
-    """Return the entry of a name as index.json has it."""
+    """Return the entry of a name as a JSON value of index.json."""
     annotations = {REF_NAME: name}
     if points_to.platforms:
         annotations[PLATFORMS] = ",".join(sorted(points_to.platforms))
@@ -101,7 +104,7 @@ def empty_index() -> dict[str, t.Any]:
 
 
 def name_of(entry: dict[str, t.Any]) -> str:
-    """The name of an entry of the index, "" for none."""
+    """Return the name of an entry of index.json, "" if it has none."""
     annotations = entry.get("annotations")
     name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
     return name if isinstance(name, str) else ""

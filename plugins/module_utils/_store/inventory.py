@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A store as a directory: every file in it, and the disk it is on."""
+"""A store as a directory: every file in it, its disk, and its repair."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .files import access, read_chunks, remove_file
-from .index import IndexEntry, labels_of, points_at
+from .index import IndexEntry, labels_of, parse_entry
 from .partial import StagedBlob
 from .store import ImageStore
 
 _ALGORITHMS = ("sha256", "sha512")
-QUICK, FULL = "quick", "full"  # content is checked by its size, or by all its bytes
-OTHER_BYTES = "has other bytes than its digest says"
-# What belongs to a store, beside the blobs themselves; lost+found is that of a file system of its own.
+QUICK, FULL = "quick", "full"  # check the size of content, or every byte
+OTHER_BYTES = "does not match its digest"
+# The files of a store except the blobs. A store that is a file system has a lost+found.
 _OWN = {
     "": {"oci-layout", "index.json", "blobs", ".staging", "lost+found"},
     "blobs": {*_ALGORITHMS},
@@ -29,21 +29,21 @@ _OWN = {
 
 
 def roots(store: ImageStore, without: t.Container[str] = ()) -> list[IndexEntry]:
-    """What every entry of the index points at, but those with some labels; or CorruptStoreError."""
+    """Return every entry of the index except those with the labels ``without``; raise CorruptStoreError if one is invalid."""
     entries = store.entries()
     return [
-        points_at(entry, f"{store.path}/index.json: manifests[{n}]")
+        parse_entry(entry, f"{store.path}/index.json: manifests[{n}]")
         for n, (entry, label) in enumerate(zip(entries, labels_of(entries)))
         if label not in without
     ]
 
 
 def contents(store: ImageStore) -> dict[Digest, os.stat_result]:
-    """Every blob there is, of whatever kind the file is."""
+    """Return the ``lstat`` of everything in the store that is named as a blob, also of a link or a directory."""
     found = {}
     for algorithm in _ALGORITHMS:
         for name, path in _listed(store, f"blobs/{algorithm}"):
-            # Gone meanwhile: who mends a store removes what is wrong before it brings what is right.
+            # A blob can disappear here: a repair removes corrupt content before it fetches it again.
             with access(path), contextlib.suppress(errors.DigestError, FileNotFoundError):
                 digest = Digest.parse(f"{algorithm}:{name}")
                 found[digest] = os.lstat(path)
@@ -51,7 +51,7 @@ def contents(store: ImageStore) -> dict[Digest, os.stat_result]:
 
 
 def foreign(store: ImageStore) -> list[str]:
-    """Paths, within the store, of what is no part of it."""
+    """Return the paths within the store of files that do not belong to it, sorted."""
     found = []
     for directory, own in _OWN.items():
         for name, _path in _listed(store, directory):
@@ -62,12 +62,12 @@ def foreign(store: ImageStore) -> list[str]:
 
 
 def remove(store: ImageStore, digest: Digest) -> None:
-    """Remove content that no name leads to; inside an exclusive ``hold``."""
+    """Remove a blob. Call it only for unreferenced content, inside an exclusive ``hold``."""
     remove_file(store.blob_path(digest))
 
 
 def verify_blob(store: ImageStore, digest: Digest) -> str:
-    """What is wrong with a blob, by all its bytes; "" for nothing, or if it is gone meanwhile."""
+    """Read every byte of a blob, and return the reason why it is corrupt; "" if it is intact or missing."""
     path = store.blob_path(digest)
     hasher = hashlib.new(digest.algorithm)
     try:
@@ -83,7 +83,7 @@ def verify_blob(store: ImageStore, digest: Digest) -> str:
 
 
 class RepairStore(ImageStore):
-    """A store some of whose blobs are known to be wrong: they count as missing, and may be brought again."""
+    """A store in which the blobs in ``known_bad`` count as missing, so that they can be written again."""
 
     def __init__(self, path: str, lock_timeout: float = 60.0) -> None:
         super().__init__(path, lock_timeout)
@@ -95,7 +95,7 @@ class RepairStore(ImageStore):
     def read(self, digest: Digest, limit: int = 4 * 1024 * 1024) -> bytes:
         if digest in self.known_bad:
             raise errors.NotFoundError(
-                f"{self.path} does not hold {digest} as it should be", errors.NotInStoreError.advice
+                f"{self.path}: {digest} is corrupt", errors.NotInStoreError.advice
             )
         return super().read(digest, limit)
 
@@ -111,37 +111,37 @@ class RepairStore(ImageStore):
 
     def _make_way(self, digest: Digest) -> None:
         if digest in self.known_bad:
-            # Its bytes are worth nothing, and a file of the right size would be taken for it. Unless somebody has mended it.
+            # A corrupt file of the right size would count as the blob. Another process can have repaired it already.
             if verify_blob(self, digest):
                 remove_file(self.blob_path(digest))
             self.known_bad.discard(digest)
 
 
 def disk(store: ImageStore) -> dict[str, t.Any]:
-    """The file system that holds the content: mount point, type, bytes in all and free."""
+    """Return the file system of the content: mount point, type, total bytes, and the free bytes for this user."""
     path = os.path.join(store.path, "blobs", "sha256")
     while not os.path.isdir(path) and path != os.path.dirname(path):
         path = os.path.dirname(path)
     with access(path):
-        there = os.statvfs(path)
+        found = os.statvfs(path)
     mount, kind = _mount_of(os.path.realpath(path))
     return {
         "mount": mount,
         "type": kind,
-        "size": there.f_blocks * there.f_frsize,
-        "free": (there.f_bavail if os.geteuid() else there.f_bfree) * there.f_frsize,
+        "size": found.f_blocks * found.f_frsize,
+        "free": (found.f_bavail if os.geteuid() else found.f_bfree) * found.f_frsize,
     }
 
 
 def has_overlay() -> bool:
-    """Whether the kernel that runs offers overlayfs now; it may be able to load it."""
+    """Return whether the running kernel has overlayfs loaded."""
     with contextlib.suppress(OSError), open("/proc/filesystems", encoding="ascii") as handle:
         return any(line.split()[-1:] == ["overlay"] for line in handle)
     return False
 
 
 def _mount_of(path: str) -> tuple[str | None, str | None]:
-    """Mount point and type of the file system a path is on (proc_pid_mountinfo(5))."""
+    """Return mount point and type of the file system of a path (proc_pid_mountinfo(5)), None if unknown."""
     best: tuple[str | None, str | None] = (None, None)
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as handle:
         for line in handle:

@@ -15,7 +15,10 @@ from .files import FILE_MODE, access, is_same_file
 
 @contextlib.contextmanager
 def locked(path: str, exclusive: bool, timeout: float, create: bool = True) -> t.Iterator[None]:
-    """Hold a ``flock``; without ``create`` a missing file is no lock. Or LockedError after ``timeout`` seconds."""
+    """Hold a ``flock`` on the file ``path``; raise LockedError if it is not free within ``timeout`` seconds.
+
+    Without ``create``, a missing file is not an error, and nothing is held.
+    """
     fd = _lock(path, exclusive, timeout, create)
     try:
         yield
@@ -41,7 +44,7 @@ def _lock(path: str, exclusive: bool, timeout: float, create: bool) -> int | Non
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # the file was removed while we waited: others lock a new one by now
+        os.close(fd)  # the file was removed during the wait: other processes lock a new one
 
 
 def _open_lock(path: str, create: bool) -> int | None:
@@ -49,7 +52,7 @@ def _open_lock(path: str, create: bool) -> int | None:
     with access(path):
         if create:
             fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, FILE_MODE)
-            with contextlib.suppress(OSError):  # a file of somebody else has the mode it has
+            with contextlib.suppress(OSError):  # only the owner can change the mode
                 os.fchmod(fd, FILE_MODE)
             return fd
         try:
@@ -82,7 +85,7 @@ class StoreLock:
     """The lock of a store: shared by those that read or add content, exclusive for those that remove it."""
 
     def __init__(self, path: str, timeout: float) -> None:
-        """``path`` is the lock file, ``timeout`` the seconds after which LockedError is raised."""
+        """Take the path of the lock file, and the seconds after which LockedError is raised."""
         self.is_held = False
         self._path = path
         self._timeout = timeout
@@ -91,7 +94,7 @@ class StoreLock:
 
     @contextlib.contextmanager
     def hold(self, exclusive: bool) -> t.Iterator[None]:
-        """Hold the lock if its file exists. The lock of a store that is not there yet is taken by ``create``."""
+        """Hold the lock if its file exists. For a store that does not exist yet, ``create`` takes the lock."""
         with contextlib.ExitStack() as self._held:
             self._is_exclusive = exclusive
             self.is_held = os.path.exists(self._path)
@@ -100,12 +103,12 @@ class StoreLock:
             yield
 
     def create(self) -> None:
-        """Take the lock inside ``hold``, once the store is there."""
+        """Take the lock inside ``hold``, once the directories of the store exist."""
         self._take(self._is_exclusive)
         self.is_held = True
 
     def upgrade(self) -> None:
-        """Give the lock up inside ``hold``, and wait until nobody else holds it."""
+        """Release the lock inside ``hold``, and take it as the only process; others can hold it in between."""
         self._held.close()
         self._take(exclusive=True)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blobs that are here in part: what has come is kept, and resumed by whoever comes next."""
+"""Incomplete blobs: their bytes are kept, and the next task continues with them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _merged(spans: Spans) -> Spans:
 
 
 def _read_journal(path: str, limit: int) -> Spans:
-    """What is written, as (first, end), within ``limit``."""
+    """Return the spans that a journal lists, merged, up to the offset ``limit``."""
     lines = read_file(path, _MAX_JOURNAL).split(b"\n")[:-1]
     pairs = (line.split(b" ") for line in lines)
     return _merged(
@@ -55,7 +55,7 @@ def _read_journal(path: str, limit: int) -> Spans:
 
 
 def staged_bytes(path: str, size: int) -> int:
-    """How much of a blob a part has."""
+    """Return how many bytes of a blob of ``size`` bytes the staged file ``path`` has; 0 if it is missing."""
     try:
         spans = _read_journal(journal_of(path), min(os.lstat(path).st_size, size))
     except (OSError, errors.StoreAccessError):
@@ -64,9 +64,9 @@ def staged_bytes(path: str, size: int) -> int:
 
 
 class StagedBlob:
-    """A blob on its way: a file and a journal of the bytes in it, which outlive us.
+    """An incomplete blob: a staged file, and a journal of the bytes in it. Both outlive the process.
 
-    Bytes may come in any order and from any thread; they are hashed in theirs.
+    Any thread can write bytes in any order; they are hashed from the first to the last.
     """
 
     in_order = False
@@ -87,24 +87,24 @@ class StagedBlob:
             flags |= os.O_NONBLOCK
             self._journal = os.open(journal_of(name), flags, 0o600)
         with contextlib.suppress(errors.StoreAccessError):
-            there = min(os.fstat(fd).st_size, size)
-            self._spans = _read_journal(journal_of(name), there)
+            limit = min(os.fstat(fd).st_size, size)
+            self._spans = _read_journal(journal_of(name), limit)
         self.resumed = self.written
 
     @property
     def written(self) -> int:
-        """How many bytes are there."""
+        """Return the number of written bytes."""
         return sum(end - first for first, end in self._spans)
 
     def missing(self) -> Spans:
-        """The gaps, as (first, end)."""
+        """Return the spans that are not written yet, in order."""
         with self._lock:
             ends = [0, *(end for _first, end in self._spans)]
             firsts = [*(first for first, _end in self._spans), self.size]
         return [gap for gap in zip(ends, firsts) if gap[0] < gap[1]]
 
     def write(self, offset: int, chunk: bytes) -> None:
-        """Keep bytes that came."""
+        """Write a chunk at an offset; raise ValueError for bytes that are hashed already."""
         if offset < self._hashed:
             raise ValueError("bytes that are hashed must not change")
         view, at = memoryview(chunk), offset
@@ -126,12 +126,12 @@ class StagedBlob:
                 self._hashing.release()
 
     def hash_ahead(self) -> None:
-        """Hash what is there already: for a moment in which there is nothing else to do."""
+        """Hash the written bytes up to the first gap. Call it while the process waits for other bytes."""
         with self._hashing:
             self._hash_written(self.size)
 
     def reset(self) -> None:
-        """Forget all bytes."""
+        """Drop all bytes."""
         with self._hashing, self._lock, access(self._path):
             os.ftruncate(self._journal, 0)
             os.ftruncate(self._fd, 0)
@@ -139,7 +139,10 @@ class StagedBlob:
             self._hash, self._hashed = hashlib.new(self._digest.algorithm), 0
 
     def finish(self) -> None:
-        """Put it in its place, verified and durable; or TruncatedError; or DigestMismatchError, and it is empty."""
+        """Verify the blob, make it durable, and rename it into place.
+
+        Raise TruncatedError if bytes are missing, DigestMismatchError if the digest is wrong, and drop the bytes then.
+        """
         self.hash_ahead()
         if self._hashed < self.size:
             raise errors.TruncatedError(
@@ -161,22 +164,22 @@ class StagedBlob:
         sync_directory(os.path.dirname(self._path))
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the staged file; remove it if it is empty or renamed."""
         if self._done or not self._spans:
             discard(self._name)
         os.close(self._journal)
         os.close(self._fd)
 
-    def _hash_written(self, most: int) -> None:
+    def _hash_written(self, limit: int) -> None:
         with self._lock:
             reach = next((end for first, end in self._spans if first <= self._hashed < end), 0)
-        stop = min(reach, self._hashed + most)
+        stop = min(reach, self._hashed + limit)
         while self._hashed < stop:
             with access(self._path):
                 piece = os.pread(self._fd, min(PIECE, stop - self._hashed), self._hashed)
             if not piece:
                 raise errors.StoreAccessError(
-                    f"{self._path}: its part has become shorter", path=self._path
+                    f"{self._path}: its staged file became shorter", path=self._path
                 )
             self._hash.update(piece)
             self._hashed += len(piece)
@@ -184,12 +187,15 @@ class StagedBlob:
 
 @contextlib.contextmanager
 def open_partial(
-    path: str, staging: str, digest: Digest, size: int, patience: float
+    path: str, staging: str, digest: Digest, size: int, timeout: float
 ) -> t.Iterator[StagedBlob | None]:
-    """A part to fill; None when another process has brought the blob while we waited for it."""
+    """Open the blob of ``size`` bytes that will be at ``path`` for writing; wait while another process writes it.
+
+    None if the other process has completed it. After ``timeout`` seconds without progress, start a second staged file.
+    """
     name = part_path(staging, digest)
-    fd = _claim(name, path, patience)
-    if fd is None:  # it is in the hands of somebody who does nothing
+    fd = _claim(name, path, timeout)
+    if fd is None:  # the process that holds it makes no progress
         fd, name = open_staged(staging, path)
     try:
         part = StagedBlob(name, path, digest, size, fd)
@@ -211,8 +217,8 @@ def open_partial(
         part.close()
 
 
-def _claim(name: str, path: str, patience: float) -> int | None:
-    """A part of our own, locked; None after ``patience`` seconds in which its owner has added nothing."""
+def _claim(name: str, path: str, timeout: float) -> int | None:
+    """Open and lock a staged file; return None after ``timeout`` seconds in which its holder added nothing."""
     seen, since = None, time.monotonic()
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
@@ -223,12 +229,14 @@ def _claim(name: str, path: str, patience: float) -> int | None:
                 if is_same_file(fd, name):
                     if os.fstat(fd).st_nlink == 1:
                         return fd
-                    discard(name)  # a copy by links: the other one stays as it is
+                    discard(
+                        name
+                    )  # a copy of the store by hard links: the other file must not change
             except BlockingIOError:
-                there = os.fstat(fd)
-                if (there.st_size, there.st_mtime_ns) != seen:
-                    seen, since = (there.st_size, there.st_mtime_ns), time.monotonic()
-                elif time.monotonic() - since > patience:
+                found = os.fstat(fd)
+                if (found.st_size, found.st_mtime_ns) != seen:
+                    seen, since = (found.st_size, found.st_mtime_ns), time.monotonic()
+                elif time.monotonic() - since > timeout:
                     os.close(fd)
                     return None
                 time.sleep(0.1)
@@ -242,15 +250,15 @@ def _claim(name: str, path: str, patience: float) -> int | None:
 
 def _is_file_of(path: str, size: int) -> bool:
     try:
-        there = os.lstat(path)
+        found = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISREG(there.st_mode) and there.st_size == size
+    return stat.S_ISREG(found.st_mode) and found.st_size == size
 
 
-# How long a part that nobody goes on with is kept, in seconds: a week.
+# An incomplete blob is stale after so many seconds without progress: a week.
 KEPT = 7 * 24 * 60 * 60.0
-# The same beside the file it will be, in a directory that is not ours alone.
+# The name of a staged file outside a store, in the directory of the file that it will be.
 _BESIDE = re.compile(r"\.lockstep-[0-9a-f]{16}")
 
 
@@ -260,7 +268,11 @@ def stale_files(
     is_done: t.Callable[[Digest], bool],
     oldest: float,
 ) -> t.Iterator[str]:
-    """What dead writers may have left, and parts from before ``oldest`` or of no more use, unless they are ``wanted``."""
+    """Yield the stale files of a staging directory: those of killed writers, and incomplete blobs of no more use.
+
+    A blob is of no use if it is in the store (``is_done``) or was last written before the time ``oldest``. Blobs in
+    ``wanted`` are kept. A process can still write to a file: ``remove_unlocked`` leaves that one alone.
+    """
     with contextlib.suppress(OSError):
         for name in os.listdir(staging):
             path = os.path.join(staging, name)
@@ -279,24 +291,24 @@ def stale_files(
 
 
 def leftovers(directory: str) -> list[str]:
-    """Return what writers of ours that were killed have left in a directory, beside the files they wrote."""
-    found = []
+    """Return the staged files of killed writers of this user in a directory that is not a store, sorted."""
+    left = []
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
             if not _BESIDE.fullmatch(name):
                 continue
-            there = os.lstat(path)
-            ours = stat.S_ISREG(there.st_mode) and there.st_uid == os.geteuid()
-            fd = _open_unlocked(path) if ours else None
+            found = os.lstat(path)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            fd = _open_unlocked(path) if is_ours else None
             if fd is not None:
                 os.close(fd)
-                found.append(path)
-    return found
+                left.append(path)
+    return left
 
 
 def remove_unlocked(path: str) -> None:
-    """Remove a staged file, unless somebody is writing it; never fails."""
+    """Remove a staged file unless a process is writing it; never fail."""
     fd = _open_unlocked(path)
     if fd is not None:
         discard(path)
@@ -304,7 +316,7 @@ def remove_unlocked(path: str) -> None:
 
 
 def _open_unlocked(path: str) -> int | None:
-    """Open and lock a staged file; None if it is gone, or somebody is writing it."""
+    """Open and lock a staged file; return None if it is missing or a process is writing it."""
     with contextlib.suppress(OSError):
         fd = os.open(path, READ_ONLY)
         try:
@@ -316,7 +328,7 @@ def _open_unlocked(path: str) -> int | None:
 
 
 def discard(path: str) -> None:
-    """Remove a staged file and its journal; never fails."""
+    """Remove a staged file and its journal; never fail."""
     with contextlib.suppress(OSError):
         os.unlink(journal_of(path))
     with contextlib.suppress(OSError):
@@ -324,7 +336,7 @@ def discard(path: str) -> None:
 
 
 def journal_of(path: str) -> str:
-    """Return the path of the journal of a part."""
+    """Return the path of the journal of a staged file."""
     return f"{os.path.splitext(path)[0]}.journal"
 
 
@@ -333,12 +345,12 @@ def _part_of(journal: str) -> str:
 
 
 def part_path(staging: str, digest: Digest) -> str:
-    """Where the bytes of a blob gather."""
+    """Return the path of the staged file of a blob."""
     return os.path.join(staging, f"{digest.algorithm}-{digest.encoded}.part")
 
 
 def parts_of(staging: str) -> list[str]:
-    """The parts there are."""
+    """Return the paths of the incomplete blobs in a staging directory."""
     with access(staging), contextlib.suppress(FileNotFoundError):
         names = os.listdir(staging)
         return [os.path.join(staging, name) for name in names if name.endswith(".part")]
@@ -346,7 +358,7 @@ def parts_of(staging: str) -> list[str]:
 
 
 def part_size(path: str) -> int:
-    """What a staged file takes of the disk."""
-    with contextlib.suppress(OSError):  # done meanwhile
+    """Return the bytes that a staged file uses on the disk; 0 if it is missing."""
+    with contextlib.suppress(OSError):  # another process has completed it
         return os.lstat(path).st_blocks * 512
     return 0

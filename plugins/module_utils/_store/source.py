@@ -14,13 +14,14 @@ from .files import read_chunks
 from .index import IndexEntry
 from .store import ImageStore
 
-_HINT = "Pull it first, with platform=all if all platforms of it are wanted."
+_HINT = "Pull it first, with platform=all to use every platform."
 
 
 class StoreSource(ContentSource):
     """One repository of a store: its names, and the content of the whole store.
 
-    ``names`` are those of the store. ``backoff`` is that of the destination: a store needs no retries, its reader may.
+    ``names`` are those of the store. ``backoff`` is that of the destination: reading a store needs no retries, writing
+    to a registry can.
     """
 
     def __init__(
@@ -78,7 +79,10 @@ class StoreSource(ContentSource):
         return sorted(name[len(prefix) :] for name in self._names if name.startswith(prefix))
 
     def referrers(self, digest: Digest) -> list[Descriptor]:
-        """Return the manifests with this subject, of the names by digest; raise CorruptStoreError if one is unreadable."""
+        """Return the manifests with this subject among the names by digest.
+
+        Raise CorruptStoreError if one of the manifests is unreadable.
+        """
         found = []
         for name, held in self._names.items():
             if name.startswith(f"{self._reference.name}@"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ImageStore: content and names in an OCI image layout."""
+"""ImageStore: content and names in an OCI image layout (image-spec v1.1, "Image Layout")."""
 
 from __future__ import annotations
 
@@ -49,43 +49,49 @@ _MAX_INDEX = 256 * 1024 * 1024
 
 
 class ImageStore:
-    """A directory of content and names; a missing one reads as empty."""
+    """A directory of content and names. A missing directory reads as an empty store.
+
+    Every method raises StoreAccessError if the system refuses a call.
+    """
 
     def __init__(self, path: str, lock_timeout: float = 60.0) -> None:
         self.path = os.path.realpath(path)
         self._timeout = lock_timeout
-        self._seen = ""  # the fingerprint while nothing was locked, for exclusive use
-        self._trusted: set[Descriptor] = set()  # that was here while nothing was locked
+        self._seen = ""  # the fingerprint before the lock was taken, for exclusive use
+        self._trusted: set[Descriptor] = set()  # content that was found before the lock was taken
         self._counting = threading.Lock()
-        self.resumed = 0  # bytes that earlier runs had brought, and that were of use
+        self.resumed = 0  # bytes of earlier tasks that were used
         self._index_path = os.path.join(self.path, "index.json")
         self._layout_path = os.path.join(self.path, "oci-layout")
         self._staging = os.path.join(self.path, ".staging")
         self._lock = StoreLock(os.path.join(self._staging, "store.lock"), lock_timeout)
 
     def names(self) -> t.Mapping[str, IndexEntry]:
-        """Every name; or CorruptStoreError, for a wrong entry when it is looked at."""
+        """Return every name; raise CorruptStoreError for a malformed index, or when an invalid entry is read."""
         entries = self._read_index()["manifests"]
-        # Of one name the last entry counts.
+        # The last entry of a name counts.
         return EntriesByName(
             {name_of(entry): entry for entry in entries if name_of(entry)}, self._index_path
         )
 
     def labelled(self) -> t.Mapping[str, IndexEntry]:
-        """Every entry by its label (``labels_of``); or CorruptStoreError, as for ``names``."""
+        """Return every entry by its label (``labels_of``); raise CorruptStoreError as ``names`` does."""
         return self._labelled(self._read_index()["manifests"])
 
     def set_names(self, moves: t.Sequence[t.Any]) -> None:
-        """Move names, all or for ConflictError none: ``name``, ``expected``, and ``target``, None to drop it."""
+        """Set or remove names, all or none; raise ConflictError if one is neither as ``expected`` nor as ``target``.
+
+        A move has a ``name``, an ``expected`` IndexEntry, None if there was none, and a ``target``, None to remove it.
+        """
         with self._index_lock():
             index = self._read_index()
             names, dropped = self._labelled(index["manifests"]), set()
             for move in moves:
                 current = names.get(move.name)
                 if current not in (move.expected, move.target):
-                    there = current.target.digest if current else "nothing"
+                    found = current.target.digest if current else "nothing"
                     raise errors.ConflictError(
-                        f"{move.name} was moved to {there} by somebody else meanwhile"
+                        f"{move.name} was moved to {found} by another process"
                     )
                 if move.target is None:
                     dropped.add(move.name)
@@ -98,38 +104,41 @@ class ImageStore:
             write_file(self._index_path, self._staging, render_index(index))
 
     def entries(self) -> list[dict[str, t.Any]]:
-        """The descriptors of the index, of those without a name too, as they are written."""
+        """Return the entries of index.json as JSON values, also those without a name."""
         return self._read_index()["manifests"]
 
     def is_exactly(self, names: t.Mapping[str, IndexEntry]) -> bool:
-        """Whether the files hold, once there, these names as this collection writes them and nothing else."""
+        """Return whether index.json and oci-layout have the bytes that ``make_exactly`` writes for these names.
+
+        A missing file counts as ``prepare`` would create it.
+        """
         wanted = {self._layout_path: (_LAYOUT, _LAYOUT)}
         wanted[self._index_path] = (render_names(names), render_names({}))
         for path, (data, made) in wanted.items():
             try:
-                there = read_file(path, _MAX_INDEX)
+                found = read_file(path, _MAX_INDEX)
             except FileNotFoundError:
-                there = made
-            if there != data:
+                found = made
+            if found != data:
                 return False
         return True
 
     def make_exactly(self, names: t.Mapping[str, IndexEntry]) -> None:
-        """Have these names alone, in the files as ``is_exactly`` wants them."""
+        """Write index.json with exactly these names, and oci-layout."""
         with self._index_lock():
             write_file(self._layout_path, self._staging, _LAYOUT)
             write_file(self._index_path, self._staging, render_names(names))
 
     def upgrade_lock(self, is_as_planned: t.Callable[[], bool]) -> None:
-        """Wait, inside ``hold``, until nobody else uses the store; or ConflictError, if it is not as planned then."""
+        """Wait, inside ``hold``, until no other process uses the store; raise ConflictError unless it is as planned then."""
         self._lock.upgrade()
         if not is_as_planned():
             raise errors.ConflictError(
-                f"{self.path}: names were changed by somebody else meanwhile", "Run again."
+                f"{self.path}: names were changed by another process", "Run again."
             )
 
     def fingerprint(self, moved: t.Mapping[str, IndexEntry] | None = None) -> str:
-        """Digest of the canonical index, once these names are set."""
+        """Return the digest of the canonical index, as if the names ``moved`` were set."""
         index = self._read_index()
         index["manifests"] += [entry_json(*pair) for pair in (moved or {}).items()]
         return str(Digest.of(render_index(index)))
@@ -138,12 +147,12 @@ class ImageStore:
         path = self.blob_path(descriptor.digest)
         with access(path):
             try:
-                there = os.lstat(path)
+                found = os.lstat(path)
             except (FileNotFoundError, NotADirectoryError):
                 return False
-        if not stat.S_ISREG(there.st_mode):
+        if not stat.S_ISREG(found.st_mode):
             raise errors.StoreAccessError(f"{path}: is not a regular file", path=path)
-        is_here = there.st_size == descriptor.size
+        is_here = found.st_size == descriptor.size
         if is_here and not self._lock.is_held:
             self._trusted.add(descriptor)
         return is_here
@@ -161,19 +170,19 @@ class ImageStore:
                 self.resumed += part.resumed if part else 0
 
     def staged(self, descriptor: Descriptor) -> int:
-        """Bytes of a blob that earlier runs have left."""
+        """Return how many bytes of a blob earlier tasks have left."""
         return max(
             staged_bytes(part_path(staging, descriptor.digest), descriptor.size)
             for staging in self._stagings()
         )
 
     def staging(self) -> dict[str, int]:
-        """How many blobs are here in part, and the bytes they take."""
+        """Return the number of incomplete blobs, and the bytes that they use on the disk."""
         parts = [path for staging in self._stagings() for path in parts_of(staging)]
         return {"blobs": len(parts), "bytes": sum(map(part_size, parts))}
 
     def require_space(self, size: int, wanted: t.Container[Digest] = ()) -> None:
-        """Or NoSpaceError, if ``size`` more bytes do not fit once ``prepare`` has made room."""
+        """Raise NoSpaceError unless ``size`` more bytes fit after ``prepare(wanted)`` has removed stale files."""
         free = free_bytes(os.path.join(self.path, "blobs", "sha256"))
         free += sum(part_size(path) for path in self.stale(wanted))
         if size > free:
@@ -185,7 +194,7 @@ class ImageStore:
             )
 
     def read(self, digest: Digest, limit: int = MAX_MANIFEST) -> bytes:
-        """Content, verified; or NotFoundError, DigestMismatchError."""
+        """Return content, verified; raise NotFoundError if it is missing, DigestMismatchError if it is corrupt."""
         path = self.blob_path(digest)
         try:
             data = read_file(path, limit)
@@ -194,13 +203,11 @@ class ImageStore:
                 f"{self.path} does not hold {digest}", errors.NotInStoreError.advice
             ) from None
         if not digest.matches(data):
-            raise errors.DigestMismatchError(
-                f"{path}: its bytes do not have the digest in its name"
-            )
+            raise errors.DigestMismatchError(f"{path}: its bytes do not match its name")
         return data
 
     def manifest(self, digest: Digest, media_type: str = "") -> Manifest | None:
-        """A manifest, None when it is missing or spoilt."""
+        """Return a manifest, None if it is missing or corrupt; raise a ContentError if it is invalid."""
         try:
             raw = self.read(digest)
         except (errors.NotFoundError, errors.DigestMismatchError):
@@ -208,12 +215,15 @@ class ImageStore:
         return Manifest.parse(raw, media_type, f"{self.path}: {digest}")
 
     def blob_path(self, digest: Digest) -> str:
-        """Where content lies."""
+        """Return the path of content, which need not exist."""
         return os.path.join(self.path, "blobs", digest.algorithm, digest.encoded)
 
     @contextlib.contextmanager
     def hold(self, exclusive: bool = False) -> t.Iterator[ImageStore]:
-        """Keep content from being removed meanwhile (``exclusive``: used). Changes nothing until ``prepare``."""
+        """Hold the lock, so that no other process removes content (``exclusive``: nor uses the store).
+
+        Nothing is written until ``prepare``. Raise NotALayoutError for another directory, LockedError after a timeout.
+        """
         self._check()
         with self._lock.hold(exclusive):
             self._trusted.clear()
@@ -221,7 +231,10 @@ class ImageStore:
             yield self
 
     def prepare(self, wanted: t.Container[Digest] = (), stale: bool = True) -> None:
-        """Make the layout and remove what is ``stale``, but parts of ``wanted``; inside ``hold``."""
+        """Create the layout and remove stale files, except the incomplete blobs of ``wanted``; call it inside ``hold``.
+
+        Raise ConflictError if another process changed the store before the lock was taken.
+        """
         make_directory(self._staging)
         with self._index_lock():
             make_directory(os.path.join(self.path, "blobs", "sha256"))
@@ -235,22 +248,22 @@ class ImageStore:
         if not self._lock.is_held:
             self._lock.create()
             if self._seen and self._seen != self.fingerprint():
-                raise errors.ConflictError(f"{self.path} was changed by somebody else meanwhile")
+                raise errors.ConflictError(f"{self.path} was changed by another process")
             if not all(map(self.has, self._trusted)):
-                hint = "Run again: it is fetched then."
+                hint = "Run again to fetch it."
                 raise errors.ConflictError(
-                    f"{self.path}: content was removed by somebody else", hint
+                    f"{self.path}: content was removed by another process", hint
                 )
         for path in self.stale(wanted) if stale else ():
             remove_unlocked(path)
 
     def _stagings(self) -> list[str]:
-        """Also those for content on another disk."""
+        """Return the staging directories, also those for content on another disk."""
         parts = ("", "blobs/sha256", "blobs/sha512")
         return [os.path.join(self.path, part, ".staging") for part in parts]
 
     def stale(self, wanted: t.Container[Digest] = (), age: float = KEPT) -> t.Iterator[str]:
-        """What dead writers may have left, and parts that nobody has gone on with for ``age`` seconds."""
+        """Yield the stale files (``stale_files``); an incomplete blob is stale after ``age`` seconds without progress."""
 
         def is_done(digest: Digest) -> bool:
             return os.path.lexists(self.blob_path(digest))
@@ -259,13 +272,13 @@ class ImageStore:
             yield from stale_files(staging, wanted, is_done, time.time() - age)
 
     def _place(self, digest: Digest) -> tuple[str, str]:
-        """Where content goes, and where it is staged for that."""
+        """Return the path of content and the directory to stage it in; create both directories."""
         path, staging = self.blob_path(digest), self._staging
         directory = os.path.dirname(path)
         make_directory(directory)
         with access(path):
             if os.stat(directory).st_dev != os.stat(staging).st_dev:
-                # A link to another disk: no rename leads there from here.
+                # A link to another disk, to which no file can be renamed from here.
                 staging = os.path.join(directory, ".staging")
                 make_directory(staging)
         return path, staging
@@ -282,11 +295,11 @@ class ImageStore:
         for part in ("", "blobs", "blobs/sha256", "blobs/sha512"):
             self._check_directory(os.path.join(self.path, part) if part else self.path)
         self._check_layout_file()
-        # In this order: who makes a store writes the index before the first blob.
+        # In this order: a process that creates a store writes the index before the first blob.
         if self._has_blobs() and not os.path.lexists(self._index_path):
             raise errors.CorruptStoreError(
                 f"{self.path} holds blobs but no index.json",
-                "Put index.json back, or move the directory aside to start anew.",
+                "Restore index.json, or move the directory aside and pull again.",
                 path=self.path,
             )
 
@@ -299,34 +312,34 @@ class ImageStore:
         except FileNotFoundError:
             has_blobs = self._has_blobs()
             with access(self.path):
-                there = set(os.listdir(self.path))
-            if "oci-layout" in there:  # another process has just made the store
+                names = set(os.listdir(self.path))
+            if "oci-layout" in names:  # another process has just created the store
                 return self._check_layout_file()
-            foreign = sorted(there - {".staging", "blobs", "lost+found"}) or ["blobs"] * has_blobs
+            foreign = sorted(names - {".staging", "blobs", "lost+found"}) or ["blobs"] * has_blobs
             reason = f"it has no oci-layout file but {', '.join(foreign[:5])}" if foreign else ""
         except errors.ManifestError as exc:
             reason = str(exc)
         if reason:
             raise errors.NotALayoutError(
                 f"{self.path} is not an OCI image layout: {reason}",
-                "Give another directory as store: this one is left as it is.",
+                "Give another directory as store: this one was not changed.",
                 path=self.path,
             )
 
     def _check_directory(self, path: str) -> None:
-        """A link to another disk has to lead to a directory of ours."""
+        """Raise unless a path is missing or a directory; the target of a link must belong to this user."""
         with access(path):
             try:
-                there = os.stat(path)
+                found = os.stat(path)
             except FileNotFoundError:
                 if os.path.lexists(path):
                     raise
                 return
-        if not stat.S_ISDIR(there.st_mode):
+        if not stat.S_ISDIR(found.st_mode):
             raise errors.NotALayoutError(f"{path} is not a directory", path=path)
-        if os.path.islink(path) and there.st_uid != os.geteuid():
+        if os.path.islink(path) and found.st_uid != os.geteuid():
             raise errors.StoreAccessError(
-                f"{path} leads to a directory that belongs to user {there.st_uid}", path=path
+                f"{path} links to a directory that belongs to user {found.st_uid}", path=path
             )
 
     def _has_blobs(self) -> bool:
@@ -351,7 +364,7 @@ class ImageStore:
         except errors.ManifestError as exc:
             reason = str(exc)
         hint = (
-            "It was not touched. Put a good copy back, or move the directory aside to start anew."
+            "It was not changed. Restore a good copy, or move the directory aside and pull again."
         )
         raise errors.CorruptStoreError(reason, hint, path=path)
 
@@ -359,7 +372,7 @@ class ImageStore:
 def open_store(
     path: str | None, exclusive: bool = False, kind: type[ImageStore] = ImageStore
 ) -> t.ContextManager[ImageStore]:
-    """Hold the store at ``path``, by default that of the user, so that nobody prunes it; ``exclusive``: nor uses it."""
+    """Hold the store at ``path``, or the default store of the user, as ``ImageStore.hold`` does; ``kind`` is its class."""
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
     return kind(path or default).hold(exclusive)

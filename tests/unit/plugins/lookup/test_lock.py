@@ -197,8 +197,12 @@ def test_invalid_path_is_an_error(term, tmp_path, monkeypatch):
         ("size: ", "size: -", ", line 4: registry.example/a:1: platforms: linux/amd64: size is"),
         ("    digest: ", "\tdigest: ", ", line 5: "),
         ("registry.example/b", "registry.example/a", ", line 12: registry.example/a:1 is listed t"),
-        ("---\n", "--- &a\n- *a\n--- \n", ", line 2: aliases have no place here"),
-        ("lockfile_version: 1", "kind: ImagesLock", ": is an ImagesLock of imgpkg. Make a lock"),
+        ("---\n", "--- &a\n- *a\n--- \n", ", line 2: aliases are not allowed"),
+        (
+            "lockfile_version: 1",
+            "kind: ImagesLock",
+            ": is an ImagesLock of imgpkg. Convert it to a lock",
+        ),
         (None, "", ": holds 0 documents, not one"),
         (None, "---\n", ": is not a lock file: it is empty"),
         (None, "- a\n", ": is not a lock file: it has no images"),
@@ -215,7 +219,7 @@ def test_corrupt_or_missing_manifest_is_reported_with_its_directory(tmp_path):
     directory = tmp_path / "images.lock.d"
     directory.mkdir()
     (directory / ONE.digest.partition(":")[2]).write_bytes(ONE.raw[:-1])
-    assert "has other bytes than its name says. Lock again" in error_of(str(path))
+    assert "does not match its name. Lock again" in error_of(str(path))
     (directory / ONE.digest.partition(":")[2]).unlink()
     (directory / Digest.of(b"{}").encoded).write_bytes(b"{}")
     told = error_of(str(path))

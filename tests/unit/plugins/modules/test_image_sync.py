@@ -221,7 +221,7 @@ def test_corrupt_content_is_found_by_reading_every_byte_and_repaired(params, pat
     ]
     assert check.result["differences"] == real.result["differences"]
     (difference,) = real.result["differences"]
-    assert "has other bytes than its digest says" in difference["message"]
+    assert "does not match its digest" in difference["message"]
     assert tree(path) == wanted
 
 

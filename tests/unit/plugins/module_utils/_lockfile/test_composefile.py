@@ -67,14 +67,14 @@ def test_F04_included_files_are_read(files, include, names):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("include: [none.yml]\nservices: {}", "line 1: none.yml is included and cannot be read"),
+        ("include: [none.yml]\nservices: {}", "line 1: none.yml is included, but cannot be read"),
         (
             "services:\n  a:\n    extends: {file: none.yml, service: a}",
             "none.yml, which is extended",
         ),
         (
             "services:\n  a:\n    extends: {service: b}",
-            "line 3: the service b that is extended is not",
+            "line 3: the extended service b is not",
         ),
     ],
 )
@@ -94,7 +94,7 @@ def test_F04_a_file_that_is_elsewhere_is_a_warning(files):
         "include: ['https://x.example/a.git']\nservices: {a: {image: r.example/a:1}}",
     )
     assert files.names("compose.yml") == ["r.example/a:1"]
-    told = "compose.yml, line 1: https://x.example/a.git is elsewhere, and is not read"
+    told = "compose.yml, line 1: https://x.example/a.git is remote, and is not read"
     assert files.warnings("compose.yml") == files.warnings() == [told]
 
 
@@ -156,7 +156,7 @@ def test_F04_the_platform_of_a_service_is_reported(files, platform, named):
 
 @pytest.mark.parametrize(
     ("platform", "told"),
-    [("linux/${ARCH}", "has variables in it"), ("a/b/c/d", "is not of the form")],
+    [("linux/${ARCH}", "contains variables"), ("a/b/c/d", "is not of the form")],
 )
 def test_F04_a_wrong_platform_is_an_error_with_the_line(files, platform, told):
     files.write(
@@ -215,4 +215,4 @@ def test_F04_the_dockerfile_of_a_service_is_read_wherever_it_is(files):
     files.write("a/b", "FROM r.example/b:1\n")
     assert files.names("d") == ["r.example/a:1", "r.example/b:1"]
     (warning,) = files.warnings("d")
-    assert warning.startswith("d/compose.yml, line 1: the service c is built: give its Dockerfile")
+    assert warning.startswith("d/compose.yml, line 1: the service c is built: add its Dockerfile")

@@ -77,11 +77,11 @@ def test_F04_a_dockerfile_is_known_by_its_name_or_what_is_in_it(files, name):
 
 def test_F04_an_argument_without_a_default_is_an_error_and_in_a_directory_a_warning(files):
     files.write("Dockerfile", "ARG BASE\nFROM ${BASE}\nFROM r.example/a:1\n")
-    with pytest.raises(InputError, match=r"line 2: \${BASE} has variables in it"):
+    with pytest.raises(InputError, match=r"line 2: \${BASE} contains variables"):
         files.read("Dockerfile")
     assert files.names() == ["r.example/a:1"]
     (warning,) = files.warnings()
-    assert warning == "Dockerfile, line 2: ${BASE} has variables in it, and is not locked"
+    assert warning == "Dockerfile, line 2: ${BASE} contains variables, and is not locked"
 
 
 @pytest.mark.parametrize("image", ["{{ base }}", "@BASE@", "%%BASE%%", "$BASE"])
@@ -108,7 +108,7 @@ def test_F04_arguments_of_a_stage_do_not_change_what_the_next_one_starts_from(fi
     files.write("Dockerfile", "ARG B=r.example/a:1\nFROM $B AS x\nARG B=r.example/b:1\nFROM $B\n")
     assert files.names("Dockerfile") == ["r.example/a:1"]
     files.write("Dockerfile", "FROM r.example/a:1\nARG V=1\nFROM r.example/b:$V\n")
-    with pytest.raises(InputError, match=r"line 3: r\.example/b:\$V has variables in it"):
+    with pytest.raises(InputError, match=r"line 3: r\.example/b:\$V contains variables"):
         files.read("Dockerfile")
 
 
@@ -125,7 +125,7 @@ def test_F04_a_stage_may_be_chosen_by_what_the_build_fills_in(files):
         "Dockerfile",
         'FROM "r.example/a:1" AS base-amd64\nFROM base-${TARGETARCH}\nFROM b-$TARGETOS',
     )
-    with pytest.raises(InputError, match=r"line 3: b-\$TARGETOS has variables in it"):
+    with pytest.raises(InputError, match=r"line 3: b-\$TARGETOS contains variables"):
         files.read("Dockerfile")
     assert files.names() == ["r.example/a:1"]
 
@@ -174,8 +174,8 @@ def test_F04_units_that_a_unit_refers_to_are_read(files):
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        ("none.image", "none.image is not there"),
-        ("r.example/a:%i", "has specifiers of systemd in it"),
+        ("none.image", "none.image does not exist"),
+        ("r.example/a:%i", "contains systemd specifiers"),
         ("oci-archive:/srv/a.tar", "oci-archive:/srv/a.tar is not in a registry"),
     ],
 )

@@ -137,7 +137,7 @@ def test_variables_are_an_error_with_file_and_line(write, image):
     path = write(f"services:\n  a: {{image: r.example/a:1}}\n  b:\n    image: '{image}'\n")
     error = error_of(path)
     assert str(error).startswith(f"{path}, line 4: ")
-    assert str(error).endswith(" has variables in it")
+    assert str(error).endswith(" contains variables")
     assert "docker compose config" in error.hint
 
 
@@ -195,7 +195,7 @@ def test_a_bomb_of_aliases_is_not_written_out(write):
     path = write(text + "containers: [image: *x30]\n")
     assert str(error_of(path)).endswith(": image is not a text")
     path = write(text + "lockfile_version: *x30\nimages: []\n")
-    assert str(error_of(path)).endswith("line 2: aliases have no place here")
+    assert str(error_of(path)).endswith("line 2: aliases are not allowed")
 
 
 # -- Kubernetes
@@ -392,7 +392,7 @@ def test_F04_a_list_in_a_directory_is_named(files, name):
     files.write(f"x/{name}", "r.example/b:1\n")
     files.write("readme.txt", "r.example/c:1\n")
     assert files.names() == ["r.example/a:1"]
-    assert files.warnings() == [f"x/{name}: could be a list of images: give it by itself"]
+    assert files.warnings() == [f"x/{name}: could be a list of images: add it to from"]
 
 
 def test_F04_special_files_in_a_directory_are_skipped(files):
@@ -414,7 +414,7 @@ def test_F04_special_files_in_a_directory_are_skipped(files):
         (
             "tpl.yaml",
             "spec:\n  containers:\n  - image: '{{ .Values.a }}:1'\n",
-            "line 3: {{ .Values.a }}:1 has",
+            "line 3: {{ .Values.a }}:1 contains",
         ),
         (
             "tsconfig.json",
@@ -441,7 +441,7 @@ def test_F26_a_key_that_is_there_twice_beside_images_is_a_warning(files):
     files.write("a.yml", "kind: Pod\nkind: Pod\nspec: {containers: [{image: r.example/a:1}]}\n")
     assert files.names("a.yml") == ["r.example/a:1"]
     assert files.warnings("a.yml") == [
-        "a.yml, line 2: the key kind is there twice, the last one counts"
+        "a.yml, line 2: the key kind occurs twice, the last one counts"
     ]
 
 
@@ -496,7 +496,7 @@ def test_F04_keys_add_to_what_is_known_and_one_that_is_not_there_is_an_error(fil
     assert files.names("it.yml", "x") == ["r.example/x:1", "r.example/a:1"]
     assert (
         str(error_of(files.root, "invalid-input", "y"))
-        == f"{files.root}: has no y, which keys names"
+        == f"{files.root}: has no y, which keys lists"
     )
 
 
@@ -511,7 +511,7 @@ def test_F04_a_value_that_keys_name_must_be_an_image(files, value):
     [
         ([5], "from[0]: is neither a path nor a mapping with path and keys"),
         ([{"keys": ["a"]}], "from[0]: is neither a path nor a mapping with path and keys"),
-        (["a", {"path": "b", "key": "x"}], "from[1]: key is not known, only path and keys are"),
+        (["a", {"path": "b", "key": "x"}], "from[1]: key is unknown, only path and keys are valid"),
         ([{"path": "b", "keys": [1]}], "from[0]: keys is not a list of names"),
         ([{"path": "b", "keys": {"a": 1}}], "from[0]: keys is not a list of names"),
     ],
@@ -577,7 +577,7 @@ def test_any_other_file_is_a_list_of_names(write, text, names, name):
     ("text", "told"),
     [
         (b"r.example/a\n\nr.example/B # no\n", ", line 3: reference 'r.example/B': name compo"),
-        (b"r.example/a:${TAG}\n", ", line 1: r.example/a:${TAG} has variables in it"),
+        (b"r.example/a:${TAG}\n", ", line 1: r.example/a:${TAG} contains variables"),
         (b"a b\n", ", line 1: reference 'a b': only printable"),
         (b"- r.example/a\n", ", line 1: reference '- r.example/a': only printable"),
         ("a\nr.example/ä\n".encode("latin-1"), ", line 2: is not text in UTF-8"),
@@ -664,7 +664,7 @@ def test_invalid_entry_of_an_images_lock_is_reported_with_its_line(write, image,
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path, name):
     (tmp_path / "dangling.yml").symlink_to("nowhere")
     path = tmp_path / name
-    assert str(error_of(path)) == f"{path}: is not there"
+    assert str(error_of(path)) == f"{path}: does not exist"
 
 
 @pytest.mark.parametrize("denied", ["a.yml", "b"])

@@ -23,7 +23,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.lock import
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import (
-    carried_by,
+    embedded_manifests,
     images_of_images_lock,
     is_images_lock,
     manifests_of,
@@ -211,10 +211,10 @@ def test_no_file_is_none(path):
         pytest.param(
             "kind: ImagesLock\nimages: []\n", "a/b.yml: is an ImagesLock of imgpkg", id="imgpkg"
         ),
-        pytest.param(b"\x7fELF\x02\x01\x01\0", "a/b.yml, line 1: is no YAML: ", id="binary"),
+        pytest.param(b"\x7fELF\x02\x01\x01\0", "a/b.yml, line 1: is not YAML: ", id="binary"),
         pytest.param(b"a: 1\nb: \xff\n", "a/b.yml, line 2: is not text in UTF-8: ", id="not UTF-8"),
         pytest.param("[" * 10_000, "a/b.yml: is nested too deeply", id="deep"),
-        pytest.param("a: 1\n" * 2, "a/b.yml, line 2: the key a is there twice", id="a key twice"),
+        pytest.param("a: 1\n" * 2, "a/b.yml, line 2: the key a occurs twice", id="a key twice"),
         pytest.param(f"file: x\n{TEXT[4:]}", "a/b.yml: has the unknown key file", id="file"),
         pytest.param(
             f"manifests: {{}}\n{TEXT[4:]}", "a/b.yml: has the unknown key manifests", id="manifests"
@@ -267,7 +267,7 @@ EDITS = [
     pytest.param("      linux/amd64:", "      linux/AMD64:", "line 12: registry", id="platform"),
     pytest.param("size: 5", "size: 5.0", "line 4: docker.io/library/debian:12: ", id="size"),
     pytest.param("size: 5", "size: 5\n        size: 6", "line 12: the key size", id="key twice"),
-    pytest.param(f"config: {THREE}", f"config: *{'a' * 3}", "line 18: aliases have", id="alias"),
+    pytest.param(f"config: {THREE}", f"config: *{'a' * 3}", "line 18: aliases are", id="alias"),
     pytest.param("platforms:\n", "platforms:\n      <<: *a\n", "line 8: aliases", id="merge"),
     pytest.param(ONE, "!!python/object:os.system x", "line 5: could not", id="a tag"),
 ]
@@ -290,7 +290,7 @@ def test_a_bomb_of_aliases_is_refused(path):
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 20)}]" for n in range(1, 30)
     ]
     text = "\n".join(lines) + "\nlockfile_version: *a29\nimages: []\n"
-    assert error_of(path, text) == "a/b.yml, line 2: aliases have no place here"
+    assert error_of(path, text) == "a/b.yml, line 2: aliases are not allowed"
 
 
 @pytest.mark.parametrize("what", ["directory", "fifo", "link", "large"])
@@ -379,7 +379,7 @@ def test_a_manifest_with_other_bytes_is_an_error_that_names_its_file(path, spoil
     file = put(path, FAMILY, AMD64, ARM64) / FAMILY.digest.partition(":")[2]
     file.write_bytes(spoil)
     told = error_of(path, render_lock(family_lock()[1:]))
-    assert told == f"{file}: has other bytes than its name says"
+    assert told == f"{file}: does not match its name"
     assert Digest.parse(FAMILY.digest) not in read_manifests(str(path), skip_bad=True)
     assert len(read_manifests(str(path), skip_bad=True)) == 2
 
@@ -409,14 +409,14 @@ def test_F27_the_cause_of_other_bytes_is_named_and_what_to_do(path, raw, there, 
     path.write_bytes(render_lock(family_lock()[1:]))
     with pytest.raises(LockError) as caught:
         read(path)
-    assert str(caught.value) == f"{file}: has other bytes than its name says: {cause}"
+    assert str(caught.value) == f"{file}: does not match its name: {cause}"
     assert ".gitattributes" in caught.value.hint and "Lock again" in caught.value.hint
 
 
 def test_F27_a_pointer_of_git_lfs_is_named(path):
     file = put(path) / ("a" * 64)
     file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
-    assert error_of(path, render_lock(family_lock()[1:])).endswith(": it is a pointer of Git LFS")
+    assert error_of(path, render_lock(family_lock()[1:])).endswith(": it is a Git LFS pointer")
 
 
 def test_manifest_that_is_not_text_is_an_error_that_names_its_file(path):
@@ -444,7 +444,11 @@ def test_all_manifests_are_embedded_or_none(path):
 
 def test_the_manifests_of_an_image_are_its_own_and_those_of_its_platforms():
     image = family_lock()[1]
-    assert [str(one) for one in carried_by(image)] == [FAMILY.digest, AMD64.digest, ARM64.digest]
+    assert [str(one) for one in embedded_manifests(image)] == [
+        FAMILY.digest,
+        AMD64.digest,
+        ARM64.digest,
+    ]
 
 
 # -- ImagesLock of imgpkg

@@ -326,7 +326,7 @@ def test_F04_patches_in_a_kustomization_are_read(files):
         """,
     )
     with pytest.raises(
-        InputError, match=r"kustomization\.yaml, line 12: r\.example/patched:\$X has"
+        InputError, match=r"kustomization\.yaml, line 12: r\.example/patched:\$X contains"
     ):
         files.read("kustomization.yaml")
     path = files.root / "kustomization.yaml"
@@ -338,14 +338,14 @@ def test_F04_a_resource_that_is_elsewhere_is_a_warning(files):
     files.write("app.yml", BASE)
     files.write("kustomization.yaml", "resources:\n- app.yml\n- github.com/a/b?ref=1\n")
     assert len(files.names("kustomization.yaml")) == 2
-    told = "kustomization.yaml, line 3: github.com/a/b?ref=1 is elsewhere, and is not read"
+    told = "kustomization.yaml, line 3: github.com/a/b?ref=1 is remote, and is not read"
     assert files.warnings("kustomization.yaml") == files.warnings() == [told]
 
 
 def test_F04_a_resource_that_is_missing_is_an_error_and_in_a_directory_a_warning(files):
     files.write("app.yml", BASE)
     files.write("kustomization.yaml", "resources:\n- app.yml\n- none.yml\n")
-    told = "kustomization.yaml, line 3: the resource none.yml is not there"
+    told = "kustomization.yaml, line 3: the resource none.yml does not exist"
     with pytest.raises(InputError) as caught:
         files.read("kustomization.yaml")
     assert str(caught.value) == f"{files.root}/{told}"

@@ -397,7 +397,7 @@ REASONS = {
     "link": "is not a regular file",
     "link to the right bytes": "is not a regular file",
     "fifo": "is not a regular file",
-    "flipped": "has other bytes than its digest says",
+    "flipped": "does not match its digest",
 }
 
 
@@ -1012,7 +1012,7 @@ def test_what_a_pull_counts_on_is_not_removed_under_it(path, sources, lock, excl
         plan = syncing(lock, sources, exclusive=exclusive)(store)
         assert [one for one in plan.last if str(one.digest) == OLD.digest]
         pull(puller, sources, copy, platforms=BOTH)
-        with pytest.raises(ConflictError, match="names were changed by somebody else"):
+        with pytest.raises(ConflictError, match="names were changed by another process"):
             list(plan.apply())
     assert digests(OLD, FAMILY) <= blobs(path)
     assert set(names(path)) == {*LOCKED, copy}
@@ -1097,7 +1097,7 @@ def test_a_name_that_moves_before_the_end_is_a_conflict_and_the_next_run_heals_i
     store = Interrupted(str(path), moving)
     with pytest.raises(ConflictError) as error:
         carry_out(store, syncing(lock, sources, exclusive=exclusive))
-    assert str(error.value) == f"{path}: names were changed by somebody else meanwhile"
+    assert str(error.value) == f"{path}: names were changed by another process"
     assert error.value.hint == "Run again."
     assert len(blobs(path)) >= count
     assert name in names(path)

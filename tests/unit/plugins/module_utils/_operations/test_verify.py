@@ -55,8 +55,8 @@ PARTS = {
 }
 every_part = pytest.mark.parametrize("lost", PARTS.values(), ids=PARTS)
 REASONS = {
-    "flipped": "has other bytes than its digest says",
-    "other": "has other bytes than its digest says",
+    "flipped": "does not match its digest",
+    "other": "does not match its digest",
     "cut": "bytes instead of",
     "empty": "has 0 bytes instead of",
     "longer": "bytes instead of",

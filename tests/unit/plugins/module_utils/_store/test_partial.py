@@ -46,8 +46,8 @@ class Place:
         self.journal = self.staging / f"{NAME}.journal"
         self.staging.mkdir()
 
-    def open_partial(self, patience=0.0, digest=DIGEST, size=SIZE):
-        return partial.open_partial(str(self.blob), str(self.staging), digest, size, patience)
+    def open_partial(self, timeout=0.0, digest=DIGEST, size=SIZE):
+        return partial.open_partial(str(self.blob), str(self.staging), digest, size, timeout)
 
     def leave(self, data: bytes, *journal: str) -> None:
         """What an earlier run left."""
@@ -349,7 +349,7 @@ def test_second_task_waits_and_finds_the_blob(place, monkeypatch):
     held = place.open_partial()
     first = held.__enter__()
     monkeypatch.setattr(partial, "time", Time(bring_more))
-    with place.open_partial(patience=0.15) as second:
+    with place.open_partial(timeout=0.15) as second:
         assert second is None
     place.assert_complete()
 
@@ -360,7 +360,7 @@ def test_second_task_resumes_the_part_of_the_first(place, monkeypatch):
     first = held.__enter__()
     first.write(0, DATA[:5000])
     monkeypatch.setattr(partial, "time", Time(lambda: held.__exit__(None, None, None)))
-    with place.open_partial(patience=60) as second:
+    with place.open_partial(timeout=60) as second:
         assert second.resumed == 5000
         fill(second)
         second.finish()
@@ -373,7 +373,7 @@ def test_idle_holder_is_waited_for_only_as_long_as_for_a_lock(place, monkeypatch
     with place.open_partial() as first:
         first.write(0, DATA[:5000])
         monkeypatch.setattr(partial, "time", clock)
-        with place.open_partial(patience=60) as second:
+        with place.open_partial(timeout=60) as second:
             assert second.missing() == [(0, len(DATA))]
             assert 60 <= clock.seconds < 61
             fill(second)
@@ -420,7 +420,7 @@ def fixture_holder(place, tmp_path):
 def test_a_process_that_is_stopped_hangs_no_other_for_ever(place, holder):
     """S007: the stopped process also succeeds when it continues."""
     holder.send_signal(signal.SIGSTOP)
-    with place.open_partial(patience=0.2) as part:
+    with place.open_partial(timeout=0.2) as part:
         assert part.resumed == 0
         fill(part)
         part.finish()
