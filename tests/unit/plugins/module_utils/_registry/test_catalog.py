@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalog of a registry, and deleting: what registries refuse, and answers that make no sense."""
+"""The catalog of a registry, and deletion: refusals and invalid answers of registries."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_what_is_no_catalog_is_an_error(tmp_path, wrong):
+def test_invalid_catalog_is_an_error(tmp_path, wrong):
     with serving(faults=[page("a", **wrong)]) as registry:
         assert failure(repositories, registry_of(tmp_path, registry)).kind == "registry-protocol"
         assert sum(request.bytes_sent for request in registry.requests) < 32 << 20
@@ -124,7 +124,7 @@ def test_a_catalog_that_is_denied_is_an_error_that_says_what_to_do(tmp_path, sta
         assert "tags: true" in error.hint
 
 
-def test_a_user_without_the_scope_is_told_so(tmp_path):
+def test_missing_scope_of_a_user_is_reported(tmp_path):
     with serving(auth="bearer", users=USERS, permissions={"robot": {"demo/*": "pull"}}) as registry:
         error = failure(repositories, registry_of(tmp_path, registry, login=LOGIN))
         assert error.kind == "authentication-failed"
@@ -137,7 +137,7 @@ def test_a_registry_that_fails_is_not_one_that_denies(tmp_path):
         assert (error.kind, error.details) == ("registry-error", {"status": 500})
 
 
-def test_whether_a_manifest_is_there_is_seen_from_one_head(tmp_path):
+def test_one_head_shows_whether_a_manifest_exists(tmp_path):
     with serving() as registry:
         repository = repository_of(tmp_path, registry)
         assert has_manifest(repository, DIGEST) is True
@@ -147,7 +147,7 @@ def test_whether_a_manifest_is_there_is_seen_from_one_head(tmp_path):
 
 @pytest.mark.parametrize("identifier", ["1.0", DIGEST], ids=["tag", "digest"])
 @pytest.mark.parametrize("status", [None, 200, 204, 404])
-def test_what_is_deleted_or_gone_already_is_no_error(tmp_path, identifier, status):
+def test_deleting_a_missing_manifest_is_not_an_error(tmp_path, identifier, status):
     faults = [Fault(method="DELETE", status=status)] if status else []
     with serving(faults=faults) as registry:
         delete_manifest(repository_of(tmp_path, registry), identifier)

@@ -189,7 +189,7 @@ def test_an_identity_token_is_posted_as_a_refresh_token():
     assert "password" not in form
 
 
-def test_a_registry_token_is_no_password():
+def test_registry_token_is_not_a_password():
     """A005: it is sent to the registry itself; a token server gets nothing."""
     (request,) = token_requests(BEARER, [], Credentials(registry_token="bearer-me"))
     assert (request.method, request.authorization, request.form) == ("GET", "", ())
@@ -212,7 +212,7 @@ def test_nothing_is_added_to_a_realm_when_there_is_nothing_to_say():
     assert token_requests(Challenge("bearer", {"realm": REALM}), [], None)[0].url == REALM
 
 
-def test_what_goes_into_a_url_is_escaped():
+def test_values_in_a_url_are_escaped():
     challenge = Challenge("bearer", {"realm": REALM, "service": "a&b=c #\r\n"})
     url = token_requests(challenge, ["repository:a:pull,push"], None)[0].url
     assert query_of(url) == [("service", "a&b=c #\r\n"), ("scope", "repository:a:pull,push")]

@@ -326,7 +326,7 @@ def test_a_hundred_tags_that_are_there_cost_a_hundred_heads(tmp_path, auth, extr
         assert len(registry.requests) == 100 + extra
 
 
-def test_a_public_registry_may_not_name_a_near_token_server(tmp_path, monkeypatch):
+def test_public_registry_must_not_name_a_token_server_in_a_private_network(tmp_path, monkeypatch):
     """R033."""
     resolve(monkeypatch, "registry.test")
     with serving(auth="bearer", users=USERS) as registry, Registry() as inside:
@@ -340,7 +340,7 @@ def test_a_public_registry_may_not_name_a_near_token_server(tmp_path, monkeypatc
 
 
 def test_a_token_server_of_another_domain_is_asked_without_the_login(tmp_path, monkeypatch):
-    """R033: and the user is told."""
+    """R033: and the task warns."""
     resolve(monkeypatch, "registry.test", "tokens.example")
     with serving(auth="bearer", anonymous_pull=True) as registry, Registry() as elsewhere:
         elsewhere.access = registry.access

@@ -33,7 +33,7 @@ def token_fault(**fault):
 
 
 def changed(**fields):
-    """A change to the answer of the token server: these fields, less those that are None."""
+    """Return a change of the token server's answer: set these fields, and remove the fields whose value is None."""
     return lambda answer: {
         key: value for key, value in {**answer, **fields}.items() if value is not None
     }

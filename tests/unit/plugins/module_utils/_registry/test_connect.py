@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which proxy leads to a host, and what is said when a connection fails."""
+"""The proxy for a host, and the errors of failed connections."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_F08_the_environment_names_the_proxy(environment, url):
     assert (found.url if found else None) == url
 
 
-def test_F08_what_a_client_of_a_cgi_script_says_is_no_proxy():
+def test_F08_proxy_variable_set_by_a_cgi_client_is_ignored():
     """R090."""
     environment = {"HTTP_PROXY": "a", "REQUEST_METHOD": "GET"}
     assert proxy_for(f"http://{HOST}/v2/", environment) is None
@@ -123,7 +123,7 @@ def test_F08_a_proxy_is_read_in_every_spelling(value, url):
         "/proxy.test",
     ],
 )
-def test_F08_what_is_no_proxy_is_an_error_that_repeats_nothing(value):
+def test_F08_invalid_proxy_is_an_error_that_repeats_nothing(value):
     """R090."""
     with pytest.raises(errors.InputError) as caught:
         Proxy.parse("HTTPS_PROXY", value)
@@ -132,7 +132,7 @@ def test_F08_what_is_no_proxy_is_an_error_that_repeats_nothing(value):
 
 @pytest.mark.parametrize("password", [SECRET, "w\u00f6rd\u20ac", "b\udcff\udcfe"], ids=ascii)
 def test_F08_the_login_goes_to_the_proxy_in_utf_8(tmp_path, monkeypatch, near, password):
-    """R090: bytes that are no UTF-8 go as they are."""
+    """R090: bytes that are not UTF-8 are sent unchanged."""
     raw = f"us er:{password}".encode("utf-8", "surrogateescape")
     with serving() as proxy, serving() as registry:
         monkeypatch.setenv("HTTP_PROXY", f"us%20er:{password}@{proxy.address}")
@@ -153,7 +153,9 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("status", "tries", "hint"), REFUSALS.values(), ids=REFUSALS)
-def test_F08_what_a_proxy_says_to_connect_is_told(tmp_path, monkeypatch, near, status, tries, hint):
+def test_F08_answer_of_a_proxy_to_connect_is_reported(
+    tmp_path, monkeypatch, near, status, tries, hint
+):
     """R090: what will not change is not asked twice."""
     with serving(faults=[Fault(method="CONNECT", times=None, status=status)]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.address)
@@ -191,7 +193,7 @@ def test_F08_a_407_to_a_request_in_clear_is_the_proxys(tmp_path, monkeypatch, ne
 
 
 @pytest.mark.parametrize("status", [403, 404, 502])
-def test_F08_what_a_proxy_may_have_answered_names_it(tmp_path, monkeypatch, near, status):
+def test_F08_answer_that_may_be_from_a_proxy_names_the_proxy(tmp_path, monkeypatch, near, status):
     """R090: without TLS nobody can say whose answer it is."""
     with serving(faults=[Fault(method="HEAD|GET", times=None, status=status)]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"user:{SECRET}@{proxy.address}")
@@ -202,7 +204,7 @@ def test_F08_what_a_proxy_may_have_answered_names_it(tmp_path, monkeypatch, near
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_F08_a_proxy_that_does_not_speak_tls_is_told_from_a_registry(
+def test_F08_proxy_without_tls_is_distinguished_from_a_registry(
     tmp_path, monkeypatch, near, scheme
 ):
     """R090."""
@@ -288,7 +290,7 @@ def test_F25_a_name_that_does_not_resolve_is_tried_once_more(tmp_path, monkeypat
     assert puller.clock.slept == [0.5]
 
 
-def test_F25_of_many_images_one_looks_for_the_name(tmp_path, monkeypatch):
+def test_F25_only_one_of_many_images_resolves_the_host_name(tmp_path, monkeypatch):
     unknown(monkeypatch, socket.EAI_NONAME, "Name or service not known")
     puller = Puller(tmp_path, retries=5)
     plan = puller.carry_out(*(f"{HOST}/demo/app:{n}" for n in range(20)), workers=1)
@@ -321,7 +323,7 @@ NO_NAMES = {
 
 
 @pytest.mark.parametrize(("host", "says"), NO_NAMES.values(), ids=NO_NAMES)
-def test_F25_what_can_be_no_name_of_a_host_is_not_waited_for(tmp_path, monkeypatch, host, says):
+def test_F25_impossible_host_name_is_not_retried(tmp_path, monkeypatch, host, says):
     resolve(monkeypatch)
     puller = Puller(tmp_path, retries=5)
     assert says in str(puller.fails(f"{host}/demo/app:1.0"))
@@ -359,6 +361,6 @@ def test_a_registry_that_works_is_pulled_from(tmp_path):
         assert trail(registry) == PLAIN
 
 
-def test_F08_a_port_of_an_exception_that_is_none_covers_nothing():
+def test_F08_exception_with_an_invalid_port_matches_nothing():
     environment = {"HTTPS_PROXY": PROXY, "NO_PROXY": f"{HOST}:{'9' * 5000}"}
     assert proxy_for(f"https://{HOST}/v2/", environment)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of a host that its own tools refuse are refused, with file and line; and files that we may not read."""
+"""Configuration that the tools of the host reject is rejected, with file and line; unreadable files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Files:
 
 @pytest.fixture(name="files")
 def fixture_files():
-    HostFiles({}, "/", "/")  # imports what parses TOML, which the ordinary user may not see
+    HostFiles(
+        {}, "/", "/"
+    )  # imports the TOML parser, which the ordinary user may be unable to read
     with public_directory() as root:
         root.chmod(0o755)
         (root / "home").mkdir()
@@ -81,7 +83,7 @@ def test_F33_a_file_that_skopeo_refuses_is_refused_with_its_line(case, name, fil
         assert f"{path}{case['refused']}" in files.refused(path)
 
 
-def test_F33_what_we_refuse_is_what_skopeo_refuses_or_has_a_reason():
+def test_F33_every_rejection_matches_skopeo_or_has_a_reason():
     differ = [case["case"] for case in CONF if case["skopeo"] != (case["refused"] is None)]
     assert differ == [case["case"] for case in CONF if "stricter" in case]
 
@@ -126,12 +128,12 @@ def test_F33_a_hosts_toml_that_containerd_refuses_is_refused_with_the_entry(case
         assert f"{path}{case['refused']}" in said
 
 
-def test_F33_what_we_refuse_of_containerd_is_what_it_refuses_or_has_a_reason():
+def test_F33_every_rejection_matches_containerd_or_has_a_reason():
     differ = [case["case"] for case in HOSTS_CONF if case["ctr"] != (case["refused"] is None)]
     assert differ == [case["case"] for case in HOSTS_CONF if "stricter" in case]
 
 
-# What an ordinary user may not read
+# Files that an ordinary user cannot read
 
 
 @needs_root

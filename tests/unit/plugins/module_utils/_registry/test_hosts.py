@@ -116,7 +116,7 @@ def test_a_near_token_server_is_the_registry_itself(case):
         "https://2130706433/token",
     ],
 )
-def test_what_serves_no_tokens(realm):
+def test_url_that_cannot_be_a_token_server_is_rejected(realm):
     assert token_server_fault(realm, PUBLIC)
 
 
@@ -200,7 +200,7 @@ def test_a_private_network_sends_us_within_itself(target, source, allowed):
     assert may_reach(target, source) == allowed
 
 
-def test_what_was_asked_for_first_decides_whether_a_network_is_private():
+def test_first_request_decides_whether_a_network_is_private():
     assert "private network" in refused(
         "http://10.0.0.2/x",
         url="http://registry.example.com/x",
@@ -236,7 +236,7 @@ def test_credentials_are_shown_to_the_host_and_its_siblings_only(realm, registry
 
 
 @pytest.mark.parametrize("host", ["evil.test\\.registry.example", "evil.test \\.registry.example"])
-def test_F06_a_host_that_requests_reads_differently_is_no_url(host):
+def test_F06_host_that_requests_reads_differently_is_rejected(host):
     """To urllib3 a backslash ends the host, so the login would go to evil.test."""
     assert token_server_fault(f"https://{host}/token", "https://registry.example")
     with pytest.raises(ProtocolError, match="is not valid"):

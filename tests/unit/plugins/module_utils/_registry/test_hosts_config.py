@@ -91,7 +91,7 @@ def fixture_host(tmp_path) -> Host:
 
 
 def deny(*args, **kwargs):
-    """What the system calls of a user do who may not; the tests may run as root."""
+    """Fail like the system calls of a user without permission; the tests may run as root."""
     raise PermissionError(13, "Permission denied")
 
 
@@ -386,7 +386,7 @@ def test_the_longest_prefix_of_registries_conf_wins(host):
     assert host.shown("two.test/app") == ["two.test/app"]
 
 
-def test_what_the_task_says_is_for_the_registry_a_name_has_only(host):
+def test_task_options_apply_only_to_the_registry_of_the_name(host):
     host.write(
         CONF,
         *("[[registry]]", 'location = "registry.example:5000"', "insecure = true"),
@@ -471,7 +471,7 @@ def test_slashes_at_the_end_mean_nothing(host):
     assert host.shown(APP) == ["x/app"]
 
 
-def test_what_is_about_short_names_and_logins_changes_nothing(host):
+def test_settings_of_short_names_and_logins_change_nothing(host):
     host.write(
         CONF,
         'unqualified-search-registries = ["quay.io"]',
@@ -527,12 +527,12 @@ def test_a_registries_conf_that_is_wrong_is_named_with_the_key(lines, words, hos
 
 
 @pytest.mark.parametrize("text", [f"a = 1\nb = {SECRET}\n", f'a = 1\n"{SECRET}"\n'])
-def test_what_is_not_toml_is_named_with_the_line(text, host):
+def test_invalid_toml_is_reported_with_its_line(text, host):
     path = host.write(CONF, text)
     assert host.refused(path).endswith(f"{path}: is not TOML, line 2")
 
 
-def test_what_is_not_text_is_not_toml(host):
+def test_file_that_is_not_text_is_not_toml(host):
     path = Path(host.write(CONF))
     path.write_bytes(b"a = '\xff'")
     assert "is not TOML" in host.refused(str(path))
@@ -543,7 +543,7 @@ def test_a_file_of_a_mebibyte_is_the_largest(host):
     assert "is larger than" in host.refused(path)
 
 
-def test_what_is_no_file_is_named(host):
+def test_path_that_is_not_a_file_is_named(host):
     (host.root / CONF).mkdir(parents=True)
     assert "is not a regular file" in host.refused(str(host.root / CONF))
 
@@ -555,13 +555,13 @@ def test_a_link_is_followed(host):
     assert host.shown(APP) == ["linked/shop/app"]
 
 
-def test_a_file_that_may_not_be_read_is_named(host, monkeypatch):
+def test_unreadable_file_is_named(host, monkeypatch):
     path = host.write(CONF, *location("here"))
     monkeypatch.setattr(files.os, "open", deny)
     assert "Permission denied" in host.refused(path)
 
 
-def test_a_directory_that_may_not_be_read_is_named(host, monkeypatch):
+def test_unreadable_directory_is_named(host, monkeypatch):
     host.write(f"{CONF}.d/10.conf", *location("here"))
     monkeypatch.setattr(files.os, "listdir", deny)
     assert "Permission denied" in host.refused(str(host.root / f"{CONF}.d"))
@@ -689,7 +689,7 @@ def test_a_hosts_toml_that_leaves_no_host_is_an_error(host):
     assert "leaves no host" in host.refused(path)
 
 
-def test_what_stands_at_the_top_is_for_the_registry_too(host):
+def test_top_level_settings_also_apply_to_the_registry(host):
     path = host.hosts_toml('ca = "own.crt"', "skip_verify = true", "[header]", 'X-Team = "\u00e9"')
     endpoint = host.places(APP)[0].endpoint
     authorities = (*TASK.ca_paths, str(Path(path).parent / "own.crt"))
@@ -754,7 +754,7 @@ def test_a_hosts_toml_that_is_wrong_is_named_with_the_host(lines, words, host):
     ],
     ids=repr,
 )
-def test_F33_what_no_header_or_path_can_hold_is_refused_with_the_file(lines, words, host):
+def test_F33_impossible_header_or_path_is_rejected_with_the_file(lines, words, host):
     path = host.hosts_toml(*lines)
     assert words in host.refused(path)
 
@@ -803,7 +803,7 @@ def test_a_certificate_or_key_alone_is_an_error(name, missing, host):
     assert f"{missing} is missing" in host.refused(path)
 
 
-def test_a_certificate_that_may_not_be_read_is_named(host, monkeypatch):
+def test_unreadable_certificate_is_named(host, monkeypatch):
     """A021."""
     (path,) = certificates(host, "etc/docker/certs.d", "ca.crt")
     monkeypatch.setattr(files.os, "access", lambda path, mode: False)

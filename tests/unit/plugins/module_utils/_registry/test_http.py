@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connections that fail, answers that are no HTTP, and how long we wait before we ask again."""
+"""Failed connections, answers that are not HTTP, and the waits between retries."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("raw", NO_HTTP.values(), ids=NO_HTTP)
-def test_an_answer_that_is_no_http_is_an_error_that_names_the_host(tmp_path, raw):
+def test_answer_that_is_not_http_is_an_error_that_names_the_host(tmp_path, raw):
     with serving(faults=[on_head(raw=raw, times=None)]) as registry:
         error = Puller(tmp_path, registry).fails()
         assert error.kind in ("registry-unreachable", "registry-protocol")
@@ -192,7 +192,7 @@ def test_an_answer_that_is_no_http_is_an_error_that_names_the_host(tmp_path, raw
         assert registry.requests_by_method()["HEAD"] <= 3
 
 
-def test_a_status_that_does_not_exist_is_no_success(tmp_path):
+def test_unknown_status_is_not_a_success(tmp_path):
     """R082."""
     with serving(faults=[Fault(path=LAYER, raw=b"HTTP/1.1 299 Odd\r\n\r\n")]) as registry:
         assert "status 299" in str(Puller(tmp_path, registry).fails())
@@ -236,7 +236,7 @@ def test_a_wrong_clock_changes_nothing(tmp_path, skew):
 @pytest.mark.parametrize(
     "until", [date(5), f"{NOW + 5:.0f}"], ids=["R041-http-date", "R041-unix-time"]
 )
-def test_a_time_to_come_back_is_one_of_the_clock_of_who_says_it(tmp_path, skew, until):
+def test_retry_time_is_interpreted_by_the_clock_of_the_server(tmp_path, skew, until):
     busy = on_head(status=503, headers={"Retry-After": until, "Date": date(0)})
     with serving(faults=[busy]) as registry:
         puller = Puller(tmp_path, registry, clock=FakeClock(NOW + skew))
@@ -244,7 +244,7 @@ def test_a_time_to_come_back_is_one_of_the_clock_of_who_says_it(tmp_path, skew, 
         assert puller.clock.slept == [5.0]
 
 
-def test_a_time_to_come_back_counts_by_our_clock_where_no_other_is_told(tmp_path):
+def test_retry_time_without_a_date_is_interpreted_by_our_clock(tmp_path):
     busy = on_head(status=503, headers={"Retry-After": date(5), "Date": "yesterday"})
     with serving(faults=[busy]) as registry:
         puller = Puller(tmp_path, registry)

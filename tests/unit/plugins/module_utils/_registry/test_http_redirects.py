@@ -53,7 +53,7 @@ def test_nothing_of_ours_reaches_the_object_storage(tmp_path, auth):
 
 
 def test_a_redirect_there_and_back_ends_where_it_began_with_the_login(tmp_path):
-    """R053: what is not sent to the stranger is still there for the registry."""
+    """R053: the login that is withheld from the foreign host is still sent to the registry."""
     with serving(auth="basic", users=USERS) as registry, Registry() as stranger:
         back = f"{registry.url}/v2/demo/app/blobs/{LAYER}?again"
         stranger.faults.append(Fault(redirect=back, times=None))
@@ -164,7 +164,7 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize("where", PRIVATE.values(), ids=PRIVATE)
-def test_a_public_registry_may_not_send_us_into_a_private_network(tmp_path, monkeypatch, where):
+def test_public_registry_must_not_redirect_into_a_private_network(tmp_path, monkeypatch, where):
     resolve(monkeypatch, "registry.test")
     with serving() as registry, Registry() as inside:
         inside.files["/x"] = BLOB
@@ -209,7 +209,7 @@ def test_a_location_without_a_scheme_on_another_host_is_another_host(tmp_path):
         assert "authorization" not in bucket.requests[0].headers
 
 
-def test_a_redirect_on_a_stranger_that_wants_a_login_gets_none(tmp_path):
+def test_foreign_host_that_requests_a_login_gets_none(tmp_path):
     """R053: a challenge of the object storage is not answered."""
     with serving(auth="basic", users=USERS) as registry:
         with Registry(auth="basic", users=USERS) as bucket:

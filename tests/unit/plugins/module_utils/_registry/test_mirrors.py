@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mirrors that serve, lie, break off or are gone, and who is told which secret. Ids name the fault."""
+"""Mirrors that serve, lie, break off or are gone, and which host gets which secret. Ids name the fault."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_the_first_mirror_that_has_it_serves_everything(tmp_path):
         assert plan.warnings() == []
 
 
-def test_what_a_mirror_does_not_have_the_next_one_is_asked_for(tmp_path):
-    """It is no failure, and told to nobody."""
+def test_next_mirror_is_asked_for_missing_content(tmp_path):
+    """It is not a failure, and causes no warning."""
     with serving(FOUR) as origin, Registry() as empty, serving(FOUR) as two:
         two.remove(REPOSITORY, LAYERS[0].digest)
         plan = puller_of(tmp_path, origin, empty, two).pull(workers=4)
@@ -108,7 +108,7 @@ def test_what_a_mirror_does_not_have_the_next_one_is_asked_for(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_one_down_one_wrong_and_the_third_serves(tmp_path, workers):
-    """R091: each failure is told once."""
+    """R091: each failure is reported once."""
     with serving(FOUR) as dead:
         pass
     wrong = broken(ALL, corrupt=7)
@@ -144,7 +144,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("where", ["/manifests/", "/blobs/", ALL], ids=["manifests", "blobs", "layers"])  # fmt: skip
 @pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES)
-def test_a_mirror_that_fails_is_left_out_and_told_once(tmp_path, fault, where):
+def test_failed_mirror_is_skipped_and_reported_once(tmp_path, fault, where):
     """A second image of the task does not ask it again."""
     other = image([layer({"other": b"other"})])
     fault = Fault(path=where, times=None, **fault)
@@ -163,7 +163,7 @@ def test_a_mirror_that_fails_is_left_out_and_told_once(tmp_path, fault, where):
 
 
 def test_a_mirror_whose_manifests_break_off_is_left_out(tmp_path):
-    """R005: for a manifest nobody goes on in the middle."""
+    """R005: a manifest is never resumed in the middle."""
     fault = Fault(path="/manifests/", times=None, truncate_at=10)
     with serving(FOUR) as origin, serving(FOUR, faults=[fault]) as mirror:
         plan = puller_of(tmp_path, origin, mirror).pull(workers=1)
@@ -193,7 +193,7 @@ def test_a_mirror_that_does_not_answer_costs_its_time_once(tmp_path):
         assert len(told(plan, mirror)) == 1
 
 
-def test_what_a_mirror_lacks_comes_in_pieces_from_who_has_it(tmp_path, monkeypatch):
+def test_content_that_a_mirror_lacks_comes_in_pieces_from_another(tmp_path, monkeypatch):
     """And the mirror is asked for it once, not for each piece; nor is it blamed for the others."""
     cut_always(monkeypatch)
     digest = LAYERS[0].digest
@@ -207,7 +207,7 @@ def test_what_a_mirror_lacks_comes_in_pieces_from_who_has_it(tmp_path, monkeypat
         assert told(plan, mirror) == []
 
 
-def test_wrong_pieces_of_the_registry_are_no_fault_of_a_mirror_that_lacks_the_blob(
+def test_corrupt_pieces_of_the_registry_do_not_blame_a_mirror_without_the_blob(
     tmp_path, monkeypatch
 ):
     """R009"""
@@ -232,7 +232,7 @@ def test_a_mirror_on_the_host_of_the_registry_takes_none_of_its_patience(tmp_pat
         assert len(told(plan, registry)) == 1
 
 
-def test_what_one_host_served_as_several_mirrors_is_added_up(tmp_path):
+def test_bytes_of_one_host_behind_several_mirrors_are_added_up(tmp_path):
     with serving(FOUR) as one, serving(FOUR) as two, serving(FOUR) as mirror:
         urls = [
             {"url": f"http://{mirror.address}", "username": user, "password": "x" * 9}
@@ -251,7 +251,7 @@ def test_what_one_host_served_as_several_mirrors_is_added_up(tmp_path):
 
 
 def test_a_mirror_that_denies_one_repository_serves_others(tmp_path):
-    """R038: it is not asked again for what it denies, and told once."""
+    """R038: it is not asked again for content that it denies, and is reported once."""
     other = image([layer({"other": b"other"})])
     fault = Fault(path="/demo/app/", times=None, status=403)
     with serving(FOUR) as origin, serving(FOUR, faults=[fault]) as mirror:
@@ -267,7 +267,7 @@ def test_a_mirror_that_denies_one_repository_serves_others(tmp_path):
 
 @pytest.mark.parametrize("connections", [1, 4])
 def test_a_mirror_with_wrong_bytes_in_one_piece_is_found_out(tmp_path, monkeypatch, connections):
-    """R009: of pieces nobody can tell; of the whole one can."""
+    """R009: the source of a corrupt piece is unknown, the source of a whole blob is known."""
     cut_always(monkeypatch)
     wrong = broken(LAYERS[0].digest, corrupt=7)
     with serving(FOUR) as origin, serving(FOUR, faults=[wrong]) as liar:
@@ -278,7 +278,7 @@ def test_a_mirror_with_wrong_bytes_in_one_piece_is_found_out(tmp_path, monkeypat
 
 
 def test_a_mirror_of_everything_wrong_costs_no_more_than_it_served(tmp_path):
-    """A manifest that is not the one is not believed, nor is a tag of one's own making."""
+    """A manifest with another digest is rejected, and so is a tag that the mirror invents."""
     other = image([layer({"other": b"other"})])
     with serving(FOUR) as origin, serving(FOUR) as liar:
         liar.add(REPOSITORY, other.raw, other.media_type, digest=FOUR.digest)
@@ -339,7 +339,7 @@ def test_when_all_fail_the_error_is_the_registrys(tmp_path):
         assert origin.address in str(error)
 
 
-# -- who is told which secret
+# -- which host gets which secret
 
 
 def headers_of(registry):
@@ -429,7 +429,7 @@ def fixture_hosts_toml(tmp_path):
     return write
 
 
-def test_a_host_of_a_file_is_told_for_whom_it_is_asked(tmp_path, hosts_toml):
+def test_host_of_a_file_gets_the_name_of_the_registry(tmp_path, hosts_toml):
     with serving(FOUR) as origin, serving(FOUR) as mirror:
         mirror.remove(REPOSITORY, LAYERS[0].digest)
         files = hosts_toml(origin, f'[host."http://{mirror.address}"]')
@@ -459,7 +459,7 @@ def test_a_header_of_a_file_is_for_its_host_alone(tmp_path, hosts_toml):
             assert "x-secret" not in other.requests[0].headers
 
 
-def test_a_header_of_a_file_is_not_told_when_its_host_repeats_it(tmp_path, hosts_toml):
+def test_header_of_a_file_is_not_shown_even_if_its_host_repeats_it(tmp_path, hosts_toml):
     said = {"errors": [{"code": "DENIED", "message": "bad key hunter22"}]}
     with serving(FOUR) as origin, serving(FOUR) as mirror:
         mirror.faults.append(broken(status=403, body=said))
@@ -515,7 +515,7 @@ BREAKS += [{"status": 404}, {"extend": b"x", "content_length": None}, {"close_af
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_mirrors_do_the_registry_makes_good(tmp_path, monkeypatch, seed):
+def test_registry_repairs_every_fault_of_mirrors(tmp_path, monkeypatch, seed):
     """As long as it is right itself, no mirror makes a pull fail."""
     cut_always(monkeypatch)
     rng = random.Random(seed)

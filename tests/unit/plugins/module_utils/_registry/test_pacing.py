@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much is asked of a registry, how fast, and when it is left alone. Ids name the fault."""
+"""The number and rate of requests to a registry, and when they stop. Ids name the fault."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def manifests(registry):
     return [one for one in trail(registry) if one in ("GET manifest", "GET tag")]
 
 
-# -- who is given up
+# -- hosts that are given up
 
 
-def test_who_only_helps_gives_nobody_up(tmp_path):
+def test_helper_never_gives_up_a_host(tmp_path):
     with serving(faults=[Fault(path="/help", status=429, times=2)]) as registry:
         client = http_client(FakeClock(), retries=3)
         for _time in range(2):
@@ -63,7 +63,7 @@ def test_who_only_helps_gives_nobody_up(tmp_path):
     "fault", [{"close_before": True}, {"status": 503}, {"status": 500}], ids=str
 )
 @pytest.mark.parametrize("workers", [1, 6])
-def test_one_layer_that_cannot_be_had_is_no_reason_to_leave_the_others(tmp_path, fault, workers):
+def test_one_unavailable_layer_does_not_stop_the_others(tmp_path, fault, workers):
     """R044, R079"""
     bad = MANY[0].layers[0].digest
     with serving() as registry:
@@ -74,7 +74,7 @@ def test_one_layer_that_cannot_be_had_is_no_reason_to_leave_the_others(tmp_path,
 
 
 class Meanwhile(FakeClock):
-    """Who sleeps does something else before."""
+    """Each sleep runs a function first."""
 
     def __init__(self, what):
         super().__init__()
@@ -85,7 +85,7 @@ class Meanwhile(FakeClock):
         super().sleep(seconds)
 
 
-def test_patience_is_not_lost_with_a_registry_that_serves_all_but_one(tmp_path):
+def test_missing_blob_does_not_use_up_the_retries_of_a_registry(tmp_path):
     """R044"""
     with serving() as registry:
         registry.files.update({"/good": b"1", "/bad": b"2", "/other": b"3"})
@@ -97,7 +97,7 @@ def test_patience_is_not_lost_with_a_registry_that_serves_all_but_one(tmp_path):
         assert http.request("GET", f"{registry.url}/other").status == 200
 
 
-def test_what_is_asked_of_one_who_does_not_come_again_holds_for_the_others(tmp_path):
+def test_wait_requested_in_one_answer_applies_to_all_requests(tmp_path):
     """R040"""
     busy = Fault(path="/help", status=429, headers={"Retry-After": "7"})
     with serving(faults=[busy]) as registry:
@@ -154,7 +154,7 @@ def test_the_pace_is_of_a_host(tmp_path):
 
 
 class SlowClock(FakeClock):
-    """Who sleeps has to be woken up."""
+    """Each sleep lasts until it is woken up."""
 
     def __init__(self):
         super().__init__()
@@ -260,7 +260,7 @@ def test_a_registry_that_stays_broken_is_asked_once_per_image(tmp_path):
         assert puller.clock.slept == [0.5, 1.0]
 
 
-def test_what_was_there_before_a_host_was_lost_stays_and_other_hosts_are_asked(tmp_path):
+def test_content_from_before_a_host_was_lost_stays_and_other_hosts_are_asked(tmp_path):
     lost = Fault(method="HEAD|GET", status=429, times=None)
     with serving(faults=[lost]) as one, serving() as other:
         puller = Puller(tmp_path, one, other)
@@ -273,7 +273,7 @@ def test_what_was_there_before_a_host_was_lost_stays_and_other_hosts_are_asked(t
 # -- the limit of pulls
 
 
-def test_what_a_registry_tells_of_its_limit_is_told(tmp_path):
+def test_rate_limit_of_a_registry_is_reported(tmp_path):
     headers = {**LIMITS, "Docker-RateLimit-Source": "192.0.2.7\x1b[31m"}
     fault = Fault(method="HEAD|GET", path="/manifests/", set_headers=headers, times=None)
     with serving(faults=[fault]) as registry:
@@ -282,7 +282,7 @@ def test_what_a_registry_tells_of_its_limit_is_told(tmp_path):
         assert stats["rate_limit"] == {registry.address: shown}
 
 
-def test_a_registry_that_tells_nothing_is_not_in_the_stats(tmp_path):
+def test_registry_without_a_limit_is_not_in_the_stats(tmp_path):
     with serving() as registry:
         puller = Puller(tmp_path, registry, rate_limit_floor=50)
         assert puller.pull().result()["stats"]["rate_limit"] == {}
@@ -313,7 +313,7 @@ def test_by_digest_the_limit_is_asked_for_first_at_no_cost(tmp_path):
         assert trail(registry) == PLAIN[1:]
 
 
-def test_a_registry_that_tells_nothing_is_asked_for_its_limit_once(tmp_path):
+def test_registry_without_a_limit_is_asked_for_it_once(tmp_path):
     with serving() as registry:
         names = many(registry, by_digest=True)
         registry.clear()
@@ -339,7 +339,7 @@ def test_concurrent_pulls_never_go_below_the_floor(tmp_path, spare, by_digest):
         assert len(puller.store.names()) == spare
 
 
-def test_a_limit_that_was_renewed_is_not_below_what_is_told_later(tmp_path):
+def test_renewed_limit_is_not_lowered_by_a_late_answer(tmp_path):
     """Answers overtake each other: the lower number counts, so at worst a pull too few is made."""
     with serving() as registry:
         names = many(registry)
@@ -356,7 +356,7 @@ def test_blobs_cost_no_pull(tmp_path):
         assert [CONFIG in one.path for one in registry.requests].count(True) == 1
 
 
-def test_what_is_up_to_date_needs_no_pull(tmp_path):
+def test_image_that_is_up_to_date_needs_no_pull(tmp_path):
     with serving(faults=[told(11)]) as registry:
         Puller(tmp_path, registry).pull()
         assert not Puller(tmp_path, registry, rate_limit_floor=90).pull().changed

@@ -60,7 +60,7 @@ def test_a_single_url_is_asked_twice_for_other_bytes(server):
     assert read(server, "/good") == BLOB
 
 
-def test_who_always_gives_other_bytes_is_told(server):
+def test_url_that_always_serves_other_bytes_is_reported(server):
     """R009"""
     server.files["/wrong"] = bytes(len(BLOB))
     with pytest.raises(DigestMismatchError):
@@ -93,7 +93,7 @@ def test_an_encoding_is_undone_only_where_there_is_one(server, how):
     assert read(server, "/good") == BLOB
 
 
-def test_F06_a_url_that_is_none_is_passed_over(server):
+def test_F06_invalid_url_is_skipped(server):
     server.files["/good"] = BLOB
     urls = ("https://layers.test:99999/a", "https://layers.test\\.example/a", f"{server.url}/good")
     descriptor = Descriptor(MEDIA_TYPE, Digest.of(BLOB), len(BLOB), urls=urls)

@@ -102,7 +102,7 @@ def test_F07_a_store_that_is_busy_is_named_too(tmp_path, status):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_F07_a_manifest_from_elsewhere_is_no_exception(tmp_path, method):
+def test_F07_registry_is_asked_again_for_a_manifest_on_another_host_too(tmp_path, method):
     with stored("/manifests/", IMAGE.raw) as (registry, bucket):
         bucket.faults.append(Fault(method=method, path="^/bucket/", status=400))
         puller = Puller(tmp_path, registry)

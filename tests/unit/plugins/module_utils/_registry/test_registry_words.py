@@ -43,7 +43,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_words_that_are_none_are_left_out(tmp_path, body):
+def test_invalid_error_texts_are_ignored(tmp_path, body):
     with serving(faults=[Fault(path="/manifests/", status=403, body=body)]) as registry:
         error = Puller(tmp_path, registry).fails()
         assert error.kind == "denied"
@@ -121,7 +121,7 @@ NO_WARNINGS = {
 
 
 @pytest.mark.parametrize("line", NO_WARNINGS.values(), ids=NO_WARNINGS)
-def test_what_is_no_warning_for_users_is_not_shown(tmp_path, line):
+def test_warning_that_is_not_for_users_is_not_shown(tmp_path, line):
     with serving(faults=[warns(line)]) as registry:
         assert list(Puller(tmp_path, registry).pull().warnings()) == []
 

@@ -80,7 +80,7 @@ FALL_BACK = {
 
 
 @pytest.mark.parametrize("fault", FALL_BACK.values(), ids=FALL_BACK)
-def test_a_head_that_tells_nothing_is_followed_by_a_get(tmp_path, fault):
+def test_head_without_a_digest_is_followed_by_a_get(tmp_path, fault):
     with serving(faults=[head(**fault)]) as registry:
         puller = Puller(tmp_path, registry)
         puller.pull()
@@ -89,7 +89,7 @@ def test_a_head_that_tells_nothing_is_followed_by_a_get(tmp_path, fault):
         assert str(name.target.digest) == IMAGE.digest
 
 
-def test_a_head_with_a_body_does_not_spoil_what_follows(tmp_path):
+def test_head_with_a_body_does_not_corrupt_the_next_answer(tmp_path):
     """R066."""
     raw = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDocker-Content-Digest: %s\r\n\r\nhello"
     with serving(faults=[head(raw=raw % IMAGE.digest.encode())]) as registry:
@@ -105,7 +105,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("fault", HEADERS.values(), ids=HEADERS)
-def test_a_digest_that_is_not_told_is_computed(tmp_path, fault):
+def test_missing_digest_is_computed(tmp_path, fault):
     with serving(faults=[any_manifest(**fault)]) as registry:
         puller = Puller(tmp_path, registry)
         plan = puller.pull()
@@ -122,7 +122,7 @@ def test_a_digest_of_another_algorithm_is_kept_where_it_is_right(tmp_path):
         assert plan.facts["images"][0]["digest"] == name
 
 
-def test_a_wrong_digest_of_a_tag_is_corrected_and_told(tmp_path):
+def test_wrong_digest_of_a_tag_is_corrected_and_reported(tmp_path):
     """R064."""
     wrong = {"Docker-Content-Digest": OTHER.digest}
     with serving(faults=[any_manifest(set_headers=wrong)]) as registry:
@@ -157,7 +157,7 @@ def test_a_pin_is_never_replaced_by_what_a_registry_calls_it(tmp_path):
 
 
 def test_a_tag_that_moves_between_head_and_get_counts_as_it_was_got(tmp_path):
-    """R067: what the HEAD told of is gone, so the tag is read again."""
+    """R067: the manifest of the HEAD is gone, so the tag is read again."""
     with serving() as registry:
         push(registry, "demo/app", OTHER)
 

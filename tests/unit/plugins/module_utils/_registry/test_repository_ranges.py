@@ -182,7 +182,7 @@ def test_a_server_that_never_answers_ranges_rightly_gives_the_whole(tmp_path, fa
 
 
 @pytest.mark.parametrize("fault", ALLOWED.values(), ids=ALLOWED)
-def test_what_the_standard_allows_is_no_reason_to_ask_again(tmp_path, fault):
+def test_valid_variants_of_an_answer_cause_no_second_request(tmp_path, fault):
     with serving(SIX, faults=[Fault(path="/blobs/", times=None, **fault)]) as registry:
         pull(Puller(tmp_path, registry))
         for one in LAYERS:
@@ -202,7 +202,7 @@ CUTS = {
 
 @pytest.mark.parametrize(("fault", "share"), CUTS.values(), ids=CUTS)
 def test_every_connection_is_cut_after_some_bytes(tmp_path, fault, share):
-    """Each piece goes on where it broke off. Of a reset, the bytes of the last read are lost."""
+    """Each piece resumes where it broke off. A reset loses the bytes of the last read."""
     path = "|".join(one.digest for one in LAYERS)
     with serving(SIX, faults=[Fault(**{"path": path, "times": None, **fault})]) as registry:
         pull(Puller(tmp_path, registry))
@@ -237,7 +237,7 @@ def test_a_server_that_ignores_ranges_is_not_asked_for_more_of_them(tmp_path):
 
 
 def test_artifactory_gets_no_range_that_is_not_needed(tmp_path):
-    """It does not like them (RTFACT-13797); one that goes on from a byte is needed."""
+    """It handles them badly (RTFACT-13797); only a resuming range is needed."""
     name = {"Server": "Artifactory/7.98.9"}
     everywhere = Fault(method="HEAD|GET", set_headers=name, times=None)
     broken = on_layer(truncate_at=20_000, set_headers=name)
@@ -266,7 +266,7 @@ def test_an_object_storage_without_ranges_gives_the_whole(tmp_path):
         assert not any("authorization" in one.headers for one in bucket.requests)
 
 
-def test_ranges_are_asked_of_an_object_storage_each_by_way_of_the_registry(tmp_path):
+def test_every_range_request_to_an_object_store_starts_at_the_registry(tmp_path):
     """R057: a signed URL is not remembered."""
     with Registry() as bucket, serving(image([FIRST])) as registry:
         bucket.files["/bucket/x"] = FIRST.blob
@@ -366,7 +366,7 @@ def any_fault(rng):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_goes_wrong_ends_in_the_right_bytes_or_in_a_sentence(tmp_path, seed):
+def test_every_fault_ends_in_correct_bytes_or_a_clear_error(tmp_path, seed):
     """``attempt`` checks the store, and what an error promises; afterwards nothing is in the way."""
     rng = random.Random(seed)
     faults = [any_fault(rng) for _number in range(rng.randint(1, 6))]

@@ -72,7 +72,7 @@ def page(*entries, link=None, **fault):
 
 
 @pytest.mark.parametrize("auth", [None, "basic", "bearer"])
-def test_the_api_tells_of_every_manifest_whose_subject_it_is(tmp_path, auth):
+def test_api_lists_every_manifest_with_this_subject(tmp_path, auth):
     with serving(auth=auth, users=USERS) as registry:
         for one in (*ALL, image([layer({"x": b"no referrer"})])):
             push(registry, "demo/app", one)
@@ -92,7 +92,7 @@ def test_without_referrers_the_list_is_empty(tmp_path):
         assert trail(registry) == [LIST]
 
 
-def test_all_pages_are_read_and_each_referrer_is_told_once(tmp_path):
+def test_all_pages_are_read_and_each_referrer_is_listed_once(tmp_path):
     entries = [one.descriptor() for one in reversed(ALL)]
     pages = [entries[:2], entries[1:]]
     with serving() as registry:
@@ -117,7 +117,7 @@ def test_r075_without_the_api_and_the_tag_the_list_is_empty(tmp_path):
         assert digests(source, Digest.of(b"unknown")) == []
 
 
-def test_a_tag_that_is_no_index_stands_for_no_referrers(tmp_path):
+def test_tag_that_is_not_an_index_means_no_referrers(tmp_path):
     with serving(referrers=False) as registry:
         push(registry, "demo/app", SBOM, TAG)
         assert digests(source_of(tmp_path, registry)) == []
@@ -179,7 +179,7 @@ def test_F09_null_is_an_empty_list_behind_a_tag_too(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_what_is_no_list_of_referrers_is_an_error(tmp_path, wrong):
+def test_invalid_list_of_referrers_is_an_error(tmp_path, wrong):
     with serving(faults=[page(ENTRY, **wrong)]) as registry:
         error = failure(source_of(tmp_path, registry))
         assert error.kind == "registry-protocol"
@@ -188,13 +188,13 @@ def test_what_is_no_list_of_referrers_is_an_error(tmp_path, wrong):
 
 
 def test_a_page_that_is_not_there_is_no_missing_api(tmp_path):
-    """Else the referrers on it would be silently forgotten."""
+    """Otherwise the referrers on that page would be lost silently."""
     link = f"</v2/demo/app/referrers/{SUBJECT}?page=2>; rel=next"
     with serving(faults=[page(ENTRY, link=link, times=1), page(status=404)]) as registry:
         assert failure(source_of(tmp_path, registry)).kind == "registry-protocol"
 
 
-def test_an_artifact_type_that_is_no_text_is_none(tmp_path):
+def test_artifact_type_that_is_not_text_is_ignored(tmp_path):
     entries = [{**ENTRY, "artifactType": 5}]
     with serving(faults=[page(*entries)]) as registry:
         (found,) = source_of(tmp_path, registry).referrers(SUBJECT)

@@ -99,7 +99,7 @@ NO_LISTS = {
 
 
 @pytest.mark.parametrize("body", NO_LISTS.values(), ids=NO_LISTS)
-def test_what_is_no_list_of_tags_is_an_error(tmp_path, body):
+def test_invalid_list_of_tags_is_an_error(tmp_path, body):
     with serving(faults=[page(body=body)]) as registry:
         error = failure(Puller(tmp_path, registry), registry)
         assert error.kind == "registry-protocol"
@@ -178,7 +178,7 @@ OF_ITSELF = {
 @pytest.mark.parametrize("where", OF_ITSELF.values(), ids=OF_ITSELF)
 @pytest.mark.parametrize("what", ["tags", "referrers", "catalog"])
 def test_F10_a_next_page_is_asked_for_where_the_registry_is(tmp_path, where, what):
-    """Behind a proxy, a registry may not know its own scheme and port."""
+    """Behind a proxy, a registry often does not know its own scheme and port."""
     with serving(auth="basic", users=USERS) as registry:
         base = where.format(host=registry.address)
         path, first, second = {
@@ -223,7 +223,7 @@ LAST = {
 
 
 @pytest.mark.parametrize("link", LAST.values(), ids=LAST)
-def test_a_link_to_something_else_is_no_next_page(tmp_path, link):
+def test_link_to_something_else_is_not_a_next_page(tmp_path, link):
     with serving(faults=[page("a", link=link)]) as registry:
         assert tags_of(Puller(tmp_path, registry), registry) == ["a"]
 
@@ -270,7 +270,7 @@ BAD_TAGS = {
 
 
 @pytest.mark.parametrize("tag", BAD_TAGS.values(), ids=BAD_TAGS)
-def test_a_tag_that_is_no_tag_does_no_harm(tmp_path, tag):
+def test_invalid_tag_in_a_list_is_harmless(tmp_path, tag):
     """Artifactory lists digests among tags; nothing of this kind becomes a URL or a name."""
     with serving(faults=[page("1.0", tag)]) as registry:
         puller = Puller(tmp_path, registry)

@@ -60,7 +60,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
-def test_a_blob_that_broke_off_goes_on_where_it_stopped(tmp_path, fault):
+def test_interrupted_blob_resumes_where_it_stopped(tmp_path, fault):
     with serving(faults=[layer_fault(**fault)]) as registry:
         puller = Puller(tmp_path, registry)
         puller.pull()
@@ -182,7 +182,7 @@ def test_a_blob_that_never_comes_on_ends_in_an_error(tmp_path, fault):
         assert LAYER in str(error)
 
 
-def test_many_reads_that_are_each_in_time_are_too_slow_all_the_same(tmp_path):
+def test_many_reads_that_are_each_in_time_can_be_too_slow_together(tmp_path):
     """R011: what counts is the speed, not that bytes come."""
     large = image([layer({"n": random.Random(1).randbytes(60_000)})])
     slow = Fault(path=large.layers[0].digest, drip=11_000)
@@ -202,7 +202,7 @@ def test_a_body_of_the_lowest_speed_is_waited_for(tmp_path):
         assert spans(registry, large.layers[0].digest) == [None]
 
 
-def test_an_answer_that_is_not_wanted_may_not_stall_us_either(tmp_path):
+def test_unneeded_answer_cannot_stall_the_task(tmp_path):
     """R011: the body of a redirect that drips is left alone after the time-out."""
     drip = {"body": bytes(20_000), "drip": 100}
     with serving() as registry:
@@ -244,7 +244,7 @@ def test_a_content_encoding_is_undone_only_where_there_is_one(tmp_path, fault):
 @pytest.mark.parametrize("encode", ["set_headers", "content_encoding"])
 @pytest.mark.parametrize("breaks", [1, 2], ids="R005-{}-times".format)
 def test_an_encoding_is_undone_or_not_also_after_a_break(tmp_path, encode, breaks):
-    """R061: without a length only the digest tells, and each break begins anew."""
+    """R061: without a length only the digest shows a break, and the fetch starts again."""
     how = {"content_encoding": "gzip"}
     if encode == "set_headers":
         how = {"set_headers": {"Content-Encoding": "x-gzip"}}
@@ -280,12 +280,12 @@ NOT_GUNZIPPED = {
 
 
 @pytest.mark.parametrize(("chunks", "content"), GUNZIPPED.values(), ids=GUNZIPPED)
-def test_what_is_gzip_is_unpacked(chunks, content):
+def test_valid_gzip_is_decoded(chunks, content):
     assert b"".join(response._gunzipped(iter(chunks), "it")) == content
 
 
 @pytest.mark.parametrize(("chunks", "kind"), NOT_GUNZIPPED.values(), ids=NOT_GUNZIPPED)
-def test_what_is_no_gzip_ends(chunks, kind):
+def test_invalid_gzip_is_an_error(chunks, kind):
     """R062: also where no end is sent."""
     with pytest.raises(LockstepError) as caught:
         b"".join(response._gunzipped(iter(chunks()), "it"))
@@ -306,12 +306,12 @@ REFUSED_ENCODINGS = {
 
 
 @pytest.mark.parametrize(("fault", "kind"), REFUSED_ENCODINGS.values(), ids=REFUSED_ENCODINGS)
-def test_an_encoding_that_makes_no_sense_is_refused(tmp_path, fault, kind):
+def test_invalid_encoding_is_rejected(tmp_path, fault, kind):
     with serving(faults=[layer_fault(times=None, **fault)]) as registry:
         assert Puller(tmp_path, registry).fails().kind == kind
 
 
-def test_what_is_done_stays_and_the_next_pull_does_the_rest(tmp_path):
+def test_finished_content_stays_and_the_next_pull_does_the_rest(tmp_path):
     family = demo_image("app", "1.0")
     last = family.for_platform("linux/amd64").layers[-1].digest
     fault = Fault(path=last, status=404, times=None)

@@ -61,10 +61,10 @@ def descriptor_of(item):
     return Descriptor(item.media_type, Digest.parse(item.digest), len(item.raw))
 
 
-# -- what is there
+# -- existing content
 
 
-def test_what_is_there_is_asked_once(registry, sink):
+def test_existing_content_is_checked_once(registry, sink):
     layers = blob(IMAGE.layers[0].blob)
     assert [sink.has(layers), sink.has(layers), sink.has(descriptor_of(IMAGE))] == [True] * 3
     assert [sink.has(blob(DATA)), sink.has(blob(DATA))] == [False] * 2
@@ -75,8 +75,10 @@ NEW = Descriptor(OCI_INDEX, blob(DATA).digest, len(DATA))
 LARGE = replace(blob(DATA), size=1024 * 1024)
 
 
-def test_of_a_new_repository_nothing_small_is_asked_once_some_tags_are_missing(tmp_path, registry):
-    """A blob that takes long to send is looked for all the same: a push that broke off may have left it."""
+def test_small_blobs_of_a_new_repository_are_not_checked_after_some_missing_tags(
+    tmp_path, registry
+):
+    """A blob that takes long to send is checked anyway: an interrupted push may have left it."""
     sink = Sender(tmp_path, registry).sink_of("demo/new")
     assert [sink.find(tag) for tag in "abcde"] == [None] * 5
     assert [sink.has(one) for one in (blob(DATA), NEW)] == [False, False]
@@ -85,7 +87,7 @@ def test_of_a_new_repository_nothing_small_is_asked_once_some_tags_are_missing(t
     assert steps(registry)[4:] == ["HEAD blob"]
 
 
-def test_what_was_sent_to_a_new_repository_is_there(tmp_path, registry):
+def test_content_sent_to_a_new_repository_is_present(tmp_path, registry):
     sender = Sender(tmp_path, registry)
     sink = sender.sink_of("demo/new")
     assert [sink.find(tag) for tag in "abc"] == [None] * 3
@@ -134,7 +136,7 @@ def test_a_blob_of_another_size_is_not_the_one(sink):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
-def test_what_a_registry_does_not_show_is_missing(registry, sink, status):
+def test_content_that_a_registry_does_not_show_is_missing(registry, sink, status):
     """Artifactory says 403 for what is not there."""
     registry.faults.append(Fault(method="HEAD", status=status))
     assert not sink.has(blob(IMAGE.layers[0].blob))
@@ -181,7 +183,7 @@ def test_F05_a_registry_that_shows_nothing_at_all_takes_a_push(tmp_path, status)
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:1/x?sig=s3cret", "https://127.0.0.1:1/"])
-def test_F05_a_look_that_leads_to_a_host_out_of_reach_does_not_end_a_write(tmp_path, target):
+def test_F05_check_redirected_to_an_unreachable_host_does_not_end_a_write(tmp_path, target):
     """An object store in another network: the write does not go there."""
     fault = Fault(method=LOOKS, path="/(manifests|blobs/sha256)", redirect=target, times=None)
     with serving(faults=[fault]) as registry:
@@ -211,8 +213,8 @@ def test_F05_an_object_store_that_refuses_a_look_does_not_end_a_write(tmp_path, 
 
 
 @pytest.mark.parametrize("length", [None, len(DATA)])
-def test_F05_a_login_page_in_answer_to_a_look_is_no_content(tmp_path, length):
-    """A front for single sign-on answers 200 to all that it does not know."""
+def test_F05_login_page_in_answer_to_a_check_is_not_content(tmp_path, length):
+    """A front for single sign-on answers every unknown request with 200."""
     page = {"Content-Type": "text/html; charset=utf-8"}
     fault = Fault(method=LOOKS, status=200, set_headers=page, body=DATA, content_length=length)
     with serving(faults=[replace(fault, times=None)]) as registry:
@@ -226,14 +228,14 @@ def test_F05_a_login_page_in_answer_to_a_look_is_no_content(tmp_path, length):
         assert registry.manifest("demo/new", "1.0") == IMAGE.raw
 
 
-def test_F05_what_is_not_there_is_not_warned_of(tmp_path, registry):
+def test_F05_missing_content_causes_no_warning(tmp_path, registry):
     sink = Sender(tmp_path, registry).sink_of("demo/new")
     assert sink.find("1.0") is None
     assert sink.repository.registry.warnings == []
 
 
 @pytest.mark.parametrize("raw", [b"{}", b"not JSON", b'{"schemaVersion": 1}'])
-def test_F05_a_tag_that_nobody_can_read_is_replaced(tmp_path, registry, raw):
+def test_F05_unreadable_tag_is_replaced(tmp_path, registry, raw):
     """Without a digest in the headers the manifest is read, whatever it is."""
     fault = Fault(method=LOOKS, path="/manifests/1.0", times=None)
     registry.faults.append(replace(fault, drop_headers=["Docker-Content-Digest"], replace=raw))
@@ -274,7 +276,7 @@ def test_F05_a_question_about_the_repository_that_is_refused_ends_nothing(tmp_pa
         assert [sink.find(tag) for tag in "abcd"] == [None] * 4
 
 
-def test_who_is_not_told_of_blobs_takes_them_for_missing(registry, sink):
+def test_blobs_without_an_answer_count_as_missing(registry, sink):
     """Public ECR answers 401 to the HEAD of any blob."""
     layers = blob(IMAGE.layers[0].blob)
     registry.faults.append(Fault(method="HEAD", status=401, path=str(layers.digest), times=None))
@@ -357,7 +359,7 @@ def test_r086_a_manifest_that_is_called_otherwise_is_an_error(registry, sink):
 
 
 @pytest.mark.parametrize("told", ["", "nonsense", f"sha512:{'0' * 128}"])
-def test_a_digest_that_says_nothing_is_no_error(registry, sink, told):
+def test_unusable_digest_header_is_not_an_error(registry, sink, told):
     registry.faults.append(Fault(method="PUT", set_headers={"Docker-Content-Digest": told}))
     sink.put_manifest(manifest_of(IMAGE), "stable")
 
@@ -488,7 +490,7 @@ def test_r088_a_registry_that_lacks_a_blob_names_it(tmp_path):
         assert IMAGE.config_digest in str(caught.value)
 
 
-def test_who_may_not_push_gets_a_hint(tmp_path):
+def test_missing_push_permission_gets_a_hint(tmp_path):
     permissions = {"robot": {"*": "pull"}}
     with serving(auth="bearer", users=USERS, permissions=permissions) as registry:
         sink = Sender(tmp_path, registry, login=LOGIN).sink
@@ -551,7 +553,7 @@ def test_where_no_list_is_kept_a_tag_stands_in(tmp_path, old):
     ]
 
 
-def test_what_is_listed_already_changes_nothing(tmp_path, old):
+def test_referrer_that_is_already_listed_changes_nothing(tmp_path, old):
     Sender(tmp_path, old).sink.put_manifest(manifest_of(SIGNATURE))
     before = old.manifest("demo/app", STAND_IN)
     old.clear()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates and keys that cannot be used, and token servers that may not be asked, in plain words."""
+"""Errors of unusable certificates and keys, and of forbidden token servers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_F35_a_key_with_a_passphrase_is_named_and_nobody_is_asked_for_it(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\x30\x82\x03\x00", b"-----BEGIN NONE-----\n"])
-def test_F35_an_authority_that_is_no_certificate_is_named(content, tmp_path):
+def test_F35_authority_that_is_not_a_certificate_is_named(content, tmp_path):
     path = tmp_path / "ca.pem"
     path.write_bytes(content)
     words = f"{path}: holds no certificate in PEM form"
@@ -106,7 +106,7 @@ def test_F35_an_authority_that_is_no_certificate_is_named(content, tmp_path):
         ("https://u:hunter22@a.example/t", "https://a.example/t is not used: its"),
     ],
 )
-def test_F35_a_token_server_that_is_no_address_is_quoted(realm, words, tmp_path):
+def test_F35_invalid_address_of_a_token_server_is_quoted(realm, words, tmp_path):
     with serving(auth="bearer", anonymous_pull=True) as registry:
         registry.access.realm = realm
         error = Puller(tmp_path, registry).fails()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How hosts are trusted that are no registries of a task: an object store, a token server, the host of a foreign layer."""
+"""Trust in hosts that are not registries of a task: an object store, a token server, the host of a foreign layer."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_F31_the_hint_names_the_host_and_the_option_that_would_do(tmp_path):
         ),
     ],
 )
-def test_F31_a_ca_is_asked_for_only_where_one_would_help(said, hint):
+def test_F31_hint_suggests_a_ca_only_if_one_would_help(said, hint):
     assert tls_hint(Exception(said), "registry.example", False).startswith(hint)
     of_a_stranger = tls_hint(Exception(said), "registry.example", True)
     assert bool(of_a_stranger) is bool(hint)
@@ -135,7 +135,7 @@ SERVERS = {"sibling": ("auth.example.test", True), "stranger": ("auth.other.test
 
 @pytest.mark.parametrize(("host", "sees"), SERVERS.values(), ids=SERVERS)
 def test_F31_an_entry_holds_for_a_token_server(tmp_path, monkeypatch, host, sees):
-    """Who sees the login is another question."""
+    """Trust does not decide which host gets the login."""
     resolve(monkeypatch, "registry.example.test", host)
     own = certificates.authority().issue("named", hosts=("registry.example.test",))
     tls = certificates.authority("store").issue(host, hosts=(host,))

@@ -220,7 +220,7 @@ def test_a_token_server_without_tls_is_refused_where_the_registry_has_it(tmp_pat
 
 
 @pytest.mark.parametrize("auth", [None, "basic", "bearer"])
-def test_loopback_is_spoken_to_over_http_without_being_told(tmp_path, auth):
+def test_loopback_uses_http_without_an_option(tmp_path, auth):
     with serving(auth=auth, users=USERS) as registry:
         Puller(tmp_path, registry, login=LOGIN if auth else None).pull()
         assert registry.url.startswith("http://")
@@ -281,7 +281,7 @@ def test_a_token_server_of_the_same_domain_sees_the_login_and_no_other(
 def test_F28_authorities_that_are_missing_on_the_host_are_an_error_that_names_the_file(
     tmp_path, monkeypatch
 ):
-    """A Python whose certifi is damaged, or lies where the user of the task may not read."""
+    """A Python whose certifi is damaged, or unreadable for the user of the task."""
     path = tmp_path / "no" / "cacert.pem"
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(path))
     # Newer versions have loaded the usual file by then.

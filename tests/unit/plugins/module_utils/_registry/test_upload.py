@@ -91,7 +91,7 @@ def test_chunks_say_where_they_belong(tmp_path, registry):
 
 
 @pytest.mark.parametrize("size", [0, 5000, 1_200_000])
-def test_the_length_of_a_body_is_told(tmp_path, registry, size):
+def test_body_is_sent_with_its_length(tmp_path, registry, size):
     Sender(tmp_path, registry).send(LARGE[:size])
     headers = registry.requests[-1].headers
     assert headers["content-length"] == str(size)
@@ -124,13 +124,13 @@ def test_chunks_are_as_large_as_the_registry_wants(tmp_path, registry, told, sen
     assert bodies(registry) == sent
 
 
-def test_what_is_there_is_not_sent(tmp_path, registry):
+def test_existing_blob_is_not_sent(tmp_path, registry):
     registry.add_blob("demo/app", SMALL)
     Sender(tmp_path, registry).send(SMALL)
     assert steps(registry) == ["HEAD blob"]
 
 
-# -- where it goes on
+# -- resuming
 
 
 LOCATIONS = {
@@ -160,7 +160,7 @@ def moved(registry, change):
 
 @pytest.mark.parametrize("chunk_size", [0, CHUNK])
 @pytest.mark.parametrize("change", LOCATIONS.values(), ids=LOCATIONS)
-def test_an_upload_goes_on_where_the_registry_says(tmp_path, registry, change, chunk_size):
+def test_upload_continues_where_the_registry_says(tmp_path, registry, change, chunk_size):
     moved(registry, change)
     sender = Sender(tmp_path, registry, chunk_size)
     assert sender.arrived(sender.send(LARGE))
@@ -251,7 +251,7 @@ def test_a_blob_of_another_repository_is_mounted(tmp_path, mountable):
 
 
 @pytest.mark.parametrize("chunk_size", [0, CHUNK])
-def test_r085_a_mount_that_becomes_an_upload_goes_on_as_one(tmp_path, mountable, chunk_size):
+def test_r085_mount_that_becomes_an_upload_continues_as_one(tmp_path, mountable, chunk_size):
     mountable.remove("demo/base", str(blob(LARGE).digest))
     sender = mounting(tmp_path, mountable, chunk_size)
     assert sender.arrived(sender.send(LARGE))
@@ -292,7 +292,7 @@ in_every_way = pytest.mark.parametrize(
 SENT_OR_EMPTY = {**SENT_OR_CUT, "empty": (b"", 0)}
 
 
-def test_r084_a_put_that_broke_off_goes_on_where_the_registry_says(tmp_path, registry):
+def test_r084_interrupted_put_resumes_where_the_registry_says(tmp_path, registry):
     registry.faults.append(Fault(method="PUT", path=UPLOADS, cut_request_at=700_000))
     sender = Sender(tmp_path, registry)
     assert sender.arrived(sender.send(LARGE))
@@ -302,7 +302,7 @@ def test_r084_a_put_that_broke_off_goes_on_where_the_registry_says(tmp_path, reg
 
 
 @pytest.mark.parametrize("at", [0, 1, 100_000, CHUNK])
-def test_r084_a_chunk_that_broke_off_goes_on_where_the_registry_says(tmp_path, registry, at):
+def test_r084_interrupted_chunk_resumes_where_the_registry_says(tmp_path, registry, at):
     registry.faults.append(Fault(method="PATCH", skip=1, cut_request_at=at))
     sender = Sender(tmp_path, registry, CHUNK)
     assert sender.arrived(sender.send(LARGE))
@@ -310,7 +310,7 @@ def test_r084_a_chunk_that_broke_off_goes_on_where_the_registry_says(tmp_path, r
     assert steps(registry).count("POST uploads") == 1
 
 
-def test_the_first_chunk_that_broke_off_with_nothing_is_sent_anew(tmp_path, registry):
+def test_first_chunk_that_broke_off_at_once_is_sent_again(tmp_path, registry):
     registry.faults.append(Fault(method="PATCH", cut_request_at=0))
     sender = Sender(tmp_path, registry, CHUNK)
     assert sender.arrived(sender.send(LARGE))
@@ -330,7 +330,7 @@ LOST = {
 
 @pytest.mark.parametrize("chunk_size", [0, CHUNK])
 @pytest.mark.parametrize("faults", LOST.values(), ids=LOST)
-def test_an_upload_that_is_lost_begins_anew(tmp_path, registry, faults, chunk_size):
+def test_lost_upload_starts_again(tmp_path, registry, faults, chunk_size):
     registry.faults.extend(
         [*faults, Fault(method="PUT|PATCH", path=UPLOADS, cut_request_at=150_000)]
     )
@@ -342,14 +342,14 @@ def test_an_upload_that_is_lost_begins_anew(tmp_path, registry, faults, chunk_si
 
 
 @pytest.mark.parametrize(("data", "chunk_size"), SENT_OR_EMPTY.values(), ids=SENT_OR_EMPTY)
-def test_r087_an_answer_that_is_lost_is_no_error(tmp_path, registry, data, chunk_size):
+def test_r087_lost_answer_is_not_an_error(tmp_path, registry, data, chunk_size):
     registry.faults.append(Fault(method="PUT", path=UPLOADS, process=True, close_before=True))
     sender = Sender(tmp_path, registry, chunk_size)
     assert sender.arrived(sender.send(data))
     assert steps(registry)[-2:] == ["PUT upload", "HEAD blob"]
 
 
-def test_r084_416_goes_on_where_the_registry_says(tmp_path, registry):
+def test_r084_416_resumes_where_the_registry_says(tmp_path, registry):
     registry.faults.append(Fault(method="PATCH", skip=1, status=416))
     sender = Sender(tmp_path, registry, CHUNK)
     assert sender.arrived(sender.send(LARGE))
@@ -384,7 +384,7 @@ def test_a_busy_registry_is_asked_again(tmp_path, registry, status, data, chunk_
 
 
 @in_every_way
-def test_an_upload_that_a_registry_has_forgotten_begins_anew(tmp_path, registry, data, chunk_size):
+def test_upload_that_a_registry_has_forgotten_starts_again(tmp_path, registry, data, chunk_size):
     gone = Fault(method="PUT|GET|DELETE", path=SESSION, status=404, times=3)
     registry.faults.append(gone)
     sender = Sender(tmp_path, registry, chunk_size)
@@ -465,7 +465,7 @@ REFUSED = {
 @in_every_way
 @pytest.mark.parametrize(("status", "kind"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_refusal_is_told_at_once(tmp_path, registry, method, status, kind, data, chunk_size):
+def test_refusal_is_reported_at_once(tmp_path, registry, method, status, kind, data, chunk_size):
     words = {"errors": [{"code": "DENIED", "message": "because"}]}
     fault = Fault(method=method, path=UPLOADS, status=status, times=None, body=words)
     registry.faults.append(fault)
@@ -494,12 +494,12 @@ def test_r089_a_proxy_that_closes_while_it_refuses_is_understood(tmp_path, regis
     assert Sender(tmp_path, registry).fails(LARGE).kind == "too-large"
 
 
-def test_a_repository_that_may_not_be_is_told(tmp_path, registry):
+def test_rejected_repository_name_is_reported(tmp_path, registry):
     registry.faults.append(Fault(method="POST", path=UPLOADS, status=404, times=None))
     assert Sender(tmp_path, registry).fails(SMALL).kind == "not-found"
 
 
-def test_who_may_only_pull_is_told_so(tmp_path):
+def test_missing_push_permission_is_reported(tmp_path):
     permissions = {"robot": {"*": "pull"}}
     with Registry(auth="bearer", users=USERS, permissions=permissions) as registry:
         error = Sender(tmp_path, registry, login=LOGIN).fails(SMALL)
@@ -525,7 +525,7 @@ def test_r086_a_registry_that_calls_it_otherwise_is_not_believed(
 
 
 @in_every_way
-def test_a_source_that_breaks_off_goes_on_in_the_same_upload(tmp_path, registry, data, chunk_size):
+def test_interrupted_source_resumes_in_the_same_upload(tmp_path, registry, data, chunk_size):
     sender = Sender(tmp_path, registry, chunk_size)
     sender.source.script("blob", blob(data).digest, Cut(len(data) // 2))
     assert sender.arrived(sender.send(data))
