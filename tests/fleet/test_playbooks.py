@@ -85,7 +85,7 @@ def test_F19_images_may_be_a_text_with_a_lock_file_and_without(site: Site, spell
 
 
 def _message(done: PlayResult, task: str) -> str:
-    """What a task of one host said."""
+    """Return what a task of one host said."""
     return next(one["msg"] for one in done.of(task).values() if "msg" in one)
 
 
@@ -113,7 +113,7 @@ def test_F20_images_of_an_older_list_do_not_make_hosts_differ(site: Site) -> Non
 def test_F20_moved_tag_is_reported_with_the_list_and_the_remedy(site: Site) -> None:
     del site.variables["store_lock_file"]
     site.play(PROVISION, site.play.inventory({"one": site.host("one")}), site.variables).ok()
-    site.move(WEB, "2")
+    site.move_tag(WEB, "2")
     done = site.run(PROVISION, store_pull="missing")
     assert done.returncode == 2
     text = _message(done, "Fail when the stores differ")

@@ -42,7 +42,7 @@ CHUNK = 4 * MIB
 
 @pytest.fixture()
 def other(directory: Path) -> Iterator[Registry]:
-    """One more docker-registry, which is empty."""
+    """Provide one more docker-registry, which is empty."""
     need_programs("docker-registry")
     with services.docker_registry(directory / "other") as service:
         yield Registry(service)
@@ -50,7 +50,7 @@ def other(directory: Path) -> Iterator[Registry]:
 
 @pytest.fixture()
 def heavy(directory: Path, registry_plain: Registry) -> tuple[Path, str, images.Image]:
-    """A store with an image of one large layer, the image's name there, and the image."""
+    """Return a store with an image of one large layer, the image's name there, and the image."""
     noise = images.layer({"opt/heavy": os.urandom(40 * MIB)}, compression=None)
     item = images.image([noise])
     images.upload(registry_plain.service.url, "lockstep/upload", item, "1")
@@ -60,18 +60,18 @@ def heavy(directory: Path, registry_plain: Registry) -> tuple[Path, str, images.
 
 
 def host_with(play: PlayRunner, directory: Path) -> Path:
-    """An inventory of one host, which keeps its images in `directory`."""
+    """Return an inventory of one host, which keeps its images in `directory`."""
     host = local_host(directory, store=os.fspath(directory / "store"))
     return play.inventory({directory.name: host})
 
 
 def log_of(registry: Registry, begin: int = 0) -> list[Access]:
-    """What a registry was asked for since its log had so many requests."""
+    """Return what a registry was asked for since its log had so many requests."""
     return accesses(registry.service.log_text())[begin:]
 
 
 def sent_blobs(asked: list[Access]) -> list[Access]:
-    """The requests that bring a blob: all of an upload but its first, and but one that mounts."""
+    """Return the requests that bring a blob: all of an upload but its first, and but one that mounts."""
     return [
         one
         for one in asked
@@ -133,7 +133,7 @@ def test_an_image_goes_through_two_hosts_and_two_repositories_with_one_digest(
     pull = {"name": [f"{repository}:{tag}"], "platform": ["all"], "store": store, **login}
     play.four_times(one_task(PULL, **pull), two)
     found = layout.names(directory / "two/store")[f"{repository}:{tag}"]
-    said = layout.served(
+    said = layout.read_served_manifest(
         registry.service.url, f"pushed/{where}-{tag}", tag, **registry.upload_options()
     )
     digests = {small_images[tag], done["images"][0]["digest"], found["digest"], said.digest}
@@ -155,7 +155,7 @@ def test_blob_is_sent_once_and_mounted_into_the_second_repository(
     assert runs[1]["stats"]["bytes_sent"] == size
     assert runs[1]["stats"]["blobs_mounted"] == len(dict(item.blobs()))
     for target in ("first/demo", "second/demo"):
-        assert layout.served(other.service.url, target, "v1").digest == item.digest
+        assert layout.read_served_manifest(other.service.url, target, "v1").digest == item.digest
 
 
 @pytest.mark.parametrize("chunk", [0, CHUNK], ids=["in one request", "in chunks"])
@@ -169,7 +169,9 @@ def test_an_upload_that_breaks_off_is_finished_in_the_same_run(
         options = {"repository": [f"{link.address}/lockstep/upload"], "store": os.fspath(store)}
         runs = four_times("image_push", name=[name], chunk_size=str(chunk), **options)
     assert link.cuts == 2 and runs[1]["stats"]["retries"] >= 2
-    assert layout.served(other.service.url, "lockstep/upload", "1").digest == item.digest
+    assert (
+        layout.read_served_manifest(other.service.url, "lockstep/upload", "1").digest == item.digest
+    )
     pull_four_times(directory / "again", f"{other.address}/lockstep/upload:1", item.digest)
 
 
@@ -193,7 +195,9 @@ def test_interrupted_upload_behind_a_proxy_resumes_at_its_last_chunk(
     # Of each cut, at most the chunk that was under way came twice.
     assert runs[1]["stats"]["bytes_sent"] <= runs[1]["stats"]["bytes_to_send"] + 2 * CHUNK
     assert link.passed < len(large.blob) + 2 * CHUNK + MIB
-    assert layout.served(other.service.url, "lockstep/upload", "1").digest == item.digest
+    assert (
+        layout.read_served_manifest(other.service.url, "lockstep/upload", "1").digest == item.digest
+    )
     pull_four_times(directory / "again", f"{other.address}/lockstep/upload:1", item.digest)
 
 
@@ -211,7 +215,9 @@ def test_a_proxy_that_limits_requests_gets_chunks(
         patches = [one for one in front.passed() if one.method == "PATCH"]
     assert {one.status for one in patches} == {202} and len(patches) >= 10
     assert runs[1]["stats"]["bytes_sent"] == runs[1]["stats"]["bytes_to_send"]
-    assert layout.served(other.service.url, "lockstep/upload", "1").digest == item.digest
+    assert (
+        layout.read_served_manifest(other.service.url, "lockstep/upload", "1").digest == item.digest
+    )
 
 
 def test_many_tags_are_copied_and_asked_for_once_each_from_then_on(
@@ -236,8 +242,11 @@ def test_many_tags_are_copied_and_asked_for_once_each_from_then_on(
         stats["bytes_sent"] == stats["bytes_to_send"] == check.one(COPY)["stats"]["bytes_to_send"]
     )
     repository = "mirror/lockstep/many"
-    served = {tag: layout.served(other.service.url, repository, tag).digest for tag in wanted}
-    assert served == wanted
+    read_served_manifest = {
+        tag: layout.read_served_manifest(other.service.url, repository, tag).digest
+        for tag in wanted
+    }
+    assert read_served_manifest == wanted
 
     begins = len(log_of(registry_plain)), len(log_of(other))
     assert play(text, inventory).ok().changed == 0
@@ -250,7 +259,7 @@ def test_many_tags_are_copied_and_asked_for_once_each_from_then_on(
 
 
 def asked_for(asked: list[Access]) -> list[str]:
-    """Method, path behind the repository, and status of requests, sorted."""
+    """Return method, path behind the repository, and status of requests, sorted."""
     paths = (one.path.partition("lockstep/many/")[2].partition("?")[0] for one in asked)
     return sorted(f"{one.method} {path} {one.status}" for one, path in zip(asked, paths))
 
@@ -272,7 +281,7 @@ def test_between_registries_with_different_logins_each_gets_its_own(
         }
         text = one_task(COPY, registries=[source, target], **options)
         runs = play.four_times(text, host_with(play, directory / "one"), diff=True, verbosity=3)
-        said = layout.served(service.url, DEMO, "v1", **guarded.upload_options())
+        said = layout.read_served_manifest(service.url, DEMO, "v1", **guarded.upload_options())
     assert said.digest == small_images["v1"]
     for secret in (pair[1], str(registry_htpasswd.password)):
         assert all(secret not in run.output for run in runs)

@@ -43,7 +43,7 @@ EVIL = "</script></td><img src=x onerror=\"document.title='owned'\"><!--{{ 6 * 7
 
 @pytest.fixture()
 def stores(directory: Path) -> Iterator[Path]:
-    """A file system of its own, as nobody else's writing may change how much of it is free."""
+    """Provide a file system of its own, as nobody else's writing may change how much of it is free."""
     made = directory / "stores"
     made.mkdir()
     run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", made])
@@ -59,7 +59,7 @@ def fleet(
     registry_plain: Registry,
     small_images: dict[str, str],
 ) -> Path:
-    """An inventory: two hosts are alike, `odd` holds more, under a bad name, and `gone` does not answer."""
+    """Return an inventory: two hosts are alike, `odd` holds more, under a bad name, and `gone` does not answer."""
     assert small_images
     names = {host: local_host(directory / host) for host in ("alike1", "alike2", "odd")}
     hosts: dict[str, dict[str, Any]] = {
@@ -125,7 +125,7 @@ def test_F21_the_report_says_when_and_how_deep_each_host_was_looked_at(
 
 @pytest.fixture(scope="module")
 def browser(workspace: Path) -> Iterator[Browser]:
-    """One window for all tests of this file."""
+    """Provide one window for all tests of this file."""
     need_programs("chromium", "chromedriver")
     with chromium(workspace / "browser") as window:
         yield window
@@ -169,7 +169,7 @@ def test_a_page_of_ansible_runs_its_own_script_and_nobody_elses(
 
 
 def _complaints(browser: Browser) -> list[str]:
-    """What was logged, and what was asked for beside the page itself."""
+    """Return what was logged, and what was asked for beside the page itself."""
     own = ("chrome://", "chrome-untrusted://", "data:", "file:")
     asked = [url for url in browser.requested() if not url.startswith(own)]
     return browser.logged() + asked
@@ -177,7 +177,7 @@ def _complaints(browser: Browser) -> list[str]:
 
 @pytest.fixture()
 def window(browser: Browser, directory: Path) -> Browser:
-    """The page of a small fleet, just opened: c differs twice, b once, lost did not answer, a and d are alike."""
+    """Return the page of a small fleet, just opened: c differs twice, b once, lost did not answer, a and d are alike."""
     one, two, more = (reports.image(name) for name in ("app:1", "tool:2", "web:3"))
     said = {
         "a": reports.holds(one, two, free=9 * reports.GIB),
@@ -372,7 +372,7 @@ const pairs = [...document.querySelectorAll("body *:not(script):not(svg):not(svg
 
 
 def test_print_shows_folded_sections_and_no_controls(window: Browser) -> None:
-    assert window.printed().startswith(b"%PDF")
+    assert window.pdf().startswith(b"%PDF")
     window.prefer(media="print", prefers_color_scheme="dark")
     assert window.run(_PAIRS + "return [dark, pairs.filter(([ratio]) => ratio < 4.5)]") == [
         False,

@@ -37,7 +37,7 @@ def fixture_site(directory: Path, play: PlayRunner) -> Iterator[Site]:
 
 
 def written(**keywords: Any) -> str:
-    """A play of the role, with two handlers."""
+    """Return a play of the role, with two handlers."""
     handlers = [
         {
             "name": f"Restart {name}",
@@ -79,7 +79,7 @@ def test_a_handler_runs_where_its_image_has_moved_and_nowhere_else(site: Site) -
     every = set(HOSTS)
     assert restarted(first) == {f"Restart {name}": every for name in ("web", "jobs", "all")}
 
-    site.move(WEB, "2")
+    site.move_tag(WEB, "2")
     assert site.run(written(), **variables).ok().changed == 0
     site.run(LOCK, store_lock_update="all").ok()
     second = site.run(written(), **variables).ok()
@@ -175,7 +175,7 @@ def test_playbooks_of_the_collection_have_no_handlers_to_notify(site: Site) -> N
     own = {"store_changed_handlers": [{"handler": "Restart all"}]}
     inventory = site.inventory(**dict.fromkeys(HOSTS, own))
     site.play(PROVISION, inventory, site.variables).ok()
-    site.move(WEB, "2")
+    site.move_tag(WEB, "2")
     site.run(LOCK, store_lock_update="all").ok()
     assert "3 of 3 hosts differ" in site.play(AUDIT, inventory, site.variables).output
     site.play(PROVISION, inventory, site.variables).ok()

@@ -28,7 +28,7 @@ ACTIONS = {"GET": ("pull",), "HEAD": ("pull",), "DELETE": ("delete",)}
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """One request to the token endpoint; ``granted`` are the scopes that its token carries."""
+    """One request to the token endpoint. ``granted``: the scopes of the token it received."""
 
     method: str
     user: str | None
@@ -44,7 +44,7 @@ class TokenRequest:
 
 @dataclass(frozen=True)
 class Token:
-    """What an opaque token stands for."""
+    """The user and the scopes of an opaque token. ``expires``: seconds of a monotonic clock."""
 
     user: str | None
     scopes: tuple[str, ...]
@@ -53,17 +53,17 @@ class Token:
 
 @dataclass
 class Access:
-    """The rules of access of one registry.
+    """The access rules of one registry.
 
-    - ``auth``: None, ``basic``, ``bearer``, or a function of method and path that says which.
+    - ``auth``: None, ``basic``, ``bearer``, or a function of method and path that returns one of these.
     - ``users``: passwords by name. ``identity_tokens``: names by refresh token.
-    - ``anonymous_pull``: reading needs no name (a bearer registry still wants a token).
-    - ``permissions``: for a user (``""``: nobody) the actions, separated by commas, by pattern
-      of repository; who is not in it may do everything he asks for.
-    - ``token_lifetime``: seconds. ``token_post``: False or a status: POST is refused with 405 or
-      that. ``token_response``: changes the document that is answered.
-    - ``realm``, ``service``: other than this registry's own; the realm may be a function of the
-      ``Host`` that was asked. ``extra_challenges``: lines before the true one.
+    - ``anonymous_pull``: reading needs no login (a bearer registry still requires a token).
+    - ``permissions``: by user (``""``: without a login), then by pattern of the repository, the
+      allowed actions, separated by commas. A user without an entry may do everything.
+    - ``token_lifetime``: seconds. ``token_post``: True, or False or a status to refuse POST (405
+      or that status). ``token_response``: a function that changes the JSON of the answer.
+    - ``realm``, ``service``: override those of this registry; the realm may be a function of the
+      ``Host`` header. ``extra_challenges``: challenges to send before the true one.
     """
 
     auth: Mode = None
@@ -84,20 +84,20 @@ class Access:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expire_tokens(self) -> None:
-        """Make every token so far invalid; identity tokens stay."""
+        """Invalidate all tokens except identity tokens."""
         with self._lock:
             self._tokens.clear()
 
     def refuse(self, call: Call) -> Answer | None:
-        """Return the 401 that answers ``call``, or None if the call is authorized."""
+        """Return the 401 that answers ``call``, or None if the call is allowed."""
         mode = self.auth(call.method, call.path) if callable(self.auth) else self.auth
         if mode is None or not call.path.startswith("/v2"):
             return None
         if mode == "basic":
             user = self._basic_user(call)
             ping = call.route in ("/v2", "/v2/")
-            nobody = self.anonymous_pull and call.method in ("GET", "HEAD") and not ping
-            if user or (nobody and "authorization" not in call.headers):
+            anonymous = self.anonymous_pull and call.method in ("GET", "HEAD") and not ping
+            if user or (anonymous and "authorization" not in call.headers):
                 return None
             return self._challenge('Basic realm="lockstep"', "authentication required")
         needed = needed_scope(call)
@@ -115,14 +115,14 @@ class Access:
         return self._challenge(f"Bearer {','.join(parts)}", error or "authentication required")
 
     def may_read(self, call: Call, repository: str) -> bool:
-        """Whether the caller may mount from ``repository``."""
+        """Return whether the caller may mount from ``repository``."""
         if self.auth != "bearer":
             return True
         token = self._token(call)
         return token is not None and _covers(token.scopes, f"repository:{repository}:pull")
 
     def token_answer(self, call: Call) -> Answer:
-        """The answer of the token endpoint; raises ``Refusal``."""
+        """Return the answer of the token endpoint. Raise ``Refusal`` if it grants no token."""
         if call.method == "POST":
             return self._post(call)
         if call.method != "GET":
@@ -156,13 +156,13 @@ class Access:
         user = None
         if form.get("grant_type") == "password":
             name = form.get("username", "")
-            user = name if self._password_fits(name, form.get("password", "")) else None
+            user = name if self._is_password(name, form.get("password", "")) else None
         elif form.get("grant_type") == "refresh_token":
             user = self.identity_tokens.get(form.get("refresh_token", ""))
         return self._grant("POST", user, user is not None, asked)
 
     def _grant(self, method: str, user: str | None, allowed: bool, asked: dict[str, Any]) -> Answer:
-        """Make a token with the part of the asked scopes that ``user`` may have."""
+        """Issue a token for those of the requested scopes that ``user`` may have."""
         if not allowed:
             self._record(method, user, asked, 401, ())
             raise Refusal(401, "UNAUTHORIZED", "incorrect username or password")
@@ -196,7 +196,7 @@ class Access:
             )
 
     def _permitted(self, user: str | None, scope: str) -> str | None:
-        """The part of ``scope`` that ``user`` may have, or None."""
+        """Return ``scope`` with only the actions that ``user`` may have; None without any."""
         kind, _dummy, rest = scope.partition(":")
         name, _dummy, actions = rest.rpartition(":")
         wanted = [action for action in actions.split(",") if action]
@@ -218,9 +218,9 @@ class Access:
         except (binascii.Error, ValueError):
             return None
         name, _dummy, password = text.partition(":")
-        return name if self._password_fits(name, password) else None
+        return name if self._is_password(name, password) else None
 
-    def _password_fits(self, name: str, password: str) -> bool:
+    def _is_password(self, name: str, password: str) -> bool:
         return name in self.users and self.users[name] == password
 
     def _token(self, call: Call) -> Token | None:
@@ -241,13 +241,13 @@ class Access:
     def _challenge(self, line: str, message: str) -> Answer:
         answer = Refusal(401, "UNAUTHORIZED", message).answer()
         answer.set("WWW-Authenticate", *self.extra_challenges, line)
-        # Docker 20.10 logs in to nothing else.
+        # Docker 20.10 logs in only to registries that send this header.
         answer.headers.append(("Docker-Distribution-Api-Version", "registry/2.0"))
         return answer
 
 
 def needed_scope(call: Call) -> str | None:
-    """The scope that a request needs, or None where any token will do."""
+    """Return the scope that a request needs; None if any token is enough."""
     found = route(call.route)
     if found is None or found[0] == "ping":
         return None

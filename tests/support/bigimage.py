@@ -2,13 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real Debian image of six layers and over 500 MB of compressed content, built once and kept in
-a cache.
+"""Build a real Debian image of six layers and over 500 MB of compressed content, and cache it.
 
 The first layer is debootstrap's minimal Debian, the second installs packages into it and removes
-files of the first (so it has whiteouts), the others hold files of this machine. The cache holds it
-twice as skopeo's `dir:`, once as Docker schema 2 and once as OCI, so a push is a copy of bytes
-whose digests are already known. Needs root.
+files of the first (so it has whiteouts), the others hold files of this machine. The cache holds the
+image as two `dir:` layouts of skopeo, in Docker schema 2 and in OCI format, so that a push copies
+bytes whose digests are known. Needs root.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ PROGRAMS = ("debootstrap", "buildah", "skopeo")
 REPOSITORY = "lockstep/big"
 MIN_BYTES = 500_000_000
 LAYERS = 6
-# Raise this when the recipe below changes, so that a cache of an older recipe is not used.
+# Raise this number with every change of the recipe below, so that a cache of an older recipe is not
+# used.
 RECIPE = 1
 _MIB = 1 << 20
 _FILES_PER_LAYER = 120 * _MIB
@@ -62,9 +62,7 @@ CMD ["python3"]
 
 @dataclass(frozen=True)
 class BigImage:
-    """The path of the image in the cache, and its content; `directory` has one `dir:` layout for each
-    kind.
-    """
+    """The image in the cache. `directory` has one `dir:` layout for each kind."""
 
     directory: Path
     digests: dict[str, str]  # "docker" and "oci" -> manifest digest
@@ -73,16 +71,15 @@ class BigImage:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tag that `push` gives to each kind."""
+        """The tag that `push` sets for each kind."""
         return {kind: kind for kind in self.digests}
 
 
 def build(cache: Path) -> BigImage:
-    """Return the image in `cache`, building it if it is not there; two callers at once build it
-    once.
+    """Return the image in `cache`. Build it if it is missing.
 
-    Returning means that the image is complete: the marker is written last and names what it stands
-    for.
+    Concurrent callers build it once. The image is complete when this function returns: the marker
+    with its digests is written last.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / ".lock").open("w") as lock:
@@ -99,10 +96,9 @@ def build(cache: Path) -> BigImage:
 def push(
     image: BigImage, address: str, *, repository: str = REPOSITORY, options: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Copy both kinds to `repository` of a registry, tagged `docker` and `oci`; return the digest
-    of each tag.
+    """Copy both kinds to `repository`, tagged `docker` and `oci`. Return the digest of each tag.
 
-    `options` go to skopeo as they are (`--dest-creds`, `--dest-cert-dir`,
+    `options` are options of `skopeo copy` (`--dest-creds`, `--dest-cert-dir`,
     `--dest-tls-verify=false`).
     """
     for kind, digest in image.digests.items():
@@ -118,12 +114,12 @@ def push(
 
 
 def _inspect(options: Sequence[str]) -> list[str]:
-    """The options of `skopeo copy` for its destination as `skopeo inspect` spells them."""
+    """Convert the destination options of `skopeo copy` into options of `skopeo inspect`."""
     return [option.replace("--dest-", "--", 1) for option in options]
 
 
 def _cached(cache: Path) -> BigImage | None:
-    """The image in the cache, or None when there is none or a part of it is missing."""
+    """Return the image in the cache; None if it or a part of it is missing."""
     try:
         marker = json.loads((cache / "image.json").read_text())
         if marker["recipe"] != RECIPE:
@@ -154,8 +150,8 @@ def _build(cache: Path) -> None:
         _machine_layers(work / "context")
         (work / "context/Dockerfile").write_text(_DOCKERFILE)
         with podman_env(work / "containers") as env:
-            # Chroot isolation needs neither a runtime nor cgroups. One layer for each instruction,
-            # or all would be one.
+            # Chroot isolation needs neither a runtime nor cgroups. --layers makes one layer for each
+            # instruction instead of one for all.
             run(
                 [
                     program("buildah"),
@@ -181,8 +177,8 @@ def _build(cache: Path) -> None:
                 ],
                 env=env,
             )
-            # Converted from the first one, not pushed again: the layers are compressed once and
-            # are the same bytes.
+            # Convert the first kind instead of pushing again: the layers are then compressed once, and
+            # are the same bytes in both kinds.
             copy = [program("skopeo"), "copy", "--quiet", "--format", "oci"]
             run([*copy, f"dir:{cache}/docker", f"dir:{cache}/oci"], env=env)
         _mark(cache)
@@ -191,7 +187,7 @@ def _build(cache: Path) -> None:
 
 
 def _mark(cache: Path) -> None:
-    """Check that the build is what it promises and write down what it is."""
+    """Check the size and the layers of the build, and write the marker."""
     manifests = {kind: (cache / kind / "manifest.json") for kind in ("docker", "oci")}
     layers = {kind: json.loads(path.read_bytes())["layers"] for kind, path in manifests.items()}
     sizes = [{"digest": layer["digest"], "size": layer["size"]} for layer in layers["docker"]]
@@ -217,14 +213,14 @@ def _mark(cache: Path) -> None:
 
 
 def _debootstrap(work: Path) -> None:
-    """Make the first layer: a minimal Debian of this machine's release from this machine's mirror."""
+    """Make the first layer: a minimal Debian of this machine's release, from its mirror."""
     mirror, suite = mirror_of(
         run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"])
     )
     root = work / "rootfs"
     run([program("debootstrap"), "--variant=minbase", suite, root, mirror], timeout=600)
-    # Device files cannot be made by everyone who unpacks the image, and every runtime mounts its
-    # own /dev.
+    # Ordinary users cannot create device files when they unpack the image, and every runtime mounts
+    # its own /dev.
     run(
         [
             "tar",
@@ -241,11 +237,10 @@ def _debootstrap(work: Path) -> None:
 
 
 def mirror_of(index_targets: str) -> tuple[str, str]:
-    """The mirror and the suite out of apt's own list of sources: the first suite that others
-    extend.
+    """Return the mirror and the suite of the release from apt's list of sources.
 
-    A suite `x` is the release itself when there is also an `x-updates` or `x-security`; else the
-    first entry is.
+    The release is the first suite `x` with an `x-updates` or `x-security` beside it, or else the
+    first entry.
     """
     entries = [line.split() for line in index_targets.splitlines() if line.strip()]
     mains = [(entry[0], entry[1]) for entry in entries if len(entry) == 3 and entry[2] == "main"]
@@ -259,7 +254,7 @@ def mirror_of(index_targets: str) -> tuple[str, str]:
 
 
 def _machine_layers(context: Path) -> None:
-    """Make the other layers: files of this machine, and noise, so that each is large even on a small machine."""
+    """Make the other layers: files of this machine, and noise for machines with few files."""
     files = _machine_files()
     for number in range(3, LAYERS + 1):
         with tarfile.open(context / f"{number}.tar", "w") as archive:
@@ -269,7 +264,7 @@ def _machine_layers(context: Path) -> None:
                 packed += size
                 if packed >= _FILES_PER_LAYER:
                     break
-            # Programs shrink to about a third, noise not at all.
+            # Programs are compressed to about a third of their size; noise is incompressible.
             noise = tarfile.TarInfo(f"opt/machine{number}/noise")
             noise.size = _COMPRESSED_PER_LAYER - packed // 3
             noise.mode = 0o644
@@ -277,7 +272,7 @@ def _machine_layers(context: Path) -> None:
 
 
 def _machine_files() -> Iterator[tuple[str, int]]:
-    """Regular files and links of this machine with their sizes, in a fixed order."""
+    """Yield path and size of regular files and links of this machine, in a fixed order."""
     for directory, names, files in itertools.chain.from_iterable(os.walk(tree) for tree in _TREES):
         names.sort()
         for name in sorted(files):
@@ -290,12 +285,12 @@ def _machine_files() -> Iterator[tuple[str, int]]:
 
 
 def describe(image: BigImage) -> dict[str, Any]:
-    """The image as JSON, as the command prints it."""
+    """Return what the command prints, as a mapping for JSON."""
     return {"digests": image.digests, "size": image.size, "layers": list(image.layers)}
 
 
 def main() -> None:
-    """Build the image if need be, push it if a registry is given, and print what it is."""
+    """Build the image if it is missing, push it if a registry is given, and print its digests."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cache", type=Path, required=True, help="directory that keeps the image")
     parser.add_argument(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an answer or a blob is made of: bytes in memory, a file on disk, or filler of any size."""
+"""Content of an answer or a blob: bytes in memory, a file on disk, or filler of any size."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PIECE = 1 << 16
 
 
 class Body(Protocol):
-    """Content of a known size that can be read from any offset, piece by piece."""
+    """Content of a known size that can be read from any offset, in pieces."""
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
+        """Yield the bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class MemoryBody:
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
         return len(self.data)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
+        """Yield the bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
         stop = len(self.data) if stop is None else min(stop, len(self.data))
         for offset in range(start, stop, PIECE):
             yield self.data[offset : min(offset + PIECE, stop)]
@@ -46,17 +46,17 @@ class MemoryBody:
 
 @dataclass(frozen=True)
 class FileBody:
-    """A file on disk, read when it is sent: memory stays flat whatever its size."""
+    """A file on disk, read while it is sent, so that memory use does not depend on its size."""
 
     path: Path
 
     @property
     def size(self) -> int:
-        """How many bytes the file has now."""
+        """The current size of the file in bytes."""
         return self.path.stat().st_size
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
+        """Yield the bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
         left = (self.size if stop is None else stop) - start
         with self.path.open("rb") as source:
             source.seek(start)
@@ -70,9 +70,9 @@ class FileBody:
 
 @dataclass(frozen=True)
 class Filler:
-    """``prefix`` followed by ``pattern`` again and again, ``size`` bytes in all, never in memory.
+    """``prefix``, then ``pattern`` repeated up to ``size`` bytes in all, without using memory.
 
-    For answers of a GiB: ``Filler(1 << 30, prefix=b'{"token":"')``.
+    For example an answer of a GiB: ``Filler(1 << 30, prefix=b'{"token":"')``.
     """
 
     size: int
@@ -80,7 +80,7 @@ class Filler:
     prefix: bytes = b""
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
+        """Yield the bytes from ``start`` up to, not including, ``stop`` (default: the end)."""
         stop = self.size if stop is None else min(stop, self.size)
         head = self.prefix[start:stop]
         if head:
@@ -95,9 +95,9 @@ class Filler:
 
 
 def as_body(content: Any) -> Body:
-    """``content`` as a ``Body``: bytes, text, a ``Path``, or anything JSON can write.
+    """Convert bytes, text, a ``Path`` or JSON data into a ``Body``.
 
-    A ``Body`` is returned as it is.
+    A ``Body`` is returned unchanged.
     """
     if isinstance(content, (bytes, bytearray, memoryview)):
         return MemoryBody(bytes(content))
@@ -111,7 +111,7 @@ def as_body(content: Any) -> Body:
 
 
 def digest_of(content: Any, algorithm: str = "sha256") -> str:
-    """``algorithm:hex`` over the whole of ``content`` (anything that ``as_body`` takes)."""
+    """Return the digest of ``content``, which is anything that ``as_body`` accepts."""
     state = hashlib.new(algorithm)
     for piece in as_body(content).chunks():
         state.update(piece)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real Chromium without a window, by the WebDriver protocol (https://www.w3.org/TR/webdriver2/)."""
+"""Control a headless Chromium with the WebDriver protocol (https://www.w3.org/TR/webdriver2/)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _STARTED = re.compile(r"started successfully on port (\d+)")
 
 
 class BrowserError(Exception):
-    """The driver refused a command; the message is its own."""
+    """The driver rejected a command; the message is that of the driver."""
 
 
 class Browser:
-    """One window: `open` a file, `run` JavaScript in it, `press` keys, ask what was logged and sent."""
+    """One window: open a file, run JavaScript, press keys, read the log and the requests."""
 
     def __init__(self, driver: str, capabilities: dict[str, Any]) -> None:
         self._http = requests.Session()
@@ -54,11 +54,11 @@ class Browser:
         self._call("POST", self._url, "/url", url=page.as_uri())
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What the body of a function returns in the page; a promise is waited for."""
+        """Run `script` as the body of a function in the page. Return its result; await a promise."""
         return self._call("POST", self._url, "/execute/sync", script=script, args=list(arguments))
 
     def press(self, keys: str) -> None:
-        """Type, wherever the focus is."""
+        """Type keys into the element that has the focus."""
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._call(
             "POST",
@@ -68,38 +68,38 @@ class Browser:
         )
 
     def click(self, selector: str) -> None:
-        """Click on what a person sees there."""
+        """Click on the element that matches a CSS selector."""
         found = self._call("POST", self._url, "/element", using="css selector", value=selector)
         self._call("POST", self._url, f"/element/{found[ELEMENT]}/click")
 
     def prefer(self, **features: str) -> None:
-        """Set media features for the page, as `prefers_color_scheme="dark"`, and the `media` type."""
+        """Set media features of the page, such as `prefers_color_scheme="dark"`, and the `media` type."""
         media = features.pop("media", "")
-        told = [
+        emulated = [
             {"name": name.replace("_", "-"), "value": value} for name, value in features.items()
         ]
-        self.devtools("Emulation.setEmulatedMedia", media=media, features=told)
+        self.devtools("Emulation.setEmulatedMedia", media=media, features=emulated)
 
     def devtools(self, command: str, **parameters: Any) -> Any:
-        """A command of the Chrome DevTools Protocol."""
+        """Run a command of the Chrome DevTools Protocol. Return its result."""
         return self._call("POST", self._url, "/goog/cdp/execute", cmd=command, params=parameters)
 
-    def printed(self) -> bytes:
-        """The page as PDF."""
+    def pdf(self) -> bytes:
+        """Print the page. Return the PDF."""
         return base64.b64decode(self._call("POST", self._url, "/print", background=True))
 
     def accessibility(self) -> list[dict[str, Any]]:
-        """Return the nodes that a screen reader gets."""
+        """Return the nodes that a screen reader can read."""
         nodes = self.devtools("Accessibility.getFullAXTree")["nodes"]
         return [node for node in nodes if not node.get("ignored")]
 
     def logged(self) -> list[str]:
-        """What the page or the browser had to complain of, since the last call."""
+        """Return the messages that the page or the browser logged since the last call."""
         entries = self._call("POST", self._url, "/se/log", type="browser")
         return [f"{entry['level']}: {entry['message']}" for entry in entries]
 
     def requested(self) -> list[str]:
-        """The URLs that were asked for, since the last call."""
+        """Return the URLs that the page requested since the last call."""
         entries = self._call("POST", self._url, "/se/log", type="performance")
         events = [json.loads(entry["message"])["message"] for entry in entries]
         return [
@@ -111,7 +111,7 @@ class Browser:
 
 @contextlib.contextmanager
 def chromium(directory: Path) -> Iterator[Browser]:
-    """A window of Debian's Chromium for the length of the block, with a profile in `directory`."""
+    """Provide a window of Debian's Chromium, with its profile in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "chromedriver.log"
     log.write_bytes(b"")
@@ -122,7 +122,7 @@ def chromium(directory: Path) -> Iterator[Browser]:
 
     options = [
         "--headless=new",
-        "--no-sandbox",  # which Chromium cannot have as root
+        "--no-sandbox",  # Chromium has no sandbox as root
         "--disable-dev-shm-usage",
         "--disable-background-networking",
         f"--user-data-dir={os.fspath(directory / 'profile')}",

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates for tests, made on the spot: authorities, servers (right, wrong, expired), clients.
+"""Generate certificates for tests: authorities, servers (valid, wrong host, expired) and clients.
 
-They are made with ``cryptography`` where it can be imported, else with the ``openssl`` program,
-once per process, in a directory that is removed at its end. Without either, ``available()`` is
-false and everything else raises ``RuntimeError``.
+They are generated once per process, with the package ``cryptography`` or else with the program
+``openssl``, in a directory that is removed when the process ends. Without either, ``available()``
+returns False and everything else raises ``RuntimeError``.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class CertificateFiles:
         client_ca: Path | None = None,
         maximum_version: ssl.TLSVersion | None = None,
     ) -> ssl.SSLContext:
-        """What a server that shows this certificate uses.
+        """Return the TLS context of a server with this certificate.
 
-        With ``client_ca``, clients must show a certificate of that authority. With
-        ``maximum_version``, even versions that OpenSSL has switched off are offered.
+        With ``client_ca``, clients must present a certificate of that authority. With
+        ``maximum_version``, versions that OpenSSL disables by default are also offered.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if maximum_version is not None:
@@ -65,7 +65,7 @@ class CertificateFiles:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority; ``certificate`` is what clients are given to trust."""
+    """A certificate authority; clients trust its ``certificate``."""
 
     certificate: Path
     key: Path
@@ -77,7 +77,7 @@ class Authority:
         expired: bool = False,
         client: bool = False,
     ) -> CertificateFiles:
-        """A new certificate for ``hosts`` (host names and addresses), or for a client."""
+        """Issue a certificate for ``hosts`` (host names and addresses), or for a client."""
         files = CertificateFiles(_fresh(f"{name}.crt"), _fresh(f"{name}.key"))
         make = _issue_with_cryptography if HAVE_CRYPTOGRAPHY else _issue_with_openssl
         make(self, name, hosts, expired, client, files)
@@ -85,15 +85,15 @@ class Authority:
 
 
 def available() -> bool:
-    """Whether certificates can be made here."""
+    """Return whether this machine can generate certificates."""
     return HAVE_CRYPTOGRAPHY or shutil.which("openssl") is not None
 
 
 @functools.cache
 def authority(name: str = "ca") -> Authority:
-    """The authority of that name: the same one each time it is asked for."""
+    """Return the authority with that name, the same one for every call."""
     if not available():
-        raise RuntimeError("neither the package cryptography nor the program openssl is here")
+        raise RuntimeError("neither the package cryptography nor the program openssl is installed")
     made = Authority(_fresh(f"{name}.crt"), _fresh(f"{name}.key"))
     if HAVE_CRYPTOGRAPHY:
         _authority_with_cryptography(name, made)
@@ -104,25 +104,25 @@ def authority(name: str = "ca") -> Authority:
 
 @functools.cache
 def server() -> CertificateFiles:
-    """A good server certificate for loopback, by ``authority()``."""
+    """Return a valid server certificate for loopback, issued by ``authority()``."""
     return authority().issue("server")
 
 
 @functools.cache
 def wrong_host() -> CertificateFiles:
-    """A server certificate by ``authority()`` for another host."""
+    """Return a server certificate for another host, issued by ``authority()``."""
     return authority().issue("wrong-host", hosts=("elsewhere.example",))
 
 
 @functools.cache
 def expired() -> CertificateFiles:
-    """A server certificate for loopback by ``authority()`` that was valid until last year."""
+    """Return a server certificate for loopback, issued by ``authority()``, that expired last year."""
     return authority().issue("expired", expired=True)
 
 
 @functools.cache
 def client() -> CertificateFiles:
-    """A client certificate by ``authority()``."""
+    """Return a client certificate, issued by ``authority()``."""
     return authority().issue("client", client=True)
 
 
@@ -134,7 +134,7 @@ def _directory() -> Path:
 
 
 def _fresh(name: str) -> Path:
-    """A path for a new file in this process' directory."""
+    """Create an empty file in the directory of this process. Return its path."""
     number = sum(1 for _dummy in _directory().iterdir())
     path = _directory() / f"{number:03}-{name}"
     path.touch(mode=0o600)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The least of an HTTP client: what tests of the embedded registry itself speak with."""
+"""A minimal HTTP client for the tests of the embedded registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as it came: header names in lower case, lines of one name joined by a comma."""
+    """An answer; header names are in lower case, repeated headers are joined by a comma."""
 
     status: int
     headers: dict[str, str]
@@ -41,7 +41,7 @@ def call(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """One request on a connection of its own, ``url`` being ``http://host:port``."""
+    """Send one request on a new connection to ``url`` (``http://host:port``). Return the answer."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
     try:
@@ -53,7 +53,7 @@ def call(
 
 
 def read_reply(connection: http.client.HTTPConnection) -> Reply:
-    """The answer to the request that was sent on ``connection``, read to its end."""
+    """Read the whole answer to the request that was sent on ``connection``."""
     answer = connection.getresponse()
     headers: dict[str, str] = {}
     for name, value in answer.getheaders():
@@ -63,7 +63,7 @@ def read_reply(connection: http.client.HTTPConnection) -> Reply:
 
 
 def raw_call(address: str, data: bytes, limit: int = 1 << 20) -> bytes:
-    """Send ``data`` and return what comes until the server closes, at most ``limit`` bytes."""
+    """Send ``data``. Return at most ``limit`` received bytes, until the server closes."""
     host, _dummy, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=20) as connection:
         connection.sendall(data)
@@ -77,6 +77,6 @@ def raw_call(address: str, data: bytes, limit: int = 1 << 20) -> bytes:
 
 
 def basic(username: str, password: str) -> dict[str, str]:
-    """The header of Basic authentication."""
+    """Return the header of Basic authentication."""
     pair = base64.b64encode(f"{username}:{password}".encode()).decode()
     return {"Authorization": f"Basic {pair}"}

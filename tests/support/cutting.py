@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A link to a server that breaks a given number of times, each time after a number of bytes to the server."""
+"""A connection to a server that breaks after a given number of bytes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import struct
 import threading
 from types import TracebackType
 
-# To close is to reset: what is still under way is lost.
+# Reset the connection on close: bytes in flight are lost.
 _RESET = struct.pack("ii", 1, 0)
 
 
 class CuttingLink:
-    """Listens on loopback, and leads to `target` (host and port).
+    """Listen on loopback, and forward connections to `target` (host and port).
 
-    The first `times` connections that bring `after` bytes are broken there. `cuts` counts them, and
-    `passed` the bytes to the server, on all connections.
+    Each of the first `times` connections on which the client sends `after` bytes is broken there.
+    `cuts` counts these connections, `passed` the bytes sent to the server on all connections.
     """
 
     def __init__(self, target: tuple[str, int], after: int, times: int = 1) -> None:
@@ -50,7 +50,7 @@ class CuttingLink:
         self._thread.join(5)
 
     def is_cut(self, brought: int, count: int) -> bool:
-        """Whether a connection that has `brought` so many bytes ends now, with the latest `count`."""
+        """Add `count` bytes to those `brought` so far. Return whether the connection breaks now."""
         with self.lock:
             self.passed += count
             if brought < self.after or self.cuts >= self.times:
@@ -74,7 +74,7 @@ class _Handler(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        """Pass bytes on in both directions, until an end is closed or it is time to break."""
+        """Forward bytes in both directions until one end closes or the connection breaks."""
         link, brought = self.server.link, 0
         with contextlib.suppress(OSError), socket.create_connection(link.target, 10) as there:
             while True:

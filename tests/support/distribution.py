@@ -31,7 +31,7 @@ ROUTES = (
 
 
 def route(path: str) -> tuple[str, str, str] | None:
-    """The kind of resource, the repository and the last part that a path names, or None."""
+    """Split a path into kind of resource, repository and last part; None for an unknown path."""
     if path in ("/v2", "/v2/"):
         return "ping", "", ""
     if path == "/v2/_catalog":
@@ -45,10 +45,10 @@ def route(path: str) -> tuple[str, str, str] | None:
 
 
 class Distribution:
-    """Turns a ``Call`` below ``/v2/`` into an ``Answer``; who may call is decided elsewhere.
+    """Answer a ``Call`` below ``/v2/``. Access is checked elsewhere.
 
-    ``lenient``: manifests are taken whatever they refer to. ``page_size``: the most entries a
-    page of a list has. ``referrers`` and ``deletes``: whether there is such a thing here.
+    ``lenient``: accept manifests that refer to missing content. ``page_size``: the most entries
+    on a page of a list. ``referrers``, ``deletes``: whether the registry supports these.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Distribution:
         self.uploads = Uploads(storage)
 
     def answer(self, call: Call, may_mount: Callable[[str], bool], negotiate: bool) -> Answer:
-        """The true answer to ``call``; raises ``Refusal``.
+        """Return the answer to ``call`` without faults. Raise ``Refusal`` for an error.
 
-        ``may_mount`` says whether the caller may read a repository that it mounts from;
-        ``negotiate`` makes the Accept header count.
+        ``may_mount`` returns whether the caller may mount from a repository; ``negotiate`` makes
+        the registry honour the Accept header.
         """
         found = route(call.route)
         if found is None:
@@ -139,7 +139,7 @@ class Distribution:
         return Answer(200, about, as_body(manifest.raw))
 
     def _acceptable(self, call: Call, name: str, manifest: StoredManifest) -> StoredManifest | None:
-        """``manifest`` if the Accept header names its type, else its first child, else None."""
+        """Return ``manifest`` if Accept names its type, or else its first child, or else None."""
         accept = call.headers.get("accept", "")
         accepted = [part.partition(";")[0].strip() for part in accept.split(",")]
         if manifest.media_type in accepted:
@@ -194,7 +194,7 @@ class Distribution:
     def _page(
         self, call: Call, key: str, entries: list[str], document: dict[str, object]
     ) -> Answer:
-        """One page of a list, after ``last``, with a relative Link to the next one."""
+        """Return the page of a list after ``last``, with a relative Link to the next page."""
         last = call.value("last")
         if last is not None:
             entries = [entry for entry in entries if entry > last]

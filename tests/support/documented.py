@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare what modules say of themselves with what they do."""
+"""Compare the documentation of modules with their behaviour."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _TYPES: dict[str, t.Any] = {
 
 
 class _Stop(Exception):
-    """Ends a module once its argument spec is known."""
+    """Ends a module as soon as its argument spec is known."""
 
 
 def argument_spec(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
-    """The argument spec with which a module makes its ``Module``."""
-    return told_options(module_options(module, monkeypatch)["argument_spec"])
+    """Return the argument spec of a module, in the form of ``documented_options``."""
+    return comparable_options(module_options(module, monkeypatch)["argument_spec"])
 
 
 def module_options(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
-    """All with which a module makes its ``Module``."""
+    """Return the keyword arguments with which a module constructs its ``Module``."""
     seen: dict[str, t.Any] = {}
 
     def made(**options: t.Any) -> t.NoReturn:
@@ -51,12 +51,12 @@ def module_options(module: str, monkeypatch: t.Any) -> dict[str, t.Any]:
 
 
 def documented_options(module: str) -> dict[str, t.Any]:
-    """Return the same from DOCUMENTATION and its fragments."""
+    """Return the options that DOCUMENTATION and its fragments describe."""
     return all_options(_document(module, "DOCUMENTATION"))
 
 
 def all_options(document: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The options of a DOCUMENTATION and of its fragments, all of them described."""
+    """Return the options of DOCUMENTATION and its fragments. Each must have a description."""
     options: dict[str, t.Any] = document["options"]
     for name in document["extends_documentation_fragment"]:
         file, _dot, part = name[len("lockstep.images.") :].partition(".")
@@ -65,28 +65,28 @@ def all_options(document: dict[str, t.Any]) -> dict[str, t.Any]:
         for option, value in (yaml.safe_load(text).get("options") or {}).items():
             options[option] = {**value, **options.get(option, {})}
     assert all(_is_described(option) for option in options.values())
-    return told_options(options)
+    return comparable_options(options)
 
 
-def told_options(options: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Of each option what argument spec and documentation share."""
-    return {name: _told(option) for name, option in options.items()}
+def comparable_options(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Reduce each option to the fields that argument spec and documentation share."""
+    return {name: _comparable(option) for name, option in options.items()}
 
 
 def documented_values(
-    module: str, returned: str, there: t.Container[str] | None = None
+    module: str, returned: str, present: t.Container[str] | None = None
 ) -> dict[str, t.Any]:
-    """The part of RETURN that is for ``success`` or for ``failure``; what has a condition, if it is ``there``."""
+    """Return the values of RETURN for ``success`` or ``failure``; with a condition only those in ``present``."""
     values = {}
     for name, value in _document(module, "RETURN").items():
         when, condition = re.fullmatch("(.*?)((?: and |, ).*)?", value["returned"]).groups()
-        if returned in when.split(" or ") and (not condition or there is None or name in there):
+        if returned in when.split(" or ") and (not condition or present is None or name in present):
             values[name] = value
     return values
 
 
 def assert_as_documented(module: str, result: dict[str, t.Any], returned: str = "success") -> None:
-    """The keys of a result are those of RETURN, down to the last dict, and their types too."""
+    """Assert that a result has the keys and types of RETURN, in nested dicts too."""
     ignored = _ALWAYS | ({"msg", "failed", "exception"} if returned == "failure" else set())
     _compare(
         {name: value for name, value in result.items() if name not in ignored},
@@ -107,8 +107,7 @@ def _compare(value: t.Any, documented: dict[str, t.Any], where: str, returned: s
         key: one for key, one in contains.items() if returned in one.get("returned", returned)
     }
     items = value if isinstance(value, list) else [value]
-    # Actions of different kinds have different keys, each of which is documented.
-    # So have errors.
+    # Actions and errors of different kinds have different keys, each of which is documented.
     kinds = any("action" in item or "kind" in item for item in items)
     for item in items:
         assert item.keys() <= contains.keys(), where
@@ -118,7 +117,7 @@ def _compare(value: t.Any, documented: dict[str, t.Any], where: str, returned: s
 
 
 def _document(module: str, part: str) -> t.Any:
-    """A part of the documentation, which stands in a file beside the module."""
+    """Return a part of the documentation, which is in a file next to the module."""
     source = importlib.import_module(f"{_HOME}modules.{module}").__file__ or ""
     return yaml.safe_load(Path(source).with_suffix(".yml").read_text(encoding="utf-8"))[part]
 
@@ -128,7 +127,7 @@ def _is_described(option: dict[str, t.Any]) -> bool:
     return bool(option["description"]) and all(map(_is_described, inner))
 
 
-def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
+def _comparable(option: dict[str, t.Any]) -> dict[str, t.Any]:
     return {
         "type": option.get("type", "str"),
         "elements": option.get("elements"),
@@ -136,5 +135,5 @@ def _told(option: dict[str, t.Any]) -> dict[str, t.Any]:
         "required": option.get("required", False),
         "choices": sorted(option.get("choices") or ()),
         "aliases": sorted(option.get("aliases") or ()),
-        "suboptions": told_options(option.get("suboptions") or option.get("options") or {}),
+        "suboptions": comparable_options(option.get("suboptions") or option.get("options") or {}),
     }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request and its answer, free of sockets: what the rules of the registry are written in."""
+"""A request and its answer, without sockets. The rules of the registry are written in these terms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OCTETS = "application/octet-stream"
 
 @dataclass
 class Call:
-    """One request: ``headers`` have lower-case names, ``pieces`` yields its body once."""
+    """One request. ``headers`` have lower-case names; ``pieces`` yields the body once."""
 
     method: str
     path: str
@@ -28,24 +28,24 @@ class Call:
 
     @property
     def target(self) -> str:
-        """Path and query as they were sent."""
+        """Path and query, as sent."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
     def route(self) -> str:
-        """The path with its percent signs resolved."""
+        """The path, percent-decoded."""
         return unquote(self.path)
 
     def values(self, name: str) -> list[str]:
-        """All values of a query parameter."""
+        """Return all values of a query parameter."""
         return parse_qs(self.query, keep_blank_values=True).get(name, [])
 
     def value(self, name: str) -> str | None:
-        """The first value of a query parameter, or None."""
+        """Return the first value of a query parameter, or None."""
         return next(iter(self.values(name)), None)
 
     def read(self) -> bytes:
-        """The whole body."""
+        """Read the whole body."""
         return b"".join(self.pieces)
 
 
@@ -61,7 +61,7 @@ class Answer:
 
     @property
     def length(self) -> int:
-        """How many bytes of body there are to send."""
+        """The number of bytes of the body to send."""
         return (self.body.size if self.stop is None else self.stop) - self.start
 
     def set(self, name: str, *values: str) -> None:
@@ -74,13 +74,13 @@ class Answer:
         self.headers = [pair for pair in self.headers if pair[0].lower() != name.lower()]
 
     def get(self, name: str) -> str | None:
-        """The first line of a header, or None."""
+        """Return the first line of a header, or None."""
         found = (value for key, value in self.headers if key.lower() == name.lower())
         return next(found, None)
 
 
 class Refusal(Exception):
-    """A request that is answered with an error body of the distribution spec."""
+    """A request that is answered with an error of the distribution spec."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -89,20 +89,20 @@ class Refusal(Exception):
         self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
     def answer(self) -> Answer:
-        """The answer to send."""
+        """Return the answer with the error as JSON."""
         error = {"code": self.code, "message": str(self), "detail": None}
         return json_answer(self.status, {"errors": [error]}, *self.headers)
 
 
 def json_answer(status: int, document: object, *headers: tuple[str, str]) -> Answer:
-    """An answer with a JSON body."""
+    """Return an answer with a JSON body."""
     return Answer(status, [("Content-Type", JSON), *headers], as_body(document))
 
 
 def content_answer(call: Call, body: Body, *headers: tuple[str, str]) -> Answer:
-    """An answer with ``body``, or with the one range of it that the request asks for.
+    """Return an answer with ``body``, or with the range of it that the request asks for.
 
-    Several ranges, other units and nonsense are ignored (RFC 9110, section 14.2).
+    Several ranges, other units and invalid ranges are ignored (RFC 9110, section 14.2).
     """
     answer = Answer(200, [*headers, ("Accept-Ranges", "bytes")], body)
     asked = re.fullmatch(r"bytes=(\d*)-(\d*)", call.headers.get("range", "").strip())

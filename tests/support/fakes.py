@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registries and sinks in memory: the protocols of ``_image/sources.py``, for tests."""
+"""Registries and sinks in memory, which implement the protocols of ``_image/sources.py``."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Cut:
-    """The true bytes that were asked for, which break off after so many."""
+    """The right bytes of the requested range, which break off after this many."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The whole blob, whatever was asked for; it may break off."""
+    """The whole blob instead of the requested range; it may break off."""
 
     after: int | None = None
 
@@ -55,13 +55,13 @@ Answer = t.Union[BaseException, bytes, Cut, Whole, t.Callable[[], t.Any]]
 class FakeRepository(ContentSource):
     """One repository in memory, as a ``ContentSource``.
 
-    ``content`` is bytes by digest, ``media_types`` belongs to manifests, ``tagged`` is digests by
-    tag. ``reads`` are pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``,
-    ``referrers``) and what it asked for. ``script(verb, what, ...)`` gives the next answers: an
-    exception is raised, bytes are served as those that were asked for, ``Cut`` and ``Whole`` are
-    for blobs, a function is called before the true answer, or before the answer that it gives.
+    ``content`` is bytes by digest, ``media_types`` those of manifests by digest, ``tagged`` digests
+    by tag. ``reads`` are pairs of a verb (``resolve``, ``manifest``, ``blob``, ``tags``,
+    ``referrers``) and its argument. ``script(verb, what, ...)`` sets the next answers: an exception
+    is raised, bytes are the content of the answer, ``Cut`` and ``Whole`` are for blobs, a function
+    is called and returns the answer, or None for the true one.
 
-    ``others`` is how many other places would be left, should this one be distrusted.
+    ``others`` is the number of other sources that would remain if this one is reported as corrupt.
     """
 
     def __init__(self, name: str = "registry.example/app", patience: int = 5) -> None:
@@ -81,7 +81,7 @@ class FakeRepository(ContentSource):
         return self.name
 
     def publish(self, item: Item, *tags: str) -> str:
-        """Hold all of an image or index, point ``tags`` at it and return its digest."""
+        """Store an image or index and tag it. Return its digest."""
         self.content.update(item.blobs())
         for digest, media_type, raw in item.manifests():
             self.content[digest] = raw
@@ -176,7 +176,7 @@ class FakeRepository(ContentSource):
 
 
 class FakeSources:
-    """All repositories of a task; a repository without content is empty."""
+    """All repositories of a task; initially each is empty."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, FakeRepository] = {}
@@ -184,28 +184,28 @@ class FakeSources:
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> FakeRepository:
-        """The repository with this full name (``registry/repository``), made if it is new."""
+        """Return the repository with this full name (``registry/repository``); create it if needed."""
         with self._lock:
             return self.repositories.setdefault(name, FakeRepository(name))
 
     def prepare(self) -> None:
-        """Everything is imported already."""
+        """Do nothing: the real sources import libraries here."""
 
     def repository(self, reference: Reference) -> FakeRepository:
         return self[reference.name]
 
     def publish(self, reference: str, item: Item) -> str:
-        """Hold an image or index under a reference and return its digest."""
+        """Store an image or index under a reference. Return its digest."""
         parsed = Reference.parse(reference)
         return self[parsed.name].publish(item, *([parsed.tag] if parsed.tag else []))
 
     @property
     def reads(self) -> list[tuple[str, str]]:
-        """What all repositories were asked."""
+        """The reads of all repositories."""
         return [read for repository in self.repositories.values() for read in repository.reads]
 
     def forget(self) -> None:
-        """Empty the record of reads."""
+        """Clear the reads of all repositories."""
         for repository in self.repositories.values():
             repository.reads.clear()
 
@@ -214,10 +214,10 @@ class FakeSources:
 
 
 class FakeSink:
-    """A ``ContentSink`` in memory; ``log`` lists the calls, in order.
+    """A ``ContentSink`` in memory; ``log`` lists its writes in order.
 
-    ``parts`` is what earlier runs have left, by digest; ``reset`` and ``finish`` of a part are as
-    those of the real one.
+    ``parts`` are the bytes that earlier runs have left, by digest. ``reset`` and ``finish`` of a
+    part behave like those of the real one.
     """
 
     def __init__(self) -> None:
@@ -248,7 +248,7 @@ class FakeSink:
 
 
 class FakePart:
-    """A ``Part`` in memory; ``resumed`` bytes of ``data`` are there already."""
+    """A ``PartialBlob`` in memory; it begins with the ``resumed`` bytes of ``data``."""
 
     in_order = False
 
@@ -291,6 +291,6 @@ class FakePart:
 
 
 def blob(data: bytes, media_type: str = "application/octet-stream") -> Descriptor:
-    """The descriptor of some bytes."""
+    """Return the descriptor of ``data``."""
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     return Descriptor(media_type, Digest.parse(digest), len(data))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Misbehaviour as data: what to do wrong, to which requests, and how often."""
+"""Faults as data: what to do wrong, to which requests, and how often."""
 
 from __future__ import annotations
 
@@ -21,43 +21,44 @@ UNSET: Any = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
 
 @dataclass(frozen=True)
 class Fault:
-    """One misbehaviour, applied to the requests it matches.
+    """One fault, applied to the requests that it matches.
 
-    Matching: ``method`` is a pattern for the whole method, ``path`` one to be found anywhere in
-    the request target (path and query), ``having`` patterns for request headers (lower-case
-    names). The first ``skip`` matches pass, the next ``times`` are hit (None: for ever). Requests
-    that lack authorization are not matched unless ``before_auth`` is true.
+    Matching: ``method`` is a pattern for the whole method, ``path`` one that is searched in the
+    request target (path and query), ``having`` are patterns for request headers (lower-case
+    names). The first ``skip`` matches pass, the fault applies to the next ``times`` (None: all).
+    A request without authorization does not match unless ``before_auth`` is true.
 
-    An answer of its own, so that the request is not carried out (unless ``process`` is true):
+    Answers that replace the request; it is not processed, unless ``process`` is true:
 
     - ``status``, ``headers``, ``body`` (bytes, text, JSON data, ``Path`` or ``Filler``)
     - ``redirect``: the Location (text, or a function of the request target); status 307
-    - ``raw``: these bytes instead of an answer, then the connection is closed
-    - ``close_before``: the connection is closed without an answer
-    - ``cut_request_at``: it is closed after so many bytes of the request's body, or at its end;
-      those that came are taken
+    - ``raw``: send these bytes instead of an answer, then close the connection
+    - ``close_before``: close the connection without an answer
+    - ``cut_request_at``: close it after this many bytes of the request's body, or at its end;
+      the received bytes are stored
 
     Changes to the true answer:
 
-    - ``set_headers`` (a list as value: the header several times), ``drop_headers``
-    - ``replace``: another body; ``corrupt``: the byte at this offset of the body is inverted
-    - ``content_encoding``: declared, and carried out for ``gzip``, ``x-gzip`` and ``deflate``
+    - ``set_headers`` (a list repeats the header), ``drop_headers``
+    - ``replace``: send another body; ``corrupt``: invert the byte at this offset of the body
+    - ``content_encoding``: declare it, and apply it for ``gzip``, ``x-gzip`` and ``deflate``
     - ``ignore_range``
-    - ``wrong_content_range`` (makes a 200 a 206, too; or a function of the true one, for a 206 only)
-    - ``missing_as``: this status instead of 404, with no word on what is missing
-    - ``negotiate``: the Accept header counts (an index becomes its first child, else 404)
+    - ``wrong_content_range``: a text (turns a 200 into a 206), or a function of the true value (for
+      a 206 only)
+    - ``missing_as``: send this status instead of 404, without naming the missing content
+    - ``negotiate``: honour the Accept header (an index is answered by its first child, or by 404)
 
-    How it is sent:
+    Changes to the transfer:
 
-    - ``delay``: seconds before anything happens; ``drip``: bytes of body per second
-    - ``truncate_at``, ``reset_at``, ``stall_at``: after so many bytes of body the connection is
-      closed, reset, or silent until the client goes or the server stops
-    - ``extend``: bytes (or a number of bytes) after the end that was declared
-    - ``content_length``: this value; None: no length at all, the end is the connection's end
-    - ``chunked``; ``chunked_cut_at``: closed in mid-chunk after so many bytes of body
+    - ``delay``: seconds to wait first; ``drip``: bytes of body per second
+    - ``truncate_at``, ``reset_at``, ``stall_at``: after this many bytes of body, close or reset the
+      connection, or send nothing until the client closes it or the server stops
+    - ``extend``: bytes (or a number of bytes) to send after the declared end
+    - ``content_length``: the value to send; None: no length, the body ends with the connection
+    - ``chunked``; ``chunked_cut_at``: close in mid-chunk after this many bytes of body
     - ``protocol``: for example ``HTTP/1.0``
-    - ``close_after``: the connection is closed after the answer, unannounced
-    - ``no_continue``: ``Expect: 100-continue`` is left without an interim answer
+    - ``close_after``: close the connection after the answer, without ``Connection: close``
+    - ``no_continue``: send no interim answer to ``Expect: 100-continue``
     """
 
     method: str = "GET"
@@ -101,23 +102,23 @@ class Fault:
 
     @property
     def answers(self) -> bool:
-        """Whether this fault has an answer of its own."""
+        """Whether this fault replaces the answer."""
         return self.status is not None or self.redirect is not None or self.body is not UNSET
 
     @property
     def replaces_request(self) -> bool:
-        """Whether the request is not carried out."""
+        """Whether the request is not processed."""
         own = self.answers or self.raw is not None or self.close_before
         return own and not self.process
 
     @property
     def cut_at(self) -> int | None:
-        """After how many bytes of body the answer breaks off, or None."""
+        """The number of bytes of body after which the answer breaks off, or None."""
         cuts = (self.truncate_at, self.reset_at, self.stall_at, self.chunked_cut_at)
         return min((cut for cut in cuts if cut is not None), default=None)
 
     def matches(self, method: str, target: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request with this target (path and query) is one of those meant."""
+        """Return whether this fault applies to such a request; ``target`` is path and query."""
         return (
             re.fullmatch(self.method, method) is not None
             and re.search(self.path, target) is not None
@@ -129,7 +130,7 @@ class Fault:
 
 
 def header_pairs(headers: Mapping[str, HeaderValue]) -> list[tuple[str, str]]:
-    """One pair for every header line."""
+    """Return a pair of name and value for each header line."""
     return [
         (name, line)
         for name, value in headers.items()
@@ -138,9 +139,9 @@ def header_pairs(headers: Mapping[str, HeaderValue]) -> list[tuple[str, str]]:
 
 
 class FaultCounter:
-    """The faults of one registry, and how often each was matched.
+    """The faults of one registry, and how often each has matched.
 
-    Faults themselves are never changed, so one fault can be given to many registries.
+    A ``Fault`` is never changed, so that several registries can share it.
     """
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
@@ -151,7 +152,7 @@ class FaultCounter:
     def claim(
         self, method: str, target: str, headers: Mapping[str, str], authorized: bool
     ) -> Fault | None:
-        """The first fault that hits this request, counted as used; None where none does."""
+        """Return the first fault that applies to this request and count it; None without one."""
         with self._lock:
             for fault in list(self.faults):
                 if not (authorized or fault.before_auth):
@@ -167,12 +168,12 @@ class FaultCounter:
         return None
 
     def applied(self, fault: Fault) -> int:
-        """How many requests ``fault`` has hit."""
+        """Return the number of requests to which ``fault`` was applied."""
         with self._lock:
             return max(0, self._seen.get(id(fault), (fault, 0))[1] - fault.skip)
 
     def withholds_continue(self, method: str, target: str, headers: Mapping[str, str]) -> bool:
-        """Whether a fault wants the interim answer 100 to be left out; nothing is counted."""
+        """Return whether a fault suppresses the interim answer 100. Count nothing."""
         return any(
             fault.no_continue and fault.matches(method, target, headers)
             for fault in list(self.faults)

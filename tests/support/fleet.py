@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Words that the fleet tests share: the registries they pull from, and when they cannot run."""
+"""What the fleet tests share: module names, registries, and requirements of this machine."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ USER, PASSWORD = "fleet", "correct horse: battery/staple"
 
 
 def need(reason: str) -> None:
-    """Give up the test that asked: a skip with its reason for people, an error in CI."""
+    """Skip the current test with this reason. Fail in CI, which must meet all requirements."""
     if os.environ.get("CI"):
         raise RuntimeError(f"{reason} (in CI everything must be there)")
     pytest.skip(reason)
 
 
 def need_programs(*names: str) -> None:
-    """Skip the test unless it runs as root and all these programs are installed."""
+    """Skip the current test unless it runs as root and all these programs are installed."""
     missing = missing_programs(*names)
     if missing:
         need(f"not installed: {', '.join(missing)}")
@@ -47,7 +47,10 @@ def need_programs(*names: str) -> None:
 
 
 def need_docker(oldest: int) -> None:
-    """Skip the test unless the docker client has this version or later: Debian's may use older rules for names."""
+    """Skip the current test unless docker's client is of this major version or later.
+
+    The client of Debian may parse names by older rules.
+    """
     need_programs("docker")
     version = run(["docker", "--version"]).split()[2].rstrip(",")
     if int(version.split(".")[0]) < oldest:
@@ -56,7 +59,7 @@ def need_docker(oldest: int) -> None:
 
 @dataclass(frozen=True)
 class Registry:
-    """A running registry, and what a task and skopeo need to be let in."""
+    """A running registry, and the login and authority that its clients need."""
 
     service: Service
     username: str | None = None
@@ -65,28 +68,28 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """Return `host:port`, as in a reference."""
+        """`host:port`, as in a reference."""
         return self.service.address
 
     def requests(self) -> list[str]:
-        """Method and path of every request so far, from the registry's own access log."""
+        """Return method and path of every request so far, from the registry's own access log."""
         log = self.service.log_text()
         return [f"{access.method} {access.path}" for access in accesses(log)]
 
     def options(self) -> dict[str, Any]:
-        """The module options by which this registry is reached; none for the plain one."""
+        """Return the module options for this registry; none without login and authority."""
         own = {"username": self.username, "password": self.password, "ca_path": self.ca}
         return {name: os.fspath(value) for name, value in own.items() if value is not None}
 
     def upload_options(self) -> dict[str, Any]:
-        """The arguments for `images.upload`."""
+        """Return the login arguments of `images.upload`."""
         cafile = os.fspath(self.ca) if self.ca else None
         return {"username": self.username, "password": self.password, "cafile": cafile}
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """One pulled image: its runs (check, real, check, real) and the peak memory of each, in bytes."""
+    """One pulled image: its runs (check, real, check, real) and the peak memory of each in bytes."""
 
     registry: Registry
     kind: str
@@ -97,10 +100,11 @@ class Pulled:
 
 
 def pull_four_times(store: Path, name: str, digest: str, **options: Any) -> list[dict[str, Any]]:
-    """Pull an image in four runs (check, real, check, real) and return the results.
+    """Pull an image four times (check, real, check, real). Return the four results.
 
-    Require that check mode matches the real run, that the second pair changes nothing, that the name has this digest,
-    that its content is correct, and that the staging area contains only locks.
+    Assert that check mode reports the real run, that the second pair changes nothing, that the name
+    has this digest, that all content matches its digests, and that the staging directory holds only
+    locks.
     """
     runs = modules.four_times("image_pull", name=[name], store=os.fspath(store), **options)
     check, real, third, fourth = (one.result for one in runs)

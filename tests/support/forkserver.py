@@ -1,10 +1,10 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process that has imported the libraries of the modules, and forks for each module that runs.
+"""Run modules in forks of a process that has imported ansible-core and requests.
 
-Each module imports the code of the collection itself, as on a host. It does not start Python and
-import ansible-core and requests, which takes most of the time of a small module.
+Each module still imports the code of the collection itself, as on a host. Starting Python and
+importing ansible-core and requests would take most of the time of a small module.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ REQUEST_BYTES = 1 << 16
 
 
 class Forkserver:
-    """The process. Threads, and forks of this process, may use it at the same time."""
+    """The parent of the forks. Threads and forks of this process may use it concurrently."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             start = f"from {__name__} import serve; serve({theirs.fileno()})"
-            # It ends when this process and all forks of it have ended.
+            # The server ends when this process and all its forks have closed their end of the socket.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", start],
                 pass_fds=[theirs.fileno()],
@@ -46,9 +46,9 @@ class Forkserver:
     def run(
         self, path: str, stdin: str, env: Mapping[str, str], missing: tuple[str, ...] = ()
     ) -> tuple[int, str, str]:
-        """Run a Python file as a program, and return its exit status, its stdout and its stderr.
+        """Run a Python file as a program. Return its exit status, stdout and stderr.
 
-        ``env`` is the whole environment; ``missing`` are packages that seem not to be installed.
+        ``env`` is the whole environment; ``missing`` are packages that appear not to be installed.
         A program that takes longer than ``SECONDS`` is killed.
         """
         request = {"path": path, "cwd": os.getcwd(), "env": dict(env), "missing": missing}
@@ -68,12 +68,12 @@ class Forkserver:
 
 
 def serve(fd: int) -> None:
-    """Run what is requested at the socket ``fd``, each in a process that waits for it."""
+    """Run the programs that are requested on the socket ``fd``, each in a fork."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    gc.freeze()  # or else a collection in a fork copies all of this process
-    os.fsync = os.fstat  # type: ignore[assignment]  # what only a power failure shows is not waited for
+    gc.freeze()  # without this, a garbage collection in a fork copies the memory of this process
+    os.fsync = os.fstat  # type: ignore[assignment]  # fsync() only matters after a power failure
     requests = socket.socket(fileno=fd)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
@@ -97,7 +97,7 @@ def serve(fd: int) -> None:
 
 
 def _become(request: t.Mapping[str, t.Any], fds: t.Sequence[int]) -> None:
-    """Be the program of a request; end as it ends."""
+    """Run the program of a request in this process. Exit with its exit status."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
@@ -105,7 +105,7 @@ def _become(request: t.Mapping[str, t.Any], fds: t.Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.modules.update(dict.fromkeys(request["missing"]))
-    # A shell makes its background jobs ignore SIGINT, and so everything that they start.
+    # Shells make background jobs, and so their children, ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.alarm(SECONDS)
     runpy.run_path(request["path"], run_name="__main__")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run modules in this process with random invalid options, and judge how they end."""
+"""Run modules in this process with random, mostly invalid options, and check their results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MODULES = sorted(
     path.stem for path in (Path(__file__).parents[2] / "plugins" / "modules").glob("*.py")
 )
 _HEX = "0123456789abcdef" * 4
-# Seconds after which a case counts as one that hangs.
+# Seconds after which a case counts as hanging.
 _PATIENCE = 120
 _USERS = {"robot": "correct-horse-battery"}
 
@@ -58,7 +58,7 @@ NUMBERS = (
 
 
 def lock_of(pick: random.Random) -> t.Any:
-    """A lock as the lookup reads it, with something wrong in it."""
+    """Return a lock as the lookup returns it, with one invalid or unknown value."""
     one = {
         "name": "registry.example/a:1",
         "digest": f"sha256:{_HEX}",
@@ -81,7 +81,7 @@ def _anything(pick: random.Random) -> t.Any:
 
 
 def value_for(option: t.Mapping[str, t.Any], pick: random.Random, name: str) -> t.Any:
-    """A value that an option may get, of its type or nearly so."""
+    """Return a random value for an option, mostly of its type."""
     kind, inner = option.get("type", "str"), option.get("options")
     if name == "lock" and pick.random() < 0.8:
         return lock_of(pick)
@@ -105,7 +105,7 @@ def value_for(option: t.Mapping[str, t.Any], pick: random.Random, name: str) -> 
 
 
 class Fuzzer:
-    """Cases for all modules, always the same for one seed; ``place`` is theirs to write to."""
+    """Cases for all modules, the same for each seed. They write to the directory ``place``."""
 
     def __init__(
         self, seed: int, place: Path, address: str, options: t.Mapping[str, t.Any]
@@ -115,8 +115,8 @@ class Fuzzer:
         self._address = address
         self._options = options
 
-    def usual(self, module: str) -> dict[str, t.Any]:
-        """Options that work."""
+    def valid_options(self, module: str) -> dict[str, t.Any]:
+        """Return options with which the module succeeds."""
         spec = self._options[module]
         image = f"{self._address}/demo/app:1.0"
         whole = {
@@ -140,21 +140,24 @@ class Fuzzer:
         return params
 
     def case(self, module: str) -> dict[str, t.Any]:
-        """Return valid options, except one to three of them."""
-        spec, params = self._options[module], self.usual(module)
+        """Return valid options, of which one to three are replaced by random values."""
+        spec, params = self._options[module], self.valid_options(module)
         for name in self._pick.sample(sorted(spec), self._pick.choice([1, 1, 2, 3])):
             params[name] = value_for(spec[name], self._pick, name)
         return {**params, "_ansible_check_mode": self._pick.random() < 0.3}
 
 
 def fault_of(module: str, params: t.Mapping[str, t.Any]) -> str:
-    """What is wrong with how a module ends, "" for nothing: it answers, and says which error it is."""
+    """Run a module. Return a description of what is wrong with its answer, or "".
+
+    A module must answer with JSON, and name the kind of each error.
+    """
     stdout, stderr = io.StringIO(), io.StringIO()
-    # As a module gets them; a controller in the same process would refuse some.
+    # Set them directly: the controller's own checks of arguments would reject some.
     basic._load_params = lambda: copy.deepcopy(params)
     basic._PARSED_MODULE_ARGS = copy.deepcopy(
         dict(params)
-    )  # set by the real one since ansible-core 2.21
+    )  # the real function also sets it since ansible-core 2.21
     basic._ANSIBLE_PROFILE = "legacy"
     signal.alarm(_PATIENCE)
     try:
@@ -173,22 +176,22 @@ def fault_of(module: str, params: t.Mapping[str, t.Any]) -> str:
     if "Traceback" in stderr.getvalue():
         return stderr.getvalue()[-3000:]
     if not result.get("failed") or "error" not in result:
-        return ""  # done, or an option that Ansible itself refuses
+        return ""  # success, or an option that Ansible itself rejects
     if result["error"]["kind"] == "missing-dependency":
         return "a library is missing"
     text = result["msg"]
     return "" if text.isprintable() and len(text) < 8_000 else f"not fit for a message: {text!r}"
 
 
-def _nap(seconds: float) -> None:
-    """Sleep hardly, but fail where ``time.sleep`` does."""
+def _short_sleep(seconds: float) -> None:
+    """Sleep for at most 10 ms, but fail where ``time.sleep`` fails."""
     if not 0 <= seconds < 2**33:
-        raise OverflowError(f"nobody sleeps {seconds} s")
+        raise OverflowError(f"cannot sleep for {seconds} s")
     time.sleep(min(seconds, 0.01))
 
 
-def _lonely(place: Path) -> None:
-    """Keep this process from every host but this one, and from waiting."""
+def _isolate(place: Path) -> None:
+    """Let this process reach only this machine, and let it neither sleep nor hang."""
     real = socket.getaddrinfo
 
     def lookup(host: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -200,7 +203,7 @@ def _lonely(place: Path) -> None:
         raise TimeoutError(f"no answer in {_PATIENCE} s")
 
     socket.getaddrinfo = lookup
-    http.Clock.sleep = staticmethod(_nap)
+    http.Clock.sleep = staticmethod(_short_sleep)
     signal.signal(signal.SIGALRM, late)
     os.chdir(place)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"):
@@ -209,7 +212,7 @@ def _lonely(place: Path) -> None:
 
 
 def _import_all() -> None:
-    """Import what an ordinary user cannot where the checkout is in a private directory."""
+    """Import everything now: an ordinary user might not be allowed to read the checkout."""
     home = Path(__file__).parents[2]
     for path in (home / "plugins" / "module_utils").rglob("*.py"):
         name = ".".join(path.relative_to(home).with_suffix("").parts)
@@ -221,7 +224,10 @@ def _import_all() -> None:
 
 
 def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[str]:
-    """Run up to ``cases`` of each module, for at most ``seconds``; return each fault with its module and options."""
+    """Run up to ``cases`` cases of each module, for at most ``seconds``.
+
+    Return each fault as a text with its module and its options.
+    """
     options = {module: module_options(module, monkeypatch)["argument_spec"] for module in MODULES}
     with public_directory() as public, Registry(auth="bearer", users=_USERS) as registry:
         push(registry, "demo/app", demo_image("app", "1.0", size=200), "1.0")
@@ -232,11 +238,11 @@ def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[st
             path.chmod(0o777)
 
         def prepare() -> None:
-            _lonely(place)
+            _isolate(place)
             _import_all()
-            usual = Fuzzer(seed, first, registry.address, options).usual
+            valid_options = Fuzzer(seed, first, registry.address, options).valid_options
             for module in MODULES:
-                fault_of(module, usual(module))
+                fault_of(module, valid_options(module))
 
         def work() -> list[str]:
             fuzzer, found = Fuzzer(seed, place, registry.address, options), []

@@ -46,7 +46,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server for our own name, as the base class does."""
+        """Bind without the lookup of the own host name that the base class does."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
@@ -81,7 +81,7 @@ class Server(ThreadingHTTPServer):
         return connection
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Let errors of a connection that broke pass; keep all others for the registry."""
+        """Report an error to the registry, which ignores those of broken connections."""
         if not self.stopping.is_set():
             self.registry.note_error()
 
@@ -91,7 +91,7 @@ class Server(ThreadingHTTPServer):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def end_connections(self) -> None:
-        """Wake every thread that serves a connection, and close what it serves."""
+        """Shut down all connections, which wakes the threads that serve them."""
         self.stopping.set()
         with self._lock:
             for connection in self._open:
@@ -100,7 +100,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the requests of one connection, one after the other."""
+    """Serve the requests of one connection, one after the other."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         return bool(super().handle_expect_100())
 
     def serve(self) -> None:
-        """Answer the request whose head was read."""
+        """Answer one request after its head was read."""
         registry = self.server.registry
         target = self.path
         if "://" in target.partition("?")[0]:
@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
                 registry.log.begin(entry)
                 call.pieces = _cut(call.pieces, fault.cut_request_at)
         if fault is None or not fault.replaces_request:
-            answer = denied or self._carry_out(registry, call, fault)
+            answer = denied or self._process(registry, call, fault)
         for _dummy in call.pieces:
             pass
         registry.log.begin(entry)
@@ -194,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
         wire.answer(answer, head_only=call.method == "HEAD")
 
     @staticmethod
-    def _carry_out(registry: Registry, call: Call, fault: Fault | None) -> Answer:
+    def _process(registry: Registry, call: Call, fault: Fault | None) -> Answer:
         try:
             return registry.answer(call, negotiate=fault is not None and fault.negotiate)
         except Refusal as exc:
@@ -208,7 +208,10 @@ class Handler(BaseHTTPRequestHandler):
         return headers
 
     def _pieces(self, entry: Entry) -> Iterator[bytes]:
-        """The body of the request, counted; raises ``ConnectionError`` where it breaks off."""
+        """Yield the body of the request, and count its bytes in ``entry``.
+
+        Raise ``ConnectionError`` if the body breaks off.
+        """
         if "chunked" in entry.headers.get("transfer-encoding", "").lower():
             lengths = self._chunk_lengths()
         else:
@@ -238,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _cut(pieces: Iterator[bytes], left: int) -> Iterator[bytes]:
-    """So many bytes of a body, and then the end of the connection."""
+    """Yield the first ``left`` bytes of a body, then raise ``ConnectionError``."""
     for piece in pieces:
         if left:
             yield piece[:left]

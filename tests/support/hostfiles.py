@@ -2,9 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A host whose /etc says how its registries are reached, without a change to the /etc of this
-machine.
-"""
+"""Simulate a host with its own registry configuration in /etc; /etc of this machine is unchanged."""
 
 from __future__ import annotations
 
@@ -16,16 +14,16 @@ from pathlib import Path
 
 from .services_process import program
 
-# Of these nothing of the machine's own is seen.
+# The content of these directories on this machine is hidden.
 _OWN = ("containers", "containerd", "docker")
 
 
 def python_with_etc(directory: Path, files: Mapping[str, str | Path]) -> Path:
-    """An interpreter for `ansible_python_interpreter` whose modules see `files` in /etc.
+    """Return an interpreter for `ansible_python_interpreter` whose modules see `files` in /etc.
 
-    Keys are paths below /etc/containers, /etc/containerd and /etc/docker, values are texts, or
-    files to copy. It runs this Python in a mount namespace of its own, where these three
-    directories hold what is given and nothing else, and all else in /etc is as it was.
+    Keys are paths below /etc/containers, /etc/containerd and /etc/docker; values are texts, or
+    files to copy. The interpreter runs this Python in a mount namespace where these three
+    directories hold only these files, and the rest of /etc is unchanged.
     """
     etc = directory / "etc"
     for name in _OWN:
@@ -36,7 +34,7 @@ def python_with_etc(directory: Path, files: Mapping[str, str | Path]) -> Path:
             raise ValueError(f"{name}: not below {', '.join(_OWN)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else content.read_text())
-    # The overlay gives the mount points to a machine that lacks one of the directories.
+    # The overlay provides the mount points, of which this machine may have none.
     mounts = [f"mount -t overlay -o ro,lowerdir={shlex.quote(f'{etc}:/etc')} overlay /etc"]
     mounts += [f"mount --bind {shlex.quote(os.fspath(etc / name))} /etc/{name}" for name in _OWN]
     inside = " && ".join([*mounts, 'exec "$0" "$@"'])

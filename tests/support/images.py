@@ -1,9 +1,9 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images made on the spot: the same arguments always give the same bytes within one Python.
+"""Build images for tests: the same arguments always result in the same bytes.
 
-(The compressed bytes of a layer are zlib's, which may differ from one build of it to another.)
+The compressed bytes of a layer depend on the build of zlib.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ TYPES = {
 
 
 def to_json(document: Any) -> bytes:
-    """Compact JSON with sorted keys."""
+    """Return compact JSON with sorted keys."""
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("utf-8")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: what the registry holds (``blob``) and what it unpacks to (``diff_id``)."""
+    """One layer. ``diff_id`` is the digest of the uncompressed ``blob``."""
 
     blob: bytes
     media_type: str
@@ -55,7 +55,7 @@ class Layer:
     compression: str | None = "gzip"
 
     def descriptor(self, docker: bool = False) -> dict[str, Any]:
-        """The layer's entry in a manifest."""
+        """Return the layer's entry in a manifest."""
         media_type = self.media_type
         if docker and media_type in (TYPES["tar"][0], TYPES["gzip"][0]):
             media_type = TYPES[self.compression or "tar"][1]
@@ -64,7 +64,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Image:
-    """One image manifest; ``config`` is the blob of its configuration."""
+    """One image. ``raw`` is its manifest, ``config`` its configuration, as bytes."""
 
     raw: bytes
     media_type: str
@@ -80,7 +80,7 @@ class Image:
 
     @property
     def size(self) -> int:
-        """The bytes of manifest, config and layers."""
+        """The size of manifest, configuration and layers in bytes."""
         blobs = {one.digest: len(one.blob) for one in self.layers}
         return len(self.raw) + len(self.config) + sum(blobs.values())
 
@@ -90,17 +90,17 @@ class Image:
         return json.loads(self.raw)  # type: ignore[no-any-return]
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Digest and bytes of config and layers."""
+        """Yield digest and bytes of config and layers."""
         yield self.config_digest, self.config
         for one in self.layers:
             yield one.digest, one.blob
 
     def manifests(self) -> Iterator[tuple[str, str, bytes]]:
-        """Digest, media type and bytes of all manifests, this one last."""
+        """Yield digest, media type and bytes of all manifests, this one last."""
         yield self.digest, self.media_type, self.raw
 
     def descriptor(self) -> dict[str, Any]:
-        """The image's entry in an index."""
+        """Return the image's entry in an index."""
         entry: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": self.digest,
@@ -126,22 +126,22 @@ class Index:
         return json.loads(self.raw)  # type: ignore[no-any-return]
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Digest and bytes of all configs and layers."""
+        """Yield digest and bytes of all configs and layers."""
         for one in self.images:
             yield from one.blobs()
 
     def manifests(self) -> Iterator[tuple[str, str, bytes]]:
-        """Digest, media type and bytes of all manifests, children first, this one last."""
+        """Yield digest, media type and bytes of all manifests, children first, this one last."""
         for one in self.images:
             yield from one.manifests()
         yield self.digest, self.media_type, self.raw
 
     def descriptor(self) -> dict[str, Any]:
-        """The index' entry in another index."""
+        """Return the entry of this index in another index."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.raw)}
 
     def for_platform(self, platform: str) -> Image:
-        """The image whose platform is spelled ``os/arch[/variant]``; ``KeyError`` without one."""
+        """Return the image for ``os/arch[/variant]``. Raise ``KeyError`` without one."""
         for one in self.images:
             if isinstance(one, Image) and one.platform == parse_platform(platform):
                 return one
@@ -149,15 +149,17 @@ class Index:
 
 
 def parse_platform(platform: str) -> dict[str, str]:
-    """``os/arch[/variant]`` as the mapping that an index has; an empty text is an empty one."""
+    """Convert ``os/arch[/variant]`` into the mapping of an index; an empty text into {}."""
     return dict(zip(("os", "architecture", "variant"), filter(None, platform.split("/"))))
 
 
 def layer(
     files: Mapping[str, bytes], compression: str | None = "gzip", media_type: str | None = None
 ) -> Layer:
-    """A layer with these files (mode 0644, root, a fixed time); a name that ends in ``/`` is a
-    directory."""
+    """Return a layer with these files (mode 0644, owner root, a fixed time).
+
+    A name that ends in ``/`` makes a directory.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(files):
@@ -184,11 +186,11 @@ def image(
     annotations: Mapping[str, str] | None = None,
     **manifest: Any,
 ) -> Image:
-    """An image of ``layers``, the lowest first.
+    """Return an image of ``layers``, the lowest first.
 
-    ``config`` is laid over the configuration (its key ``config`` is what a container runs with);
-    ``manifest`` over the manifest, with a value of None to leave a key out: ``subject=...``,
-    ``artifactType=...``, ``mediaType=None``.
+    ``config`` overrides keys of the configuration (its key ``config`` holds the settings of a
+    container). ``manifest`` overrides keys of the manifest, and None removes one:
+    ``subject=...``, ``artifactType=...``, ``mediaType=None``.
     """
     place = parse_platform(platform)
     document: dict[str, Any] = {
@@ -222,7 +224,7 @@ def image(
 
 
 def attestation(subject: Image) -> Image:
-    """An attestation of ``subject`` as BuildKit writes them (an in-toto document as a layer)."""
+    """Return an attestation of ``subject`` as BuildKit writes it: an in-toto document as a layer."""
     statement = to_json(
         {
             "_type": "https://in-toto.io/Statement/v0.1",
@@ -243,9 +245,9 @@ def index(
     annotations: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> Index:
-    """An index of ``images``; with ``attestations``, each image has an entry of that kind too.
+    """Return an index of ``images``; with ``attestations`` also of an attestation for each image.
 
-    ``fields`` are laid over the document, with a value of None to leave a key out.
+    ``fields`` override keys of the index, and None removes one.
     """
     members = list(images)
     entries = [one.descriptor() for one in members]
@@ -279,9 +281,9 @@ def demo_image(
     docker: bool = False,
     attestations: bool = False,
 ) -> Index:
-    """An index of small images, one a platform, of ``layers`` layers of about ``size`` bytes.
+    """Return an index of small images, one for each platform.
 
-    Only the last layer depends on ``version``: another version has exactly one other layer.
+    Each has ``layers`` layers of about ``size`` bytes. Only the last layer depends on ``version``.
     """
     members = []
     for platform in platforms:
@@ -302,9 +304,9 @@ def demo_image(
 def sample_image(
     name: str, version: str, platforms: Sequence[str] = ("linux/amd64", "linux/arm64/v8")
 ) -> Index:
-    """An index of small images that are the same bytes everywhere: their layers are not compressed.
+    """Return an index of small images with the same bytes on every machine: layers are uncompressed.
 
-    Each has two layers, and a history of three steps of which the last made none.
+    Each image has two layers, and a history of three steps, of which the last made no layer.
     """
     members = []
     for platform in platforms:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files of the collection import which, read from the source as Ansible reads it."""
+"""Find out which files of the collection import which others, by parsing them as Ansible does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def imports_of(path: Path, early: bool = False) -> set[str]:
-    """The full name of every module a file imports, anywhere.
+    """Return the full names of all modules that a file imports anywhere.
 
-    If `early`, only what is imported when the file is.
+    With `early`, only of those that are imported when the file itself is.
     """
     found = set()
     for node in tree_of(path).body if early else ast.walk(tree_of(path)):
@@ -37,7 +37,7 @@ def imports_of(path: Path, early: bool = False) -> set[str]:
 
 
 def source_of(node: ast.ImportFrom, path: Path) -> str:
-    """The full name of what a file imports from."""
+    """Return the full name of the package or module that an import statement names."""
     if not node.level:
         return node.module or ""
     package = path.relative_to(ROOT).parts[: -node.level]
@@ -45,7 +45,7 @@ def source_of(node: ast.ImportFrom, path: Path) -> str:
 
 
 def file_of(module: str) -> Path | None:
-    """The file behind a module of the collection."""
+    """Return the file of a module of the collection; None for another module."""
     if not module.startswith(PREFIX):
         return None
     path = ROOT.joinpath(*module[len(PREFIX) :].split(".")).with_suffix(".py")

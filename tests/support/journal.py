@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A journal in a file: what modules log on a host, where no systemd runs."""
+"""A file instead of systemd's journal, for the messages that modules log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DAEMON = "def booted():\n    return True\n"
 
 
 class Journal:
-    """A stand-in for python3-systemd, which Ansible's modules log by."""
+    """A replacement for python3-systemd, with which Ansible's modules log."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "journal"
@@ -35,10 +35,10 @@ class Journal:
             (package / f"{name}.py").write_text(text, encoding="utf-8")
 
     def environment(self, pythonpath: str = "") -> dict[str, str]:
-        """The variables by which a process of Python finds it."""
+        """Return the environment variables with which a Python process finds it."""
         path = os.pathsep.join(filter(None, [os.fspath(self.packages), pythonpath]))
         return {"PYTHONPATH": path, "LOCKSTEP_TEST_JOURNAL": os.fspath(self.path)}
 
     def text(self) -> str:
-        """Return the whole log."""
+        """Return everything that was logged."""
         return self.path.read_text(encoding="utf-8") if self.path.exists() else ""

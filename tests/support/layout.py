@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Look at a store and at a registry without the collection's code, to compare them."""
+"""Read a store and a registry without the collection's code, to compare them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANIFESTS = (
 
 
 def names(store: Path) -> dict[str, dict[str, Any]]:
-    """The descriptor of every name in a store; none for a store that does not exist."""
+    """Return the descriptor of each name in a store; {} if the store does not exist."""
     path = store / "index.json"
     entries = json.loads(path.read_bytes())["manifests"] if path.exists() else []
     named = ((entry.get("annotations", {}).get(REF_NAME), entry) for entry in entries)
@@ -33,23 +33,23 @@ def names(store: Path) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(store: Path) -> str:
-    """The digest of a store's index: equal for equal names, digests and platforms."""
+    """Return the digest of ``index.json``: equal for equal names, digests and platforms."""
     return "sha256:" + hashlib.sha256((store / "index.json").read_bytes()).hexdigest()
 
 
 def blob_path(store: Path, digest: str) -> Path:
-    """Where a store keeps the bytes of a digest."""
+    """Return the path of a blob in a store."""
     return store / "blobs" / digest.replace(":", "/")
 
 
 def read_manifest(store: Path, digest: str) -> dict[str, Any]:
-    """A manifest of a store, parsed."""
+    """Read and parse a manifest of a store."""
     parsed: dict[str, Any] = json.loads(blob_path(store, digest).read_bytes())
     return parsed
 
 
 def bad_blobs(store: Path) -> list[str]:
-    """The blobs of a store whose bytes are not what their name says; it reads every byte."""
+    """Read every byte of a store. Return the blobs that do not match their digest."""
     bad = []
     for path in sorted(store.glob("blobs/*/*")):
         digest = hashlib.new(path.parent.name)
@@ -62,7 +62,7 @@ def bad_blobs(store: Path) -> list[str]:
 
 
 def tree(directory: Path) -> dict[str, bytes]:
-    """Return every file below a directory with its bytes, except partial downloads."""
+    """Return the content of each file below a directory by its path, without ``.staging``."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))
@@ -71,15 +71,15 @@ def tree(directory: Path) -> dict[str, bytes]:
 
 
 @dataclass(frozen=True)
-class Served:
-    """What a registry answers for one manifest."""
+class ServedManifest:
+    """The answer of a registry to the request for a manifest."""
 
     digest: str  # of the header Docker-Content-Digest
     media_type: str
     raw: bytes
 
 
-def served(
+def read_served_manifest(
     url: str,
     repository: str,
     reference: str,
@@ -87,8 +87,11 @@ def served(
     username: str | None = None,
     password: str | None = None,
     cafile: str | None = None,
-) -> Served:
-    """Ask a registry at `url` for a manifest by tag or digest, with Basic credentials if given."""
+) -> ServedManifest:
+    """Request a manifest by tag or digest from the registry at `url`.
+
+    Send Basic credentials if they are given.
+    """
     headers = {"Accept": ", ".join(MANIFESTS)}
     target = f"{url}/v2/{repository}/manifests/{reference}"
     request = urllib.request.Request(target, headers=headers)
@@ -98,4 +101,4 @@ def served(
     context = ssl.create_default_context(cafile=cafile) if cafile else None
     with urllib.request.urlopen(request, timeout=30, context=context) as answer:
         got = answer.headers
-        return Served(got["Docker-Content-Digest"], got["Content-Type"], answer.read())
+        return ServedManifest(got["Docker-Content-Digest"], got["Content-Type"], answer.read())

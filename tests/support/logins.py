@@ -22,7 +22,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfil
 
 NOT_FOUND = "credentials not found in native keychain"
 
-# Keeps one login in a file beside it, as a helper keeps it in a keychain.
+# A helper that stores one login in a file beside it instead of in a keychain.
 KEEPER = f"""\
 kept="$0.kept"
 case "$1" in
@@ -49,17 +49,17 @@ class Helpers:
         return path
 
     def answer(self, name: str, text: str, status: int = 0) -> Path:
-        """Install a helper that prints a text, whatever it is asked."""
+        """Install a helper that prints a text for every request."""
         return self.write(name, f"cat >/dev/null\ncat <<'END'\n{text}\nEND\nexit {status}\n")
 
 
 def login(username: str, password: str) -> dict[str, str]:
-    """An entry of ``auths`` with a password."""
+    """Return an entry of ``auths`` with user name and password."""
     return {"auth": base64.b64encode(f"{username}:{password}".encode()).decode("ascii")}
 
 
 def write_auth_file(path: Path, auths: Mapping[str, Any], **others: Any) -> str:
-    """Write a file with logins, readable by its owner alone; returns its path."""
+    """Write an auth file that only its owner can read. Return its path."""
     path.write_text(json.dumps({"auths": auths, **others}), encoding="utf-8")
     path.chmod(0o600)
     return str(path)
@@ -72,6 +72,6 @@ def find_login(path: Path, name: str) -> Credentials | None:
 
 
 def write_case(path: Path, case: Mapping[str, Any], host: str) -> None:
-    """Write the file of a case of the table ``taken`` for a host."""
+    """Write the auth file of a case of the table ``taken``, with ``host`` in place of ``HOST``."""
     path.write_bytes(case["file"].replace("HOST", host).encode(case.get("encoding", "utf-8")))
     path.chmod(0o600)

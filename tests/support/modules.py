@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the collection's modules as Ansible does on a host: a process, JSON in, JSON out."""
+"""Run the collection's modules as Ansible does on a host: in a process, with JSON in and out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .forkserver import Forkserver
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT.parents[2]), *filter(None, sys.path)])
-# A shell makes its background jobs ignore SIGINT, and so everything that they start.
+# Shells make background jobs, and so their children, ignore SIGINT.
 _START = """
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,7 +30,7 @@ runpy.run_path({path!r}, run_name="__main__")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a module answered."""
+    """The answer of a module."""
 
     result: dict[str, t.Any]
     stdout: str
@@ -42,13 +42,13 @@ class Outcome:
 
     @property
     def kind(self) -> str | None:
-        """The stable word of the error, None for success."""
+        """The kind of the error; None after success."""
         error: dict[str, str] = self.result.get("error", {})
         return error.get("kind")
 
 
 def path_of(module: str) -> Path:
-    """The file of a module."""
+    """Return the file of a module."""
     return ROOT / "plugins" / "modules" / f"{module}.py"
 
 
@@ -62,9 +62,9 @@ def start(
     python: str | os.PathLike[str] = sys.executable,
     **params: t.Any,
 ) -> subprocess.Popen[str]:
-    """Start a module at verbosity 3; ``missing`` are packages that seem not to be installed.
+    """Start a module at verbosity 3; ``missing`` are packages that appear not to be installed.
 
-    ``launcher`` is a command that runs the command which is its last arguments.
+    ``launcher`` is a command that takes the command to run as its last arguments.
     """
     process = subprocess.Popen(
         [
@@ -98,7 +98,7 @@ def _arguments(check: bool, params: Mapping[str, t.Any]) -> str:
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> Outcome:
-    """Wait for a module and read its answer."""
+    """Wait for a module. Return its answer."""
     stdout, stderr = process.communicate(timeout=timeout)
     return _outcome(process.returncode, stdout, stderr)
 
@@ -107,7 +107,7 @@ def _outcome(status: int, stdout: str, stderr: str) -> Outcome:
     try:
         result = json.loads(stdout)
     except ValueError:
-        raise AssertionError(f"no JSON came out:\n{stdout}\n{stderr}") from None
+        raise AssertionError(f"the module printed no JSON:\n{stdout}\n{stderr}") from None
     assert (status != 0) == bool(result.get("failed"))
     return Outcome(result, stdout, stderr)
 
@@ -126,9 +126,9 @@ def run(
     env: Mapping[str, str] | None = None,
     **params: t.Any,
 ) -> Outcome:
-    """Run a module; for the options see ``start``.
+    """Run a module and return its answer; ``start`` describes the options.
 
-    A variable that Python reads when it starts needs a Python that starts.
+    Start a new Python only for variables in ``env`` that Python reads when it starts.
     """
     if any(name.startswith(("PYTHON", "LC_", "LANG", "LD_")) for name in env or ()):
         return finish(start(module, check=check, missing=missing, env=env, **params))
@@ -137,5 +137,5 @@ def run(
 
 
 def four_times(module: str, **params: t.Any) -> list[Outcome]:
-    """Check, real, check, real: how every case is proven."""
+    """Run a module in check mode, for real, and both again. Return the four answers."""
     return [run(module, check=check, **params) for check in (True, False, True, False)]

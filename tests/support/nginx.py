@@ -2,9 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real nginx in front of a registry: it slows, refuses or changes what goes through it, and keeps
-count of every byte.
-"""
+"""Run a real nginx in front of a registry. It can slow, refuse or change traffic, and counts bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from pathlib import Path
 
 from .services_process import Service, free_port, program, running
 
-# One worker: it writes the line of an answer before it looks at the next connection.
+# A single worker writes the log line of an answer before it accepts the next connection.
 _CONFIG = """\
 daemon off;
 user root;
@@ -47,7 +45,7 @@ http {{
       proxy_http_version 1.1;
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";
-      # What is not sent yet stays where it is, not in a file.
+      # Do not buffer answers in files: read from the registry only what can be sent.
       proxy_max_temp_file_size 0;
       {location}
     }}
@@ -57,10 +55,10 @@ http {{
 
 
 @dataclass(frozen=True)
-class Passed:
-    """One request that nginx answered; `sent` counts the bytes of the body that left it.
+class ProxiedRequest:
+    """One request that nginx answered. `sent` is the number of bytes of the body that it sent.
 
-    `first` and `last` are seconds of nginx's clock; `range` is the request's header, "" for none.
+    `first` and `last` are seconds of nginx's clock; `range` is the request's header, "" without one.
     """
 
     connection: int
@@ -74,49 +72,49 @@ class Passed:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """The first and the last byte that were asked for; None unless it is a closed range."""
+        """The first and the last byte of the requested range; None unless the range is closed."""
         found = re.fullmatch(r"bytes=([0-9]+)-([0-9]+)", self.range)
         return (int(found.group(1)), int(found.group(2))) if found else None
 
 
 @dataclass(frozen=True)
 class Front:
-    """A running nginx, and what went through it."""
+    """A running nginx, and the requests that it answered."""
 
     service: Service
     access_log: Path
 
     @property
     def address(self) -> str:
-        """Return `host:port`, as in a reference."""
+        """`host:port`, as in a reference."""
         return self.service.address
 
     def last_connection(self) -> int:
-        """The number of a connection that is opened now: those of later ones are greater."""
+        """Open a connection and return its number. Later connections have higher numbers."""
         with urllib.request.urlopen(f"{self.service.url}/last", timeout=30) as answer:
             return int(answer.read())
 
-    def passed(self, after: int = 0) -> list[Passed]:
-        """Every request that was answered on connections after this one, as the answers ended."""
-        self.last_connection()  # its turn comes after those that are over
+    def passed(self, after: int = 0) -> list[ProxiedRequest]:
+        """Return all requests on connections after number `after`, in the order of their answers' end."""
+        self.last_connection()  # nginx answers it after it has logged all requests that have ended
         found = []
         for line in self.access_log.read_text().splitlines():
             entry = json.loads(line)
             entry["first"] = entry["last"] - entry.pop("seconds")
-            found.append(Passed(**entry))
+            found.append(ProxiedRequest(**entry))
         return [one for one in found if one.connection > after]
 
-    def blobs(self, digest: str = "", after: int = 0) -> list[Passed]:
-        """The reads of blobs among them, or those of one."""
+    def blobs(self, digest: str = "", after: int = 0) -> list[ProxiedRequest]:
+        """Return the reads of blobs among them, or only of the blob `digest`."""
         reads = [one for one in self.passed(after) if one.method == "GET"]
         return [one for one in reads if f"/blobs/{digest}" in one.path]
 
 
 @contextlib.contextmanager
 def nginx(directory: Path, upstream: str, location: str = "", http: str = "") -> Iterator[Front]:
-    """Run an nginx that passes everything to the URL `upstream`.
+    """Run an nginx that forwards everything to the URL `upstream`.
 
-    `location` and `http` are more directives for the one location and for all.
+    `location` and `http` are further directives of these blocks.
     """
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()

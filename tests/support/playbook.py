@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run `ansible-playbook` as a user does, and read what every task on every host returned."""
+"""Run `ansible-playbook` as a user does, and read the results of all tasks and hosts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ COLLECTION = Path("ansible_collections/lockstep/images")
 
 
 def collections_path() -> Path | None:
-    """The directory that holds `ansible_collections/lockstep/images`; None when this is a bare
-    checkout.
+    """Return the directory that holds `ansible_collections/lockstep/images`; None in a bare checkout.
 
     It is the first usable entry of ANSIBLE_COLLECTIONS_PATH, or a parent of this file in the
     mirrored tree.
@@ -46,17 +45,16 @@ def collections_path() -> Path | None:
 
 
 def ansible_program(name: str) -> Path | None:
-    """Return the path of `ansible-playbook` or a related program: of this Python, otherwise on PATH; None
-    when missing.
-    """
+    """Return the path of a program of Ansible: that of this Python, or else the first on PATH, or None."""
     beside = Path(sys.executable).with_name(name)
     found = os.fspath(beside) if beside.exists() else shutil.which(name)
     return Path(found) if found else None
 
 
 def core_program(line: str) -> Path:
-    """`ansible-playbook` of a line of ansible-core, `"2.16"`; a skip where `./dev fleet` has not
-    installed that line.
+    """Return `ansible-playbook` of a line of ansible-core, such as `"2.16"`.
+
+    Skip the current test if `./dev fleet` has not installed that line.
     """
     found = (collections_path() or Path()) / f"core-{line}" / "bin" / "ansible-playbook"
     if not found.exists():
@@ -65,7 +63,7 @@ def core_program(line: str) -> Path:
 
 
 def private_environment(directory: Path, collections: Path) -> dict[str, str]:
-    """The environment of a run that reads no configuration and leaves nothing outside `directory`."""
+    """Return the environment of a run that reads no configuration and writes only in `directory`."""
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)
     config = directory / "ansible.cfg"
@@ -89,7 +87,7 @@ def private_environment(directory: Path, collections: Path) -> dict[str, str]:
         ANSIBLE_COLLECTIONS_PATH=os.fspath(collections),
         ANSIBLE_LOCAL_TEMP=os.fspath(directory / "local"),
         ANSIBLE_REMOTE_TEMP=os.fspath(directory / "remote"),
-        # Short, because it contains the control socket of ssh, and the path of a socket has at most 107 bytes.
+        # Keep this short: it holds the control socket of ssh, and its path is limited to 107 bytes.
         ANSIBLE_SSH_CONTROL_PATH_DIR=os.fspath(directory / "cp"),
         ANSIBLE_NOCOLOR="1",
         ANSIBLE_FORKS="4",
@@ -103,9 +101,9 @@ def private_environment(directory: Path, collections: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task did on one host; `status` is ok, failed, skipped or unreachable.
+    """The result of a task on one host; `status` is ok, failed, skipped or unreachable.
 
-    `seconds` are those since Ansible began the task, on whichever host.
+    `seconds` is the time since Ansible began the task on any host.
     """
 
     host: str
@@ -119,9 +117,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class PlayResult:
-    """One run: `recap` maps a host to ansible's counters (ok, changed, failures, unreachable,
-    ...).
-    """
+    """One run. `recap` maps each host to Ansible's counters (ok, changed, failures, unreachable, ...)."""
 
     returncode: int
     stdout: str
@@ -130,62 +126,60 @@ class PlayResult:
     recap: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def of(self, task: str) -> dict[str, dict[str, Any]]:
-        """The results of the task of that name (or of that module), by host; the last one of a
-        host counts.
+        """Return the results of a task by host. `task` is its name or its module.
+
+        If there are several for a host, the last one counts.
         """
         return {one.host: one.result for one in self.tasks if task in (one.task, one.action)}
 
     def one(self, task: str) -> dict[str, Any]:
-        """The result of a task that ran on exactly one host; an AssertionError shows the run when
-        it did not.
-        """
+        """Return the result of a task that ran on exactly one host. Raise AssertionError otherwise."""
         found = self.of(task)
         if len(found) != 1:
             raise AssertionError(f"{task}: ran on {sorted(found) or 'no host'}\n{self.output}")
         return next(iter(found.values()))
 
     def seconds(self, task: str) -> float:
-        """What a task took, all items of its loop together, without Ansible's own start."""
+        """Return the seconds of a task with all items of its loop, without the start of Ansible."""
         return max(one.seconds for one in self.tasks if task in (one.task, one.action))
 
     def ok(self) -> PlayResult:
-        """This run, which must have succeeded; an AssertionError shows it when it did not."""
+        """Return this run. Raise AssertionError with its output if it failed."""
         if self.returncode:
             raise AssertionError(self.output)
         return self
 
     @property
     def changed(self) -> int:
-        """How many tasks changed something, over all hosts."""
+        """The number of tasks that changed something, on all hosts together."""
         return sum(counters["changed"] for counters in self.recap.values())
 
     @property
     def failures(self) -> list[TaskResult]:
-        """What failed or was unreachable and was not ignored."""
+        """The results that are failed or unreachable, and not ignored."""
         return [
             one for one in self.tasks if one.status in ("failed", "unreachable") and not one.ignored
         ]
 
     @property
     def output(self) -> str:
-        """Return everything that the run wrote to the terminal."""
+        """Everything that the run printed."""
         return self.stdout + self.stderr
 
 
 @dataclass
 class PlayRunner:
-    """Runs plays in one environment; every run leaves its play and its results in a directory of
-    its own.
-    """
+    """Runs plays in one environment. Each run has a directory for its play and its results."""
 
     directory: Path
     environment: dict[str, str] = field(repr=False)
-    program: Path | None = None  # ansible-playbook, this Python's own if not given
+    program: Path | None = None  # ansible-playbook; that of this Python by default
     _numbers: Any = field(default_factory=lambda: itertools.count(1), repr=False)
 
     def inventory(self, hosts: Mapping[str, Mapping[str, Any]], **shared: Any) -> Path:
-        """Write an inventory of these hosts and their variables, and return its path; all hosts
-        have the `shared` ones, as the implicit localhost does.
+        """Write an inventory of these hosts and their variables. Return its path.
+
+        All hosts, including the implicit localhost, have the `shared` variables.
         """
         path = self.directory / f"inventory-{next(self._numbers)}.json"
         variables = {
@@ -208,10 +202,10 @@ class PlayRunner:
         timeout: float = 600,
         launcher: Sequence[str] = (),
     ) -> PlayResult:
-        """Run a play, given as its text, its file, or a collection's playbook by name; never
-        raises for a failed one.
+        """Run a play. Do not raise if it fails.
 
-        `launcher` is a command that runs the command which is its last arguments.
+        `play` is its text, its file, or the name of a playbook of a collection. `launcher` is a
+        command that takes the command to run as its last arguments.
         """
         directory = self.directory / f"run-{next(self._numbers)}"
         directory.mkdir()
@@ -256,10 +250,9 @@ class PlayRunner:
         extra_vars: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> list[PlayResult]:
-        """Run a play in check mode, for real, and both again: check says what real does, and the
-        second pair nothing.
+        """Run a play in check mode, for real, and both again. Return the four runs.
 
-        Returns the four runs; an AssertionError shows the run that broke the promise.
+        Assert that check mode reports the real run, and that the second pair changes nothing.
         """
         runs = [
             self(play, inventory, extra_vars, check=check, **options)
@@ -272,10 +265,10 @@ class PlayRunner:
 
 
 def _compare(check: PlayResult, real: PlayResult) -> None:
-    """Compare a run in check mode with the real run that followed it."""
+    """Assert that a run in check mode has the results of the real one after it."""
     for said, done in itertools.zip_longest(_of_collection(check), _of_collection(real)):
         assert said and done and (said.host, said.task) == (done.host, done.task)
-        # What only looks, image_info, sees the world before in check mode and the one after else.
+        # image_info only reads, so it returns the state before the change in check mode, and else after.
         looks = said.action.endswith("_info")
         for key in ["changed"] if looks else ["changed", "images", "actions", "diff"]:
             told = f"{said.host}: {said.task}: {key} is not what check mode said"
@@ -285,20 +278,20 @@ def _compare(check: PlayResult, real: PlayResult) -> None:
 
 
 def _of_collection(run: PlayResult) -> list[TaskResult]:
-    """What this collection's modules returned, host by host: hosts answer in any order."""
+    """Return the results of this collection's modules, ordered by host: hosts answer in any order."""
     own = [one for one in run.tasks if one.action.startswith("lockstep.images.")]
     return sorted(own, key=lambda one: one.host)
 
 
 def one_task(action: str, **options: Any) -> str:
-    """A play of one task, named like its module, on all hosts."""
+    """Return a play of one task, named like its module, on all hosts."""
     task = {"name": action, action: options}
     play = {"name": "Test", "hosts": "all", "gather_facts": False, "tasks": [task]}
     return json.dumps([play], indent=2)  # JSON is YAML
 
 
 def _read(done: subprocess.CompletedProcess[str], results: Path) -> PlayResult:
-    """Put together what the callback wrote and what the process said."""
+    """Combine the output of the process with the results that the callback wrote."""
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     tasks, recap = [], {}
     for line in map(json.loads, lines):
@@ -310,24 +303,20 @@ def _read(done: subprocess.CompletedProcess[str], results: Path) -> PlayResult:
 
 
 def local_host(directory: Path, **variables: Any) -> dict[str, Any]:
-    """The variables of a host that is this machine, with temporary files in a directory of its
-    own.
-    """
+    """Return the variables of a host that is this machine, with its temporary files in `directory`."""
     remote = os.fspath(directory / "remote")
     return {"ansible_connection": "local", "ansible_remote_tmp": remote, **variables}
 
 
 @dataclass(frozen=True)
 class MeasuredPython:
-    """A Python interpreter for `ansible_python_interpreter` that notes the peak memory of what it
-    runs.
-    """
+    """A Python interpreter for `ansible_python_interpreter` that records peak memory."""
 
     interpreter: Path
     log: Path
 
     def peaks(self, module: str) -> list[int]:
-        """The peak resident sizes, in bytes, of the runs of a module so far, oldest first."""
+        """Return the peak resident size in bytes of each run of a module so far, oldest first."""
         text = self.log.read_text() if self.log.exists() else ""
         return [
             int(size) * 1024
@@ -337,10 +326,10 @@ class MeasuredPython:
 
 
 def measured_python(directory: Path) -> MeasuredPython:
-    """Make an interpreter in `directory` that runs this Python and keeps count of its memory.
+    """Create an interpreter in `directory` that runs this Python and records its peak memory.
 
-    GNU time is a small process that starts in a millisecond: a child begins with the peak of its
-    parent (Linux keeps it over exec), and what it takes to measure must not be measured with it.
+    It measures with GNU time, which is small: a child process starts with the peak of its parent
+    (Linux keeps it over exec), so a large parent would be measured too.
     """
     directory.mkdir(parents=True, exist_ok=True)
     made = MeasuredPython(directory / "python3", directory / "peaks.log")

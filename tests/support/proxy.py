@@ -1,10 +1,10 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy that knows CONNECT alone (RFC 9110 9.3.6), and leads some hosts to an embedded registry.
+"""A proxy that only supports CONNECT (RFC 9110 9.3.6), and connects some hosts to an embedded registry.
 
-With a certificate for their names, the registry is then Docker Hub and all others, for clients that
-are given ``HTTPS_PROXY`` and the authority to trust. No name is looked up and nothing leaves this machine.
+With a certificate for their names, the registry can be Docker Hub and any other, for clients that use
+``HTTPS_PROXY`` and trust the authority. No name is resolved, and no request leaves this machine.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _HEAD_LIMIT = 1 << 16
 
 
 class ConnectProxy:
-    """Listens on loopback from the moment it is made until ``close`` or the end of ``with``.
+    """Listen on loopback from construction until ``close`` or the end of ``with``.
 
-    CONNECT to one of ``hosts``, on any port, leads to ``target`` (host and port); to any other it is
-    refused with 403. ``asked`` holds every ``host:port`` that was asked for.
+    CONNECT to one of ``hosts``, on any port, is connected to ``target`` (host and port). CONNECT to
+    another host is refused with 403. ``asked`` lists every requested ``host:port``.
     """
 
     def __init__(self, target: tuple[str, int], hosts: Collection[str]) -> None:
@@ -70,23 +70,26 @@ class _Handler(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        """Answer one CONNECT and pass bytes on until an end is closed."""
+        """Answer one CONNECT, then forward bytes until one end closes."""
         with suppress(OSError):
             method, _dummy, rest = self._head().partition(" ")
-            place = rest.partition(" ")[0]
+            destination = rest.partition(" ")[0]
             if method != "CONNECT":
                 self._refuse("405 Method Not Allowed")
                 return
-            self.server.proxy.asked.append(place)
-            if place.rpartition(":")[0] not in self.server.proxy.hosts:
+            self.server.proxy.asked.append(destination)
+            if destination.rpartition(":")[0] not in self.server.proxy.hosts:
                 self._refuse("403 Forbidden")
                 return
-            with socket.create_connection(self.server.proxy.target, 10) as there:
+            with socket.create_connection(self.server.proxy.target, 10) as upstream:
                 self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                self._pass_on(there)
+                self._forward(upstream)
 
     def _head(self) -> str:
-        """The first line; a client says nothing after its head before it has an answer."""
+        """Read the head of the request. Return its first line.
+
+        A client sends nothing more before it has an answer.
+        """
         head = b""
         while not head.endswith(b"\r\n\r\n") and len(head) < _HEAD_LIMIT:
             more = self.request.recv(4096)
@@ -98,8 +101,8 @@ class _Handler(socketserver.BaseRequestHandler):
     def _refuse(self, status: str) -> None:
         self.request.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
 
-    def _pass_on(self, there: socket.socket) -> None:
-        other = {self.request: there, there: self.request}
+    def _forward(self, upstream: socket.socket) -> None:
+        other = {self.request: upstream, upstream: self.request}
         while True:
             for one in select.select(list(other), [], [])[0]:
                 data = one.recv(1 << 16)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How images get into a registry: straight into an embedded one, or over HTTP into any."""
+"""Publish images: directly into an embedded registry, or over HTTP to any registry."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ OCTETS = "application/octet-stream"
 
 
 class Item(Protocol):
-    """What can be published: an ``Image`` or an ``Index``."""
+    """Content that can be published: an ``Image`` or an ``Index``."""
 
     @property
     def digest(self) -> str:
-        """The digest of the manifest that stands for all of it."""
+        """The digest of the topmost manifest."""
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Digest and bytes of every blob."""
+        """Yield digest and bytes of each blob."""
 
     def manifests(self) -> Iterator[tuple[str, str, bytes]]:
-        """Digest, media type and bytes of every manifest, children first."""
+        """Yield digest, media type and bytes of each manifest, children first."""
 
     def descriptor(self) -> dict[str, Any]:
-        """Its entry in an index."""
+        """Return its entry in an index."""
 
 
 def push(registry: Registry, repository: str, item: Item, *tags: str) -> str:
-    """Put ``item`` straight into ``registry``, point ``tags`` at it and return its digest."""
+    """Add ``item`` to an embedded registry and tag it. Return its digest."""
     for digest, content in item.blobs():
         registry.add_blob(repository, content, digest)
     for digest, media_type, raw in item.manifests():
@@ -59,10 +59,10 @@ def upload(
     password: str | None = None,
     cafile: str | None = None,
 ) -> str:
-    """Push ``item`` to the registry at ``url`` (``http://host:port``) and return its digest.
+    """Push ``item`` over HTTP to the registry at ``url`` (``http://host:port``). Return its digest.
 
-    Blobs that are there are not sent again; without ``tags`` it is there by digest only. Raises
-    ``urllib.error.HTTPError`` where the registry refuses.
+    Do not send blobs that the registry has. Without ``tags``, the item has only its digest. Raise
+    ``urllib.error.HTTPError`` if the registry refuses a request.
     """
     client = _Client(url, repository, username, password, cafile)
     for digest, content in item.blobs():
@@ -76,7 +76,7 @@ def upload(
 
 
 class _Client:
-    """Pushes to one repository; speaks http or https, Basic and Bearer, on the standard library."""
+    """Push to one repository over http or https, with Basic or Bearer authentication."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class _Client:
         self.authorization: str | None = None
 
     def blob(self, digest: str, content: bytes) -> None:
-        """Upload one blob unless it is there."""
+        """Upload one blob, unless the repository has it."""
         if self._exists(f"blobs/{digest}"):
             return
         with self._send("POST", "blobs/uploads/", b"") as answer:
@@ -110,7 +110,7 @@ class _Client:
         self._send("PUT", address, content, OCTETS).close()
 
     def manifest(self, reference: str, media_type: str, raw: bytes) -> None:
-        """Put one manifest at a tag or digest."""
+        """Upload one manifest under a tag or digest."""
         self._send("PUT", f"manifests/{reference}", raw, media_type).close()
 
     def _exists(self, path: str) -> bool:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pushes to embedded registries, on a clock that does not wait."""
+"""Push to embedded registries, with a clock that does not wait."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPOSITORY = "demo/app"
 
 
 class Sender:
-    """Sends blobs from memory to ``demo/app`` of a registry, each sender as a task of its own."""
+    """Send blobs from memory to ``demo/app`` of a registry. Each sender stands for one task."""
 
     def __init__(
         self, directory: Path, registry: Registry, chunk_size: int = 0, **options: Any
@@ -41,39 +41,42 @@ class Sender:
         self.source.backoff = self.sink.backoff  # type: ignore[method-assign]
 
     def sink_of(self, repository: str) -> Any:
-        """Another repository of the registry."""
+        """Return the sink for another repository of the registry."""
         return self.sinks.of(Reference.parse(f"{self.registry.address}/{repository}:1"))
 
     def send(self, data: bytes, wanted: Descriptor | None = None, sink: Any = None) -> Descriptor:
-        """Send ``data``, which may be other bytes than are wanted."""
+        """Send ``data`` as the blob ``wanted``, by default as its own. Return the descriptor."""
         descriptor = wanted or blob(data)
         self.source.content[str(descriptor.digest)] = data
         with Pool(1) as pool:
             copy_blob(descriptor, self.source, sink or self.sink, pool, ChunkPolicy())
-        assert senders() == []
+        assert running_senders() == []
         return descriptor
 
     def fails(self, data: bytes, wanted: Descriptor | None = None) -> LockstepError:
-        """Send ``data``, and return the error it ends with; no thread is left, and no blob."""
+        """Send ``data``, and return the error.
+
+        Assert that it leaves neither a thread nor a blob, and that it shows no secret.
+        """
         try:
             self.send(data, wanted)
         except LockstepError as exc:
-            assert senders() == []
+            assert running_senders() == []
             assert str(exc).isprintable() and len(str(exc)) < 600
             for secret in self.puller.secrets():
                 assert secret not in f"{exc} {exc.hint} {exc.details}"
             assert not self.arrived(wanted or blob(data))
             return exc
-        raise AssertionError("it was sent")
+        raise AssertionError("the data was sent")
 
     def arrived(self, descriptor: Descriptor, repository: str = REPOSITORY) -> bool:
-        """Whether the registry has these very bytes."""
+        """Return whether the registry has this blob, with the right bytes."""
         got = self.registry.blob(repository, str(descriptor.digest))
         return got is not None and descriptor.digest.matches(got)
 
 
-def senders() -> list[threading.Thread]:
-    """Threads that still send a body, once they have had the time to end."""
+def running_senders() -> list[threading.Thread]:
+    """Wait up to 5 s for the threads that send bodies. Return those that still run."""
     found = [
         thread
         for thread in threading.enumerate()
@@ -85,7 +88,7 @@ def senders() -> list[threading.Thread]:
 
 
 def steps(registry: Registry) -> list[str]:
-    """What was asked for, in order: ``POST uploads``, ``POST mount``, ``PATCH upload``, ``HEAD blob``, ``PUT tag``."""
+    """Return the requests in order, as ``POST uploads``, ``POST mount``, ``PATCH upload``, ``PUT tag``."""
     found = []
     for request in registry.requests:
         for pattern, kind in (
@@ -105,7 +108,7 @@ def steps(registry: Registry) -> list[str]:
 
 
 def bodies(registry: Registry) -> list[int]:
-    """How many bytes of blobs each request brought."""
+    """Return the number of bytes of blobs in each request."""
     return [
         request.body_size
         for request in registry.requests
@@ -114,12 +117,12 @@ def bodies(registry: Registry) -> list[int]:
 
 
 def open_uploads(registry: Registry) -> int:
-    """How many uploads were begun and neither ended nor cancelled."""
+    """Return the number of uploads that were neither finished nor cancelled."""
     return len(registry._distribution.uploads._open)
 
 
 def held(registry: Registry) -> dict[str, Any]:
-    """Return the content of a registry: tags and bytes of manifests by repository, and the repositories of each blob."""
+    """Return the content of a registry: tags, manifests and digests of blobs by repository."""
     storage = registry.storage
     with storage.lock:
         return {
@@ -130,7 +133,7 @@ def held(registry: Registry) -> dict[str, Any]:
 
 
 def half_images(registry: Registry) -> list[str]:
-    """The tags that lead to something which is not there."""
+    """Return the tags of images with missing content."""
     storage, found = registry.storage, []
     for repository in storage.repositories():
         for tag in storage.tags(repository) or ():
@@ -149,10 +152,10 @@ def half_images(registry: Registry) -> list[str]:
 
 
 def summaries(actions: Any) -> list[dict[str, Any]]:
-    """What actions say they do."""
+    """Return the summaries of actions."""
     return [action.summary() for action in actions]
 
 
 def facts(result: dict[str, Any]) -> dict[str, Any]:
-    """All of a result but what it has cost."""
+    """Return a result without its ``stats``."""
     return {key: value for key, value in result.items() if key != "stats"}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of every request that the embedded registry answered."""
+"""The log of all requests to the embedded registry."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Callable
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as it was answered.
+    """One request and its answer.
 
-    ``path`` has no query and is not unquoted; ``headers`` have lower-case names; ``status`` is 0
-    where the answer was none or was not HTTP; ``bytes_sent`` counts the bytes of the body that
-    were handed to the connection; ``started`` is seconds of a monotonic clock; ``connection`` is
-    the client's port; ``body_size`` counts the bytes of the request's body.
+    ``path`` has no query and is percent-encoded; ``headers`` have lower-case names; ``status`` is 0
+    without an answer, or if it was not HTTP; ``bytes_sent`` is the number of bytes of the body
+    that were written to the connection; ``started`` is in seconds of a monotonic clock;
+    ``connection`` is the client's port; ``body_size`` is the size of the request's body in bytes.
     """
 
     method: str
@@ -32,7 +32,7 @@ class Request:
     body_size: int
 
     def as_dict(self) -> dict[str, Any]:
-        """The request as JSON can write it, less the values of secret headers."""
+        """Return the request as a mapping for JSON, without the values of secret headers."""
         answer = asdict(self)
         for name in ("authorization", "proxy-authorization", "cookie"):
             if name in answer["headers"]:
@@ -56,7 +56,7 @@ class Entry:
     told: bool = False
 
     def freeze(self) -> Request:
-        """What is known of the request now."""
+        """Return the current state of the request as a value."""
         known = dict(vars(self))
         del known["told"]
         return Request(**known)
@@ -66,8 +66,8 @@ class Entry:
 class RequestLog:
     """Requests in the order in which their answers began.
 
-    An entry is there before the first byte of its answer is sent, and its ``bytes_sent`` before
-    those bytes are: after reading an answer, a caller finds all of it in the record.
+    An entry is added before the first byte of its answer is sent, and bytes are counted before they
+    are sent: a client that has read an answer finds it complete in the log.
     """
 
     on_request: Callable[[Request], None] | None = None
@@ -75,28 +75,28 @@ class RequestLog:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, entry: Entry) -> None:
-        """Add ``entry``; it changes until ``finish``."""
+        """Add ``entry``, which may change until ``finish``."""
         with self._lock:
             self._entries.append(entry)
 
     def finish(self, entry: Entry) -> None:
-        """Pass ``entry`` to the listener, at the first call for it."""
+        """Pass ``entry`` to the listener, on the first call for it."""
         with self._lock:
             if self.on_request is not None and not entry.told:
                 entry.told = True
                 self.on_request(entry.freeze())
 
     def requests(self) -> list[Request]:
-        """All requests so far."""
+        """Return all requests so far."""
         with self._lock:
             return [entry.freeze() for entry in self._entries]
 
     def by_method(self) -> Counter[str]:
-        """How many requests there were of each method."""
+        """Return the number of requests by method."""
         with self._lock:
             return Counter(entry.method for entry in self._entries)
 
     def clear(self) -> None:
-        """Forget all requests so far."""
+        """Remove all requests."""
         with self._lock:
             self._entries.clear()

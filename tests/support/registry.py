@@ -1,10 +1,10 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An OCI registry inside the test process, which can misbehave on demand.
+"""An OCI registry inside the test process, with faults on demand.
 
-Standard library only. It serves pull and push of the OCI distribution spec 1.1, with Basic or
-Bearer authentication and its own token endpoint, over http or TLS, and records every request::
+It needs only the standard library. It serves pull and push of the OCI distribution spec 1.1, with
+Basic or Bearer authentication and a token endpoint, over http or TLS, and logs every request::
 
     with Registry() as registry:
         digest = push(registry, "demo/app", demo_image("app", "1.0"), "1.0")
@@ -38,19 +38,19 @@ __all__ = ["Access", "Fault", "Registry", "Request", "Storage", "TokenRequest"]
 
 
 class Registry:
-    """A registry that listens from the moment it is made until ``close`` or the end of ``with``.
+    """A registry that listens from construction until ``close`` or the end of ``with``.
 
     - ``tls``: an ``ssl.SSLContext``, or something with a method ``server_context()``.
     - ``auth``: None, ``"basic"``, ``"bearer"``, or a function of method and path; ``users`` are
       passwords by name. ``access`` options: see ``Access``.
     - ``faults``: see ``Fault``; more can be appended to ``.faults`` at any time.
-    - ``storage``: a ``Storage`` to share, or a directory that uploaded blobs are kept in.
+    - ``storage``: a ``Storage`` to share, or a directory for uploaded blobs.
     - ``page_size``, ``lenient``, ``referrers``, ``deletes``: see ``Distribution``.
-    - ``requests_per_connection``: the connection is closed, unannounced, after so many.
+    - ``requests_per_connection``: close a connection after this many, without ``Connection: close``.
     - ``on_request``: called with each ``Request`` just before the end of its answer is sent.
 
-    ``files`` maps further paths to content (bytes, text, ``Path``), which is served to anybody,
-    with ranges: the object storage that a registry redirects to.
+    ``files`` maps further paths to content (bytes, text, ``Path``), which is served without a login
+    and with ranges, like the object storage that a registry redirects to.
     """
 
     def __init__(
@@ -105,65 +105,65 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Stop listening and end every connection; a second time does nothing."""
+        """Stop listening and close all connections. A second call does nothing."""
         self._server.end_connections()
-        self._server.stop_listening()  # wakes the thread, which would sleep on otherwise
+        self._server.stop_listening()  # wakes the thread, which would continue to sleep
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
 
-    # What it did.
+    # The log.
 
     @property
     def faults(self) -> list[Fault]:
-        """The faults in their order; may be changed while the registry runs."""
+        """The faults in their order; the list may be changed at any time."""
         return self.fault_counter.faults
 
     def applied(self, fault: Fault) -> int:
-        """How many requests ``fault`` has hit."""
+        """Return the number of requests to which ``fault`` was applied."""
         return self.fault_counter.applied(fault)
 
     @property
     def requests(self) -> list[Request]:
-        """All requests so far, those to the token endpoint too, as they began to be answered."""
+        """All requests, including those to the token endpoint, in the order of their answers' begin."""
         return self.log.requests()
 
     def requests_by_method(self) -> Counter[str]:
-        """How many requests there were of each method."""
+        """Return the number of requests by method."""
         return self.log.by_method()
 
     @property
     def token_requests(self) -> list[TokenRequest]:
-        """All requests that the token endpoint understood, with what it granted."""
+        """All valid requests to the token endpoint, with the granted scopes."""
         return list(self.access.token_requests)
 
     @property
     def connections(self) -> int:
-        """How many connections were accepted."""
+        """The number of accepted connections."""
         return self._server.accepted
 
     @property
     def handshake_errors(self) -> list[str]:
-        """One text for each TLS handshake that failed; noted a moment after the client knows."""
+        """The error of each failed TLS handshake. It may appear shortly after the client's own error."""
         return list(self._server.handshake_errors)
 
     def clear(self) -> None:
-        """Forget the record of requests; content, faults and tokens stay."""
+        """Clear the log of requests; content, faults and tokens stay."""
         self.log.clear()
         self.access.token_requests.clear()
 
     def expire_tokens(self) -> None:
-        """Make every token so far invalid: the next request with one is answered 401."""
+        """Invalidate all tokens: the next request with one is answered with 401."""
         self.access.expire_tokens()
 
     def note_error(self) -> None:
-        """Keep and print the exception that is being handled, unless a connection just broke."""
+        """Keep and print the current exception, unless it is that of a broken connection."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self.errors.append(error)
             traceback.print_exc()
 
-    # What it holds.
+    # The content.
 
     def add(
         self,
@@ -174,9 +174,9 @@ class Registry:
         digest: str | None = None,
         algorithm: str = "sha256",
     ) -> str:
-        """Keep ``raw`` as a manifest, point ``tags`` at it and return its digest.
+        """Store ``raw`` as a manifest under ``tags``. Return its digest.
 
-        Nothing is checked; a ``digest`` that is given is believed.
+        Check nothing: a given ``digest`` need not match.
         """
         digest = self.storage.add_manifest(repository, raw, media_type, digest, algorithm)
         for tag in tags:
@@ -190,35 +190,35 @@ class Registry:
         digest: str | None = None,
         algorithm: str = "sha256",
     ) -> str:
-        """Keep ``content`` (bytes, a ``Path`` of a file, a ``Filler``) and return its digest."""
+        """Store ``content`` (bytes, a ``Path``, a ``Filler``) as a blob. Return its digest."""
         return self.storage.add_blob(repository, content, digest, algorithm)
 
     def tag(self, repository: str, tag: str, digest: str) -> None:
-        """Let ``tag`` point at ``digest``."""
+        """Point ``tag`` at ``digest``."""
         self.storage.tag(repository, tag, digest)
 
     def untag(self, repository: str, tag: str) -> bool:
-        """Forget ``tag``; False where there was none."""
+        """Remove ``tag``. Return whether it existed."""
         return self.storage.untag(repository, tag)
 
     def remove(self, repository: str, digest: str) -> bool:
-        """Forget a manifest, with the tags at it, or a blob; False where there was neither."""
+        """Remove a manifest with its tags, or a blob. Return whether it existed."""
         return self.storage.remove(repository, digest)
 
     def manifest(self, repository: str, reference: str) -> bytes | None:
-        """The bytes of the manifest at a tag or digest, or None."""
+        """Return the manifest with a tag or digest as bytes, or None."""
         found = self.storage.manifest(repository, reference)
         return None if found is None else found.raw
 
     def blob(self, repository: str, digest: str) -> bytes | None:
-        """The bytes of a blob, or None."""
+        """Return the bytes of a blob, or None."""
         found = self.storage.blob(repository, digest)
         return None if found is None else b"".join(found.chunks())
 
-    # What the handler asks.
+    # For the handler.
 
     def answer(self, call: Call, negotiate: bool = False) -> Answer:
-        """The true answer to a call that may be made; raises ``Refusal``."""
+        """Return the answer to an authorized call, without faults. Raise ``Refusal`` for an error."""
         if call.path == "/token":
             return self.access.token_answer(call)
         if call.path in self.files:

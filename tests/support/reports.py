@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Invented fleets, and the page of their report."""
+"""Data of fleets that do not exist, and the page of their report."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ GIB = 1 << 30
 
 
 def digest(text: str) -> str:
-    """A digest of its own for each text."""
+    """Return the digest of a text."""
     return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def image(name: str, version: str = "1", *, base: str = "base", **other: Any) -> dict[str, Any]:
-    """Return the keys of an image from image_info that a report reads: a layer of `base`, and its own layer."""
+    """Return the keys of an image in image_info's result that a report reads.
+
+    The image has one layer of `base`, and one of its own.
+    """
     layers = [
         {"digest": digest(base), "size": 40_000_000},
         {"digest": digest(f"{name} {version}"), "size": 1_000_000 + len(name)},
     ]
-    told = {
+    described = {
         "name": name,
         "digest": digest(f"manifest of {name} {version}"),
         "platforms": ["linux/amd64"],
@@ -38,17 +41,17 @@ def image(name: str, version: str = "1", *, base: str = "base", **other: Any) ->
         "size": sum(layer["size"] for layer in layers) + 500,
         "layers": layers,
     }
-    return {**told, **other}
+    return {**described, **other}
 
 
 def info(*images: dict[str, Any], index: str = "") -> dict[str, Any]:
-    """What image_info returns; equal names and digests have equal fingerprints, unless `index` differs."""
+    """Return a result of image_info. The fingerprint depends on names, digests and `index`."""
     names = sorted((one["name"], one["digest"], one["platforms"]) for one in images)
     return {"images": list(images), "missing": [], "fingerprint": digest(f"{names}{index}")}
 
 
 def holds(*images: dict[str, Any], free: int = 50 * GIB, **other: Any) -> dict[str, Any]:
-    """What a host says that holds these images."""
+    """Return the data of a host with these images."""
     store = {
         "store": "/var/lib/lockstep/images",
         "bytes": sum(one["size"] or 0 for one in images),
@@ -61,7 +64,7 @@ def holds(*images: dict[str, Any], free: int = 50 * GIB, **other: Any) -> dict[s
 def synced(
     wanted: Sequence[dict[str, Any]], *rows: tuple[str, str, str], fetch: int = 0, **other: Any
 ) -> dict[str, Any]:
-    """What image_sync returns in check mode: `rows` are name, wanted, found."""
+    """Return a result of image_sync in check mode; `rows` are name, wanted, found."""
     return {
         "changed": bool(rows),
         "images": [{"name": one["name"], "size": one["size"]} for one in wanted],
@@ -74,18 +77,18 @@ def synced(
     }
 
 
-def text_of(one: Mapping[str, Any]) -> str:
-    """An image as differences name it."""
+def image_text(one: Mapping[str, Any]) -> str:
+    """Return the text for an image in a list of differences."""
     return f"{one['digest']} ({', '.join(one['platforms'])})"
 
 
 def large_fleet(hosts: int, images: int) -> dict[str, Any]:
-    """Hosts of which every third differs in a few images of its own, the more the higher its number."""
+    """Return the data of many hosts. Every third differs, in more images the higher its number."""
     right = [
         image(f"registry.example.com:5000/shop/app-{n:03}:1.{n}", base=f"base {n % 8}")
         for n in range(images)
     ]
-    said = {}
+    by_host = {}
     for n in range(hosts):
         own = list(right)
         if n % 3 == 0:
@@ -94,17 +97,17 @@ def large_fleet(hosts: int, images: int) -> dict[str, Any]:
                 changes = ({"digest": digest(f"moved {n % 4}")}, {"complete": False})
                 own[at] = {**own[at], **changes[step % 2]}
             own.pop(n % images)
-        said[f"host{n:03}.example.com"] = holds(*own, free=(n * 37 % hosts + 1) * GIB)
-    return said
+        by_host[f"host{n:03}.example.com"] = holds(*own, free=(n * 37 % hosts + 1) * GIB)
+    return by_host
 
 
 def page(
-    said: Mapping[str, Any], title: str = "Images of all hosts", date: str | None = None
+    by_host: Mapping[str, Any], title: str = "Images of all hosts", date: str | None = None
 ) -> str:
-    """The page of the report on what hosts said."""
+    """Render the page of the report from the data of all hosts."""
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["lockstep.images.human_size"] = human_size
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(report_model=report(said, date), report_heading=title)
+    return template.render(report_model=report(by_host, date), report_heading=title)

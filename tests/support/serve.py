@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The embedded registry as a background process, for playbooks and for trying things by hand.
+"""Run the embedded registry as a background process, for playbooks and for manual tests.
 
     python3 tests/support/serve.py start    --state DIR [--port 0] [--auth basic] [--name HOST ...]
     python3 tests/support/serve.py fill     --state DIR [--images 3]
@@ -10,13 +10,14 @@
     python3 tests/support/serve.py requests --state DIR [--since LINE]
     python3 tests/support/serve.py stop     --state DIR
 
-``DIR`` contains ``address``, ``pid``, ``log``, ``images.json`` and ``requests.jsonl``: one JSON object for each request,
-written before its answer ends. ``start`` while the registry runs, and ``stop`` while it does not, are not errors. A lock
-shows whether it runs, never a process ID.
+``DIR`` holds ``address``, ``pid``, ``log``, ``images.json`` and ``requests.jsonl``, which has one
+JSON object for each request, written before its answer ends. It is not an error to start a running
+registry, or to stop one that does not run. A lock shows whether it runs, not the process number.
 
-With ``--auth``, the user ``demo`` can log in with the password ``demo-password``. Reading needs no login, except with
-``--private``. With ``--name``, the registry uses TLS and answers for the registries of these names, if the client uses the
-``HTTPS_PROXY`` in ``DIR/proxy`` and the authority in ``DIR/ca.pem``.
+With ``--auth``, clients can read without a login, and ``demo`` can log in with the password
+``demo-password``; with ``--private``, reading needs the login. With ``--name``, the registry serves
+these names over TLS, for clients that use the proxy in ``DIR/proxy`` as ``HTTPS_PROXY`` and trust the
+authority ``DIR/ca.pem``.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from pathlib import Path
 from typing import Any
 
 if not __package__:
-    # Run as a script: this directory is then the package ``support``, so that the relative
-    # imports below mean the same as under ``ansible_collections``.
+    # Run as a script: make this directory the package ``support``, so that the relative imports
+    # below work as they do under ``ansible_collections``.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "support"  # pylint: disable=redefined-builtin
 
@@ -59,7 +60,7 @@ HUB, HUB_TOKENS = "registry-1.docker.io", "auth.docker.io"
 
 
 class ServeError(Exception):
-    """A command that cannot be carried out; its text is for the person who gave it."""
+    """A command failed; the message is for the user."""
 
 
 class State:
@@ -76,7 +77,7 @@ class State:
 
     @contextlib.contextmanager
     def owned(self, kind: int = fcntl.LOCK_EX) -> Iterator[bool]:
-        """Hold the lock of the running registry; False where another process holds it."""
+        """Hold the lock of the running registry. Provide False if another process holds it."""
         with (self.directory / "lock").open("a", encoding="utf-8") as handle:
             try:
                 fcntl.flock(handle, kind | fcntl.LOCK_NB)
@@ -86,39 +87,39 @@ class State:
             yield True
 
     def running(self) -> bool:
-        """Whether a registry runs on this state."""
+        """Return whether a registry runs on this state."""
         if not self.directory.is_dir():
             return False
         with self.owned(fcntl.LOCK_SH) as free:
             return not free
 
     def address(self) -> str:
-        """Where the registry listens; ``ServeError`` where none runs."""
+        """Return the address of the registry. Raise ``ServeError`` if none runs."""
         if not self.running() or not self.address_file.exists():
             raise ServeError(f"no registry runs on {self.directory}: start it first")
         return self.address_file.read_text(encoding="utf-8").strip()
 
     def images(self) -> dict[str, int]:
-        """The revision of each image that ``fill`` has made, by repository."""
+        """Return the revision of each image that ``fill`` created, by repository."""
         if not self.images_file.exists():
             return {}
         known: dict[str, int] = json.loads(self.images_file.read_text(encoding="utf-8"))
         return known
 
     def write(self, path: Path, text: str) -> None:
-        """Replace a file of the state as a whole."""
+        """Replace a file of the state atomically."""
         staged = path.with_name(f".{path.name}.new")
         staged.write_text(text, encoding="utf-8")
         os.replace(staged, path)
 
 
 def realm(host: str) -> str:
-    """Where a registry sends its clients for tokens: Docker Hub to a host of its own."""
+    """Return the URL of a registry's token endpoint; Docker Hub has a separate host for it."""
     return f"https://{HUB_TOKENS if host.partition(':')[0] == HUB else host}/token"
 
 
 def run(state: State, given: argparse.Namespace) -> None:
-    """Serve in the foreground until a signal comes."""
+    """Serve in the foreground until a signal arrives."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_dummy: stop.set())
@@ -150,7 +151,7 @@ def run(state: State, given: argparse.Namespace) -> None:
 
 
 def start(state: State, given: argparse.Namespace) -> None:
-    """Start a registry that outlives this process and print its address once it answers."""
+    """Start a registry that outlives this process. Print its address when it answers."""
     state.directory.mkdir(parents=True, exist_ok=True)
     if not state.running():
         for stale in (
@@ -183,13 +184,13 @@ def start(state: State, given: argparse.Namespace) -> None:
         socket.create_connection((host, int(number)), PATIENCE).close()
     else:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with contextlib.suppress(urllib.error.HTTPError):  # that, too, is an answer
+        with contextlib.suppress(urllib.error.HTTPError):  # an error status is an answer, too
             opener.open(f"http://{address}/v2/", timeout=PATIENCE).close()
     print(address)
 
 
 def _push(state: State, repository: str, item: Index, *tags: str) -> str:
-    """Upload an image in the way that the registry wants it; return its address."""
+    """Upload an image with the scheme and login of the registry. Return the registry's address."""
     address, tls = state.address(), state.authority_file.exists()
     upload(
         f"{'https' if tls else 'http'}://{address}",
@@ -204,7 +205,7 @@ def _push(state: State, repository: str, item: Index, *tags: str) -> str:
 
 
 def _demo(repository: str, revision: int) -> Index:
-    """The image of a repository in one revision; the first image has attestations."""
+    """Return the image of a repository in one revision; the first image has attestations."""
     name = repository.rpartition("/")[2]
     return demo_image(name, f"{TAG}.{revision}", attestations=name == "app-1")
 
@@ -224,7 +225,7 @@ def fill(state: State, images: int) -> None:
 
 
 def change(state: State, repository: str) -> None:
-    """Push another version under the same tag; print the one layer that changed by platform."""
+    """Push another version under the same tag. Print the changed layer of each platform."""
     known = state.images()
     address = state.address()
     if repository not in known:
@@ -238,14 +239,14 @@ def change(state: State, repository: str) -> None:
 
 
 def publish(state: State, repository: str, tags: Sequence[str], version: str) -> None:
-    """Push an image whose digest depends only on its repository and version; print the digest."""
+    """Push an image whose digest depends only on its repository and version. Print the digest."""
     item = sample_image(repository.rpartition("/")[2], version)
     _push(state, repository, item, *tags)
     print(item.digest)
 
 
 def _difference(before: Index, after: Index) -> dict[str, Any]:
-    """Old and new digest, and the layer that is new, by platform."""
+    """Return the old and the new digest, and the new layer of each platform."""
     old = {digest for digest, _dummy in before.blobs()}
     layers = {}
     for one in after.images:
@@ -258,7 +259,7 @@ def _difference(before: Index, after: Index) -> dict[str, Any]:
 
 
 def requests(state: State, since: int) -> None:
-    """Print what was asked for after the first ``since`` lines of the record, as JSON."""
+    """Print the requests after the first ``since`` lines of the log, as JSON."""
     if not state.requests_file.exists():
         raise ServeError(f"no registry has run on {state.directory}")
     lines = state.requests_file.read_text(encoding="utf-8").splitlines()
@@ -288,7 +289,7 @@ def requests(state: State, since: int) -> None:
 
 
 def stop(state: State) -> None:
-    """End the registry and wait until it is gone."""
+    """Stop the registry and wait until it has ended."""
     if state.running():
         os.kill(int(state.pid_file.read_text(encoding="utf-8")), signal.SIGTERM)
         if not _wait(lambda: not state.running()):
@@ -332,7 +333,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command; 1 where it failed, with one line on standard error."""
+    """Run one command. Return 1, after a line on standard error, if it failed."""
     given = _arguments(arguments)
     state = State(given.state)
     options = {

@@ -2,12 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The real registry, runtimes and SSH server that the tests talk to, started by hand in private
-directories.
+"""Start real registries, container engines and SSH servers for tests, in private directories.
 
-Every function here is a context manager: inside the block the service answers, after it nothing of
-it is left. All of them work as root on a Debian machine without systemd and without rights over
-cgroups or iptables.
+Each function is a context manager: inside the block the service answers, after it nothing is left.
+They work as root on a Debian machine without systemd and without rights over cgroups or iptables.
 """
 
 from __future__ import annotations
@@ -41,11 +39,11 @@ def docker_registry(
     delete: bool = True,
     data: Path | None = None,
 ) -> Iterator[Service]:
-    """Serve a registry from `directory` with Debian's `docker-registry`; it begins empty.
+    """Run Debian's `docker-registry` in `directory`, initially without content.
 
-    `auth` is the one user that may pull and push, `tls` the server's certificate (`client_ca`:
-    clients need one of that CA), `proxy_of` the URL of a registry that this one mirrors (it is
-    read-only then). With `data` it serves that directory's content, which several may share.
+    `auth` is the only user that may pull and push. `tls` is the server's certificate; with
+    `client_ca`, clients need a certificate of that authority. `proxy_of` is the URL of a registry
+    that this one mirrors, read-only. `data` is a directory with content, which several may share.
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = _registry_config(data or directory / "data", delete)
@@ -57,8 +55,7 @@ def docker_registry(
         }
     if auth:
         users = directory / "htpasswd"
-        # bcrypt (-B) is the only hash that docker-registry takes; -i keeps the password off the
-        # command line.
+        # docker-registry only supports bcrypt (-B). With -i, the password is not on the command line.
         users.write_text(run([program("htpasswd"), "-niB", auth[0]], stdin=auth[1]))
         config["auth"] = {"htpasswd": {"realm": "lockstep test registry", "path": os.fspath(users)}}
     if proxy_of:
@@ -85,27 +82,27 @@ def _serving(config: Path, log: Path, scheme: str) -> Iterator[Service]:
 
 
 def _registry_config(data: Path, delete: bool) -> dict[str, Any]:
-    """The configuration that every docker-registry (2.8) here has."""
+    """Return the common configuration of all docker-registry (2.8) services."""
     return {
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": False}},
         "storage": {
-            # No blob cache: what a test changes in the registry's own files is seen at once.
+            # No blob cache, so that the registry notices at once when a test changes its files.
             "filesystem": {"rootdirectory": os.fspath(data)},
             "delete": {"enabled": delete},
             "maintenance": {"uploadpurging": {"enabled": False}},
         },
-        # Port 0: the kernel picks a free one and the log names it, so that no two registries race
-        # for a port.
+        # With port 0 the kernel picks a free port, and the log names it: two registries cannot race
+        # for one port.
         "http": {"addr": "127.0.0.1:0", "secret": "one instance, nothing to keep secret"},
     }
 
 
 @contextlib.contextmanager
 def containerd(directory: Path) -> Iterator[Service]:
-    """Run a containerd of its own; `address` is the socket for `ctr --address` and for `dockerd`."""
+    """Run a private containerd; `address` is the socket for `ctr --address` and for `dockerd`."""
     directory.mkdir(parents=True, exist_ok=True)
-    address = directory / "c.sock"  # short: a socket's path ends after 107 bytes
+    address = directory / "c.sock"  # the path of a socket is limited to 107 bytes
     config = directory / "config.toml"
     config.write_text(
         f"""\
@@ -135,10 +132,10 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 def dockerd(
     directory: Path, containerd_socket: str | Path, *, insecure_registries: Sequence[str] = ()
 ) -> Iterator[Service]:
-    """Run a Docker daemon of its own on a running containerd; `docker_env` is the client's
-    environment for it.
+    """Run a private Docker daemon on a running containerd.
 
-    There is no bridge and no iptables here, so a build or a container needs `--network host`.
+    `docker_env` returns the client's environment. The daemon has no bridge and no iptables, so a
+    build or a container needs `--network host`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     address = directory / "d.sock"
@@ -153,8 +150,7 @@ def dockerd(
         f"--pidfile={directory}/pid",
         f"--host=unix://{address}",
         f"--containerd={containerd_socket}",
-        # The rules and the bridge would be the machine's own, and a container may lack the right
-        # to make them.
+        # Rules and bridge would change the machine, and a container may lack the right to make them.
         "--iptables=false",
         "--ip6tables=false",
         "--bridge=none",
@@ -168,7 +164,7 @@ def dockerd(
 
 
 def _socket_answers(address: Path, client: Sequence[str]) -> bool:
-    """Whether the socket is there and the service's own client gets an answer from it."""
+    """Return whether the socket exists and the service answers its client."""
     if not address.exists():
         return False
     done = subprocess.run(client, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
@@ -176,11 +172,9 @@ def _socket_answers(address: Path, client: Sequence[str]) -> bool:
 
 
 def docker_env(daemon: Service, directory: Path) -> dict[str, str]:
-    """What `docker` needs in its environment to speak to `daemon` and to keep its logins in
-    `directory`.
-    """
+    """Return the environment with which `docker` uses `daemon`, and stores logins in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
-    # Debian's docker.io has no buildx; without this a newer client refuses to build.
+    # Debian's docker.io has no buildx, and without this variable a newer client refuses to build.
     return {
         "DOCKER_HOST": daemon.url,
         "DOCKER_CONFIG": os.fspath(directory),
@@ -190,11 +184,10 @@ def docker_env(daemon: Service, directory: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def podman_env(directory: Path, *, driver: str = "overlay") -> Iterator[dict[str, str]]:
-    """Give podman, buildah and skopeo a storage, a configuration and logins of their own, as
-    environment variables.
+    """Provide an environment with private storage, configuration and logins for podman, buildah and skopeo.
 
-    `overlay` works for root on ext4 and xfs; if the directory itself is on an overlay (inside
-    a container), use `vfs`, which copies every layer.
+    The driver `overlay` works for root on ext4 and xfs. If `directory` is itself on an overlay (in a
+    container), use `vfs`, which copies every layer.
     """
     directory.mkdir(parents=True, exist_ok=True)
     storage = directory / "storage.conf"
@@ -241,18 +234,16 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
             "REGISTRY_AUTH_FILE": os.fspath(logins),
             "TMPDIR": os.fspath(directory),
             "HOME": os.fspath(directory),
-            # buildah: no cgroups and no network of its own, so `RUN` works without a runtime.
+            # With these settings of buildah, `RUN` needs neither cgroups nor a network.
             "BUILDAH_ISOLATION": "chroot",
         }
     finally:
-        unmount_below(directory)  # the overlay driver mounts its own directory onto itself
+        unmount_below(directory)  # the overlay driver mounts its directory onto itself
 
 
 @dataclass(frozen=True)
 class SshHost:
-    """A running sshd and what a client needs for it: `root`, logged in with `client_key`, host key
-    in `known_hosts`.
-    """
+    """A running sshd. Clients log in as root with `client_key`; its host key is in `known_hosts`."""
 
     service: Service
     client_key: Path
@@ -261,9 +252,7 @@ class SshHost:
     user: str = "root"
 
     def variables(self) -> dict[str, Any]:
-        """The inventory variables by which Ansible reaches this host and leaves nothing in root's
-        own home.
-        """
+        """Return the inventory variables of this host; Ansible then writes nothing to root's home."""
         host, _colon, port = self.service.address.rpartition(":")
         strict = f"-o UserKnownHostsFile={self.known_hosts} -o StrictHostKeyChecking=yes"
         return {
@@ -272,7 +261,7 @@ class SshHost:
             "ansible_port": int(port),
             "ansible_user": self.user,
             "ansible_ssh_private_key_file": os.fspath(self.client_key),
-            # -F: neither the machine's nor the user's ssh_config decides how a test connects.
+            # -F: ignore the ssh_config of the machine and of the user.
             "ansible_ssh_common_args": f"-F /dev/null -o IdentitiesOnly=yes {strict}",
             "ansible_remote_tmp": os.fspath(self.home / ".ansible/tmp"),
         }
@@ -282,10 +271,10 @@ class SshHost:
 def sshd(
     directory: Path, port: int = 0, *, environment: Mapping[str, str] | None = None
 ) -> Iterator[SshHost]:
-    """Run a real sshd on 127.0.0.1 (`port` 0 means a free one) where root logs in with a key made
-    for it.
+    """Run a real sshd on 127.0.0.1, where root logs in with a generated key.
 
-    The HOME of the session is in `directory`; `environment` adds more variables to every session.
+    `port` 0 stands for any free port. The HOME of sessions is in `directory`; `environment` adds
+    variables to each session.
     """
     home = directory / "home"
     home.mkdir(parents=True, exist_ok=True)
@@ -316,7 +305,7 @@ def sshd(
     config.write_text(_sshd_config(directory, port, dict(environment or {}, HOME=os.fspath(home))))
     log = directory / "sshd.log"
     log.write_bytes(b"")
-    # sshd starts itself again for every connection and therefore wants its absolute path.
+    # sshd starts itself again for every connection, and so requires its absolute path.
     command = [program("sshd"), "-D", "-e", "-f", os.fspath(config)]
     with running(
         command, directory=directory, log=log, ready=lambda: "Server listening" in log.read_text()
@@ -332,13 +321,13 @@ ListenAddress 127.0.0.1:{port}
 HostKey {directory}/host_key
 PidFile {directory}/sshd.pid
 AuthorizedKeysFile {directory}/authorized_keys
-# Key files below /tmp fail the check of every parent directory's mode.
+# Key files below /tmp would fail the check of the mode of parent directories.
 StrictModes no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
-# One connection per task and more: never refuse a burst.
+# Never refuse a burst of connections: Ansible opens at least one per task.
 MaxStartups 100
 MaxSessions 100
 PrintMotd no

@@ -2,10 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Start a daemon by hand, wait until it answers, and leave nothing of it behind.
+"""Start a daemon, wait until it answers, and remove everything that it leaves.
 
-This file knows how processes, their logs and their mounts are handled and nothing about any one
-daemon.
+This file handles processes, logs and mounts, and knows nothing about particular daemons.
 """
 
 from __future__ import annotations
@@ -28,16 +27,15 @@ LOG_TAIL_LINES = 40
 
 
 class ServiceError(Exception):
-    """A program is missing, a service did not start, or a command failed; the message ends with
-    its output.
+    """A program is missing, a service did not start, or a command failed.
+
+    The message ends with the output.
     """
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service: `address` is `host:port` or a socket's path, `url` is how a client names
-    it.
-    """
+    """A running service. `address` is `host:port` or the path of a socket, `url` is for clients."""
 
     address: str
     url: str
@@ -46,18 +44,16 @@ class Service:
 
     @property
     def port(self) -> int:
-        """The TCP port of `address`; a ValueError for a service that listens on a socket file."""
+        """The TCP port of `address`. Raise ValueError for the path of a socket."""
         return int(self.address.rpartition(":")[2])
 
     def log_text(self) -> str:
-        """Everything the service has written so far."""
+        """Return everything that the service has logged."""
         return self.log.read_text(errors="replace")
 
 
 def find_program(name: str) -> str | None:
-    """The absolute path of a program, also where root's PATH lacks the sbin directories; None when
-    missing.
-    """
+    """Return the absolute path of a program, or None. Search the sbin directories in any case."""
     path = os.pathsep.join(
         [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
     )
@@ -65,7 +61,7 @@ def find_program(name: str) -> str | None:
 
 
 def program(name: str) -> str:
-    """The absolute path of a program; a ServiceError naming it when it is not installed."""
+    """Return the absolute path of a program. Raise ServiceError if it is not installed."""
     found = find_program(name)
     if found is None:
         raise ServiceError(f"{name}: not installed")
@@ -73,7 +69,7 @@ def program(name: str) -> str:
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Those of the given programs that are not installed, in the order given."""
+    """Return the programs that are not installed, in the order given."""
     return [name for name in names if find_program(name) is None]
 
 
@@ -85,9 +81,7 @@ def run(
     stdin: str | None = None,
     timeout: float = 300,
 ) -> str:
-    """Run a command to its end and return its standard output; a ServiceError with both outputs
-    when it fails.
-    """
+    """Run a command. Return its stdout, or raise ServiceError with stdout and stderr if it fails."""
     done = subprocess.run(
         [os.fspath(part) for part in command],
         env=dict(os.environ, **(env or {})),
@@ -106,14 +100,14 @@ def run(
 
 
 def free_port() -> int:
-    """Return an unused TCP port of 127.0.0.1."""
+    """Return a TCP port of 127.0.0.1 that is free now."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
-    """The last lines of a log, headed by its path, as an error message shows them."""
+    """Return the last lines of a log under its path, for an error message."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return "\n".join([f"--- {log}", *(line[:300] for line in text.splitlines()[-lines:])])
 
@@ -127,17 +121,16 @@ def running(
     ready: Callable[[], bool],
     env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a daemon in its own process group for the length of the block, from the moment `ready`
-    is true.
+    """Run a daemon in its own process group. The block begins when `ready` returns True.
 
-    `directory` belongs to this daemon alone: when the block ends, whatever process still names it
-    on its command line is killed and whatever is mounted below it is unmounted. A daemon that ends
-    early or is not ready within START_SECONDS is a ServiceError that shows the end of its log.
+    No other process may use `directory`: when the block ends, each process that names it on its
+    command line is killed, and each mount below it is unmounted. Raise ServiceError with the end of
+    the log if the daemon ends early, or is not ready within START_SECONDS.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        # setpriv (util-linux, so always there): the daemon ends with us even when we are killed
-        # and cannot stop it.
+        # With setpriv (of util-linux, so always installed), the daemon ends even if this process is
+        # killed and cannot stop it.
         process = subprocess.Popen(
             [program("setpriv"), "--pdeathsig", "TERM", *command],
             stdin=subprocess.DEVNULL,
@@ -168,9 +161,7 @@ def _wait_until_ready(
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its group: politely first (dockerd unmounts what it mounted), then by
-    force.
-    """
+    """Terminate a process and its group: first with SIGTERM (dockerd then unmounts), then with SIGKILL."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, sign)
@@ -180,20 +171,20 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
             continue
         break
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # children that outlived their leader
+        os.killpg(process.pid, signal.SIGKILL)  # children that outlived the leader of the group
 
 
 def kill_leftovers(directory: Path) -> list[int]:
-    """Kill every process that names `directory` on its command line; return their pids.
+    """Kill every process that names `directory` on its command line. Return their pids.
 
-    Shims leave the group of the daemon that started them, so the group alone does not reach them.
+    Shims leave the process group of their daemon, so that killing the group does not reach them.
     """
     wanted = os.fsencode(directory.resolve())
     killed = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parts = (entry / "cmdline").read_bytes().split(b"\0")
-            # Never another Python: that is the test run itself, or a tool that looks on.
+            # Never kill another Python: it is the test run itself, or a tool that watches it.
             ours = os.path.samefile(entry / "exe", "/proc/self/exe")
             if not ours and any(_names(part, wanted) for part in parts[1:]):
                 os.kill(int(entry.name), signal.SIGKILL)
@@ -207,9 +198,7 @@ def _names(argument: bytes, directory: bytes) -> bool:
 
 
 def unmount_below(directory: Path) -> list[str]:
-    """Unmount everything mounted at or below `directory`, deepest first; return what was
-    unmounted.
-    """
+    """Unmount everything at or below `directory`, deepest first. Return the mount points."""
     wanted = os.fspath(directory.resolve())
     mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     mine = [mount for mount in mounts if mount == wanted or mount.startswith(wanted + "/")]

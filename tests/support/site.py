@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Three hosts of this machine, an embedded registry, and what the playbooks of the collection are given."""
+"""Three hosts on this machine, an embedded registry, and the variables of the collection's playbooks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Site:
         self.directory = directory
         self.play = play
         for repository in (WEB, JOBS):
-            self.move(repository, "1")
+            self.move_tag(repository, "1")
         self.names = [f"{registry.address}/{repository}:1" for repository in (JOBS, WEB)]
         self.variables: dict[str, Any] = {
             "store_lock_file": os.fspath(directory / "images.lock.yml"),
@@ -38,28 +38,28 @@ class Site:
             "store_install_requests": False,
         }
 
-    def move(self, repository: str, version: str) -> None:
-        """Move tag 1 of a repository to this version."""
+    def move_tag(self, repository: str, version: str) -> None:
+        """Point tag 1 of a repository at this version."""
         push(self.registry, repository, demo_image(repository[5:], version, size=400), "1")
 
     def host(self, name: str) -> dict[str, Any]:
-        """The variables of one host."""
+        """Return the variables of one host."""
         own = local_host(self.directory / name)
         return {**own, "store_path": os.fspath(self.store(name))}
 
     def inventory(self, **more: dict[str, Any]) -> Path:
-        """The hosts."""
+        """Write the inventory of the hosts; `more` are variables by host. Return its path."""
         known = {host: {**self.host(host), **more.get(host, {})} for host in HOSTS}
         return self.play.inventory(known)
 
     def store(self, host: str) -> Path:
-        """The store of one host."""
+        """Return the path of a host's store."""
         return self.directory / host / "store"
 
     def fingerprints(self) -> set[str]:
-        """Those of all hosts."""
+        """Return the fingerprints of all hosts' stores."""
         return {layout.fingerprint(self.store(host)) for host in HOSTS}
 
     def run(self, playbook: str, **variables: Any) -> PlayResult:
-        """Run a playbook over all hosts."""
+        """Run a playbook on all hosts."""
         return self.play(playbook, self.inventory(), {**self.variables, **variables})

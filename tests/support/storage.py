@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the embedded registry holds: blobs, manifests and tags of its repositories."""
+"""The content of the embedded registry: blobs, manifests and tags of its repositories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOREIGN = ("foreign.diff", "nondistributable")
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """The bytes that were pushed, under the digest and the media type they were pushed with."""
+    """The pushed bytes of a manifest, with the digest and the media type of the push."""
 
     raw: bytes
     media_type: str
@@ -26,12 +26,12 @@ class StoredManifest:
 
     @property
     def view(self) -> dict[str, Any]:
-        """The manifest as a mapping, or an empty one where it is not a JSON object."""
+        """The manifest as a mapping; {} if it is not a JSON object."""
         return parse_object(self.raw)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``, or an empty mapping where there is none."""
+    """Parse a JSON object; return {} for anything else."""
     try:
         view = json.loads(raw)
     except (ValueError, RecursionError):
@@ -40,7 +40,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def _digests(view: dict[str, Any], *keys: str) -> list[str]:
-    """The digests of the descriptors under ``keys``; foreign layers are not counted."""
+    """Return the digests of the descriptors under ``keys``, without foreign layers."""
     found = []
     for key in keys:
         entries = view.get(key) or []
@@ -53,9 +53,9 @@ def _digests(view: dict[str, Any], *keys: str) -> list[str]:
 
 
 class Storage:
-    """Content of all repositories, safe to use from many threads.
+    """The content of all repositories; thread-safe.
 
-    With a ``directory``, blobs that are uploaded over HTTP are files in it, so memory stays flat.
+    With a ``directory``, blobs that are uploaded over HTTP are stored there instead of in memory.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -67,16 +67,16 @@ class Storage:
         self._tags: dict[str, dict[str, str]] = {}
 
     def repositories(self) -> list[str]:
-        """The names of all repositories that hold anything, sorted."""
+        """Return the names of all repositories that hold anything, sorted."""
         with self.lock:
             return sorted({*self._links, *self._manifests, *self._tags})
 
     def add_blob(
         self, repository: str, content: Any, digest: str | None = None, algorithm: str = "sha256"
     ) -> str:
-        """Keep ``content`` as a blob of ``repository`` and return its digest.
+        """Store ``content`` as a blob of ``repository``. Return its digest.
 
-        A ``digest`` that is given is believed, not checked: a lying registry is built that way.
+        A given ``digest`` is not checked, so that a test can store wrong content.
         """
         body = as_body(content)
         digest = digest or digest_of(body, algorithm)
@@ -86,13 +86,13 @@ class Storage:
         return digest
 
     def blob(self, repository: str, digest: str) -> Body | None:
-        """The blob, or None where this repository does not have it."""
+        """Return the blob, or None if the repository does not have it."""
         with self.lock:
             linked = digest in self._links.get(repository, ())
             return self._blobs.get(digest) if linked else None
 
     def mount(self, repository: str, digest: str, origin: str) -> bool:
-        """Make a blob of ``origin`` one of ``repository`` too; False where ``origin`` lacks it."""
+        """Mount a blob of ``origin`` into ``repository``. Return whether ``origin`` has it."""
         with self.lock:
             if self.blob(origin, digest) is None:
                 return False
@@ -107,7 +107,7 @@ class Storage:
         digest: str | None = None,
         algorithm: str = "sha256",
     ) -> str:
-        """Keep ``raw`` as a manifest and return its digest; a given ``digest`` is believed."""
+        """Store ``raw`` as a manifest. Return its digest; a given ``digest`` is not checked."""
         digest = digest or digest_of(raw, algorithm)
         with self.lock:
             held = self._manifests.setdefault(repository, {})
@@ -115,14 +115,14 @@ class Storage:
         return digest
 
     def manifest(self, repository: str, reference: str) -> StoredManifest | None:
-        """The manifest of a tag or of a digest, or None."""
+        """Return the manifest of a tag or of a digest, or None."""
         with self.lock:
             if ":" not in reference:
                 reference = self._tags.get(repository, {}).get(reference, "")
             return self._manifests.get(repository, {}).get(reference)
 
     def missing(self, repository: str, raw: bytes) -> list[str]:
-        """The digests that the manifest ``raw`` names and that ``repository`` does not have."""
+        """Return the digests that the manifest ``raw`` refers to and ``repository`` does not have."""
         view = parse_object(raw)
         with self.lock:
             blobs = _digests(view, "config", "layers", "blobs")
@@ -131,24 +131,24 @@ class Storage:
             return lost + [one for one in children if self.manifest(repository, one) is None]
 
     def tag(self, repository: str, tag: str, digest: str) -> None:
-        """Let ``tag`` point at ``digest``, whether or not that is there."""
+        """Point ``tag`` at ``digest``, which need not exist."""
         with self.lock:
             self._tags.setdefault(repository, {})[tag] = digest
 
     def untag(self, repository: str, tag: str) -> bool:
-        """Forget ``tag``; False where there was none."""
+        """Remove ``tag``. Return whether it existed."""
         with self.lock:
             return self._tags.get(repository, {}).pop(tag, None) is not None
 
     def tags(self, repository: str) -> list[str] | None:
-        """The tags of ``repository``, sorted, or None where nothing is known of it."""
+        """Return the sorted tags of ``repository``; None if the repository does not exist."""
         with self.lock:
             if repository not in self.repositories():
                 return None
             return sorted(self._tags.get(repository, {}))
 
     def remove(self, repository: str, digest: str) -> bool:
-        """Forget a manifest (with the tags at it) or a blob; False where there was neither."""
+        """Remove a manifest with its tags, or a blob. Return whether it existed."""
         with self.lock:
             tags = self._tags.get(repository, {})
             links = self._links.get(repository, set())
@@ -162,7 +162,7 @@ class Storage:
             return found
 
     def referrers(self, repository: str, digest: str) -> list[dict[str, Any]]:
-        """Descriptors of the manifests whose subject is ``digest``, in the order of digests.
+        """Return descriptors of the manifests whose subject is ``digest``, sorted by digest.
 
         Rule: OCI distribution-spec v1.1, "Listing Referrers".
         """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables of cases under ``tests/unit/data``, and what every error of the library has to be."""
+"""Tables of cases in ``tests/unit/data``, and the checks that every error must pass."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ def _file(name: str) -> dict[str, Any]:
 
 
 def attached(name: str, key: str) -> Any:
-    """What a file of tables holds beside them."""
+    """Return a value of a file of tables that is not a table."""
     return _file(name)[key]
 
 
 def table(name: str, key: str) -> list[Case]:
-    """The cases of one table."""
+    """Return the cases of one table."""
     return _file(name)["tables"][key]["cases"]
 
 
 def short(value: Any) -> str:
-    """A value as the id of a test."""
+    """Return a short text for a value, as the id of a test."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else f"{text[:40]}...{text[-12:]} ({len(text)})"
 
 
 def params(cases: Iterable[Case], key: str) -> list[Any]:
-    """Cases for ``parametrize``; the id is the field ``key``."""
+    """Return cases as parameters of a test, with the field ``key`` as id."""
     return [pytest.param(case, id=short(case[key]) or "empty") for case in cases]
 
 
 def secret_forms(*secrets: str) -> list[str]:
-    """Each secret as it is, as JSON and repr() write it, in a URL, and in base64 at each of its three shifts."""
+    """Return each secret as is, in JSON, in repr(), in a URL, and in base64 at each of its three offsets."""
     forms = []
     for secret in secrets:
         raw = secret.encode("utf-8")
@@ -71,7 +71,9 @@ def secret_forms(*secrets: str) -> list[str]:
 def assert_tells(
     error: LockstepError, kind: str, *subjects: str, never: Iterable[str] = ()
 ) -> None:
-    """An error is one short printable line, has its kind, names ``subjects`` and no secret."""
+    """Assert that an error is one printable line of at most 1,000 characters, has this kind, names
+    ``subjects``, and shows no secret of ``never``.
+    """
     text = str(error)
     assert error.kind == kind == error.as_result()["kind"]
     assert text.isprintable() and 0 < len(text) <= 1000, repr(text[:200])

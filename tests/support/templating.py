@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render expressions as Ansible does on the controller, in a process of its own."""
+"""Render expressions as Ansible does on the controller, in a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .modules import PYTHONPATH, ROOT
 
-# Since ansible-core 2.19 only what is trusted is a template.
+# Since ansible-core 2.19, only trusted text is a template.
 _RENDER = r"""
 import json, sys
 from ansible.errors import AnsibleError
@@ -38,7 +38,7 @@ for expression in given["expressions"]:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The values, or the texts of the errors, in order; and all warnings."""
+    """The values, or the texts of the errors, in order; stderr has the warnings."""
 
     values: list[t.Any]
     errors: list[str]
@@ -65,7 +65,7 @@ def render(
     env: Mapping[str, str] | None = None,
     missing: tuple[str, ...] = (),
 ) -> Rendered:
-    """What expressions are in a template; ``missing`` are packages that seem not to be installed."""
+    """Render expressions in a template; ``missing`` are packages that appear not to be installed."""
     listed = [expressions] if isinstance(expressions, str) else list(expressions)
     done = subprocess.run(
         [sys.executable, "-c", _RENDER, str(ROOT.parents[2]), *missing],

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blob uploads that are under way: monolithic, in chunks, or mounted.
+"""Open blob uploads: monolithic, in chunks, or mounted.
 
 Rule: OCI distribution-spec v1.1, "Pushing Blobs".
 """
@@ -24,7 +24,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 class Upload:
-    """The bytes of one upload, hashed as they come, in memory or in a file of ``directory``."""
+    """The bytes of one upload, hashed while they arrive, in memory or in a file of ``directory``."""
 
     def __init__(self, directory: Path | None, number: int) -> None:
         self.size = 0
@@ -45,18 +45,18 @@ class Upload:
             self._file.write(piece)
 
     def digest(self, algorithm: str) -> str:
-        """The digest of all bytes so far."""
+        """Return the digest of all bytes so far."""
         return f"{algorithm}:{self._states[algorithm].hexdigest()}"
 
     def close(self) -> Any:
-        """End the upload and return its content as a ``Body``."""
+        """Finish the upload. Return its content as a ``Body``."""
         if self._file is None or self._path is None:
             return MemoryBody(bytes(self._memory))
         self._file.close()
         return FileBody(self._path)
 
     def discard(self) -> None:
-        """Forget the bytes."""
+        """Remove the bytes."""
         if self._file is not None and self._path is not None:
             self._file.close()
             self._path.unlink()
@@ -84,7 +84,7 @@ class Uploads:
         return self._progress(repository, session, upload, 202)
 
     def session(self, call: Call, repository: str, session: str) -> Answer:
-        """GET, PATCH, PUT or DELETE of an upload that was started."""
+        """Answer GET, PATCH, PUT or DELETE for an open upload."""
         upload = self._open.get((repository, session))
         if upload is None:
             raise Refusal(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
@@ -108,7 +108,7 @@ class Uploads:
 
     @staticmethod
     def _follows(call: Call, upload: Upload) -> bool:
-        """Return whether a chunk has no offset, or the offset of the end of the upload."""
+        """Return whether a chunk starts at the end of the received bytes, or states no position."""
         chunk = call.headers.get("content-range")
         if chunk is None:
             return True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Be somebody who may be refused something, for tests that run as root."""
+"""Run code as an ordinary user, for tests that run as root."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
-# Runs a command, its last arguments, as the ordinary user.
+# A command that runs its last arguments as the ordinary user.
 LAUNCHER = (
     ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     if os.geteuid() == 0
@@ -26,9 +26,9 @@ LAUNCHER = (
 def as_ordinary_user(
     function: Callable[[], Any], prepare: Callable[[], None] = lambda: None, **env: str
 ) -> Any:
-    """Call a function in a process that has given up root for good; return what it returns, or raise its error.
+    """Call a function in a process that has dropped root. Return its result, or raise its error.
 
-    ``prepare`` is called in the same process just before that.
+    ``prepare`` is called in the same process, as root.
     """
     reader, writer = multiprocessing.Pipe(duplex=False)
     child = os.fork()
@@ -55,7 +55,7 @@ def as_ordinary_user(
 
 @contextlib.contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Root is refused nothing; so be somebody else for a while."""
+    """Drop root inside the block, because root is never refused anything."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(NOBODY)
@@ -68,7 +68,7 @@ def ordinary_user() -> Iterator[None]:
 
 @contextlib.contextmanager
 def public_directory() -> Iterator[Path]:
-    """A directory that everybody can reach, and that belongs to the ordinary user."""
+    """Provide a directory that every user can reach, owned by the ordinary user."""
     path = Path(tempfile.mkdtemp()).resolve()
     if os.geteuid() == 0:
         os.chown(path, NOBODY, NOBODY)

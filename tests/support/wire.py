@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an answer becomes bytes on a connection, rightly or as a fault wants it."""
+"""Write answers to a connection, correctly or with a fault."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_FAULT = Fault()
 
 
 def synthetic_answer(fault: Fault, target: str) -> Answer:
-    """The answer that ``fault`` has of its own; only for a fault that ``answers``."""
+    """Return the answer of a fault that replaces the answer."""
     default = 307 if fault.redirect is not None else 200
     answer = Answer(default if fault.status is None else fault.status)
     if fault.redirect is not None:
@@ -41,7 +41,7 @@ def synthetic_answer(fault: Fault, target: str) -> Answer:
 
 
 def reshape(answer: Answer, fault: Fault) -> Answer:
-    """``answer`` with the changes to headers and body that ``fault`` asks for."""
+    """Return ``answer`` with the changes of ``fault`` to headers and body."""
     if fault.missing_as is not None and answer.status == 404:
         answer = Answer(fault.missing_as)
     if fault.replace is not UNSET:
@@ -74,11 +74,10 @@ def _encode(data: bytes, name: str) -> bytes:
 
 
 class Wire:
-    """Sends one answer over one connection and counts what was sent in ``entry``.
+    """Send one answer over a connection, and count the sent bytes in ``entry``.
 
-    ``finished`` is called before the last bytes of an answer that does not break off, so that a
-    client that has read all of it finds it recorded. ``close`` says afterwards whether the connection
-    ends.
+    ``finished`` is called before the last bytes of a complete answer, so that a client that has
+    read all of it finds it in the log. ``close`` says afterwards whether to close the connection.
     """
 
     def __init__(
@@ -98,12 +97,12 @@ class Wire:
         self.reset = False
 
     def raw(self, data: bytes) -> None:
-        """Send ``data`` as it is and end the connection."""
+        """Send ``data`` unchanged and close the connection."""
         self.close = True
         self._count(data)
 
     def answer(self, answer: Answer, head_only: bool) -> None:
-        """Send ``answer``; without its body where ``head_only``."""
+        """Send ``answer``, without its body if ``head_only``."""
         fault = self.fault
         bodiless = head_only or answer.status in (204, 304) or answer.status < 200
         chunked = (fault.chunked or fault.chunked_cut_at is not None) and not bodiless
@@ -152,7 +151,7 @@ class Wire:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
 
     def _body(self, answer: Answer) -> Iterator[bytes]:
-        """The bytes of the body, one of them inverted if a fault says so."""
+        """Yield the bytes of the body, with the byte inverted that a fault corrupts."""
         target = self.fault.corrupt
         if target is not None and target < 0:
             target += answer.length
@@ -166,7 +165,7 @@ class Wire:
                 yield piece
 
     def _cut(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """As many of the bytes as are sent before the answer breaks off."""
+        """Yield only the bytes before the position at which the answer breaks off."""
         left = self.fault.cut_at
         for piece in pieces:
             if left is None:
@@ -179,7 +178,7 @@ class Wire:
                 return
 
     def _paced(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The same bytes, at the speed of ``drip``."""
+        """Yield the bytes at the speed of ``drip``."""
         speed = self.fault.drip
         if not speed:
             yield from pieces
@@ -192,7 +191,7 @@ class Wire:
                     return
 
     def _marked(self, pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-        """Each piece, and whether the answer ends with it as it should."""
+        """Yield each piece, and whether it is the last one of a complete answer."""
         fault = self.fault
         if fault.drip or fault.extend or fault.cut_at is not None:
             yield from ((piece, False) for piece in pieces)
@@ -206,7 +205,7 @@ class Wire:
     def _count(
         self, piece: bytes, before: bytes = b"", after: bytes = b"", last: bool = False
     ) -> None:
-        """Send ``piece`` in its frame; it is counted first, so that the record is never late."""
+        """Count ``piece`` in the log, then send it in its frame."""
         self.entry.bytes_sent += len(piece)
         if last:
             self.finished()
@@ -217,7 +216,7 @@ class Wire:
             raise
 
     def _end(self, chunked: bool) -> None:
-        """What comes after the last byte of body: nothing, or what the fault wants."""
+        """Send what the fault adds after the last byte of the body."""
         fault = self.fault
         if fault.cut_at is None:
             if chunked:
@@ -237,14 +236,14 @@ class Wire:
             self.connection.sendall(b"400\r\n" + bytes(16))
 
     def _stall(self) -> None:
-        """Do nothing until the client goes or the server stops."""
+        """Wait until the client closes the connection or the server stops."""
         while not self.stopping.is_set():
             readable = select.select([self.connection], [], [], 0.05)[0]
             if readable:
                 return
 
     def _flush(self) -> None:
-        """Wait until the client's side has all bytes: a reset throws away what is on the way."""
+        """Wait until the client's kernel has all bytes: a reset discards bytes in flight."""
         deadline = time.monotonic() + 2
         waiting = bytes(4)
         while time.monotonic() < deadline:
@@ -259,5 +258,5 @@ class Wire:
 
 
 def reset_on_close(connection: socket.socket) -> None:
-    """Make the close of ``connection`` a TCP reset."""
+    """Make closing ``connection`` send a TCP reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -22,15 +22,14 @@ description:
     E(LOCKSTEP_TEST_RESULTS).
   - The seconds of a task are those since Ansible began it, with all items of its loop, as
     P(ansible.posix.profile_tasks#callback) counts them.
-  - ansible-core has no JSON callback of its own; this one adds to what is shown on the terminal
-    instead of replacing it.
+  - It does not replace the output on the terminal. ansible-core has no JSON callback of its own.
 requirements:
   - enabled in C(callbacks_enabled)
 """
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc, unused-ignore]
-    """Appends to the file as results come in, so that a run that is killed leaves what it had."""
+    """Append each result to the file at once, so that a killed run leaves the results it had."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -58,29 +57,29 @@ class CallbackModule(CallbackBase):  # type: ignore[misc, unused-ignore]
         )
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """A task begins."""
+        """Note when a task begins."""
         self._began = time.monotonic()
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
-        """A handler begins."""
+        """Note when a handler begins."""
         self._began = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """A task that did what it should."""
+        """Write the result of a task that succeeded."""
         self._task("ok", result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """A task that failed, also one whose failure is ignored."""
+        """Write the result of a task that failed, even if the failure is ignored."""
         self._task("failed", result, ignore_errors)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
-        """A task whose condition was false."""
+        """Write the result of a task whose condition was false."""
         self._task("skipped", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """A host that could not be reached."""
+        """Write the result of a task whose host was unreachable."""
         self._task("unreachable", result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """The recap, the last line of a run that was not cut short."""
+        """Write the recap, which is the last line of a complete run."""
         self._write(recap={host: stats.summarize(host) for host in sorted(stats.processed)})

@@ -17,10 +17,10 @@ from ansible_collections.lockstep.images.plugins.filter.report import report
 from ansible_collections.lockstep.images.tests.support.reports import (
     holds,
     image,
+    image_text,
     large_fleet,
     page,
     synced,
-    text_of,
 )
 
 VOID = {"meta", "input"}
@@ -40,7 +40,7 @@ FLEETS: dict[str, dict[str, t.Any]] = {
     },
     "lock": {
         "a": holds(APP, sync=synced([APP])),
-        "b": holds(sync=synced([APP], ("app:1", text_of(APP), "none"), fetch=10**7)),
+        "b": holds(sync=synced([APP], ("app:1", image_text(APP), "none"), fetch=10**7)),
     },
     "many": large_fleet(20, 70),
 }
@@ -75,15 +75,15 @@ class Page(HTMLParser):
         self.texts.append((self._open[-1] if self._open else "", data))
 
     def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
-        """The attributes of all tags of a name that have these."""
+        """Return the attributes of all tags of a name that have these."""
         return [own for name, own in self.tags if name == tag and wanted.items() <= own.items()]
 
     def values(self, attribute: str) -> list[str]:
-        """All values of an attribute."""
+        """Return all values of an attribute."""
         return [own[attribute] or "" for _tag, own in self.tags if attribute in own]
 
     def inside(self, tag: str) -> list[str]:
-        """The text of all tags of a name."""
+        """Return the text of all tags of a name."""
         return [data for name, data in self.texts if name == tag]
 
 
@@ -194,7 +194,7 @@ EVIL = [
 
 
 def told_by(text: str, lock: bool) -> dict[str, t.Any]:
-    """A fleet in which every text that a host says is this, or begins with it."""
+    """Return a fleet in which every text that a host says is this, or begins with it."""
     layers = [{"digest": f"{text} layer {n}{'x' * 30}", "size": 10**8} for n in (1, 2)]
     own = {"digest": f"{text}{'d' * 30}", "platforms": [text, text]}
     one = image(f"{text} one", layers=layers[:1], **own)
@@ -235,7 +235,7 @@ STYLE = "".join(Page(page({})).inside("style"))
 
 
 def schemes() -> dict[str, dict[str, tuple[float, ...]]]:
-    """The colours of the light and the dark scheme, and of paper."""
+    """Return the colours of the light and the dark scheme, and of paper."""
     found = [
         {
             name: tuple(int(value[n : n + 2], 16) / 255 for n in (0, 2, 4))
@@ -248,7 +248,7 @@ def schemes() -> dict[str, dict[str, tuple[float, ...]]]:
 
 
 def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """The contrast of two colours (WCAG 2.2, relative luminance)."""
+    """Return the contrast of two colours (WCAG 2.2, relative luminance)."""
 
     def luminance(color: tuple[float, ...]) -> float:
         linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color]

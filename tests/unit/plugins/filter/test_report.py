@@ -18,10 +18,10 @@ from ansible_collections.lockstep.images.tests.support.reports import (
     digest,
     holds,
     image,
+    image_text,
     info,
     large_fleet,
     synced,
-    text_of,
 )
 
 APP, TOOL, WEB = image("app:1"), image("tool:2"), image("web:3")
@@ -82,7 +82,11 @@ def test_one_host_is_what_most_hosts_hold():
         "bytes_to_free": None,
     }
     (entry,) = model["images"]
-    assert (entry["name"], entry["wanted"], entry["size"]) == ("app:1", text_of(APP), APP["size"])
+    assert (entry["name"], entry["wanted"], entry["size"]) == (
+        "app:1",
+        image_text(APP),
+        APP["size"],
+    )
     assert entry["counts"] == {
         **dict.fromkeys(("differs", "missing", "incomplete", "extra", "unknown", "none"), 0),
         "same": 1,
@@ -127,25 +131,25 @@ AGAINST_LOCK = {
     "the same": ([APP, TOOL], [], {}),
     "another digest": (
         [MOVED, TOOL],
-        [("app:1", text_of(APP), text_of(MOVED))],
+        [("app:1", image_text(APP), image_text(MOVED))],
         {"app:1": "differs"},
     ),
-    "less": ([TOOL], [("app:1", text_of(APP), NONE)], {"app:1": "missing"}),
-    "more": ([APP, TOOL, WEB], [("web:3", NONE, text_of(WEB))], {"web:3": "extra"}),
+    "less": ([TOOL], [("app:1", image_text(APP), NONE)], {"app:1": "missing"}),
+    "more": ([APP, TOOL, WEB], [("web:3", NONE, image_text(WEB))], {"web:3": "extra"}),
     "more, which sync lets be": ([APP, TOOL, WEB], [], {"web:3": "extra"}),
     "content is missing": (
         [BROKEN, TOOL],
-        [("app:1", text_of(APP), f"{text_of(APP)}, incomplete")],
+        [("app:1", image_text(APP), f"{image_text(APP)}, incomplete")],
         {"app:1": "incomplete"},
     ),
     "it says how much is missing": (
         [BROKEN, TOOL],
-        [("app:1", text_of(APP), f"{text_of(APP)}, incomplete: 1 blob missing")],
+        [("app:1", image_text(APP), f"{image_text(APP)}, incomplete: 1 blob missing")],
         {"app:1": "incomplete"},
     ),
     "only a full look finds it": (
         [APP, TOOL],
-        [("app:1", text_of(APP), f"{text_of(APP)}, incomplete")],
+        [("app:1", image_text(APP), f"{image_text(APP)}, incomplete")],
         {"app:1": "incomplete"},
     ),
     "entries without a name": (
@@ -175,13 +179,13 @@ def test_a_host_is_compared_with_the_lock_file(images, rows, wanted):
 
 
 def test_the_lock_counts_though_no_host_holds_what_it_says():
-    rows = [(one["name"], text_of(one), NONE) for one in (APP, TOOL)]
+    rows = [(one["name"], image_text(one), NONE) for one in (APP, TOOL)]
     said = {name: holds(sync=synced([APP, TOOL], *rows, fetch=5)) for name in "abc"}
     model = report(said)
     assert set(map(len, states(model).values())) == {2}
     assert [(one["wanted"], one["size"]) for one in model["images"]] == [
-        (text_of(APP), APP["size"]),
-        (text_of(TOOL), TOOL["size"]),
+        (image_text(APP), APP["size"]),
+        (image_text(TOOL), TOOL["size"]),
     ]
     assert [one["hosts"] for one in model["differences"]] == [["a", "b", "c"]] * 2
     assert [one["wanted"] for one in model["fingerprints"]] == [False]
@@ -202,7 +206,7 @@ def test_image_without_an_answer_from_the_registry_is_unknown():
     model = report(said)
     assert states(model) == {"b": {"tool:2": "unknown"}, "a": {}}
     assert of_host(model, "b")["messages"][-1] == "tool:2: registry does not answer"
-    assert [one["wanted"] for one in model["images"]] == [text_of(APP), text_of(TOOL)]
+    assert [one["wanted"] for one in model["images"]] == [image_text(APP), image_text(TOOL)]
 
 
 @pytest.mark.parametrize("sync", [FAILED, UNREACHABLE, SKIPPED, {}, None])
@@ -316,7 +320,7 @@ def test_the_order_of_hosts_and_of_what_they_say_does_not_matter():
 def test_stores_that_are_all_incomplete_are_reported_as_incomplete():
     model = report({"a": holds(BROKEN, TOOL), "b": holds(BROKEN, TOOL)})
     assert states(model) == {"a": {"app:1": "incomplete"}, "b": {"app:1": "incomplete"}}
-    assert model["images"][0]["wanted"] == text_of(APP)
+    assert model["images"][0]["wanted"] == image_text(APP)
 
 
 def test_an_index_with_strange_entries_is_a_difference_of_its_own():
@@ -429,7 +433,7 @@ def _assert_documented(value: t.Any, documented: dict[str, t.Any]) -> None:
     [
         {},
         {"a": holds(APP), "b": holds(MOVED), "c": {"info": FAILED}},
-        {"a": holds(APP, sync=synced([TOOL], ("tool:2", text_of(TOOL), NONE)))},
+        {"a": holds(APP, sync=synced([TOOL], ("tool:2", image_text(TOOL), NONE)))},
     ],
     ids=["none", "most", "lock"],
 )
@@ -488,7 +492,7 @@ def test_F21_a_date_is_a_text(date):
 def test_F24_image_in_place_is_not_extra_if_another_image_failed():
     """The result of a task that failed has only the images that have changed."""
     failures = [{"name": "web:3", "msg": "web:3: not found", "error": {}}]
-    rows = [("tool:2", "none", text_of(TOOL))]
+    rows = [("tool:2", "none", image_text(TOOL))]
     sync = {**synced([], *rows), "failed": True, "msg": "web:3: not found", "failures": failures}
     model = report({"a": holds(APP, TOOL, sync=sync)})
     assert states(model) == {"a": {"tool:2": "extra", "web:3": "unknown"}}
