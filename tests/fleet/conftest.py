@@ -51,7 +51,7 @@ from ansible_collections.lockstep.images.tests.support.services_process import l
 
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
-    """A private directory for the session; it stays when LOCKSTEP_TEST_KEEP is set.
+    """Provide a private directory for the session; it stays when LOCKSTEP_TEST_KEEP is set.
 
     Its path is short (sockets end after 107 bytes) and in lower case (podman makes an image's local
     name from the directory of a layout and refuses capitals).
@@ -65,7 +65,7 @@ def workspace() -> Iterator[Path]:
 
 @pytest.fixture()
 def directory(workspace: Path) -> Path:
-    """An empty directory for one test, in lower case."""
+    """Return an empty directory for one test, in lower case."""
     for number in range(10_000):
         with contextlib.suppress(FileExistsError):
             made = workspace / f"test-{number}"
@@ -108,7 +108,7 @@ def registry_tls(workspace: Path, registry_plain: Registry) -> Iterator[Registry
 
 @pytest.fixture(scope="session")
 def big_image(registry_plain: Registry) -> bigimage.BigImage:
-    """The image of over 500 MB, in all three registries as `REPOSITORY:docker` and `:oci`.
+    """Return the image of over 500 MB, in all three registries as `REPOSITORY:docker` and `:oci`.
 
     It is built in LOCKSTEP_TEST_CACHE (else `cache` beside the collections), where it stays.
     """
@@ -122,7 +122,7 @@ def big_image(registry_plain: Registry) -> bigimage.BigImage:
 
 @pytest.fixture(scope="session")
 def collection_env(workspace: Path) -> dict[str, str]:
-    """The environment of ansible-playbook: this collection, and nothing of the user's own."""
+    """Return the environment of ansible-playbook: this collection, and nothing of the user's own."""
     found = collections_path()
     if found is None:
         need("not below ansible_collections/lockstep/images: run ./dev fleet")
@@ -141,7 +141,7 @@ def play(workspace: Path, collection_env: dict[str, str]) -> PlayRunner:
 
 @pytest.fixture(scope="session")
 def ssh_hosts(workspace: Path) -> Iterator[dict[str, services.SshHost]]:
-    """Two running SSH servers, each with keys and a home of its own."""
+    """Provide two running SSH servers, each with keys and a home of its own."""
     need_programs("sshd", "ssh", "ssh-keygen")
     with contextlib.ExitStack() as stack:
         hosts = {}
@@ -152,7 +152,7 @@ def ssh_hosts(workspace: Path) -> Iterator[dict[str, services.SshHost]]:
 
 @pytest.fixture()
 def local(play: PlayRunner, directory: Path) -> Path:
-    """An inventory of one local host with a store of its own, `store`, and its own home."""
+    """Return an inventory of one local host with a store of its own, `store`, and its own home."""
     home = directory / "home"
     home.mkdir()
     host = local_host(directory, store=os.fspath(directory / "store"), home=os.fspath(home))
@@ -179,7 +179,7 @@ def small_images(registry_plain: Registry) -> dict[str, str]:
 def pulled(
     request: pytest.FixtureRequest, workspace: Path, play: PlayRunner, big_image: bigimage.BigImage
 ) -> Pulled:
-    """The large image, pulled four times; the parameter names the registry and the kind.
+    """Return the large image, pulled four times; the parameter names the registry and the kind.
 
     Its interpreter notes the peak memory of the module process.
     """

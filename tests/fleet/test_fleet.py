@@ -34,11 +34,11 @@ class Fleet:
     variables: dict[str, Any]
 
     def store(self, host: str) -> Path:
-        """The store of one host."""
+        """Return the store of one host."""
         return Path(self.hosts[host]["store_path"])
 
     def fingerprints(self) -> set[str]:
-        """The fingerprints of all hosts; one, when they are in lockstep."""
+        """Return the fingerprints of all hosts; one, when they are in lockstep."""
         return {layout.fingerprint(self.store(host)) for host in self.hosts}
 
 
@@ -50,7 +50,7 @@ def fleet(
     registry_plain: Registry,
     small_images: dict[str, str],
 ) -> Iterator[Fleet]:
-    """Two local hosts and two behind SSH, with the images `v1` and `docker` wanted on each."""
+    """Provide two local hosts and two behind SSH, with the images `v1` and `docker` wanted on each."""
     variables = {name: host.variables() for name, host in ssh_hosts.items()}
     variables.update({name: local_host(directory / name) for name in ("local1", "local2")})
     hosts = {
@@ -118,5 +118,5 @@ def test_a_host_whose_content_was_damaged_is_repaired(fleet: Fleet, play: PlayRu
 
 
 def _some(fleet: Fleet, prefix: str) -> dict[str, dict[str, Any]]:
-    """The hosts whose names begin so."""
+    """Return the hosts whose names begin so."""
     return {name: own for name, own in fleet.hosts.items() if name.startswith(prefix)}

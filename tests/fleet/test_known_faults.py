@@ -61,12 +61,12 @@ ALL = ["all"]
 
 @pytest.fixture()
 def store(directory: Path) -> str:
-    """Where the store of a test is."""
+    """Return where the store of a test is."""
     return os.fspath(directory / "store")
 
 
 def tasks(*given: tuple[str, dict[str, object]]) -> str:
-    """A play of tasks, each named like its module."""
+    """Return a play of tasks, each named like its module."""
     made = [{"name": module, module: options} for module, options in given]
     return json.dumps(
         [{"name": "Test", "hosts": "all", "gather_facts": False, "tasks": made}], indent=2

@@ -67,7 +67,7 @@ class Both:
 def both(
     request: pytest.FixtureRequest, workspace: Path, play: PlayRunner, registry_plain: Registry
 ) -> Iterator[Both]:
-    """One image of three layers and a history, in the media types of OCI and of Docker."""
+    """Provide one image of three layers and a history, in the media types of OCI and of Docker."""
     need_programs("docker", "dockerd", "containerd")
     kind = request.param
     directory = workspace / f"like-docker-{kind}"

@@ -42,7 +42,7 @@ ALONE = {("docker", "something after the end"), ("skopeo", "a helper for all tha
 
 @pytest.fixture(scope="module", name="registry")
 def fixture_registry() -> Iterator[Registry]:
-    """A registry that wants a login, with TLS, which docker's client insists on; before 27 it reads no OCI index."""
+    """Provide a registry that wants a login, with TLS, which docker's client insists on; before 27 it reads no OCI index."""
     need_programs("skopeo", "podman", "docker")
     users = {USER: PASSWORD}
     with Registry(auth="basic", users=users, tls=certificates.server()) as registry:

@@ -80,7 +80,7 @@ CERTIFICATES = (
 
 
 def mirrored(address: str, *mirrors: str) -> dict[str, Any]:
-    """The option that gives a registry these mirrors."""
+    """Return the option that gives a registry these mirrors."""
     entry = {"registry": address, "mirrors": [{"url": f"http://{one}"} for one in mirrors]}
     return {"registries": [entry]}
 
@@ -97,12 +97,12 @@ def wait_until_kept(cache: Path, item: images.Image) -> None:
 
 
 def of_content(requests: list[str]) -> list[str]:
-    """Those of some requests that read content, by digest."""
+    """Return those of some requests that read content, by digest."""
     return [one for one in requests if re.match(r"GET .*/(blobs|manifests)/sha256:", one)]
 
 
 def told(result: dict[str, Any]) -> list[str]:
-    """What the result of a pull warns of; ansible-core 2.19 keeps more than the text of it."""
+    """Return what the result of a pull warns of; ansible-core 2.19 keeps more than the text of it."""
     return [str(one) for one in result.get("warnings") or []]
 
 

@@ -61,7 +61,7 @@ def fixture_registry() -> Iterator[Registry]:
 
 
 def options_of(module: str, registry: Registry, directory: Path, port: int) -> dict[str, Any]:
-    """What the eight images are brought by; pushed they are to a registry on `port`."""
+    """Return what the eight images are brought by; pushed they are to a registry on `port`."""
     apps = [f"demo/app{number}:1" for number in range(WORKERS)]
     names = [f"{registry.address}/{app}" for app in apps]
     store = os.fspath(directory / f"store-{OWN}")

@@ -38,7 +38,7 @@ SECRETS = (PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
 
 @pytest.fixture()
 def store(directory: Path) -> Path:
-    """Where the host of `local` has its store."""
+    """Return where the host of `local` has its store."""
     return directory / "store"
 
 

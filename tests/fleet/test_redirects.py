@@ -29,14 +29,14 @@ from ansible_collections.lockstep.images.tests.support.services_process import u
 
 @pytest.fixture(name="containerd")
 def fixture_containerd(directory: Path) -> Iterator[services.Service]:
-    """A containerd that has nothing yet."""
+    """Provide a containerd that has nothing yet."""
     need_programs("containerd", "ctr")
     with services.containerd(directory / "c") as daemon:
         yield daemon
 
 
 def failure_of(*command: str) -> str:
-    """What a program says when it fails, "" when it works."""
+    """Return what a program says when it fails, "" when it works."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return (done.stderr or "it failed without a word") if done.returncode else ""
 
@@ -55,7 +55,7 @@ def failure_of_skopeo(directory: Path, name: str, *options: str) -> str:
 
 @contextlib.contextmanager
 def fronted() -> Iterator[tuple[Registry, Registry]]:
-    """A front that redirects everything to a registry, which gives tokens to everybody."""
+    """Provide a front that redirects everything to a registry, which gives tokens to everybody."""
     with Registry() as front, serving(auth="bearer", anonymous_pull=True) as registry:
         to_registry = Fault(
             method="HEAD|GET",

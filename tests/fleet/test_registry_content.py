@@ -33,7 +33,7 @@ ABSENT = f"sha256:{'0' * 64}"
 
 @pytest.fixture(params=["plain", "htpasswd"])
 def registry(request: pytest.FixtureRequest, directory: Path) -> Iterator[Registry]:
-    """A docker-registry of the test's own, with `DEMO:v1`, `:v2` and `:other`."""
+    """Provide a docker-registry of the test's own, with `DEMO:v1`, `:v2` and `:other`."""
     need_programs("docker-registry", "htpasswd")
     auth = (USER, PASSWORD) if request.param == "htpasswd" else None
     with services.docker_registry(directory / "registry", auth=auth) as service:

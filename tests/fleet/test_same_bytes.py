@@ -45,7 +45,7 @@ class Site:
 
 @pytest.fixture(name="site", scope="module")
 def fixture_site(workspace: Path, registry_plain: Registry) -> Iterator[Site]:
-    """Images of either kind, some of which share layers."""
+    """Provide images of either kind, some of which share layers."""
     directory = workspace / "bytes"
     directory.mkdir()
     names = []
@@ -91,7 +91,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version, one that starts."""
+    """Return a Python of this version, one that starts."""
     shims = re.compile("/shims(?=/|$)")
     path = [one for one in os.get_exec_path() if not shims.search(one)]
     found = shutil.which(f"python{version}", path=os.pathsep.join(path))
@@ -101,7 +101,7 @@ def interpreter(version: str) -> str:
 
 
 def masked(mask: int) -> list[str]:
-    """A launcher under this umask."""
+    """Return a launcher under this umask."""
     code = "import os, sys; os.umask(int(sys.argv[1])); os.execvp(sys.argv[2], sys.argv[2:])"
     return [sys.executable, "-c", code, str(mask)]
 

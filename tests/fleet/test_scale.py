@@ -51,7 +51,7 @@ class Fleet:
     variables: dict[str, Any]
 
     def store(self, host: str) -> Path:
-        """The store of one host."""
+        """Return the store of one host."""
         return self.directory / host / "store"
 
     def run(self, playbook: str, hosts: list[str] | None = None, **variables: Any) -> PlayResult:
@@ -71,7 +71,7 @@ class Fleet:
 
 @pytest.fixture(name="fleet", scope="module")
 def fixture_fleet(workspace: Path, collection_env: dict[str, str]) -> Iterator[Fleet]:
-    """All hosts with empty stores, and a lock file."""
+    """Provide all hosts with empty stores, and a lock file."""
     directory = workspace / "scale"
     directory.mkdir()
     with Registry() as registry:
@@ -91,7 +91,7 @@ def fixture_fleet(workspace: Path, collection_env: dict[str, str]) -> Iterator[F
 
 
 def kinds(registry: Registry) -> Counter[str]:
-    """How many requests there were, by method and by what was asked for."""
+    """Return how many requests there were, by method and by what was asked for."""
     found: Counter[str] = Counter()
     for request in registry.requests:
         found[f"{request.method} {request.path.split('/')[-2]}"] += 1
@@ -137,7 +137,7 @@ def _rename(store: Path, change: Callable[[list[dict[str, Any]]], None]) -> None
 
 
 def _blobs_of(store: Path, name: str) -> list[Path]:
-    """The layers of one image."""
+    """Return the layers of one image."""
     index = layout.read_manifest(store, layout.names(store)[name]["digest"])
     digest = next(
         one["digest"] for one in index["manifests"] if one["platform"]["architecture"] == "amd64"

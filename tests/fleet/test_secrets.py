@@ -245,5 +245,5 @@ NOT_THERE = ("image_push", "image_copy", "registry_remove")
 
 
 def messages(done: PlayResult) -> dict[str, str]:
-    """What failed tasks say, by host."""
+    """Return what failed tasks say, by host."""
     return {one.host: json.dumps(one.result) for one in done.tasks if one.status == "failed"}

@@ -51,7 +51,7 @@ HOST = "a-host-with-a-long-name.registry.example:5000"
 
 
 def ours_takes(text: str) -> bool:
-    """Whether we take a name."""
+    """Return whether we take a name."""
     try:
         Reference.parse(text)
     except errors.ReferenceError:
@@ -60,7 +60,7 @@ def ours_takes(text: str) -> bool:
 
 
 def docker_takes(text: str) -> bool:
-    """Whether docker does, which reads a name before it looks for its daemon."""
+    """Return whether docker does, which reads a name before it looks for its daemon."""
     command = ["docker", "-H", "unix:///nonexistent", "pull", "-q", text]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     assert "must not be more than 255" in said or "Cannot connect" in said, said
@@ -78,7 +78,7 @@ def test_F11_a_name_is_as_long_as_docker_lets_it_be(host: str, length: int) -> N
 
 @pytest.fixture(scope="module")
 def refusing() -> Iterator[ConnectProxy]:
-    """A proxy that refuses every host, and knows who was asked for."""
+    """Provide a proxy that refuses every host, and knows who was asked for."""
     with ConnectProxy(("127.0.0.1", 9), ()) as proxy:
         yield proxy
 
@@ -90,7 +90,7 @@ LOOK = {
 
 
 def look(host: str, environment: Mapping[str, str]) -> str:
-    """What a tool says of an image on a host that cannot be reached, given a second.
+    """Return what a tool says of an image on a host that cannot be reached, given a second.
 
     skopeo takes no address of IPv6 for a registry.
     """
@@ -169,7 +169,7 @@ def test_F08_answer_of_a_proxy_is_reported_as_by_skopeo(
 
 @pytest.fixture(scope="module")
 def containerd(workspace: Path) -> Iterator[str]:
-    """The address of a containerd."""
+    """Provide the address of a containerd."""
     need_programs("containerd", "ctr")
     with services.containerd(workspace / "side" / "c") as runtime:
         yield runtime.address
@@ -177,7 +177,7 @@ def containerd(workspace: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def docker(workspace: Path, containerd: str) -> Iterator[dict[str, str]]:
-    """The environment in which the command docker speaks to a dockerd of its own."""
+    """Provide the environment in which the command docker speaks to a dockerd of its own."""
     need_programs("docker", "dockerd")
     with services.dockerd(workspace / "side" / "d", containerd) as daemon:
         yield services.docker_env(daemon, workspace / "side" / "client")
@@ -188,7 +188,7 @@ REFUSED = [400, 401, 403, 405]
 
 @pytest.fixture()
 def refusing_tags(play: PlayRunner, local: Path) -> Iterator[Callable[[int], EmbeddedRegistry]]:
-    """A registry that refuses, with this status, tags which ``demo/target`` lacks; our copy is there."""
+    """Provide a registry that refuses, with this status, tags which ``demo/target`` lacks; our copy is there."""
     with EmbeddedRegistry() as registry:
 
         def prepare(status: int) -> EmbeddedRegistry:
@@ -233,7 +233,7 @@ LAYER = images.layer({"file": b"x" * 100})
 
 
 def described(raw: bytes, media_type: str, **more: object) -> dict[str, object]:
-    """A descriptor of some bytes."""
+    """Return a descriptor of some bytes."""
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     return {"mediaType": media_type, "digest": digest, "size": len(raw), **more}
 
@@ -291,6 +291,6 @@ def test_F09_null_is_taken_as_the_tools_of_the_table_take_it(
 
 
 def works(command: list[str], environment: Mapping[str, str]) -> bool:
-    """Whether a command succeeds."""
+    """Return whether a command succeeds."""
     given = {**os.environ, **environment}
     return not subprocess.run(command, capture_output=True, check=False, env=given).returncode

@@ -42,7 +42,7 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
 
 def noise_image(name: str, sizes: list[int]) -> images.Image:
-    """An image of layers of about these sizes that nothing can compress."""
+    """Return an image of layers of about these sizes that nothing can compress."""
     noise = random.Random(name)
     return images.image(
         [
@@ -54,7 +54,7 @@ def noise_image(name: str, sizes: list[int]) -> images.Image:
 
 @pytest.fixture(scope="module")
 def heavy(registry_plain: Registry) -> images.Image:
-    """An image of one large layer and two of a tenth, as `lockstep/heavy:1` of the registry."""
+    """Return an image of one large layer and two of a tenth, as `lockstep/heavy:1` of the registry."""
     item = noise_image("heavy", [64 * MIB, 8 * MIB, 8 * MIB])
     images.upload(registry_plain.service.url, "lockstep/heavy", item, "1")
     return item
@@ -71,7 +71,7 @@ def front(directory: Path, registry_plain: Registry) -> Front:
 
 @pytest.fixture()
 def store(directory: Path) -> Path:
-    """Where the store of a test is."""
+    """Return where the store of a test is."""
     return directory / "store"
 
 

@@ -41,7 +41,7 @@ def fixture_directory():
 
 @pytest.fixture(name="deaths", params=killed_pull.SCENARIOS, scope="module")
 def fixture_deaths(request, directory):
-    """The stores that killed pulls left behind, each with the call that was the last."""
+    """Return the stores that killed pulls left behind, each with the call that was the last."""
     stores = killed(request.param, directory)
     undisturbed = directory / request.param / "undisturbed"
     killed_pull.prepare(request.param, undisturbed)
@@ -50,7 +50,7 @@ def fixture_deaths(request, directory):
 
 
 def killed(scenario, directory):
-    """A store for every call that was the last."""
+    """Return a store for every call that was the last."""
     directory = directory / scenario
     directory.mkdir(parents=True)
     done = subprocess.run(
@@ -136,7 +136,7 @@ def test_killed_sync_leaves_a_valid_store_that_the_next_one_completes(directory)
 
 
 def files_of(path):
-    """The mode and the bytes of every file below a directory, by its path there."""
+    """Return the mode and the bytes of every file below a directory, by its path there."""
     return {
         str(file.relative_to(path)): (file.stat().st_mode & 0o777, file.read_bytes())
         for file in sorted(path.rglob("*"))
@@ -145,7 +145,7 @@ def files_of(path):
 
 
 def without_numbers(files):
-    """The files of a lock or a login, without what is left of the dead."""
+    """Return the files of a lock or a login, without what is left of the dead."""
     return {name: file for name, file in files.items() if "/.lockstep-" not in f"/{name}"}
 
 
@@ -202,7 +202,7 @@ def test_F34_killed_image_lock_leaves_files_that_the_next_one_removes(directory)
 
 @pytest.fixture(name="registry")
 def fixture_registry():
-    """Images that share layers, and one that has none of these."""
+    """Provide images that share layers, and one that has none of these."""
     with Registry() as registry:
         base = layer({"base": b"b" * 20_000})
         for name in ("a", "b", "c"):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all unit tests share: no setting of the developer reaches them, and they wait for no disk."""
+"""Isolate all unit tests from the settings of the developer, and from the disk."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def part_of(path: Path) -> str:
 
 
 def target_of(module: str) -> str:
-    """The part of the house a module belongs to, or its top-level package."""
+    """Return the part of the house a module belongs to, or its top-level package."""
     path = file_of(module)
     return part_of(path) if path else module.split(".", maxsplit=1)[0]
 
@@ -231,7 +231,7 @@ def test_code_that_a_converged_run_does_not_need_is_imported_late(name, more):
 
 
 def first_import_of(path: Path) -> str:
-    """What a file imports first of the collection."""
+    """Return what a file imports first of the collection."""
     nodes = (node for node in tree_of(path).body if isinstance(node, ast.ImportFrom))
     own = (node for node in nodes if source_of(node, path).startswith(PREFIX))
     return next(f"{source_of(node, path)}.{node.names[0].name}" for node in own)

@@ -48,7 +48,7 @@ def test_F29_the_licence_of_a_file_that_is_not_ascii_stands_in_reuse_toml():
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file of the mirrored tree belongs to the collection, not to a tool."""
+    """Return whether a file of the mirrored tree belongs to the collection, not to a tool."""
     parts = path.relative_to(ROOT).parts
     made = {"__pycache__", "output"}
     return not made & set(parts) and not parts[0].startswith((".ansible", ".mypy", ".ruff", ".pyt"))

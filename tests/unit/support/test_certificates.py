@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def get(registry, authority=None, own=None) -> int:
-    """The status of the version check over TLS, once its body is read."""
+    """Send a version check over TLS. Return the status after reading the body."""
     trusted = (authority or certificates.authority()).certificate
     context = ssl.create_default_context(cafile=str(trusted))
     if own is not None:
@@ -34,7 +34,7 @@ def get(registry, authority=None, own=None) -> int:
         return answer.status
 
 
-def test_a_good_certificate():
+def test_valid_certificate_is_accepted():
     with Registry(tls=certificates.server()) as registry:
         assert registry.url.startswith("https://")
         assert get(registry) == 200
@@ -47,7 +47,7 @@ def test_a_good_certificate():
         (certificates.expired, "expired"),
     ],
 )
-def test_bad_certificates(make, words):
+def test_invalid_certificate_is_rejected(make, words):
     with Registry(tls=make()) as registry:
         with pytest.raises(urllib.error.URLError, match=words):
             get(registry)
@@ -55,13 +55,13 @@ def test_bad_certificates(make, words):
         assert registry.connections == 1
 
 
-def test_an_unknown_authority():
+def test_certificate_of_an_unknown_authority_is_rejected():
     registry = Registry(tls=certificates.server())
     with registry, pytest.raises(urllib.error.URLError, match="issuer"):
         get(registry, authority=certificates.authority("stranger"))
 
 
-def test_a_client_certificate_is_asked_for():
+def test_server_can_require_a_client_certificate():
     context = certificates.server().server_context(client_ca=certificates.authority().certificate)
     with Registry(tls=context) as registry:
         assert get(registry, own=certificates.client()) == 200
@@ -70,7 +70,7 @@ def test_a_client_certificate_is_asked_for():
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_an_old_version_of_tls_only():
+def test_server_can_be_limited_to_an_old_version_of_tls():
     context = certificates.server().server_context(maximum_version=ssl.TLSVersion.TLSv1_1)
     with Registry(tls=context) as registry:
         with pytest.raises(OSError):
@@ -78,20 +78,20 @@ def test_an_old_version_of_tls_only():
         assert registry.requests == []
 
 
-def test_push_and_faults_over_tls():
+def test_pushes_and_faults_work_over_tls():
     family = demo_image("app", "1.0")
     with Registry(tls=certificates.server()) as registry:
         trusted = str(certificates.authority().certificate)
         upload(registry.url, "demo/app", family, "1", cafile=trusted)
         assert registry.manifest("demo/app", "1") == family.raw
         registry.faults.append(Fault(reset_at=1))
-        # A reset on a busy machine may come out as the end of the answer.
+        # On a busy machine, the client may see a reset as the end of the answer.
         with pytest.raises((OSError, http.client.HTTPException)):
             get(registry)
         assert registry.errors == []
 
 
-def test_certificates_are_also_made_by_the_openssl_program(monkeypatch):
+def test_openssl_can_generate_the_certificates(monkeypatch):
     if not certificates.shutil.which("openssl"):
         pytest.skip("no openssl here")
     monkeypatch.setattr(certificates, "HAVE_CRYPTOGRAPHY", False)

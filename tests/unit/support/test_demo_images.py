@@ -24,11 +24,11 @@ from ansible_collections.lockstep.images.tests.support.images import (
 
 
 def sha256(data: bytes) -> str:
-    """The digest of ``data``, computed by nobody else's code."""
+    """Return the digest of ``data``, without the code under test."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def test_a_layer_is_a_tar_with_fixed_times():
+def test_layer_is_a_tar_archive_with_fixed_times():
     made = layer({"b": b"2", "a/": b"", "a/c": b"1"})
     tar = gzip.decompress(made.blob)
     assert (sha256(made.blob), sha256(tar)) == (made.digest, made.diff_id)
@@ -40,7 +40,7 @@ def test_a_layer_is_a_tar_with_fixed_times():
     assert layer({"b": b"2", "a/": b"", "a/c": b"1"}) == made
 
 
-def test_a_layer_can_be_plain():
+def test_layer_can_be_uncompressed():
     made = layer({"a": b"x"}, compression=None)
     assert made.digest == made.diff_id == sha256(made.blob)
     assert made.media_type.endswith(".tar")
@@ -64,7 +64,7 @@ def test_an_image_describes_its_content(docker):
     assert made.size == len(made.raw) + len(made.config) + sum(len(one.blob) for one in layers)
 
 
-def test_fields_of_a_manifest_can_be_bent():
+def test_fields_of_a_manifest_can_be_overridden():
     made = image([], mediaType=None, artifactType="x/y", schemaVersion=3)
     assert "mediaType" not in made.view
     assert (made.view["artifactType"], made.view["schemaVersion"]) == ("x/y", 3)
@@ -88,7 +88,7 @@ def test_an_index_lists_platforms_and_attestations():
     assert index([family]).view["manifests"][0]["digest"] == family.digest
 
 
-def test_another_version_changes_one_layer():
+def test_another_version_has_one_other_layer():
     one, other = demo_image("app", "1.0"), demo_image("app", "1.1")
     assert one == demo_image("app", "1.0")
     assert len(one.images) == 2
@@ -101,7 +101,7 @@ def test_another_version_changes_one_layer():
     assert "docker" in made.media_type
 
 
-def test_bodies_of_all_kinds(tmp_path):
+def test_every_kind_of_body_has_size_digest_and_ranges(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"0123456789" * 20000)
     filler = Filler(200000, b"0123456789")

@@ -20,30 +20,30 @@ PULL = "repository:demo/app:pull"
 TAGS = "/v2/demo/app/tags/list"
 
 
-def make(**options) -> Registry:
-    """A registry that wants tokens and holds one repository."""
+def token_registry(**options) -> Registry:
+    """Return a registry with token authentication and one repository."""
     registry = Registry(auth="bearer", users=USERS, **options)
     registry.tag("demo/app", "1", "sha256:" + 64 * "0")
     return registry
 
 
 def token(registry: Registry, query: str = "", headers=None) -> Reply:
-    """The token endpoint's answer to a GET."""
+    """Request a token with GET. Return the answer."""
     return call(registry.url, "GET", f"/token?{query}", None, GOOD if headers is None else headers)
 
 
 def form(registry: Registry, **fields: str) -> Reply:
-    """The token endpoint's answer to a POST."""
+    """Request a token with POST. Return the answer."""
     return call(registry.url, "POST", "/token", urlencode(fields).encode())
 
 
 def read(registry: Registry, reply: Reply, target: str = TAGS, method: str = "GET") -> Reply:
-    """A request with the token of ``reply``."""
+    """Send a request with the token in ``reply``. Return the answer."""
     head = {"Authorization": f"Bearer {reply.document['token']}"}
     return call(registry.url, method, target, None, head)
 
 
-def test_basic():
+def test_basic_authentication_admits_only_the_right_password():
     with Registry(auth="basic", users=USERS) as registry:
         registry.tag("demo/app", "1", "sha256:0")
         refused = call(registry.url, "GET", TAGS)
@@ -63,7 +63,7 @@ def test_basic_with_anonymous_pull_still_challenges_the_version_check():
 
 
 def test_a_bearer_challenge_names_realm_service_and_scope():
-    with make() as registry:
+    with token_registry() as registry:
         line = call(registry.url, "GET", TAGS).headers["www-authenticate"]
         assert line == (
             f'Bearer realm="{registry.url}/token",service="{registry.address}",scope="{PULL}"'
@@ -75,19 +75,19 @@ def test_a_bearer_challenge_names_realm_service_and_scope():
         assert 'scope="repository:demo/app:pull,push"' in line
 
 
-def test_a_token_opens_what_its_scope_says_and_no_more():
-    with make() as registry:
+def test_token_admits_only_requests_within_its_scope():
+    with token_registry() as registry:
         got = token(registry, f"service=s&scope={PULL}&client_id=c&account=user")
         assert read(registry, got).status == 200
         refused = read(registry, got, "/v2/other/tags/list")
         assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
-        asked = registry.token_requests[0]
-        assert (asked.user, asked.scopes, asked.service) == ("user", (PULL,), "s")
-        assert (asked.client_id, asked.account, asked.status) == ("c", "user", 200)
+        recorded = registry.token_requests[0]
+        assert (recorded.user, recorded.scopes, recorded.service) == ("user", (PULL,), "s")
+        assert (recorded.client_id, recorded.account, recorded.status) == ("c", "user", 200)
 
 
-def test_many_scopes_may_be_asked_for():
-    with make() as registry:
+def test_one_token_can_have_several_scopes():
+    with token_registry() as registry:
         push_scope = "repository:other:pull,push"
         got = token(registry, urlencode({"scope": [PULL, push_scope]}, doseq=True))
         assert registry.token_requests[0].granted == (PULL, push_scope)
@@ -95,15 +95,15 @@ def test_many_scopes_may_be_asked_for():
 
 
 @pytest.mark.parametrize("headers", [BAD, {}, {"Authorization": "Bearer x"}])
-def test_no_token_without_a_password(headers):
-    with make() as registry:
+def test_token_request_without_the_right_password_is_refused(headers):
+    with token_registry() as registry:
         refused = token(registry, f"scope={PULL}", headers)
         assert (refused.status, refused.code) == (401, "UNAUTHORIZED")
         assert [one.status for one in registry.token_requests] == [401]
 
 
-def test_anonymous_tokens_may_pull_only():
-    with make(anonymous_pull=True) as registry:
+def test_anonymous_token_admits_only_pulls():
+    with token_registry(anonymous_pull=True) as registry:
         got = token(registry, f"scope={PULL},push", {})
         assert registry.token_requests[0].granted == (PULL,)
         assert read(registry, got).status == 200
@@ -111,14 +111,14 @@ def test_anonymous_tokens_may_pull_only():
         assert token(registry, "", BAD).status == 401
 
 
-def test_permissions_cut_the_scope():
-    with make(permissions={"user": {"demo/*": "pull"}}) as registry:
+def test_permissions_limit_the_granted_scope():
+    with token_registry(permissions={"user": {"demo/*": "pull"}}) as registry:
         token(registry, "scope=repository:demo/app:pull,push&scope=repository:x:pull")
         assert registry.token_requests[0].granted == (PULL,)
 
 
-def test_tokens_end():
-    with make() as registry, make(token_lifetime=-1) as other:
+def test_expired_token_is_refused():
+    with token_registry() as registry, token_registry(token_lifetime=-1) as other:
         got = token(registry, f"scope={PULL}")
         registry.expire_tokens()
         refused = read(registry, got)
@@ -127,8 +127,8 @@ def test_tokens_end():
         assert read(other, token(other, f"scope={PULL}")).status == 401
 
 
-def test_post_with_a_password_and_with_a_refresh_token():
-    with make(identity_tokens={"secret": "user"}) as registry:
+def test_post_grants_a_token_for_a_password_or_a_refresh_token():
+    with token_registry(identity_tokens={"secret": "user"}) as registry:
         fields = {"service": "s", "client_id": "c", "scope": f"{PULL} repository:x:pull"}
         got = form(registry, grant_type="password", username="user", password="pass:word", **fields)
         assert read(registry, got).status == 200
@@ -140,8 +140,8 @@ def test_post_with_a_password_and_with_a_refresh_token():
         assert form(registry, grant_type="password", username="user", password="no").status == 401
 
 
-def test_an_offline_token_can_be_used_again():
-    with make() as registry:
+def test_offline_token_can_be_exchanged_for_a_token():
+    with token_registry() as registry:
         got = token(registry, f"offline_token=true&scope={PULL}")
         again = form(
             registry,
@@ -155,13 +155,13 @@ def test_an_offline_token_can_be_used_again():
 
 @pytest.mark.parametrize(("setting", "status"), [(False, 405), (404, 404), (401, 401)])
 def test_post_can_be_refused(setting, status):
-    with make(token_post=setting) as registry:
+    with token_registry(token_post=setting) as registry:
         assert form(registry, grant_type="password").status == status
         assert registry.token_requests[0].method == "POST"
 
 
-def test_the_answer_and_the_challenge_can_be_bent():
-    with make(
+def test_token_answer_and_challenge_can_be_changed():
+    with token_registry(
         token_response=lambda answer: {"access_token": answer["token"], "expires_in": "soon"},
         realm="https://elsewhere.example/token?x=1",
         service="other",
@@ -173,7 +173,7 @@ def test_the_answer_and_the_challenge_can_be_bent():
         assert 'service="other"' in lines
 
 
-def test_the_scheme_can_differ_from_path_to_path():
+def test_scheme_can_depend_on_the_path():
     with Registry(
         auth=lambda method, path: "basic" if "/blobs/" in path else "bearer", users=USERS
     ) as registry:
@@ -184,7 +184,7 @@ def test_the_scheme_can_differ_from_path_to_path():
 
 
 def test_a_mount_needs_a_scope_for_its_origin():
-    with make() as registry:
+    with token_registry() as registry:
         digest = registry.add_blob("base", b"x")
         path = f"/v2/demo/app/blobs/uploads/?mount={digest}&from=base"
         scope = "scope=repository:demo/app:pull,push"

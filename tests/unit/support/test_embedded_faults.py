@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each fault does to the bytes on the wire what its name says, and to nothing else."""
+"""Each fault does to the bytes on the raw_answer what its name says, and to nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USERS = {"user": "password"}
 
 @pytest.fixture(name="registry")
 def fixture_registry():
-    """A registry with one blob, which fails the test on an internal error."""
+    """Provide a registry with one blob, which fails the test on an internal error."""
     with Registry() as registry:
         registry.digest = registry.add_blob("demo/app", DATA)
         registry.path = f"/v2/demo/app/blobs/{registry.digest}"
@@ -33,20 +33,20 @@ def fixture_registry():
 
 
 def get(registry, **headers: str):
-    """GET of the blob."""
+    """Request the blob with GET. Return the answer."""
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
     return call(registry.url, "GET", registry.path, None, lines)
 
 
-def wire(registry, fault: Fault, method: str = "GET", extra: str = "") -> tuple[str, bytes]:
-    """Head and body of the answer under ``fault``, byte by byte as they came."""
+def raw_answer(registry, fault: Fault, method: str = "GET", extra: str = "") -> tuple[str, bytes]:
+    """Add ``fault`` and request the blob. Return head and body of the answer, as received."""
     registry.faults.append(fault)
     request = f"{method} {registry.path} HTTP/1.1\r\nHost: x\r\n{extra}\r\n"
     head, _dummy, body = raw_call(registry.address, request.encode()).partition(b"\r\n\r\n")
     return head.decode("latin-1"), body
 
 
-def test_the_first_fault_that_is_left_is_applied(registry):
+def test_first_matching_fault_with_remaining_times_is_applied(registry):
     first = Fault(path="/blobs/", status=500, times=2, skip=1)
     second = Fault(path="/blobs/", status=503, times=None)
     registry.faults.extend([first, second])
@@ -55,7 +55,7 @@ def test_the_first_fault_that_is_left_is_applied(registry):
     assert [one.status for one in registry.requests] == [503, 500, 500, 503, 503]
 
 
-def test_matching_is_by_method_target_and_headers():
+def test_fault_matches_by_method_target_and_headers():
     fault = Fault(method="GET|HEAD", path=r"/blobs/.*\?x=1$", having={"range": r"^bytes=4-"})
     head = {"range": "bytes=4-9"}
     assert fault.matches("HEAD", "/v2/a/blobs/b?x=1", head)
@@ -65,7 +65,7 @@ def test_matching_is_by_method_target_and_headers():
     assert not fault.matches("GET", "/v2/a/blobs/b?x=1", {})
 
 
-def test_faults_are_values_that_two_registries_can_share():
+def test_two_registries_can_share_a_fault():
     fault = Fault(status=500)
     one, other = FaultCounter([fault]), FaultCounter([fault])
     assert one.claim("GET", "/", {}, True) is fault
@@ -73,7 +73,7 @@ def test_faults_are_values_that_two_registries_can_share():
     assert other.claim("GET", "/", {}, True) is fault
 
 
-def test_a_status_with_headers_and_body(registry):
+def test_fault_sets_status_headers_and_body(registry):
     registry.faults.append(
         Fault(status=429, headers={"Retry-After": "2", "X": ["a", "b"]}, body={"errors": []})
     )
@@ -82,14 +82,14 @@ def test_a_status_with_headers_and_body(registry):
     assert (got.headers["retry-after"], got.headers["x"]) == ("2", "a, b")
 
 
-def test_an_unknown_status_and_a_gibibyte_that_is_not_read(registry):
-    head, body = wire(registry, Fault(status=799, body=Filler(1 << 21, b"ab", b"{")))
+def test_fault_sends_an_unknown_status_and_a_large_body(registry):
+    head, body = raw_answer(registry, Fault(status=799, body=Filler(1 << 21, b"ab", b"{")))
     assert head.startswith("HTTP/1.1 799 Unknown")
     assert body[:6] == b"{ababa"
     assert "Content-Length: 2097152" in head
 
 
-def test_redirects(registry):
+def test_fault_redirects_to_a_path_or_to_the_result_of_a_function(registry):
     registry.files["/store"] = b"there"
     registry.faults.append(Fault(path="/blobs/", redirect="/store", status=302))
     registry.faults.append(Fault(path="/blobs/", redirect=lambda target: f"//x{target}"))
@@ -99,14 +99,14 @@ def test_redirects(registry):
     assert call(registry.url, "GET", "/store").body == b"there"
 
 
-def test_truncation_closes_in_the_middle(registry):
-    head, body = wire(registry, Fault(truncate_at=4))
+def test_truncated_answer_ends_before_its_declared_length(registry):
+    head, body = raw_answer(registry, Fault(truncate_at=4))
     assert "Content-Length: 10" in head
     assert body == DATA[:4]
     assert registry.requests[0].bytes_sent == 4
 
 
-def test_a_reset_comes_after_the_bytes(registry):
+def test_connection_is_reset_after_the_given_bytes(registry):
     registry.faults.append(Fault(reset_at=4))
     with socket.create_connection(("127.0.0.1", registry.port), timeout=20) as connection:
         connection.sendall(f"GET {registry.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -117,7 +117,7 @@ def test_a_reset_comes_after_the_bytes(registry):
     assert got.endswith(b"\r\n\r\n0123")
 
 
-def test_a_stall_ends_with_the_client_and_with_the_server(registry):
+def test_stall_ends_when_the_client_closes_or_the_server_stops(registry):
     registry.faults.append(Fault(stall_at=3, times=None))
     sockets = []
     for _dummy in range(2):
@@ -133,17 +133,17 @@ def test_a_stall_ends_with_the_client_and_with_the_server(registry):
     sockets[1].close()
 
 
-def test_dripping_gives_all_bytes(registry):
-    head, body = wire(registry, Fault(drip=1000.0, close_after=True))
+def test_drip_sends_all_bytes(registry):
+    head, body = raw_answer(registry, Fault(drip=1000.0, close_after=True))
     assert "200 OK" in head
     assert body == DATA
 
 
-def test_more_bytes_than_declared(registry):
-    head, body = wire(registry, Fault(extend=b"more"))
+def test_extend_sends_more_bytes_than_declared(registry):
+    head, body = raw_answer(registry, Fault(extend=b"more"))
     assert "Content-Length: 10" in head
     assert body == DATA + b"more"
-    assert len(wire(registry, Fault(extend=70000))[1]) == 70010
+    assert len(raw_answer(registry, Fault(extend=70000))[1]) == 70010
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_more_bytes_than_declared(registry):
         (Fault(content_length=None), None),
     ],
 )
-def test_wrong_lengths(registry, fault, declared):
-    head, body = wire(registry, fault)
+def test_declared_length_can_be_wrong_or_missing(registry, fault, declared):
+    head, body = raw_answer(registry, fault)
     found = re.search(r"Content-Length: (\d+)", head)
     assert (found and found.group(1)) == declared
     assert body == DATA
 
 
-def test_chunked_and_cut_in_mid_chunk(registry):
+def test_chunked_answer_can_break_off_in_mid_chunk(registry):
     registry.faults.append(Fault(chunked=True))
     got = get(registry)
     assert (got.body, got.headers["transfer-encoding"]) == (DATA, "chunked")
@@ -180,7 +180,7 @@ def test_chunked_and_cut_in_mid_chunk(registry):
         (Fault(replace=b""), b""),
     ],
 )
-def test_other_bytes_under_the_same_headers(registry, fault, body):
+def test_body_can_be_corrupted_or_replaced_under_the_same_headers(registry, fault, body):
     registry.faults.append(fault)
     got = get(registry)
     assert (got.status, got.body) == (200, body)
@@ -212,14 +212,14 @@ def test_headers_are_set_and_dropped(registry):
         ("rot13", bytes),
     ],
 )
-def test_content_encoding_is_declared_and_carried_out(registry, name, decode):
+def test_content_encoding_is_declared_and_applied(registry, name, decode):
     registry.faults.append(Fault(content_encoding=name))
     got = get(registry)
     assert got.headers["content-encoding"] == name
     assert decode(got.body) == DATA
 
 
-def test_ranges_that_are_ignored_or_answered_wrongly(registry):
+def test_ranges_can_be_ignored_or_answered_wrongly(registry):
     registry.faults.append(Fault(ignore_range=True))
     assert (get(registry, Range="bytes=4-").status, registry.requests[0].bytes_sent) == (200, 10)
     registry.faults.append(Fault(wrong_content_range="bytes 0-5/10"))
@@ -229,7 +229,7 @@ def test_ranges_that_are_ignored_or_answered_wrongly(registry):
     assert get(registry).status == 206
 
 
-def test_a_range_that_is_answered_with_what_a_function_makes_of_it(registry):
+def test_function_can_change_the_content_range(registry):
     def unknown(true):
         return true.replace("/10", "/*")
 
@@ -248,21 +248,21 @@ def test_a_range_that_is_answered_with_what_a_function_makes_of_it(registry):
         b"HTTP/1.1 200 OK\r\nX: " + bytes(1 << 20) + b"\r\n\r\n",
     ],
 )
-def test_raw_bytes_are_sent_as_they_are(registry, data):
+def test_raw_bytes_are_sent_unchanged(registry, data):
     registry.faults.append(Fault(raw=data))
     request = f"GET {registry.path} HTTP/1.1\r\nHost: x\r\n\r\n"
     assert raw_call(registry.address, request.encode(), 1 << 22) == data
     assert registry.requests[0].status == 0
 
 
-def test_a_connection_closed_without_an_answer(registry):
+def test_connection_can_be_closed_without_an_answer(registry):
     registry.faults.append(Fault(close_before=True))
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         get(registry)
     assert registry.requests[0].status == 0
 
 
-def test_a_request_can_be_carried_out_although_its_answer_is_lost(registry):
+def test_request_can_be_processed_while_its_answer_is_lost(registry):
     path = "/v2/demo/app/blobs/uploads/?digest="
     for process in (False, True):
         registry.faults.append(Fault(method="POST", close_before=True, process=process))
@@ -272,18 +272,18 @@ def test_a_request_can_be_carried_out_although_its_answer_is_lost(registry):
         assert (registry.blob("demo/app", blob) is not None) == process
 
 
-@pytest.mark.parametrize(("at", "taken"), [(0, 0), (4, 4), (100, 10)])
-def test_a_request_can_be_cut_and_what_came_of_it_is_taken(registry, at, taken):
+@pytest.mark.parametrize(("at", "stored"), [(0, 0), (4, 4), (100, 10)])
+def test_received_bytes_of_a_cut_request_are_stored(registry, at, stored):
     registry.faults.append(Fault(method="PATCH", cut_request_at=at))
     session = call(registry.url, "POST", "/v2/demo/app/blobs/uploads/").headers["location"]
     with pytest.raises((http.client.HTTPException, OSError)):
         call(registry.url, "PATCH", session, DATA)
     said = call(registry.url, "GET", session).headers["range"]
-    assert said == f"0-{max(0, taken - 1)}"
+    assert said == f"0-{max(0, stored - 1)}"
     assert [one.status for one in registry.requests] == [202, 0, 204]
 
 
-def test_a_connection_closed_after_the_answer_unannounced(registry):
+def test_connection_can_be_closed_after_the_answer_without_a_header(registry):
     registry.faults.append(Fault(close_after=True))
     connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=20)
     connection.request("GET", registry.path)
@@ -293,8 +293,8 @@ def test_a_connection_closed_after_the_answer_unannounced(registry):
     connection.close()
 
 
-def test_an_old_protocol(registry):
-    head, body = wire(registry, Fault(protocol="HTTP/1.0"))
+def test_protocol_version_can_be_changed(registry):
+    head, body = raw_answer(registry, Fault(protocol="HTTP/1.0"))
     assert head.startswith("HTTP/1.0 200 OK")
     assert body == DATA
 
@@ -319,7 +319,7 @@ def test_a_delay_ends_when_the_server_stops(registry):
 
 
 @pytest.mark.parametrize("withheld", [True, False])
-def test_the_interim_answer_can_be_withheld(registry, withheld):
+def test_interim_answer_can_be_omitted(registry, withheld):
     if withheld:
         registry.faults.append(Fault(method="PUT", no_continue=True))
     request = (
@@ -331,7 +331,7 @@ def test_the_interim_answer_can_be_withheld(registry, withheld):
     assert b" 400 Bad Request" in got
 
 
-def test_accept_counts_only_when_a_fault_says_so(registry):
+def test_accept_header_is_honoured_only_under_a_fault(registry):
     family = demo_image("app", "1.0")
     push(registry, "demo/app", family, "1")
     path = "/v2/demo/app/manifests/1"
@@ -344,7 +344,7 @@ def test_accept_counts_only_when_a_fault_says_so(registry):
     assert call(registry.url, "GET", child).status == 404
 
 
-def test_faults_wait_for_authorization_by_default():
+def test_fault_applies_only_to_authorized_requests_by_default():
     with Registry(auth="bearer", users=USERS) as registry:
         registry.faults.append(Fault(path="/tags/", status=500))
         registry.faults.append(
@@ -355,7 +355,7 @@ def test_faults_wait_for_authorization_by_default():
         assert "www-authenticate" in call(registry.url, "GET", "/v2/a/tags/list").headers
 
 
-def test_faults_match_the_token_endpoint():
+def test_fault_can_apply_to_the_token_endpoint():
     with Registry(auth="bearer", users=USERS) as registry:
         registry.faults.append(Fault(path="^/token", body="<html>"))
         got = call(registry.url, "GET", "/token?service=x")
@@ -363,7 +363,7 @@ def test_faults_match_the_token_endpoint():
         assert registry.requests[0].query == "service=x"
 
 
-def test_proxy_requests_are_understood(registry):
+def test_requests_to_a_proxy_are_answered(registry):
     request = f"GET http://other.example{registry.path} HTTP/1.0\r\n\r\n"
     assert raw_call(registry.address, request.encode()).endswith(DATA)
     registry.faults.append(Fault(method="CONNECT", status=407))

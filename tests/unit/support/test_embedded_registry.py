@@ -29,19 +29,19 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 @pytest.fixture(name="registry")
 def fixture_registry():
-    """A registry that checks nothing away: an internal error fails the test."""
+    """Provide a registry whose internal errors fail the test."""
     with Registry() as registry:
         yield registry
     assert registry.errors == []
 
 
 def ask(registry: Registry, method: str, path: str, body=None, **headers: str) -> Reply:
-    """A request below ``/v2/``."""
+    """Send a request below ``/v2/``. Return the answer."""
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
     return call(registry.url, method, f"/v2/{path}", body, lines)
 
 
-def test_the_version_check_is_answered(registry):
+def test_version_check_is_answered(registry):
     assert ask(registry, "GET", "").status == 200
     assert call(registry.url, "GET", "/v2").status == 200
     assert call(registry.url, "GET", "/elsewhere").status == 404
@@ -87,7 +87,7 @@ def test_missing_content_has_the_error_code_of_the_specification(registry):
         ("lines=0-1", 200, DATA, None),
     ],
 )
-def test_ranges_of_a_blob(registry, asked, status, body, content_range):
+def test_range_of_a_blob_is_answered_as_specified(registry, asked, status, body, content_range):
     registry.add_blob("demo/app", DATA)
     got = ask(registry, "GET", f"demo/app/blobs/{BLOB}", Range=asked)
     assert got.status == status
@@ -105,7 +105,7 @@ def test_a_blob_can_be_a_file_and_can_be_empty(registry, tmp_path):
     assert ask(registry, "GET", f"demo/app/blobs/{EMPTY}").headers["content-length"] == "0"
 
 
-def test_an_upload_in_one_request(registry):
+def test_blob_can_be_uploaded_in_one_request(registry):
     got = ask(registry, "POST", f"demo/app/blobs/uploads/?digest={BLOB}", DATA)
     assert got.status == 201
     assert registry.blob("demo/app", BLOB) == DATA
@@ -133,7 +133,7 @@ def test_an_upload_with_the_wrong_digest_leaves_nothing(registry):
     assert registry.blob("demo/app", BLOB) is None
 
 
-def test_an_upload_can_be_given_up(registry):
+def test_upload_can_be_cancelled(registry):
     place = ask(registry, "POST", "demo/app/blobs/uploads/", b"").headers["location"]
     assert call(registry.url, "DELETE", place).status == 204
     assert call(registry.url, "GET", place).code == "BLOB_UPLOAD_UNKNOWN"
@@ -148,7 +148,7 @@ def test_a_mount_needs_the_blob_in_the_other_repository(registry):
     assert (lost.status, "location" in lost.headers) == (202, True)
 
 
-def test_uploads_go_to_files_where_a_directory_is_given(tmp_path):
+def test_uploads_are_stored_in_the_given_directory(tmp_path):
     with Registry(storage=tmp_path) as registry:
         ask(registry, "POST", f"demo/app/blobs/uploads/?digest={BLOB}", DATA)
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [DATA]
@@ -166,7 +166,7 @@ def test_a_manifest_is_refused_before_its_blobs(registry):
     assert answer.code == "MANIFEST_BLOB_UNKNOWN"
 
 
-def test_a_lenient_registry_takes_anything_as_a_manifest():
+def test_lenient_registry_accepts_any_manifest():
     with Registry(lenient=True) as registry:
         answer = ask(registry, "PUT", "demo/app/manifests/1", b"junk", Content_Type="text/plain")
         assert answer.status == 201
@@ -180,7 +180,7 @@ def test_invalid_manifest_is_rejected(registry, raw):
     assert answer.code == "MANIFEST_INVALID"
 
 
-def test_sha512_works_for_blobs_and_manifests(registry):
+def test_sha512_is_supported_for_blobs_and_manifests(registry):
     digest = registry.add_blob("demo/app", DATA, algorithm="sha512")
     assert ask(registry, "GET", f"demo/app/blobs/{digest}").body == DATA
     made = image([])
@@ -207,7 +207,7 @@ def test_upload_over_http_equals_push(registry):
     assert registry.requests_by_method()["POST"] == 0
 
 
-def test_lists_come_in_pages():
+def test_lists_are_split_into_pages():
     with Registry(page_size=2) as registry:
         for tag in ("e", "a", "c", "b", "d"):
             registry.tag("demo/app", tag, BLOB)
@@ -242,12 +242,12 @@ def test_referrers_are_listed_and_filtered(registry):
     assert ask(registry, "GET", f"demo/app/referrers/{EMPTY}").document["manifests"] == []
 
 
-def test_a_registry_without_referrers_says_404():
+def test_registry_without_referrers_answers_404():
     with Registry(referrers=False) as registry:
         assert ask(registry, "GET", f"demo/app/referrers/{BLOB}").status == 404
 
 
-def test_deleting(registry):
+def test_tag_manifest_and_blob_can_be_deleted(registry):
     made = image([layer({"a": b"x"})])
     push(registry, "demo/app", made, "1", "2")
     assert ask(registry, "DELETE", "demo/app/manifests/1").status == 202
@@ -261,7 +261,7 @@ def test_deleting(registry):
         assert ask(other, "DELETE", path).status == 405
 
 
-def test_requests_are_recorded_as_they_were(registry):
+def test_requests_are_logged_with_all_fields(registry):
     registry.add_blob("demo/app", DATA)
     ask(registry, "GET", f"demo/app/blobs/{BLOB}?x=1", Range="bytes=1-3", X_Test="y")
     ask(registry, "POST", "demo/app/blobs/uploads/", b"body")
@@ -287,7 +287,7 @@ def test_a_connection_serves_many_requests(registry):
     assert len({one.connection for one in registry.requests}) == 1
 
 
-def test_a_connection_can_be_closed_after_so_many_requests():
+def test_connection_can_be_closed_after_a_number_of_requests():
     with Registry(requests_per_connection=2) as registry:
         connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=20)
         for _dummy in range(4):
@@ -314,7 +314,7 @@ def test_two_registries_can_share_content():
         assert ask(other, "GET", f"demo/app/blobs/{BLOB}").body == DATA
 
 
-def test_content_can_lie_about_its_digest(registry):
+def test_content_can_have_a_wrong_digest(registry):
     registry.add_blob("demo/app", b"other", digest=BLOB)
     assert ask(registry, "GET", f"demo/app/blobs/{BLOB}").body == b"other"
     proof = attestation(image([]))
@@ -323,7 +323,7 @@ def test_content_can_lie_about_its_digest(registry):
     assert registry.untag("demo/app", "1") and not registry.untag("demo/app", "1")
 
 
-def test_ipv6():
+def test_registry_can_listen_on_ipv6():
     try:
         registry = Registry(host="::1")
     except OSError:

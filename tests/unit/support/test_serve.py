@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.tests.support.client import call
 
 @pytest.fixture(name="command")
 def fixture_command(tmp_path, capsys):
-    """Gives one command and returns what it printed; the registry is stopped at the end."""
+    """Provide a function that runs a command and returns its output. Stop the registry at the end."""
     state = str(tmp_path / "state")
 
     def command(name: str, *options: str, status: int = 0) -> str:
@@ -33,7 +33,7 @@ def fixture_command(tmp_path, capsys):
     command("stop")
 
 
-def test_a_life(command):
+def test_registry_can_be_started_filled_changed_and_stopped(command):
     address = command("start").strip()
     assert command("start").strip() == address
     assert (command.state / "address").read_text() == f"{address}\n"
@@ -65,27 +65,27 @@ def test_a_life(command):
     assert "start it first" in command("fill", status=1)
 
 
-def test_commands_without_a_registry(command):
+def test_commands_without_a_running_registry_fail(command):
     assert "no registry" in command("change", "--image", "x", status=1)
     assert "no registry" in command("requests", status=1)
     assert command("stop") == ""
 
 
-def test_an_image_that_is_not_there(command):
+def test_changing_an_unknown_image_fails(command):
     command("start")
     assert "demo/none is not one of" in command("change", "--image", "demo/none", status=1)
 
 
-def test_it_runs_as_a_script():
+def test_serve_runs_as_a_script():
     done = subprocess.run(
         [sys.executable, serve.__file__, "--help"], check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_it_is_the_registries_of_other_names(command):
+def test_registry_can_serve_other_names_over_tls(command):
     if not certificates.available():
-        pytest.skip("no certificates can be made here")
+        pytest.skip("this machine cannot generate certificates")
     command("start", "--auth", "bearer", "--name", "registry-1.docker.io", "--name", "r.example")
     digest = command("publish", "--repository", "library/debian", "--tag", "12", "--tag", "latest")
     proxy = (command.state / "proxy").read_text().strip()
@@ -111,7 +111,7 @@ def test_it_is_the_registries_of_other_names(command):
         opener.open("https://elsewhere.example/")
 
 
-def test_a_sample_is_the_same_everywhere():
+def test_sample_image_has_the_same_digest_on_every_machine():
     assert images.sample_image("debian", "12").digest == (
         "sha256:9b4ac1a4395e7d89935539d2a1058933699420f72746d872e3a45709d923dd19"
     )

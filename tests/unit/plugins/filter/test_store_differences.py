@@ -25,7 +25,7 @@ def image(name: str, digest: str = OLD, platforms: t.Sequence[str] = AMD64, **ot
 
 
 def holds(*images: dict, index: t.Any = None) -> dict[str, t.Any]:
-    """What image_info returns of a store; equal images have equal fingerprints, unless ``index`` differs."""
+    """Return what image_info returns of a store; equal images have equal fingerprints, unless ``index`` differs."""
     told = [(one["name"], one["digest"], one["platforms"]) for one in images]
     return {"fingerprint": repr((told, index)), "images": list(images), "missing": []}
 

@@ -40,7 +40,7 @@ def own_environment(monkeypatch, tmp_path):
 
 @pytest.fixture(name="warned", autouse=True)
 def fixture_warned(monkeypatch):
-    """The warnings."""
+    """Return the warnings."""
     texts: list[str] = []
 
     class Display:

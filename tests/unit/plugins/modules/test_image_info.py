@@ -23,7 +23,7 @@ APP = "docker.io/library/app:1"
 
 @pytest.fixture(name="path")
 def fixture_path(tmp_path):
-    """A store with an image for two platforms."""
+    """Return a store with an image for two platforms."""
     sources = FakeSources()
     sources.publish(APP, demo_image("app", "1", size=200))
     pull(ImageStore(str(tmp_path / "store")), sources, APP, platforms=[AMD64, ARM64])

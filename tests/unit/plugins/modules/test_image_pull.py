@@ -202,7 +202,7 @@ def test_without_requests_the_library_is_asked_for(params, tmp_path):
 
 @pytest.fixture(name="pinned")
 def fixture_pinned(params):
-    """The options of a pull by digest that finds all in its place."""
+    """Return the options of a pull by digest that finds all in its place."""
     digest = run("image_pull", **params).result["images"][0]["digest"]
     return {**params, "name": [f"{params['name'][0]}@{digest}"]}
 
@@ -237,7 +237,7 @@ FIRST, SECOND = demo_image("app", "1", size=500), demo_image("app", "2", size=50
 
 
 def lock_of(params, directory, platforms=tuple(BOTH), **more):
-    """What the lookup gives for a lock file of the names."""
+    """Return what the lookup gives for a lock file of the names."""
     path = directory / "images.lock.yml"
     given = {key: params[key] for key in ("name", "username", "password", "retries")}
     given.update(path=str(path), platform=list(platforms), **more)

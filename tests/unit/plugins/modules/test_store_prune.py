@@ -27,7 +27,7 @@ APP = "registry.example/app:1"
 
 @pytest.fixture(name="path")
 def fixture_path(tmp_path):
-    """A store whose tag has moved, with what a dead writer left."""
+    """Return a store whose tag has moved, with what a dead writer left."""
     sources = FakeSources()
     for version in "12":
         sources.publish(APP, demo_image("app", version, size=200))

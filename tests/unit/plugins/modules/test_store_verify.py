@@ -39,7 +39,7 @@ def fixture_params(registry, tmp_path):
 
 @pytest.fixture(name="asked")
 def fixture_asked(registry, params):
-    """What a registry is asked after the pull."""
+    """Return what a registry is asked after the pull."""
     before = len(registry.requests)
     return lambda: [request.path for request in registry.requests[before:]]
 
