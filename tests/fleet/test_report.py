@@ -283,7 +283,7 @@ return Math.min(...cells.map((cell) => cell.getBoundingClientRect().width));
 def _small() -> dict[str, Any]:
     one, two = reports.image("app:1"), reports.image("tool:2")
     lost = {"info": {"unreachable": True, "msg": "no route to host " * 20}}
-    lock = reports.synced([one, two], ("tool:2", reports.text_of(two), "none"), fetch=10**7)
+    lock = reports.synced([one, two], ("tool:2", reports.image_text(two), "none"), fetch=10**7)
     return {
         "a": reports.holds(one, two, sync=reports.synced([one, two])),
         "b": reports.holds(one, sync=lock, date=DATE),
