@@ -47,7 +47,7 @@ class Tagged:
     def check(self, target: Service, repository: str) -> None:
         """Raise ServiceError unless the target has every tag with its digest."""
         for tag, digest in self.digests.items():
-            found = layout.served(target.url, repository, tag).digest
+            found = layout.read_served_manifest(target.url, repository, tag).digest
             if found != digest:
                 raise ServiceError(f"{target.address}/{repository}:{tag} is {found}, not {digest}")
 

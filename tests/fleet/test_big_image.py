@@ -50,7 +50,9 @@ def _identify(parameter: object) -> str:
 @by_parameter(EVERYWHERE)
 def test_the_store_holds_what_the_registry_holds(pulled: Pulled, big_image: BigImage) -> None:
     registry = pulled.registry
-    said = layout.served(registry.service.url, REPOSITORY, pulled.kind, **registry.upload_options())
+    said = layout.read_served_manifest(
+        registry.service.url, REPOSITORY, pulled.kind, **registry.upload_options()
+    )
     entry = layout.names(pulled.store)[pulled.name]
     assert entry["digest"] == said.digest == big_image.digests[pulled.kind]
     assert entry["mediaType"] == said.media_type

@@ -64,7 +64,7 @@ def test_the_store_names_exactly_the_digest_that_the_registry_gives(
     name = f"{registry.address}/{DEMO}:{tag}"
     options = {"name": [name], "platform": ["linux/amd64"], "store": STORE, **registry.options()}
     check, real, _third, again = play.four_times(one_task(PULL, **options), local)
-    said = layout.served(registry.service.url, DEMO, tag, **registry.upload_options())
+    said = layout.read_served_manifest(registry.service.url, DEMO, tag, **registry.upload_options())
     found = layout.names(store)[name]
     assert (found["digest"], found["mediaType"]) == (said.digest, said.media_type)
     assert said.digest == small_images[tag]

@@ -39,7 +39,7 @@ def test_docker_builds_and_pushes_with_daemons_of_its_own(
         run([docker, "build", "--network", "host", "--tag", name, context], env=env)
         run([docker, "push", name], env=env)
         told = run([docker, "image", "inspect", "--format", "{{.RepoDigests}}", name], env=env)
-    said = layout.served(registry_plain.service.url, "lockstep/built", "1")
+    said = layout.read_served_manifest(registry_plain.service.url, "lockstep/built", "1")
     assert said.digest in told
     assert said.media_type == "application/vnd.docker.distribution.manifest.v2+json"
     assert kill_leftovers(directory) == [] and unmount_below(directory) == []
@@ -50,7 +50,7 @@ def test_a_mirror_serves_what_its_origin_holds(
 ) -> None:
     origin = registry_plain.service.url
     with services.docker_registry(directory / "mirror", proxy_of=origin) as mirror:
-        assert layout.served(mirror.url, DEMO, "v1").digest == small_images["v1"]
+        assert layout.read_served_manifest(mirror.url, DEMO, "v1").digest == small_images["v1"]
 
 
 def test_a_service_that_cannot_start_shows_its_log(directory: Path) -> None:
