@@ -18,7 +18,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from . import _zipimport  # noqa: F401  # pylint: disable=unused-import
 from ._image import errors
 from ._image.names import Reference
-from ._plan import Plan
+from ._plan import Execution, Plan
 
 Parameters = t.Mapping[str, t.Any]
 
@@ -213,7 +213,7 @@ def run_plan(
     open_target: t.Callable[[Parameters], t.ContextManager[t.Any]] = contextlib.nullcontext,
     **module_options: t.Any,
 ) -> None:
-    """Run a module: build a plan, apply it unless in check mode, and exit with ``Plan.result()``.
+    """Run a module: build a plan, apply it unless in check mode, and exit with the result.
 
     ``open_target`` returns what is held while the plan is built and applied. A LockstepError fails the module with
     its message, and with ``error`` as ``LockstepError.as_result`` describes it.
@@ -224,26 +224,27 @@ def run_plan(
         required_by=REQUIRED_BY,
         **module_options,
     )
-    done: list[t.Any] | None = None
+    execution: Execution | None = None
     try:
         with open_target(module.params) as target:
-            plan = build(module.params, target)
+            execution = Execution(build(module.params, target))
             if not module.check_mode:
-                done = []
-                for action in plan.apply():
-                    done.append(action)
+                execution.run()
     except errors.DependencyError as exc:
         missing = f"{missing_required_lib(exc.details['library'])} ({exc})"
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
-        module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
+        changed = bool(execution and execution.done)
+        module.fail_json(missing, error=exc.as_result(), changed=changed, exception=trace)
     except errors.LockstepError as exc:
         # Ansible can show tracebacks, and the message of a cause may repeat a signed URL or a login.
         exc.__cause__ = exc.__context__ = None
-        module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
-    for warning in plan.warnings():
+        changed = bool(execution and execution.done)
+        module.fail_json(exc.full_message(), error=exc.as_result(), changed=changed)
+    outcome = execution.outcome
+    for warning in outcome.warnings():
         module.warn(errors.in_message(warning))
-    failure = plan.failure
+    failure = outcome.failure
     if failure:
         text = failure.full_message()
-        module.fail_json(text, error=failure.as_result(), **plan.brief(done))
-    module.exit_json(**plan.result())
+        module.fail_json(text, error=failure.as_result(), **outcome.brief())
+    module.exit_json(**outcome.result())

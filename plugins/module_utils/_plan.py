@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan: what was decided, before anything is done; and the threads that do it."""
+"""Plan: what a task will do, as a value; its execution in threads, and the result of that."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from ._image import errors
 T = t.TypeVar("T")
 R = t.TypeVar("R")
 
+Facts = t.Mapping[str, t.Any]
 Future = concurrent.futures.Future
 _LAST = (float("inf"),)
 _GRACE = 10.0
 # What fails for all when it fails for one.
 _FATAL = (errors.DependencyError, errors.NoSpaceError)
-_TOLD = 3
-# What a failed result does not say of an image.
-_OMITTED = ("id", "layers", "media_type", "platforms")
+_SHOWN = 3
 
 
 class Pool:
@@ -63,7 +62,7 @@ class Pool:
             return bool(self._heap) and self._heap[0][0] < _LAST
 
     def submit(self, function: t.Callable[[], R], urgency: tuple[float, ...] = (0.0,)) -> Future[R]:
-        """Have it done; what is less comes first, of equals the first."""
+        """Queue ``function``; the lowest urgency runs first, ties in submission order."""
         future: Future[R] = concurrent.futures.Future()
 
         def run() -> None:
@@ -102,7 +101,7 @@ class Pool:
 
 
 def in_parallel(function: t.Callable[[T], R], items: t.Iterable[T], workers: int) -> list[R]:
-    """``map`` over threads, in order; the first error ends it."""
+    """Return ``function(item)`` of each item, in order, computed by threads; raise the first error, and start nothing more then."""
     return list(_as_they_come(function, items, workers))
 
 
@@ -118,7 +117,7 @@ def _as_they_come(
 def attempts(
     function: t.Callable[[T], R], items: t.Sequence[T], workers: int
 ) -> t.Iterator[tuple[T, R | errors.LockstepError]]:
-    """Each item with what a function says of it, or its error; at the same time, in order, as soon as it is there."""
+    """Yield each item with ``function(item)`` or its error, in order, as soon as it is known; raise DependencyError at once."""
 
     def attempt(item: T) -> R | errors.LockstepError:
         try:
@@ -129,23 +128,6 @@ def attempts(
             return exc
 
     return zip(items, _as_they_come(attempt, items, workers))
-
-
-def each(
-    function: t.Callable[[T], R],
-    items: t.Sequence[T],
-    name_of: t.Callable[[T], str],
-    workers: int,
-    failures: dict[str, errors.LockstepError],
-) -> list[R]:
-    """What a function says of each item; an error goes to ``failures`` under the item's name."""
-    found = []
-    for item, answer in attempts(function, items, workers):
-        if isinstance(answer, errors.LockstepError):
-            failures[name_of(item)] = answer
-        else:
-            found.append(answer)
-    return found
 
 
 class Action:
@@ -163,7 +145,7 @@ class Action:
         raise NotImplementedError
 
     def summary(self) -> dict[str, t.Any]:
-        """What it does."""
+        """Return what it does, as an entry of ``actions`` in a result."""
         raise NotImplementedError
 
     def apply(self, pool: Pool) -> None:
@@ -171,20 +153,20 @@ class Action:
         raise NotImplementedError
 
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
-        """Do it and others of its kind, of which it is one; the error of each."""
+        """Do ``actions`` of this kind, of which this is one; return the error of each, None for success."""
         ended = [pool.submit(functools.partial(action.apply, pool)) for action in actions]
         return [future.exception() for future in ended]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions, and the ``facts`` they lead to; ``promises`` are facts if nothing fails.
+    """What a task will do, decided before anything is done. A value: ``Execution`` carries it out.
 
-    ``content`` is done at the same time, each of ``names`` when all that it waits for is there, ``last`` in the
-    end, if nothing has failed, kind by kind; just before it ``settle`` is called.
+    ``content`` is applied at the same time, each of ``names`` once all content that it waits for is there, and
+    ``last`` in the end, kind by kind, if nothing has failed; just before that ``before_cleanup`` is called.
 
-    ``failures`` are errors by name: at first of what could not be planned, after ``apply`` all. What fails for
-    all, as a full disk, ends the plan, and is the failure of all names that are not done.
+    ``facts`` are the keys of the result; ``promises`` are more of them, which hold if nothing fails. ``before`` and
+    ``after`` are the diff, by name. ``failures`` are the errors of what could not be planned, by name.
     """
 
     content: tuple[Action, ...] = ()
@@ -192,141 +174,115 @@ class Plan:
     last: tuple[Action, ...] = ()
     before: t.Any = None
     after: t.Any = None
-    facts: t.Mapping[str, t.Any] = field(default_factory=dict)
-    promises: t.Mapping[str, t.Any] = field(default_factory=dict)
-    failures: dict[str, errors.LockstepError] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+    promises: Facts = field(default_factory=dict)
+    failures: t.Mapping[str, errors.LockstepError] = field(default_factory=dict)
     problem: errors.LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
     noun: str = "images"  # what ``failures`` names, in the plural
     prepare: t.Callable[[], object] = tuple  # does nothing
     before_cleanup: t.Callable[[], object] = tuple
-    stats: t.Callable[[], t.Mapping[str, t.Any]] | None = None
+    # Cut the facts of a failed result, which Ansible prints whole. It gets them with the names that have arrived.
+    shorten: t.Callable[[Facts, t.Container[str]], Facts] | None = None
+    stats: t.Callable[[], Facts] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """All, in order."""
+        """All actions, in order."""
         return self.content + self.names + self.last
 
     @property
     def changed(self) -> bool:
-        """Whether there are any."""
+        """Whether there are any actions."""
         return bool(self.actions)
 
-    def apply(self) -> t.Iterator[Action]:
-        """Carry it out, and give what is done; a name that fails does not hold back others."""
-        if not self.changed:
-            return
-        self.prepare()
-        left = collections.Counter(name for action in self.content for name in action.needed_by)
-        waiting = {action.subject: action for action in self.names}
-        ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
-        fatal: errors.LockstepError | None = None
-        with Pool(self.workers) as pool:
-            fatal = yield from self._set(waiting, left, pool)
-            for action in () if fatal else self.content:
-                future = pool.submit(functools.partial(action.apply, pool), action.urgency)
-                future.add_done_callback(lambda done, action=action: ended.put((action, done)))  # type: ignore[misc]
-            todo = len(self.content)
-            while todo and not fatal:
-                todo -= 1
-                fatal = yield from self._note(*ended.get(), left)
-                if ended.empty():
-                    # At once what came while the last ones were written: an index is written whole.
-                    fatal = (yield from self._set(waiting, left, pool)) or fatal
-        with Pool(self.workers) as pool:
-            if fatal:
-                while not ended.empty():
-                    yield from self._note(*ended.get(), left)
-                yield from self._set(waiting, left, pool)
-                unfinished = [*waiting, *(name for name in left if left[name])]
-                self.failures.update(
-                    {name: fatal for name in unfinished if name not in self.failures}
-                )
-            if self.last and not self.failures:
-                self.before_cleanup()
-                for _kind, group in itertools.groupby(self.last, type):
-                    yield from _all_of(tuple(group), pool)
 
-    def _note(
-        self, action: Action, future: Future[None], left: collections.Counter[str]
-    ) -> t.Generator[Action, None, errors.LockstepError | None]:
-        """Note how an action has ended; an error that is one for all."""
-        error = future.exception()
-        left.subtract(action.needed_by)
-        if error is None:
-            yield action
-            return None
-        if not isinstance(error, errors.LockstepError):
-            raise error
-        self.failures.update(dict.fromkeys(action.needed_by, error))
-        return error if isinstance(error, _FATAL) else None
+class PlanBuilder:
+    """Plans the items of a task with threads, and collects their errors by name for the plan that it builds."""
 
-    def _set(
-        self, waiting: dict[str, Action], left: t.Mapping[str, int], pool: Pool
-    ) -> t.Generator[Action, None, errors.LockstepError | None]:
-        """The names that have all they need; an error that is one for all: where names are cannot be written."""
-        ready = [waiting.pop(name) for name in list(waiting) if not left[name]]
-        names = [action for action in ready if action.subject not in self.failures]
-        try:
-            ended = names[0].apply_all(names, pool) if names else ()
-        except errors.LockstepError as exc:
-            self.failures.update({action.subject: exc for action in names})
-            return exc
-        for action, error in zip(names, ended):
-            if error is None:
-                yield action
-            elif isinstance(error, errors.LockstepError):
-                self.failures[action.subject] = error
-            else:
-                raise error
-        return None
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.failures: dict[str, errors.LockstepError] = {}
 
-    def result(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
-        """The answer of a module, in check mode too; ``done`` are the actions that succeeded, None for all.
+    def each(
+        self,
+        function: t.Callable[[T], R],
+        items: t.Sequence[T],
+        name_of: t.Callable[[T], str] = str,
+        workers: int = 0,
+    ) -> list[R]:
+        """Return what ``function`` returns for each item, in order; an error is the failure of ``name_of(item)``.
 
-        They are told as they were planned: the order in which threads end is not that of the next run.
+        ``workers`` may be less than those of the builder. Raise DependencyError.
         """
-        kept = {id(action) for action in (self.actions if done is None else done)}
-        actions = [action for action in self.actions if id(action) in kept]
-        facts, after = dict(self.facts, **self.promises), self.after
+        answers = attempts(function, items, workers or self.workers)
+        return self.keep((name_of(item), answer) for item, answer in answers)
+
+    def keep(self, answers: t.Iterable[tuple[str, R | errors.LockstepError]]) -> list[R]:
+        """Return the answers that are no errors, in order; an error is the failure of its name."""
+        found = []
+        for name, answer in answers:
+            if isinstance(answer, errors.LockstepError):
+                self.failures[name] = answer
+            else:
+                found.append(answer)
+        return found
+
+    def build(self, **fields: t.Any) -> Plan:
+        """Return the plan with these fields, and with the failures so far."""
+        return Plan(failures=dict(self.failures), workers=self.workers, **fields)
+
+
+class Outcome(t.NamedTuple):
+    """How a plan ended: the actions that succeeded, None in check mode, and the errors by name."""
+
+    plan: Plan
+    done: t.Sequence[Action] | None
+    failures: t.Mapping[str, errors.LockstepError]
+
+    def result(self) -> dict[str, t.Any]:
+        """Return the result of a module; its ``actions`` in the order of the plan, as that of threads is another each time."""
+        plan, after = self.plan, self.plan.after
+        kept = {id(action) for action in (plan.actions if self.done is None else self.done)}
+        actions = [action.summary() for action in plan.actions if id(action) in kept]
+        facts = {**plan.facts, **plan.promises}
         if self.failures:
-            facts = {key: self._without_failures(fact) for key, fact in self.facts.items()}
+            facts = {key: self._without_failures(fact) for key, fact in plan.facts.items()}
             facts["failures"] = [
                 {"name": name, "msg": error.full_message(), "error": error.as_result()}
                 for name, error in self.failures.items()
             ]
             arrived = {name: text for name, text in after.items() if name not in self.failures}
-            after = {**self.before, **arrived}
-        answer = dict(
-            facts,
-            changed=bool(actions),
-            actions=[action.summary() for action in actions],
-            diff={"before": self.before, "after": after},
-        )
-        return dict(answer, stats=dict(self.stats())) if self.stats else answer
+            after = {**plan.before, **arrived}
+        stats = {"stats": dict(plan.stats())} if plan.stats else {}
+        diff = {"before": plan.before, "after": after}
+        return {**facts, "changed": bool(actions), "actions": actions, "diff": diff, **stats}
 
-    def brief(self, done: t.Sequence[Action] | None = None) -> dict[str, t.Any]:
-        """``result`` of a plan that failed, kept short because Ansible prints it whole.
-
-        It has no ``actions``, only ``images`` that changed, without their layers, and only ``differences`` that are left.
-        """
-        answer = self.result(done)
+    def brief(self) -> dict[str, t.Any]:
+        """Return ``result`` without ``actions``, shortened: Ansible prints the result of a failed task whole."""
+        answer = self.result()
         del answer["actions"]
-        if "images" in answer:
-            answer["images"] = [
-                {key: image[key] for key in image if key not in _OMITTED}
-                for image in answer["images"]
-                if image.get("status") != "up_to_date"
-            ]
-        if "differences" in answer and done is not None:
-            answer["differences"] = [
-                row for row in answer["differences"] if row["name"] not in self.after
-            ]
-        return answer
+        shorten, arrived = self.plan.shorten, () if self.done is None else self.plan.after
+        return {**answer, **shorten(answer, arrived)} if shorten else answer
+
+    @property
+    def failure(self) -> errors.LockstepError | None:
+        """All failures in one error, of the kind of the first; None if nothing failed."""
+        causes = list({(str(one), one.hint): one for one in self.failures.values()}.values())
+        total = len({*(self.plan.after or ()), *self.failures})
+        if not causes or total == 1:
+            return causes[0] if causes else self.plan.problem
+        more = f"; and {len(causes) - _SHOWN} more" if len(causes) > _SHOWN else ""
+        lead = f"{len(self.failures)} of {total} {self.plan.noun} failed: "
+        return errors.combine(lead, causes[:_SHOWN], more)
+
+    def warnings(self) -> t.Sequence[str]:
+        """Return what users should know."""
+        return self.plan.warnings()
 
     def _without_failures(self, fact: t.Any) -> t.Any:
-        """A fact about some names."""
+        """Return a fact without its entries about names that failed."""
         if not isinstance(fact, list):
             return fact
         return [
@@ -335,25 +291,110 @@ class Plan:
             if not isinstance(entry, dict) or entry.get("name") not in self.failures
         ]
 
+
+class Execution:
+    """Carries out a plan with threads. ``done`` are the actions that succeeded, ``failures`` all errors by name.
+
+    A name that fails does not hold back others. What fails for all, as a full disk, ends the execution, and is the
+    failure of all names that are not done.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.done: list[Action] = []
+        self.failures = dict(plan.failures)
+        self._has_run = False
+        self._fatal: errors.LockstepError | None = None
+        self._left = collections.Counter(name for one in plan.content for name in one.needed_by)
+        self._waiting = {action.subject: action for action in plan.names}
+        self._ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
+
     @property
-    def failure(self) -> errors.LockstepError | None:
-        """All failures in one, of the kind of the first."""
-        causes = list({(str(one), one.hint): one for one in self.failures.values()}.values())
-        total = len({*(self.after or ()), *self.failures})
-        if not causes or total == 1:
-            return causes[0] if causes else self.problem
-        more = f"; and {len(causes) - _TOLD} more" if len(causes) > _TOLD else ""
-        lead = f"{len(self.failures)} of {total} {self.noun} failed: "
-        return errors.combine(lead, causes[:_TOLD], more)
+    def outcome(self) -> Outcome:
+        """How it ended; before ``run``, what check mode reports."""
+        return Outcome(self.plan, self.done if self._has_run else None, self.failures)
 
+    def run(self) -> None:
+        """Apply all actions of the plan, once.
 
-def _all_of(actions: t.Sequence[Action], pool: Pool) -> t.Iterator[Action]:
-    """Do actions of one kind, and raise the first error when it is told what is done."""
-    raised = []
-    for action, error in zip(actions, actions[0].apply_all(actions, pool)):
+        Raise what is no LockstepError, and the first error of what comes last; ``done`` is right also then.
+        """
+        self._has_run = True
+        plan = self.plan
+        if not plan.changed:
+            return
+        plan.prepare()
+        with Pool(plan.workers) as pool:
+            self._set_names(pool)
+            if not self._fatal:
+                self._apply_content(pool)
+        with Pool(plan.workers) as pool:
+            if self._fatal:
+                self._give_up(self._fatal, pool)
+            if plan.last and not self.failures:
+                plan.before_cleanup()
+                for _kind, group in itertools.groupby(plan.last, type):
+                    self._clean_up(list(group), pool)
+
+    def _apply_content(self, pool: Pool) -> None:
+        """Apply all content, and set each name that has all it waits for; return early after a fatal error."""
+        for action in self.plan.content:
+            future = pool.submit(functools.partial(action.apply, pool), action.urgency)
+            future.add_done_callback(lambda done, action=action: self._ended.put((action, done)))  # type: ignore[misc]
+        for _action in self.plan.content:
+            self._note_content()
+            if self._ended.empty():
+                # At once what came while the last ones were written: an index is written whole.
+                self._set_names(pool)
+            if self._fatal:
+                return
+
+    def _note_content(self) -> None:
+        """Note the next content that has ended; wait for it."""
+        action, future = self._ended.get()
+        error = future.exception()
+        self._left.subtract(action.needed_by)
+        if isinstance(error, _FATAL):
+            self._fatal = error
+        self._note(action, action.needed_by, error)
+
+    def _set_names(self, pool: Pool) -> None:
+        """Set the names that have all they wait for; it is fatal if names cannot be written at all."""
+        ready = [self._waiting.pop(name) for name in list(self._waiting) if not self._left[name]]
+        names = [action for action in ready if action.subject not in self.failures]
+        try:
+            ended = names[0].apply_all(names, pool) if names else ()
+        except errors.LockstepError as exc:
+            self.failures.update({action.subject: exc for action in names})
+            self._fatal = exc
+            return
+        for action, error in zip(names, ended):
+            self._note(action, [action.subject], error)
+
+    def _note(self, action: Action, names: t.Sequence[str], error: BaseException | None) -> None:
+        """Note how an action has ended: as done, or as the failure of ``names``."""
         if error is None:
-            yield action
+            self.done.append(action)
+        elif isinstance(error, errors.LockstepError):
+            self.failures.update(dict.fromkeys(names, error))
         else:
-            raised.append(error)
-    if raised:
-        raise raised[0]
+            raise error
+
+    def _give_up(self, fatal: errors.LockstepError, pool: Pool) -> None:
+        """Keep what has ended meanwhile; ``fatal`` is the failure of all other names."""
+        while not self._ended.empty():
+            self._note_content()
+        self._set_names(pool)
+        for name in (*self._waiting, *(name for name in self._left if self._left[name])):
+            self.failures.setdefault(name, fatal)
+
+    def _clean_up(self, actions: t.Sequence[Action], pool: Pool) -> None:
+        """Apply actions of one kind; raise the first error when all of them have ended."""
+        raised = []
+        for action, error in zip(actions, actions[0].apply_all(actions, pool)):
+            if error is None:
+                self.done.append(action)
+            else:
+                raised.append(error)
+        if raised:
+            raise raised[0]

@@ -44,6 +44,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.registry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
+from ansible_collections.lockstep.images.tests.support.plans import execute
 from ansible_collections.lockstep.images.tests.support.stores import carry_out, pull
 from ansible_collections.lockstep.images.tests.support.syncing import lock_of, sync
 
@@ -133,9 +134,9 @@ def lock(path: Path) -> bool:
 
 def done(plan: Plan) -> bool:
     """Carry a plan out; return whether it changed anything."""
-    list(plan.apply())
-    if plan.failures:
-        raise plan.failures.popitem()[1]
+    outcome = execute(plan)
+    if outcome.failures:
+        raise outcome.failures.popitem()[1]
     return plan.changed
 
 

@@ -31,7 +31,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
     Reference,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
@@ -51,6 +51,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.trust im
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .images import image, layer, push
+from .plans import execute
 from .publish import Item
 from .registry import Registry
 
@@ -128,21 +129,20 @@ class Puller:
         )
         self.store = ImageStore(str(directory / "store"))
 
-    def pull(self, *names: str, **how: Any) -> Plan:
-        """Pull and return the plan; without ``names``, the image that ``serving`` serves."""
-        plan = self.carry_out(*names, **how)
-        if plan.failure:
-            raise plan.failure
+    def pull(self, *names: str, **how: Any) -> Outcome:
+        """Pull and return the outcome; without ``names``, the image that ``serving`` serves."""
+        outcome = self.carry_out(*names, **how)
+        if outcome.failure:
+            raise outcome.failure
         assert self.left_behind() == []
-        return plan
+        return outcome
 
-    def carry_out(self, *names: str, **how: Any) -> Plan:
-        """Pull and return the plan, whether or not some of its images failed."""
+    def carry_out(self, *names: str, **how: Any) -> Outcome:
+        """Pull and return the outcome, whether or not some of its images failed."""
         with self.store.hold():
-            plan = self._plan(names, **how)
-            list(plan.apply())
+            outcome = execute(self._plan(names, **how))
         self.check_blobs()
-        return plan
+        return outcome
 
     def fails(self, *names: str, **how: Any) -> LockstepError:
         """Pull, and return the error it ends with, once it is seen to keep its promises."""
@@ -158,9 +158,9 @@ class Puller:
             with self.store.hold():
                 plan = self._plan(names, **how)
                 applying = plan.changed
-                list(plan.apply())
-                if plan.failure:
-                    raise plan.failure
+                outcome = execute(plan)
+                if outcome.failure:
+                    raise outcome.failure
         except LockstepError as exc:
             self._check_message(exc)
             assert self.store.names() == names_before

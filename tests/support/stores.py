@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import typing as t
@@ -20,12 +19,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan, Pool
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan, Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store import partial
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
+from .plans import execute, interrupt
 from .publish import Item
 from .storage import FOREIGN
 
@@ -70,12 +70,10 @@ def plan(
 def pull(store: ImageStore, sources: t.Any, *references: str, **options: t.Any) -> dict[str, t.Any]:
     """Pull, and return the result as a module would."""
     with store.hold():
-        made = plan(store, sources, *references, **options)
-        for _action in made.apply():
-            pass
-    if made.failure:
-        raise made.failure
-    return made.result()
+        outcome = execute(plan(store, sources, *references, **options))
+    if outcome.failure:
+        raise outcome.failure
+    return outcome.result()
 
 
 def set_name(sink: t.Any, name: str, target: IndexEntry, expected: IndexEntry | None) -> None:
@@ -173,13 +171,10 @@ def _spelled(platform: dict[str, str]) -> str:
     return "/".join(part for part in parts if part)
 
 
-def carry_out(store: ImageStore, build: t.Callable[[ImageStore], Plan], **hold: t.Any) -> Plan:
-    """Plan on a store and apply it all, as a module does."""
+def carry_out(store: ImageStore, build: t.Callable[[ImageStore], Plan], **hold: t.Any) -> Outcome:
+    """Plan on a store and apply it all, as a module does; return the outcome."""
     with store.hold(**hold):
-        made = build(store)
-        for _action in made.apply():
-            pass
-    return made
+        return execute(build(store))
 
 
 def stop_after(
@@ -189,9 +184,7 @@ def stop_after(
     with store.hold(**hold):
         plan = build(store)
         first = min(number, len(plan.actions) - len(plan.last))
-        applying = plan.apply()
-        done = list(itertools.islice(applying, first))
-        t.cast("t.Generator[t.Any, None, None]", applying).close()
+        done = interrupt(plan, first)
         # What comes last is done all at once, so that it is cut by hand.
         if number > first:
             if not first:

@@ -17,12 +17,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import CHUNKS
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Plan
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
     QUICK,
     RepairStore,
 )
 
+from .plans import dry_run, execute
 from .stores import AMD64, ARM64, carry_out
 
 BOTH = (AMD64, ARM64)
@@ -46,9 +47,7 @@ def lock_value(
             sources=sources,
             workers=1,
         )
-        for _action in plan.apply():
-            pass
-        assert plan.failure is None
+        assert execute(plan).failure is None
         value = read_lock(path, PLACE)
     assert value
     return value
@@ -72,21 +71,21 @@ def opened(path: Path, lock_timeout: float = 5) -> RepairStore:
     return RepairStore(str(path), lock_timeout)
 
 
-def attempt(path: Path, lock: Lock, sources: t.Any, **how: t.Any) -> Plan:
-    """Sync, and return the plan, whether or not some of its images failed."""
+def attempt(path: Path, lock: Lock, sources: t.Any, **how: t.Any) -> Outcome:
+    """Sync, and return the outcome, whether or not some of its images failed."""
     return carry_out(opened(path), syncing(lock, sources, **how))
 
 
 def sync(path: Path, lock: Lock, sources: t.Any, **how: t.Any) -> dict[str, t.Any]:
     """Sync, and return the result as the module would."""
-    plan = attempt(path, lock, sources, **how)
-    if plan.failure:
-        raise plan.failure
-    return plan.result()
+    outcome = attempt(path, lock, sources, **how)
+    if outcome.failure:
+        raise outcome.failure
+    return outcome.result()
 
 
 def checked(path: Path, lock: Lock, sources: t.Any, **how: t.Any) -> dict[str, t.Any]:
     """What check mode would say."""
     store = opened(path)
     with store.hold():
-        return syncing(lock, sources, **how)(store).result()
+        return dry_run(syncing(lock, sources, **how)(store)).result()

@@ -15,7 +15,7 @@ from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Reference, parse_registry, trimmed
 from .._image.sources import ContentSource, Sources
-from .._plan import Plan, each
+from .._plan import Plan, PlanBuilder
 from .newest import Dated, Newest, join_some, newest
 from .referrers import expand_tags
 from .transfer import Sinks, Transfer, plan_transfers
@@ -94,15 +94,15 @@ def plan_copy(
     **options: t.Any,
 ) -> Plan:
     """Bring images, or all that ``tags`` means of their repositories, to ``destination``."""
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     if tags:
-        references = expand_tags(references, sources, workers, failures)
+        references = expand_tags(references, sources, builder)
         matching = tags.matching
         if matching:
             references = [one for one in references if matching.search(str(one.tag))]
     left: Newest[Reference] = Newest([], [], [])
     if tags and tags.newest:
-        left = _newest(references, tags.newest, sources, workers, failures)
+        left = _newest(references, tags.newest, sources, builder)
         references = left.chosen
     transfers = []
     for reference in references:
@@ -111,7 +111,7 @@ def plan_copy(
             raise errors.InputError(f"{reference}: would be copied to itself")
         content = sources.repository(reference)
         transfers.append(Transfer(reference, target, content, sinks.of(target)))
-    plan = plan_transfers(transfers, failures, sinks=sinks, workers=workers, **options)
+    plan = plan_transfers(transfers, builder, sinks=sinks, **options)
     unknown = sorted(map(str, left.unknown))
     text = f"newest: it is not known when these were made, so others come before them: {join_some(unknown)}"
     return replace(
@@ -129,8 +129,7 @@ def _newest(
     references: t.Sequence[Reference],
     count: int,
     sources: Sources,
-    workers: int,
-    failures: dict[str, errors.LockstepError],
+    builder: PlanBuilder,
 ) -> Newest[Reference]:
     """Of each repository the images that were made last; one of unknown date only where too few have one."""
 
@@ -138,7 +137,7 @@ def _newest(
         made = _created(sources.repository(reference), reference)
         return Dated(reference, reference.name, str(reference.tag), made)
 
-    found = newest(each(dated, references, str, workers, failures), count)
+    found = newest(builder.each(dated, references), count)
     chosen = collections.Counter(one.name for one in found.chosen)
     for one in found.unknown:
         if chosen[one.name] < count:

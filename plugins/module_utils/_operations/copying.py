@@ -63,6 +63,19 @@ class FetchBlob(Action):
 
 
 Content = t.Union[StoreContent, FetchBlob]
+# What a failed result does not say of an image.
+_OMITTED = ("id", "layers", "media_type", "platforms")
+
+
+def shorten_images(facts: t.Mapping[str, t.Any], _arrived: t.Container[str]) -> dict[str, t.Any]:
+    """Return ``images`` of a failed result: those that differ, without their layers."""
+    return {
+        "images": [
+            {key: image[key] for key in image if key not in _OMITTED}
+            for image in facts["images"]
+            if image.get("status") != "up_to_date"
+        ]
+    }
 
 
 class Planned(t.Protocol):

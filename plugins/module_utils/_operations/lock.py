@@ -26,8 +26,9 @@ from .._lockfile.lockfile import (
     with_places,
 )
 from .._lockfile.mentions import Named
-from .._plan import Plan, each
+from .._plan import Plan, PlanBuilder
 from .._store.files import read_file
+from .copying import shorten_images
 from .lockwriting import write_lock
 from .patterns import pattern_of
 from .reading import each_once
@@ -51,9 +52,9 @@ class _Locked:
 
 @dataclass
 class _Locking:
-    """How names are locked: which are asked for again, for which platforms, and with what.
+    """How the names of a task are locked: which are resolved again, for which platforms, and with what.
 
-    ``own`` are the platforms that files ask for with a name, ``shared`` the names that are also asked for without.
+    ``names`` are those of the task and its files, ``named`` the images in files.
     """
 
     sources: Sources
@@ -63,17 +64,31 @@ class _Locking:
     platforms: t.Sequence[str]
     embed: bool
     form: str
-    own: t.Mapping[str, t.Sequence[Platform]]
-    shared: t.Container[str]
     allow: bool
+    names: t.Sequence[Reference]
+    named: t.Sequence[Named]
 
     def __post_init__(self) -> None:
+        # The platforms that files ask for with a name, and the names that are also asked for without.
+        self.own, self.shared = _own_platforms(self.names, self.named)
+        self.built_at = {one.reference.store_name: one.built_at for one in self.named}
         self.known = {one.name: one for one in self.old.images}
         locked = {key for one in self.old.images for key in one.platforms}
         self.default = sorted(locked)
 
     def lock(self, reference: Reference) -> _Locked:
-        """One name; nothing is asked if all is known."""
+        """Lock one name; raise LockstepError if that is impossible, with what to do for an image that compose builds."""
+        try:
+            return self._lock(reference)
+        except errors.NotFoundError as exc:
+            place = self.built_at.get(reference.store_name)
+            if not place:
+                raise
+            hint = f"It is built, see {place}. Push it first, or leave the service out."
+            raise errors.NotFoundError(str(exc), hint, **exc.details) from exc
+
+    def _lock(self, reference: Reference) -> _Locked:
+        """Ask nothing if all is known."""
         name = reference.store_name
         source = self.sources.repository(reference)
         old, digest = self.known.get(name), reference.digest
@@ -203,15 +218,15 @@ def plan_lock(
     names = [*(references or ()), *(one.reference for one in listing.named)]
     if references is None and not files:
         names = _names_of(old, is_there=there is not None)
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     chosen = _chosen(update, old)
-    own, shared = _own_platforms(names, listing.named)
+    everything = EVERYTHING in update
     locking = _Locking(
-        sources, old, EVERYTHING in update, chosen, platforms, embed, form, own, shared, allow
+        sources, old, everything, chosen, platforms, embed, form, allow, names, listing.named
     )
     once = each_once(names, lambda one: one)
-    locked = each(locking.lock, once, lambda one: one.store_name, workers, failures)
-    _explain(failures, listing.named)
+    locked = builder.each(locking.lock, once, lambda one: one.store_name)
+    failures = builder.failures
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     doubts = [text for one in locked for text in one.warnings]
     carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
@@ -219,7 +234,7 @@ def plan_lock(
     changes = [] if failures else _changes(old, images)
     kept = {one.name: _shown(locking.known.get(one.name)) for one in images if failures}
     actions = () if failures else write_lock(path, there, _RENDER[form](images), carried)
-    return Plan(
+    return builder.build(
         last=tuple(actions),
         before={**kept, **{one["name"]: one["was"] for one in changes if one["was"]}},
         after={**kept, **{one["name"]: one["is"] for one in changes if one["is"]}},
@@ -232,8 +247,7 @@ def plan_lock(
             # Ansible takes a result with the key skipped for that of a task that was skipped.
             "files_skipped": [one._asdict() for one in listing.skipped],
         },
-        failures=failures,
-        workers=workers,
+        shorten=shorten_images,
         stats=sources.stats,
         warnings=lambda: [*listing.warnings, *sources.warnings, *doubts],
     )
@@ -260,16 +274,6 @@ def _own_platforms(
             own.setdefault(one.reference.store_name, []).append(one.platform)
             counts[one.reference.store_name] -= 1
     return own, {name for name, count in counts.items() if count}
-
-
-def _explain(failures: dict[str, errors.LockstepError], named: t.Sequence[Named]) -> None:
-    """Add to the errors of images that compose builds what to do about it."""
-    for one in named:
-        name = one.reference.store_name
-        error = failures.get(name)
-        if one.built_at and isinstance(error, errors.NotFoundError):
-            hint = f"It is built, see {one.built_at}. Push it first, or leave the service out."
-            failures[name] = errors.NotFoundError(str(error), hint, **error.details)
 
 
 def _existing(path: str) -> tuple[bytes | None, Lock]:

@@ -8,9 +8,9 @@ import typing as t
 from .._image import errors
 from .._image.names import Platform, Reference
 from .._image.sources import ChunkPolicy, Sources
-from .._plan import Plan
+from .._plan import Plan, PlanBuilder
 from .._store.store import ImageStore
-from .copying import FetchBlob, SetName, merged
+from .copying import FetchBlob, SetName, merged, shorten_images
 from .reading import CHUNKS, NEVER, ImagePlan, ImageRequest, Reading, shown
 
 if t.TYPE_CHECKING:
@@ -36,7 +36,7 @@ def plan_pull(
 
     With a lock, what that says, or LockError.
     """
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     if policy == NEVER and (all_tags or referrers):
         raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
     if all_tags or referrers:
@@ -44,11 +44,11 @@ def plan_pull(
     if all_tags:
         from .referrers import expand_tags
 
-        references = expand_tags(references, sources, workers, failures)
+        references = expand_tags(references, sources, builder)
     carried = lock.manifests if lock else {}
     reading = Reading(store, sources, policy, pieces, foreign, carried, allow)
     requests = [ImageRequest.of(reference, platforms, lock) for reference in references]
-    plans = reading.plan_all(requests, workers, failures)
+    plans = reading.plan_all(requests, builder)
     if referrers:
         from .referrers import follow, referrers_of
 
@@ -60,18 +60,16 @@ def plan_pull(
             look,
             lambda one: reading.plan_image(ImageRequest(one, None)),
             lambda one: one.store_name,
-            workers,
-            failures,
+            builder,
         )
-    return plan_of(plans, failures, store, sources, workers)
+    return plan_of(plans, builder, store, sources)
 
 
 def plan_of(
     plans: t.Sequence[ImagePlan],
-    failures: dict[str, errors.LockstepError],
+    builder: PlanBuilder,
     store: ImageStore,
     sources: Sources,
-    workers: int,
 ) -> Plan:
     """Return the plan that fetches the missing content of ``plans`` and sets their names; raise NoSpaceError if it does not fit."""
     content = merged(plans)
@@ -87,7 +85,7 @@ def plan_of(
         "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
         "bytes_reused": sum(size for digest, size in sizes.items() if digest not in digests),
     }
-    return Plan(
+    return builder.build(
         content=content,
         names=tuple(
             SetName(plan.name, plan.target, plan.before, store)
@@ -97,8 +95,7 @@ def plan_of(
         before={plan.name: plan.shown_before for plan in plans if plan.before},
         after={plan.name: shown(plan.target) for plan in plans},
         facts={"images": [plan.entry(image) for plan in plans for image in plan.images]},
-        failures=failures,
-        workers=workers,
+        shorten=shorten_images,
         prepare=lambda: store.prepare(digests),
         stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
         warnings=lambda: [*sources.warnings, *(text for plan in plans for text in plan.warnings)],

@@ -8,7 +8,7 @@ import typing as t
 
 from .._image import errors
 from .._image.names import TAG, Reference, trimmed
-from .._plan import Plan
+from .._plan import Plan, PlanBuilder
 from .._store.index import IndexEntry
 from .._store.source import StoreSource
 from .._store.store import ImageStore
@@ -59,6 +59,7 @@ def plan_push(
     references: t.Sequence[Reference | str],
     repositories: t.Sequence[str],
     sinks: Sinks,
+    workers: int,
     **options: t.Any,
 ) -> Plan:
     """Bring entries of a store to registries, each under its own name or to ``repositories``.
@@ -66,14 +67,14 @@ def plan_push(
     An entry whose label is no reference needs ``repositories``.
     """
     names = store.names()
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     transfers = []
     for text in map(str, references):
         # Of ten thousand names a task wants a few: all are looked through only for what is no name of ours.
         known = names if find_text(text, names) else store.labelled()
         there = find_label(text, known)
         if there is None:
-            failures[str(Reference.parse(text))] = not_in_store(store, text)
+            builder.failures[str(Reference.parse(text))] = not_in_store(store, text)
             continue
         for source, target in _pairs(text, there, known[there], repositories):
             sink = sinks.of(target)
@@ -87,4 +88,4 @@ def plan_push(
                 near = Reference.parse(name)
                 sinks.uploads.add(near.registry, near.repository, Reachable.of(store, [held]).sizes)
 
-    return plan_transfers(transfers, failures, sinks=sinks, holders=holders, **options)
+    return plan_transfers(transfers, builder, sinks=sinks, holders=holders, **options)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 import typing as t
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from .._image.graph import Closure, Image, closure_of
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ChunkPolicy, ContentSource, Sources, read_root
-from .._plan import attempts, each
+from .._plan import PlanBuilder, attempts
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
 from .copying import Content, FetchBlob, StoreContent, fetch
@@ -146,47 +145,38 @@ class Reading:
         """Plan one image; raise LockstepError if that is impossible."""
         return _ImageReader(request, self).plan()
 
-    def plan_all(
-        self,
-        requests: t.Sequence[ImageRequest],
-        workers: int,
-        failures: dict[str, errors.LockstepError],
-    ) -> list[ImagePlan]:
-        """Plan the images of ``requests``, in their order; put the errors of others into ``failures``, by name.
+    def plan_all(self, requests: t.Sequence[ImageRequest], builder: PlanBuilder) -> list[ImagePlan]:
+        """Plan the images of ``requests``, in their order; raise InputError if two of one name differ.
 
         Registries are asked for all tags at the same time, then for all that the store lacks. The store is read by
         one thread, while tags are on their way: its files are small, and threads that read them do little but wait
         for each other.
         """
-        name_of = operator.attrgetter("name")
         readers = [
             _ImageReader(one, self) for one in each_once(requests, lambda one: one.reference)
         ]
-        names = [reader.name for reader in readers]
         asking = [reader for reader in readers if reader.digest is None]
         known = [(reader, reader.digest) for reader in readers if reader.digest]
-        refused: dict[str, errors.LockstepError] = {}
-        found: dict[str, ImagePlan] = {}
+        answers: dict[str, ImagePlan | errors.LockstepError] = {}
         lacking = []
         if asking:
             self._prepare()
-        resolved = attempts(_ImageReader.resolve, asking, workers)
+        resolved = attempts(_ImageReader.resolve, asking, builder.workers)
         for reader, digest in itertools.chain(resolved, known):
             try:
                 if isinstance(digest, errors.LockstepError):
                     raise digest
-                found[reader.name] = reader.plan(alone=True)
+                answers[reader.name] = reader.plan(alone=True)
             except (errors.NotInStoreError, errors.DependencyError):
                 lacking.append(reader)
             except errors.LockstepError as exc:
-                refused[reader.name] = exc
+                answers[reader.name] = exc
         if lacking:
             self._prepare()
             fetch()
-        fetched = each(_ImageReader.plan, lacking, name_of, workers, refused)
-        found.update((plan.name, plan) for plan in fetched)
-        failures.update((name, refused[name]) for name in names if name in refused)
-        return [found[name] for name in names if name in found]
+        for reader, answer in attempts(_ImageReader.plan, lacking, builder.workers):
+            answers[reader.name] = answer
+        return builder.keep((reader.name, answers[reader.name]) for reader in readers)
 
     def _prepare(self) -> None:
         if self.policy != NEVER:

@@ -8,7 +8,7 @@ import typing as t
 from .._image import errors
 from .._image.names import Digest, Reference
 from .._image.sources import ContentSource, Sources
-from .._plan import each
+from .._plan import PlanBuilder
 from .._registry.repository import lacks, referrers_tag
 from .copying import Planned
 
@@ -53,30 +53,26 @@ def follow(
     referrers: t.Callable[[P], list[Item]],
     plan: t.Callable[[Item], P],
     name_of: t.Callable[[Item], str],
-    workers: int,
-    failures: dict[str, errors.LockstepError],
+    builder: PlanBuilder,
 ) -> list[P]:
     """Plan what refers to the images of ``plans``, and what refers to that in turn; each name once."""
     known = {one.name for one in plans}
     found: list[P] = []
     latest = list(plans)
     for _level in range(_MAX_LEVELS):
-        listed = each(referrers, latest, lambda one: one.name, workers, failures)
+        listed = builder.each(referrers, latest, lambda one: one.name)
         new = {name_of(item): item for items in listed for item in items}
         fresh = [item for name, item in new.items() if name not in known]
-        latest = each(plan, fresh, name_of, workers, failures)
+        latest = builder.each(plan, fresh, name_of)
         known.update(new)
         found += latest
     return found
 
 
 def expand_tags(
-    references: t.Sequence[Reference],
-    sources: Sources,
-    workers: int,
-    failures: dict[str, errors.LockstepError],
+    references: t.Sequence[Reference], sources: Sources, builder: PlanBuilder
 ) -> list[Reference]:
-    """Every tag of repositories that are named without one."""
+    """Return every tag of repositories; raise InputError for a reference with a tag or digest."""
     for reference in references:
         if reference.digest or reference.tag != "latest":
             raise errors.InputError(
@@ -87,5 +83,5 @@ def expand_tags(
         return [reference.with_tag(tag) for tag in sources.repository(reference).tags()]
 
     once = list(dict.fromkeys(references))
-    expanded = each(expand, once, str, workers, failures)
+    expanded = builder.each(expand, once)
     return [reference for tagged in expanded for reference in tagged]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .._image import errors
 from .._image.names import Digest, Reference
-from .._plan import Action, Plan, Pool, each
+from .._plan import Action, Plan, PlanBuilder, Pool
 from .._registry.catalog import delete_manifest, has_manifest, may_delete, with_any_right
 from .._registry.registries import Registries
 from .._registry.repository import Repository, lacks
@@ -51,7 +51,7 @@ def plan_registry_remove(
                 f"{reference}: names no tag",
                 "Give by: digest to delete a manifest with all its tags.",
             )
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     places: dict[str, Repository] = {}
 
     def place_of(reference: Reference) -> Repository:
@@ -68,16 +68,16 @@ def plan_registry_remove(
         except errors.RegistryError as exc:
             return reference, _unseen(repository, reference, by, exc)
 
-    each(place_of, once, str, 1, failures)
+    builder.each(place_of, once, workers=1)
     ready = [reference for reference in once if reference.name in places]
-    found = each(look, ready, str, workers, failures)
+    found = builder.each(look, ready)
     users: dict[tuple[str, str | None, Digest], list[Reference]] = {}
     for reference, digest in found:
         if digest:
             tag = reference.tag if by == BY_TAG else None
             users.setdefault((reference.name, tag, digest), []).append(reference)
     removed = {reference: digest for reference, digest in found if digest}
-    return Plan(
+    return builder.build(
         content=tuple(
             DeleteManifest(places[name], tag, digest, tuple(map(str, names)))
             for (name, tag, digest), names in users.items()
@@ -89,9 +89,7 @@ def plan_registry_remove(
                 {"name": str(one), "digest": str(digest)} for one, digest in removed.items()
             ]
         },
-        failures=failures,
         noun="names",
-        workers=workers,
         stats=sources.stats,
         warnings=lambda: sources.warnings,
     )

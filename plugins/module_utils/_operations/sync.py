@@ -8,14 +8,14 @@ import stat
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._image import errors
 from .._image.lock import Lock
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ChunkPolicy, Sources
-from .._plan import Action, Plan, Pool, in_parallel
+from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel
 from .._store.index import IndexEntry, render_names
 from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
 from .._store.store import ImageStore
+from .copying import shorten_images
 from .pull import plan_of
 from .reach import Reachable
 from .reading import INCOMPLETE, NOTHING, ImagePlan, ImageRequest, Reading, shown
@@ -58,12 +58,13 @@ def plan_sync(
     sizes = {digest: one.st_size for digest, one in there.items()}
     reasons = _doubts(store, there, mode, workers)
     store.known_bad = set(reasons)
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     reading = Reading(
         store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests, allow=allow
     )
-    plans = reading.plan_all(_requests(lock, platforms), workers, failures)
-    plan = plan_of(plans, failures, store, sources, workers)
+    plans = reading.plan_all(_requests(lock, platforms), builder)
+    plan = plan_of(plans, builder, store, sources)
+    failures = plan.failures
     before, after = reading.names, {one.name: one.target for one in plans}
     gone = sorted(set(before) - set(after) - set(failures)) if exclusive else []
     dropped = {name: before[name] for name in gone}
@@ -93,7 +94,14 @@ def plan_sync(
             "fingerprint": _fingerprint(store, plans, exclusive),
         },
         before_cleanup=settle,
+        shorten=shorten_sync,
     )
+
+
+def shorten_sync(facts: t.Mapping[str, t.Any], arrived: t.Container[str]) -> dict[str, t.Any]:
+    """Return ``images`` and ``differences`` of a failed result: of the latter, those that are left."""
+    rows = [row for row in facts["differences"] if row["name"] not in arrived]
+    return {**shorten_images(facts, arrived), "differences": rows}
 
 
 def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[ImageRequest]:

@@ -13,12 +13,12 @@ from .._image.graph import Closure, Image, closure_of
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
 from .._image.sources import ContentSource, read_root
-from .._plan import Action, Plan, Pool, each, in_parallel
+from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel
 from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
 from .._registry.sink import RemoteSink
 from .._registry.target import Uploads
-from .copying import Content, FetchBlob, merged
+from .copying import Content, FetchBlob, merged, shorten_images
 from .referrers import follow, referrers_of
 
 
@@ -169,10 +169,9 @@ class Sinks:
 
 def plan_transfers(
     transfers: t.Sequence[Transfer],
-    failures: dict[str, errors.LockstepError],
+    builder: PlanBuilder,
     *,
     sinks: Sinks,
-    workers: int,
     platform: Platform | None = None,
     allow: bool = False,
     force: bool = False,
@@ -188,21 +187,20 @@ def plan_transfers(
     def name_of(transfer: Transfer) -> str:
         return transfer.name
 
-    plans = each(plan, _each_once(transfers), name_of, workers, failures)
+    plans = builder.each(plan, _each_once(transfers), name_of)
     if referrers:
         plans += follow(
             plans,
             _referring,
             lambda one: _TransferReader(one, None, allow, force, referrers).plan(),
             name_of,
-            workers,
-            failures,
+            builder,
         )
-    plans = _fill(plans, sinks, holders, workers, failures)
+    plans = _fill(plans, sinks, holders, builder)
     changing = [one for one in plans if one.manifests]
     content = merged(plans)
     to_send = sum(action.descriptor.size for action in content)
-    return Plan(
+    return builder.build(
         content=content,
         names=tuple(
             PublishImage(
@@ -213,8 +211,7 @@ def plan_transfers(
         before={one.name: str(one.before) for one in plans if one.before},
         after={one.name: str(one.root.digest) for one in plans},
         facts={"images": [one.entry() for one in plans]},
-        failures=failures,
-        workers=workers,
+        shorten=shorten_images,
         stats=lambda: {"bytes_to_send": to_send, **sinks.stats()},
         warnings=lambda: [*warnings(), *(text for one in plans for text in one.warnings)],
     )
@@ -224,8 +221,7 @@ def _fill(
     plans: t.Sequence[TransferPlan],
     sinks: Sinks,
     holders: t.Callable[[], None],
-    workers: int,
-    failures: dict[str, errors.LockstepError],
+    builder: PlanBuilder,
 ) -> list[TransferPlan]:
     """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
     blobs = {(one.transfer.sink, blob): one for one in plans for blob in one.blobs}
@@ -235,7 +231,7 @@ def _fill(
         with contextlib.suppress(errors.LockstepError):
             pair[0].has(pair[1])
 
-    in_parallel(look, blobs, workers)
+    in_parallel(look, blobs, builder.workers)
 
     def fill(plan: TransferPlan) -> TransferPlan:
         transfer = plan.transfer
@@ -245,7 +241,7 @@ def _fill(
         plan.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
         return plan
 
-    filled = each(fill, plans, lambda one: one.name, workers, failures)
+    filled = builder.each(fill, plans, lambda one: one.name)
     if any(one.content for one in filled):
         holders()
         sinks.prepare_mounts(filled)

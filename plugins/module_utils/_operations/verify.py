@@ -14,7 +14,7 @@ from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
-from .._plan import Plan, in_parallel
+from .._plan import Plan, PlanBuilder, in_parallel
 from .._store.index import IndexEntry
 from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
 from .copying import Content, StoreContent
@@ -85,6 +85,7 @@ def plan_verify(
             "blobs": len(there),
             "bytes": sum(one.st_size for one in there.values()),
         },
+        shorten=None,
         problem=_problem(store, unsolved, reach),
         warnings=lambda: [*plan.warnings(), *([warning] if strangers else [])],
     )
@@ -128,7 +129,7 @@ def _repair(
     """What brings the content of names again, each from its own repository and by the digest it has."""
     if sources is None or not names:
         return Plan(before={}, after={})
-    failures: dict[str, errors.LockstepError] = {}
+    builder = PlanBuilder(workers)
     requests: dict[str, ImageRequest] = {}
     content: list[Content] = []
     for name, held in names.items():
@@ -139,12 +140,12 @@ def _repair(
                 repository = sources.repository(reference)
                 found = _images(store, held, reference, repository, is_here, content)
         except errors.LockstepError as exc:
-            failures[name] = exc
+            builder.failures[name] = exc
             continue
         platforms = platforms_of(held.platforms) if held.platforms else []
         requests.update({str(one): ImageRequest(one, platforms) for one in found})
-    plans = Reading(store, sources).plan_all(list(requests.values()), workers, failures)
-    plan = plan_of(plans, failures, store, sources, workers)
+    plans = Reading(store, sources).plan_all(list(requests.values()), builder)
+    plan = plan_of(plans, builder, store, sources)
     content += t.cast("tuple[Content, ...]", plan.content)
     return replace(
         plan, content=_each_once(content), names=(), before={}, after={}, prepare=store.prepare

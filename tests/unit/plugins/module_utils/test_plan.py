@@ -24,14 +24,18 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copyin
     SetName,
     StoreContent,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import shorten_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Action,
+    Execution,
+    Outcome,
     Plan,
     Pool,
     in_parallel,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute, watch
 
 DATA = b"0123456789" * 500
 LAYER = blob(DATA, "application/vnd.oci.image.layer.v1.tar")
@@ -66,8 +70,8 @@ def plan_of(source, sink, **more):
 
 def test_a_plan_is_carried_out_content_first_names_last(source, sink):
     plan = plan_of(source, sink)
-    done = list(plan.apply())
-    assert tuple(done) == plan.actions
+    outcome = execute(plan)
+    assert tuple(outcome.done) == plan.actions
     assert sink.log == [
         ("write", str(MANIFEST.digest)),
         ("write", str(LAYER.digest)),
@@ -79,10 +83,13 @@ def test_a_plan_is_carried_out_content_first_names_last(source, sink):
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_no_name_is_set_before_all_content_is_there(source, sink, workers):
     plan = plan_of(source, sink, workers=workers)
-    for action in plan.apply():
+
+    def is_whole(action):
         if isinstance(action, SetName):
             assert sink.has(MANIFEST)
             assert sink.has(LAYER)
+
+    watch(plan, is_whole)
     assert [verb for verb, _what in sink.log] == ["write", "write", "set_name", "set_name"]
 
 
@@ -91,10 +98,11 @@ def test_an_error_in_the_content_sets_no_name(source, sink, workers):
     """And what was done is given out, so that a failed task can tell whether it changed anything."""
     source.content.clear()
     plan = plan_of(source, sink, workers=workers)
-    assert [action.summary()["action"] for action in plan.apply()] == ["store_content"]
+    outcome = execute(plan)
+    assert [action.summary()["action"] for action in outcome.done] == ["store_content"]
     assert sink.names == {}
-    assert set(plan.failures) == {"a:1", "b:1"}
-    assert isinstance(plan.failure, NotFoundError)
+    assert set(outcome.failures) == {"a:1", "b:1"}
+    assert isinstance(outcome.failure, NotFoundError)
 
 
 class Fails(Action):
@@ -115,7 +123,7 @@ class Fails(Action):
 def test_a_bug_ends_the_plan_as_it_is(sink):
     plan = Plan(content=(Fails(ZeroDivisionError()),), names=(SetName("a:1", LAYER, None, sink),))
     with pytest.raises(ZeroDivisionError):
-        list(plan.apply())
+        execute(plan)
     assert sink.names == {}
 
 
@@ -128,11 +136,11 @@ def test_where_names_cannot_be_written_what_arrived_is_told_and_all_names_have_f
 
     monkeypatch.setattr(sink, "set_names", set_names)
     plan = plan_of(source, sink, before={}, after={"a:1": "x", "b:1": "y"})
-    done = list(plan.apply())
-    assert done == list(plan.content)
-    assert plan.failures == {"a:1": error, "b:1": error}
-    assert plan.result(done)["diff"] == {"before": {}, "after": {}}
-    assert type(plan.failure) is type(error)
+    outcome = execute(plan)
+    assert outcome.done == list(plan.content)
+    assert outcome.failures == {"a:1": error, "b:1": error}
+    assert outcome.result()["diff"] == {"before": {}, "after": {}}
+    assert type(outcome.failure) is type(error)
 
 
 def test_names_that_were_set_before_the_disk_was_full_stay(source, sink, monkeypatch):
@@ -147,9 +155,9 @@ def test_names_that_were_set_before_the_disk_was_full_stay(source, sink, monkeyp
     monkeypatch.setattr(sink, "set_names", set_names)
     plan = plan_of(source, sink)
     plan = replace(plan, names=(*plan.names, SetName("c:1", IndexEntry(LAYER), None, sink)))
-    done = list(plan.apply())
-    assert [action.name for action in done if isinstance(action, SetName)] == ["c:1"]
-    assert set(plan.failures) == {"a:1", "b:1"}
+    outcome = execute(plan)
+    assert [action.name for action in outcome.done if isinstance(action, SetName)] == ["c:1"]
+    assert set(outcome.failures) == {"a:1", "b:1"}
 
 
 class Waits(Fails):
@@ -178,11 +186,11 @@ def test_what_fails_for_all_ends_the_plan_and_is_the_failure_of_all_that_is_not_
         after=dict.fromkeys(names, "new"),
         workers=2,
     )
-    done = list(plan.apply())
-    assert [action.summary()["action"] for action in done] == ["store_content", "set_name"]
-    assert (list(sink.names), set(plan.failures)) == (["done:1"], {"a:1", "late:1"})
-    assert plan.failure.kind == error.kind
-    assert plan.result(done)["diff"] == {
+    outcome = execute(plan)
+    assert [action.summary()["action"] for action in outcome.done] == ["store_content", "set_name"]
+    assert (list(sink.names), set(outcome.failures)) == (["done:1"], {"a:1", "late:1"})
+    assert outcome.failure.kind == error.kind
+    assert outcome.result()["diff"] == {
         "before": {"a:1": "old"},
         "after": {"a:1": "old", "done:1": "new"},
     }
@@ -197,8 +205,8 @@ def test_what_was_done_is_told_as_it_was_planned(sink):
         after=dict.fromkeys(names, "new"),
         failures=failures,
     )
-    done = [plan.names[2], plan.names[0]]
-    assert [action["name"] for action in plan.result(done)["actions"]] == ["a:1", "c:1"]
+    outcome = Outcome(plan, [plan.names[2], plan.names[0]], failures)
+    assert [action["name"] for action in outcome.result()["actions"]] == ["a:1", "c:1"]
 
 
 def test_F24_a_failed_result_says_what_failed_what_changed_and_what_is_left():
@@ -208,66 +216,70 @@ def test_F24_a_failed_result_says_what_failed_what_changed_and_what_is_left():
         {"name": "c:1", "digest": "d", "status": "downloaded", "layers": [{}], "id": "i"},
     ]
     rows = [{"name": "a:1"}, {"name": "c:1"}, {"name": "extra:1"}]
+    failures = {"c:1": NotFoundError("c:1: not found")}
     plan = Plan(
         before={"b:1": "old"},
         after={"a:1": "new", "b:1": "old", "c:1": "new"},
         facts={"images": images, "differences": rows},
-        failures={"c:1": NotFoundError("c:1: not found")},
+        failures=failures,
+        shorten=shorten_sync,
     )
-    brief = plan.brief([])
+    brief = Outcome(plan, [], failures).brief()
     assert "actions" not in brief
     assert brief["images"] == [{"name": "a:1", "digest": "d", "status": "downloaded"}]
     assert brief["differences"] == [{"name": "extra:1"}]
     assert brief["failures"][0]["name"] == "c:1"
     assert brief["diff"]["after"] == {"a:1": "new", "b:1": "old"}
     # In check mode nothing was done about the others.
-    assert plan.brief()["differences"] == [{"name": "a:1"}, {"name": "extra:1"}]
-    assert len(plan.result()["images"]) == 2
+    checked = dry_run(plan)
+    assert checked.brief()["differences"] == [{"name": "a:1"}, {"name": "extra:1"}]
+    assert len(checked.result()["images"]) == 2
 
 
 def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):
     sink.names = {"b:1": IndexEntry(LAYER)}
     names = ("a:1", "b:1", "c:1")
     plan = Plan(names=tuple(SetName(name, IndexEntry(MANIFEST), None, sink) for name in names))
-    assert [action.name for action in plan.apply()] == ["a:1", "c:1"]
-    assert list(plan.failures) == ["b:1"]
-    assert plan.failure.kind == "store-conflict"
+    outcome = execute(plan)
+    assert [action.subject for action in outcome.done] == ["a:1", "c:1"]
+    assert list(outcome.failures) == ["b:1"]
+    assert outcome.failure.kind == "store-conflict"
 
 
 def test_names_that_are_ready_together_are_set_at_once(sink):
     calls = []
     plan = Plan(names=tuple(SetName(f"{n}:1", IndexEntry(MANIFEST), None, sink) for n in range(5)))
     real, sink.set_names = sink.set_names, lambda moves: (calls.append(len(moves)), real(moves))
-    assert len(list(plan.apply())) == 5
+    assert len(execute(plan).done) == 5
     assert calls == [5]
 
 
 def test_many_failures_are_told_in_one_sentence():
     failures = {f"app:{n}": NotFoundError(f"app:{n}: not found", "Look.") for n in range(9)}
-    plan = Plan(after={"web:1": "x"}, failures=failures)
-    assert str(plan.failure) == (
+    failure = dry_run(Plan(after={"web:1": "x"}, failures=failures)).failure
+    assert str(failure) == (
         "9 of 10 images failed: app:0: not found; app:1: not found; app:2: not found; and 6 more"
     )
-    assert (plan.failure.kind, plan.failure.hint) == ("not-found", "Look.")
+    assert (failure.kind, failure.hint) == ("not-found", "Look.")
 
 
 def test_F18_what_several_names_fail_with_is_reported_once():
     failures = {f"app:{n}": NotFoundError("web:1: not found", "Look.") for n in range(5)}
-    assert Plan(after={}, failures=failures).failure.full_message() == (
+    assert dry_run(Plan(after={}, failures=failures)).failure.full_message() == (
         "5 of 5 images failed: web:1: not found. Look."
     )
 
 
 def test_building_and_showing_a_plan_does_nothing(source, sink):
-    plan_of(source, sink, facts={"x": 1}).result()
+    dry_run(plan_of(source, sink, facts={"x": 1})).result()
     assert (source.reads, sink.log) == ([], [])
 
 
 def test_a_plan_without_actions_prepares_nothing():
     plan = Plan(prepare=lambda: pytest.fail("nothing to do"), facts={"images": []})
-    assert list(plan.apply()) == []
+    assert execute(plan).done == []
     assert not plan.changed
-    assert plan.result() == {
+    assert dry_run(plan).result() == {
         "images": [],
         "changed": False,
         "actions": [],
@@ -276,16 +288,16 @@ def test_a_plan_without_actions_prepares_nothing():
 
 
 def test_the_target_is_prepared_once_before_the_first_action(source, sink):
-    list(plan_of(source, sink, prepare=lambda: sink.log.append(("prepare", ""))).apply())
+    execute(plan_of(source, sink, prepare=lambda: sink.log.append(("prepare", ""))))
     assert [verb for verb, _what in sink.log][:2] == ["prepare", "write"]
     assert sink.log.count(("prepare", "")) == 1
 
 
 def test_the_result_is_the_same_before_and_after(source, sink):
     plan = plan_of(source, sink, before={"a": "1"}, after={"a": "2"}, facts={"images": [1]})
-    before = plan.result()
-    list(plan.apply())
-    assert plan.result() == before
+    before = dry_run(plan).result()
+    outcome = execute(plan)
+    assert outcome.result() == before
     assert before["changed"]
 
 
@@ -330,8 +342,8 @@ def test_stats_and_warnings_are_asked_when_the_work_is_over(source, sink):
         stats=lambda: {"reads": len(source.reads)},
         warnings=lambda: [verb for verb, _what in source.reads],
     )
-    list(plan.apply())
-    assert plan.result()["stats"] == {"reads": 1}
+    outcome = execute(plan)
+    assert outcome.result()["stats"] == {"reads": 1}
     assert plan.warnings() == ["blob"]
 
 
@@ -364,15 +376,15 @@ def test_what_comes_last_comes_kind_by_kind_after_it_is_settled(source, sink):
         last=(Last(log, "a"), Last(log, "b"), Later(log, "c"), Later(log, "d")),
         workers=3,
     )
-    done = list(plan.apply())
-    assert [action.summary()["action"] for action in done[-4:]] == ["a", "b", "c", "d"]
+    outcome = execute(plan)
+    assert [action.summary()["action"] for action in outcome.done[-4:]] == ["a", "b", "c", "d"]
     assert log[0] == "settle after 2 names"
     assert [sorted(log[1:3]), sorted(log[3:])] == [["a", "b"], ["c", "d"]]
 
 
 def test_nothing_is_settled_for_a_plan_that_has_nothing_last(source, sink):
     plan = plan_of(source, sink, before_cleanup=lambda: pytest.fail("nothing comes last"))
-    assert len(list(plan.apply())) == 4
+    assert len(execute(plan).done) == 4
 
 
 def test_what_comes_last_may_be_all_there_is():
@@ -383,7 +395,7 @@ def test_what_comes_last_may_be_all_there_is():
         before_cleanup=lambda: log.append("settle"),
     )
     assert plan.changed
-    assert len(list(plan.apply())) == 1
+    assert len(execute(plan).done) == 1
     assert log == ["prepare", "settle", "a"]
 
 
@@ -425,10 +437,10 @@ def test_after_any_failure_nothing_is_settled_and_nothing_comes_last(source, sin
         after={},
         **more,
     )
-    done = list(plan.apply())
+    outcome = execute(plan)
     assert log == []
-    assert plan.failures
-    result = plan.result(done)
+    assert outcome.failures
+    result = outcome.result()
     assert result["kept"] == 1
     assert "freed" not in result
     assert {"action": "a"} not in result["actions"]
@@ -436,10 +448,10 @@ def test_after_any_failure_nothing_is_settled_and_nothing_comes_last(source, sin
 
 def test_what_is_promised_is_told_before_and_after_when_nothing_fails(source, sink):
     plan = plan_of(source, sink, facts={"kept": 1}, promises={"freed": 2})
-    before = plan.result()
+    before = dry_run(plan).result()
     assert (before["kept"], before["freed"]) == (1, 2)
-    list(plan.apply())
-    assert plan.result() == before
+    outcome = execute(plan)
+    assert outcome.result() == before
 
 
 @pytest.mark.parametrize("error", [ConflictError("moved"), ZeroDivisionError()], ids=str)
@@ -447,23 +459,22 @@ def test_what_cannot_be_settled_ends_the_plan_when_all_else_is_done(source, sink
     def settle():
         raise error
 
-    log, done = [], []
-    plan = plan_of(source, sink, before_cleanup=settle, last=(Last(log, "a"),))
+    log = []
+    execution = Execution(plan_of(source, sink, before_cleanup=settle, last=(Last(log, "a"),)))
     with pytest.raises(type(error)):
-        for action in plan.apply():
-            done.append(action)
-    assert (log, len(done), len(sink.names)) == ([], 4, 2)
+        execution.run()
+    assert (log, len(execution.done), len(sink.names)) == ([], 4, 2)
 
 
 def test_of_what_comes_last_an_error_is_raised_when_all_of_its_kind_that_is_done_is_told():
     """A task that fails has to know whether it changed anything; no other kind begins."""
-    log, done = [], []
+    log = []
     failing = [Last(log, name, NotFoundError(name)) for name in ("a", "c")]
     steps = (failing[0], Last(log, "b"), failing[1], Last(log, "d"), Later(log, "e"))
+    execution = Execution(Plan(last=steps))
     with pytest.raises(NotFoundError, match="a"):
-        for action in Plan(last=steps).apply():
-            done.append(action)
-    assert done == [steps[1], steps[3]]
+        execution.run()
+    assert execution.done == [steps[1], steps[3]]
     assert log == ["b", "d"]
 
 

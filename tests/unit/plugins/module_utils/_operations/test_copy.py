@@ -32,6 +32,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
     push,
 )
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute
 from ansible_collections.lockstep.images.tests.support.pulling import Puller
 from ansible_collections.lockstep.images.tests.support.pushing import (
     facts,
@@ -105,11 +106,10 @@ class Copier:
         )
 
     def copy(self, *names, **options):
-        plan = self.plan(*names, **options)
-        done = list(plan.apply())
-        if plan.failure:
-            raise plan.failure
-        return plan.result(done)
+        outcome = execute(self.plan(*names, **options))
+        if outcome.failure:
+            raise outcome.failure
+        return outcome.result()
 
 
 def asked(registry):
@@ -152,7 +152,7 @@ def test_a_second_run_sends_one_head_on_either_side_for_each_tag(copier, source,
         registry.clear()
     again = copier.plan(*NAMES)
     assert (again.changed, summaries(again.actions)) == (False, [])
-    assert set(statuses(again.result())) == {"up_to_date"}
+    assert set(statuses(dry_run(again).result())) == {"up_to_date"}
     wanted = sorted(f"HEAD {name.replace(':', '/manifests/')}" for name in NAMES)
     assert sorted(asked(source)) == sorted(asked(target)) == wanted
 
@@ -172,7 +172,7 @@ def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_
                 assert half_images(target) == []
                 rest = copier.plan("demo/app:1", "demo/tool:1")
                 assert summaries(rest.actions) == summaries(plan.actions[number:])
-                list(rest.apply())
+                execute(rest)
                 assert not copier.plan("demo/app:1", "demo/tool:1").changed
             number += 1
     assert total > 8
@@ -182,10 +182,10 @@ def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_
 def test_what_is_told_before_is_what_is_told_after(copier, target, there):
     put(target, there)
     plan = copier.plan(*NAMES)
-    told = facts(plan.result())
-    done = list(plan.apply())
-    assert facts(plan.result()) == told
-    assert sorted(map(str, summaries(done))) == sorted(map(str, told["actions"]))
+    told = facts(dry_run(plan).result())
+    outcome = execute(plan)
+    assert facts(outcome.result()) == told
+    assert sorted(map(str, summaries(outcome.done))) == sorted(map(str, told["actions"]))
 
 
 def test_order_does_not_matter(tmp_path):
@@ -276,19 +276,19 @@ def test_a_blob_that_breaks_off_at_the_source_goes_on_at_both_sides(copier, sour
 def test_wrong_bytes_of_the_source_do_not_arrive(copier, source, target):
     source.faults.append(Fault(path=f"/blobs/{TOOL.layers[0].digest}", corrupt=3, times=None))
     plan = copier.plan(*NAMES)
-    list(plan.apply())
-    assert plan.failure.kind == "digest-mismatch"
-    assert list(plan.failures) == [f"{target.address}/demo/tool:1"]
+    outcome = execute(plan)
+    assert outcome.failure.kind == "digest-mismatch"
+    assert list(outcome.failures) == [f"{target.address}/demo/tool:1"]
     assert sorted(held(target)["tags"]) == ["demo/app"]
 
 
 def test_a_name_that_fails_does_not_keep_others(copier, target):
     target.faults.append(Fault(method="POST", path="/demo/tool/", status=403, times=None))
     plan = copier.plan(*NAMES, "demo/none:1")
-    list(plan.apply())
+    outcome = execute(plan)
     names = [f"{target.address}/demo/{name}" for name in ("none:1", "tool:1")]
-    assert sorted(plan.failures) == names
-    assert [plan.failures[name].kind for name in names] == ["not-found", "denied"]
+    assert sorted(outcome.failures) == names
+    assert [outcome.failures[name].kind for name in names] == ["not-found", "denied"]
     assert target.storage.tags("demo/app") == ["1", "2"]
 
 
@@ -320,8 +320,8 @@ def test_F05_a_signature_that_is_there_and_refused_is_an_error(copier, source):
 def test_a_repository_that_does_not_tell_what_it_has_fails_alone(copier, target):
     target.faults.append(Fault(method="HEAD", path="/demo/tool/blobs/", status=503, times=None))
     plan = copier.plan(*NAMES)
-    list(plan.apply())
-    assert list(plan.failures) == [f"{target.address}/demo/tool:1"]
+    outcome = execute(plan)
+    assert list(outcome.failures) == [f"{target.address}/demo/tool:1"]
     assert target.storage.tags("demo/app") == ["1", "2"]
 
 
@@ -449,7 +449,7 @@ def fixture_many(source):
 
 def newest(copier, *tags, **options):
     plan = copier.plan("demo/many", "demo/tool", tags=tags, **options)
-    assert plan.failure is None
+    assert not plan.failures
     return sorted(entry["name"].partition("/demo/")[2] for entry in plan.facts["images"])
 
 
@@ -520,8 +520,8 @@ def test_F02_an_attestation_that_comes_first_does_not_tell_the_date(copier, sour
 
 def test_an_image_whose_age_makes_no_sense_fails_alone(copier, many, target):
     plan = copier.plan("demo/many", tags=(False, "^(strange|v1)$", 1))
-    list(plan.apply())
-    assert {name.rpartition(":")[2] for name in plan.failures} == {"strange"}
+    outcome = execute(plan)
+    assert {name.rpartition(":")[2] for name in outcome.failures} == {"strange"}
     assert target.storage.tags("demo/many") == ["v1"]
 
 
@@ -543,8 +543,8 @@ def test_a_repository_that_is_new_to_the_target_is_not_asked_for_what_it_cannot_
 
 def test_a_repository_that_is_not_there_fails_alone(copier, target):
     plan = copier.plan("demo/none", "demo/tool", tags=(True, None, None))
-    list(plan.apply())
-    assert [plan.failures[name].kind for name in plan.failures] == ["not-found"]
+    outcome = execute(plan)
+    assert [outcome.failures[name].kind for name in outcome.failures] == ["not-found"]
     assert target.storage.tags("demo/tool") == ["1"]
 
 

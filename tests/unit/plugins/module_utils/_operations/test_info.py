@@ -25,6 +25,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, fingerprint
+from ansible_collections.lockstep.images.tests.support.plans import dry_run
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -82,7 +83,7 @@ def info(store, *names):
     with store.hold():
         plan = plan_info(store, references)
     assert (plan.actions, plan.changed) == ((), False)
-    return plan.result()
+    return dry_run(plan).result()
 
 
 def one(store, name):

@@ -41,6 +41,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
     to_json,
 )
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute, interrupt
 from ansible_collections.lockstep.images.tests.support.stores import AMD64, ARM64, whole_tree
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells
 from ansible_collections.lockstep.images.tests.support.users import (
@@ -90,19 +91,19 @@ def plan(path, sources, *names, **options):
 def lock(path, sources, *names, **options):
     """Lock as a module does; the result is that of check mode too, and a second time nothing is to do."""
     before = whole_tree(path.parent)
-    checked = plan(path, sources, *names, **options).result()
+    checked = dry_run(plan(path, sources, *names, **options)).result()
     assert whole_tree(path.parent) == before
     sources.forget()
     made = plan(path, sources, *names, **options)
-    list(made.apply())
-    if made.failure:
+    outcome = execute(made)
+    if outcome.failure:
         assert whole_tree(path.parent) == before
-        raise made.failure
-    result = made.result()
+        raise outcome.failure
+    result = outcome.result()
     assert facts(checked) == facts(result)
     reads = list(sources.reads)
     again = plan(path, sources, *names, **options)
-    assert not again.changed and again.result()["changes"] == []
+    assert not again.changed and dry_run(again).result()["changes"] == []
     result["reads"] = reads
     sources.forget()
     return result
@@ -166,8 +167,9 @@ def test_locked_again_nothing_is_written_and_nothing_is_asked(path, sources, how
     before = whole_tree(path.parent)
     for names in (ALL, ()):
         made = plan(path, sources, *names, **options)
-        assert list(made.apply()) == []
-        result = made.result()
+        outcome = execute(made)
+        assert outcome.done == []
+        result = outcome.result()
         assert (result["changed"], result["changes"]) == (False, [])
         assert [one["name"] for one in result["images"]] == sorted(ALL)
         assert result["diff"]["before"] == result["diff"]["after"] == {}
@@ -211,15 +213,13 @@ def test_stopped_after_any_action_the_rest_is_what_is_left(tmp_path, first, then
         sources.publish(APP, NEXT)
         made = plan(path, sources, APP, TOOL, platforms=[AMD64], **then)
         wanted = [one.summary() for one in made.actions]
-        applying = made.apply()
-        done = [one.summary() for one in itertools.islice(applying, number)]
-        applying.close()
+        done = [one.summary() for one in interrupt(made, number)]
         usable(path)
         rest = plan(path, sources, APP, TOOL, platforms=[AMD64], **then)
         left = [one.summary() for one in rest.actions]
         # What is of one kind is done at the same time, so more may be done than was waited for.
         assert all(one in wanted and one not in done for one in left)
-        list(rest.apply())
+        execute(rest)
         results.append({key: one[2] for key, one in whole_tree(path.parent).items()})
         Lock.parse(read_lock(str(path)))
         if number > len(wanted):
@@ -379,15 +379,16 @@ def test_F23_it_is_locked_where_that_is_allowed_and_sync_takes_it_as_locked(
     path, sources, tmp_path
 ):
     made = plan(path, sources, TOOL, platforms=[ARM64], allow=True)
-    list(made.apply())
+    execute(made)
     assert made.warnings() == [f"{TOOL}: is for {AMD64}, not for {ARM64}"]
     held = Lock.parse(read_lock(str(path), path.name))
     assert str(held.image(Reference.parse(TOOL)).platforms[ARM64].manifest) == ALONE.digest
     synced = syncing.attempt(tmp_path / "store", held, sources, platforms=[ARM64])
-    assert (synced.failure, synced.changed) == (None, True)
+    assert (synced.failure, synced.plan.changed) == (None, True)
     assert synced.warnings() == [f"{TOOL}@{ALONE.digest}: is for {AMD64}, not for {ARM64}"]
     sources.forget()
-    assert not syncing.attempt(tmp_path / "store", held, sources, platforms=[ARM64]).changed
+    again = syncing.attempt(tmp_path / "store", held, sources, platforms=[ARM64])
+    assert not again.plan.changed
     assert sources.reads == []
 
 
@@ -432,8 +433,8 @@ def test_only_what_is_to_be_updated_moves_and_changes_its_own_entry(
     made = plan(path, sources, update=update)
     asked = {what for verb, what in sources.reads if verb == "resolve"}
     assert bool(asked) is (update not in (["none"], []))
-    assert changes(made.result()) == dict.fromkeys(expected, "moved")
-    list(made.apply())
+    assert changes(dry_run(made).result()) == dict.fromkeys(expected, "moved")
+    execute(made)
     after = entries(path)
     assert after.keys() == moved.keys()
     assert sorted(name for name in after if after[name] != moved[name]) == sorted(expected)
@@ -675,7 +676,7 @@ def test_F04_what_is_left_out_is_reported_and_what_holds_none_is_counted(path, s
     )
     (tmp_path / "k" / "b.yml").write_text("kind: Service\n")
     made = plan(path, sources, files=[tmp_path / "k"], platforms=[AMD64])
-    assert made.result()["files_skipped"] == [
+    assert dry_run(made).result()["files_skipped"] == [
         {"file": f"{tmp_path}/k/b.yml", "reason": "names no image"}
     ]
     assert [text.partition(": ")[0] for text in made.warnings()] == [
@@ -696,33 +697,35 @@ def test_of_a_name_that_fails_nothing_is_written_and_the_others_are_told(path, s
     before = whole_tree(path.parent)
     none = "registry.example/app:none"
     made = plan(path, sources, none, APP, TOOL, WEB, **options)
-    checked = made.result()
-    assert list(made.apply()) == []
+    checked = dry_run(made).result()
+    outcome = execute(made)
+    assert outcome.done == []
     assert whole_tree(path.parent) == before
     assert (checked["changed"], checked["actions"]) == (False, [])
-    assert made.result([]) == checked
+    assert outcome.result() == checked
     assert [one["name"] for one in checked["images"]] == sorted(ALL)
     assert [one["name"] for one in checked["failures"]] == [none]
     assert none not in {one["name"] for one in checked["changes"]}
-    assert isinstance(made.failure, NotFoundError)
-    assert none in str(made.failure)
+    assert isinstance(outcome.failure, NotFoundError)
+    assert none in str(outcome.failure)
 
 
 def test_names_that_fail_all_fail_and_the_kind_is_that_of_the_first(path, sources):
     sources["registry.example/app"].script("resolve", "1", DeniedError("app is denied"))
     made = plan(path, sources, APP, "registry.example/none:1", TOOL, platforms=[AMD64])
     assert set(made.failures) == {APP, "registry.example/none:1"}
-    assert str(made.failure).startswith("2 of 3 images failed: app is denied; ")
-    assert made.failure.kind == "denied"
+    failure = dry_run(made).failure
+    assert str(failure).startswith("2 of 3 images failed: app is denied; ")
+    assert failure.kind == "denied"
 
 
 def test_a_name_that_fails_leaves_no_change_to_the_others(path, sources, moved):
     sources["registry.example/app"].script("resolve", "1", DeniedError("app is denied"))
     before = path.read_bytes()
     made = plan(path, sources, update=["all"])
-    list(made.apply())
+    outcome = execute(made)
     assert path.read_bytes() == before
-    result = made.result()
+    result = outcome.result()
     assert changes(result) == {}
     assert result["diff"]["before"] == result["diff"]["after"]
 
@@ -942,7 +945,7 @@ def test_a_directory_that_may_not_be_written_is_an_error_and_the_file_stays(sour
         path.parent.chmod(0o555)
         for options in ({"platforms": [ARM64]}, {"embed": True}):
             with pytest.raises(StoreAccessError, match="Permission denied") as caught:
-                list(plan(path, sources, APP, **options).apply())
+                execute(plan(path, sources, APP, **options))
             assert_tells(caught.value, "store-access", str(path.parent))
         assert path.read_bytes() == before
 
@@ -960,7 +963,7 @@ def test_warnings_and_costs_are_told(path, sources):
     made = plan(path, sources, APP, platforms=[AMD64])
     sources.warnings.append("closes on Sunday")
     assert list(made.warnings()) == ["closes on Sunday"]
-    assert made.result()["stats"] == sources.stats()
+    assert dry_run(made).result()["stats"] == sources.stats()
 
 
 def test_indexes_in_an_index_are_carried_along_too(path, sources):

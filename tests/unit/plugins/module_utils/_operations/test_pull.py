@@ -44,6 +44,12 @@ from ansible_collections.lockstep.images.tests.support.images import (
     to_json,
 )
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, tree
+from ansible_collections.lockstep.images.tests.support.plans import (
+    dry_run,
+    execute,
+    interrupt,
+    watch,
+)
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -123,7 +129,7 @@ def test_planning_writes_nothing_and_reads_no_layer(path, store, sources, there)
     before = whole_tree(path)
     sources.forget()
     with store.hold():
-        plan(store, sources, APP, WEB, TOOL, platforms=[AMD64, ARM64]).result()
+        dry_run(plan(store, sources, APP, WEB, TOOL, platforms=[AMD64, ARM64])).result()
     assert whole_tree(path) == before
     layers = {one.digest for member in (*FAMILY.images, ALONE) for one in member.layers}
     assert not {what for verb, what in sources.reads if verb == "blob"} & layers
@@ -163,16 +169,15 @@ def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_what_is_lef
         path = tmp_path / str(number)
         store = ImageStore(str(path))
         with store.hold():
-            applying = plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64]).apply()
-            done = summaries(itertools.islice(applying, number))
-            applying.close()
+            made = plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64])
+            done = summaries(interrupt(made, number))
         assert len(done) == number
         assert_valid_store(path)
         with store.hold():
             rest = plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64])
             left = summaries(rest.actions)
             assert all(action in wanted and action not in done for action in left)
-            list(rest.apply())
+            execute(rest)
     complete = tree(tmp_path / "0")
     assert all(tree(tmp_path / str(number)) == complete for number in range(len(wanted) + 1))
 
@@ -184,7 +189,7 @@ def test_check_mode_tells_every_fact_of_the_real_run(store, sources, there, poli
         pull(store, sources, *there)
     options = {"platforms": [AMD64, ARM64], "policy": policy, "workers": 3}
     with store.hold():
-        checked = plan(store, sources, APP, WEB, TOOL, **options).result()
+        checked = dry_run(plan(store, sources, APP, WEB, TOOL, **options)).result()
     real = pull(store, sources, APP, WEB, TOOL, **options)
     assert facts(checked) == facts(real)
     assert checked["stats"]["bytes_to_fetch"] == real["stats"]["bytes_to_fetch"]
@@ -617,8 +622,8 @@ def test_a_name_that_another_process_moves_meanwhile_is_a_conflict(path, store, 
         made = plan(store, sources, APP)
         sources.publish(APP, NEXT)
         pull(ImageStore(str(path)), sources, APP)
-        list(made.apply())
-    assert isinstance(made.failure, ConflictError)
+        outcome = execute(made)
+    assert isinstance(outcome.failure, ConflictError)
     assert str(store.names()[APP].target.digest) == NEXT.digest
     assert_valid_store(path)
 
@@ -628,7 +633,7 @@ def test_the_same_pull_of_another_process_meanwhile_is_no_conflict(path, store, 
     with store.hold():
         made = plan(store, sources, APP)
         pull(ImageStore(str(path)), sources, APP)
-        assert len(list(made.apply())) == len(made.actions)
+        assert len(execute(made).done) == len(made.actions)
     assert_valid_store(path)
 
 
@@ -723,10 +728,9 @@ def test_a_configuration_that_makes_no_sense_is_an_error_and_no_store(path, stor
 
 
 def applied(store, sources, *names, **options):
-    """The plan of a pull, carried out, and the actions that were done."""
+    """Pull, whether or not some of the images fail; return the outcome."""
     with store.hold():
-        made = plan(store, sources, *names, **options)
-        return made, list(made.apply())
+        return execute(plan(store, sources, *names, **options))
 
 
 NONE = "registry.example/none:1"
@@ -734,16 +738,16 @@ NONE = "registry.example/none:1"
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_name_that_cannot_be_planned_does_not_hold_back_the_others(path, store, sources, workers):
-    made, done = applied(store, sources, APP, NONE, TOOL, workers=workers)
+    outcome = applied(store, sources, APP, NONE, TOOL, workers=workers)
     assert set(store.names()) == {APP, TOOL}
     assert_valid_store(path)
-    result = made.result(done)
+    result = outcome.result()
     assert [entry["name"] for entry in result["images"]] == [APP, TOOL]
     assert [(entry["name"], entry["error"]["kind"]) for entry in result["failures"]] == [
         (NONE, "not-found")
     ]
-    assert made.failure.kind == "not-found"
-    assert str(made.failure).startswith("1 of 3 images failed: registry.example/none")
+    assert outcome.failure.kind == "not-found"
+    assert str(outcome.failure).startswith("1 of 3 images failed: registry.example/none")
     assert set(result["diff"]["after"]) == {APP, TOOL}
 
 
@@ -751,19 +755,19 @@ def test_check_mode_knows_of_what_cannot_be_planned(path, store, sources):
     with store.hold():
         checked = plan(store, sources, APP, NONE)
     assert not path.exists()
-    shown = facts(checked.result())
-    made, done = applied(store, sources, APP, NONE)
-    assert facts({**made.result(done), "actions": 0}) == {**shown, "actions": 0}
+    shown = facts(dry_run(checked).result())
+    outcome = applied(store, sources, APP, NONE)
+    assert facts({**outcome.result(), "actions": 0}) == {**shown, "actions": 0}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_layer_that_cannot_be_had_holds_back_its_own_image_only(path, store, sources, workers):
     sources["other.example/tool"].script("blob", ALONE.layers[0].digest, *[NotFoundError("it")] * 9)
-    made, done = applied(store, sources, APP, TOOL, workers=workers)
+    outcome = applied(store, sources, APP, TOOL, workers=workers)
     assert set(store.names()) == {APP}
     assert_valid_store(path)
-    assert list(made.failures) == [TOOL]
-    result = made.result(done)
+    assert list(outcome.failures) == [TOOL]
+    result = outcome.result()
     assert TOOL not in {action.get("name") for action in result["actions"]}
     assert TOOL not in result["diff"]["after"]
     assert [entry["name"] for entry in result["images"]] == [APP]
@@ -771,15 +775,15 @@ def test_a_layer_that_cannot_be_had_holds_back_its_own_image_only(path, store, s
 
 def test_failures_come_in_the_order_of_the_names(store, sources):
     names = [f"registry.example/none:{n}" for n in range(9)]
-    made, _done = applied(store, sources, *names, workers=4)
-    assert list(made.failures) == names
+    outcome = applied(store, sources, *names, workers=4)
+    assert list(outcome.failures) == names
 
 
 def test_a_repository_whose_tags_cannot_be_listed_does_not_hold_back_the_others(store, sources):
     sources["registry.example/none"].script("tags", "", NotFoundError("it"))
     names = ["registry.example/none", "registry.example/app"]
-    made, _done = applied(store, sources, *names, all_tags=True)
-    assert (len(made.failures), list(store.names())) == (1, [APP])
+    outcome = applied(store, sources, *names, all_tags=True)
+    assert (len(outcome.failures), list(store.names())) == (1, [APP])
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -804,8 +808,8 @@ def test_who_lies_about_a_size_fails_alone(path, store, sources):
     lie = Image(raw, view["mediaType"], str(blob(raw).digest), liar.config, liar.layers)
     sources.publish("good.example/app:1", honest)
     sources.publish("evil.example/app:1", lie)
-    made, _done = applied(store, sources, "good.example/app:1", "evil.example/app:1", workers=2)
-    assert list(made.failures) == ["evil.example/app:1"]
+    outcome = applied(store, sources, "good.example/app:1", "evil.example/app:1", workers=2)
+    assert list(outcome.failures) == ["evil.example/app:1"]
     assert list(store.names()) == ["good.example/app:1"]
     assert_valid_store(path)
 
@@ -817,8 +821,8 @@ def test_a_layer_that_two_images_share_holds_back_both(store, sources):
         script = [NotFoundError("it")] * 9
         sources[f"registry.example/{name}"].script("blob", base.digest, *script)
     names = ["registry.example/a:1", "registry.example/b:1"]
-    made, _done = applied(store, sources, *names, TOOL, workers=2)
-    assert (set(made.failures), set(store.names())) == (set(names), {TOOL})
+    outcome = applied(store, sources, *names, TOOL, workers=2)
+    assert (set(outcome.failures), set(store.names())) == (set(names), {TOOL})
 
 
 def test_a_name_is_set_as_soon_as_its_own_content_is_there(store, sources):
@@ -826,11 +830,14 @@ def test_a_name_is_set_as_soon_as_its_own_content_is_there(store, sources):
     arrived = threading.Event()
     last = FAMILY.for_platform(AMD64).layers[0].digest
     sources["registry.example/app"].script("blob", last, lambda: arrived.wait(20) and None)
+
+    def see(action):
+        if isinstance(action, SetName) and action.name == TOOL:
+            assert set(store.names()) == {TOOL}
+            arrived.set()
+
     with store.hold():
-        for action in plan(store, sources, APP, TOOL, workers=2).apply():
-            if isinstance(action, SetName) and action.name == TOOL:
-                assert set(store.names()) == {TOOL}
-                arrived.set()
+        watch(plan(store, sources, APP, TOOL, workers=2), see)
     assert arrived.is_set()
     assert set(store.names()) == {APP, TOOL}
 
@@ -838,7 +845,7 @@ def test_a_name_is_set_as_soon_as_its_own_content_is_there(store, sources):
 def test_the_image_that_lacks_least_comes_first_and_of_it_what_is_small(store, sources):
     with store.hold():
         made = plan(store, sources, APP, TOOL)
-        done = [action for action in made.apply() if isinstance(action, FetchBlob)]
+        done = [action for action in execute(made).done if isinstance(action, FetchBlob)]
     assert [action.needed_by for action in done] == sorted(
         (action.needed_by for action in done), key=lambda names: names != (TOOL,)
     )
@@ -925,7 +932,7 @@ def test_what_an_earlier_run_has_brought_is_counted_and_not_fetched(path, store,
         pull(store, sources, TOOL)
     assert len(parts(store)) == 1
     with store.hold():
-        checked = plan(store, sources, TOOL).result()["stats"]
+        checked = dry_run(plan(store, sources, TOOL)).result()["stats"]
     assert checked["bytes_to_fetch"] == len(big.blob) - half
     stats = pull(store, sources, TOOL)["stats"]
     assert (stats["bytes_to_fetch"], stats["bytes_resumed"]) == (len(big.blob) - half, half)

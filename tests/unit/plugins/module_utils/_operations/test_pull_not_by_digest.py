@@ -27,6 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.regist
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
+from ansible_collections.lockstep.images.tests.support.plans import execute
 from ansible_collections.lockstep.images.tests.support.pulling import IMAGE, Puller, serving
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 
@@ -62,9 +63,9 @@ def lock(directory, registry, *names, embed=False):
         sources=Puller(directory, registry).sources,
         workers=2,
     )
-    list(plan.apply())
-    if plan.failure:
-        raise plan.failure
+    outcome = execute(plan)
+    if outcome.failure:
+        raise outcome.failure
     return Lock.parse(read_lock(path))
 
 
@@ -139,8 +140,8 @@ def test_F13_an_image_is_copied_by_its_tag_each_time(tmp_path, registry, status)
             sinks=Sinks(sources, 0),
             workers=1,
         )
-        list(plan.apply())
-        assert not plan.failures
+        outcome = execute(plan)
+        assert not outcome.failures
         assert target.manifest("demo/app", "1.0") == IMAGE.raw
 
 

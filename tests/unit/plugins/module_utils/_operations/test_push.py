@@ -38,6 +38,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
     push,
 )
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute
 from ansible_collections.lockstep.images.tests.support.pulling import LOGIN, USERS, Puller
 from ansible_collections.lockstep.images.tests.support.pushing import (
     facts,
@@ -142,11 +143,10 @@ class Pusher:
         return plan_push(Renamed(), references, (), sinks, workers=workers, **options)
 
     def push(self, *names, **options):
-        plan = self.plan(*names, **options)
-        done = list(plan.apply())
-        if plan.failure:
-            raise plan.failure
-        return plan.result(done)
+        outcome = execute(self.plan(*names, **options))
+        if outcome.failure:
+            raise outcome.failure
+        return outcome.result()
 
 
 def blobs_of(item):
@@ -185,7 +185,7 @@ def test_applied_and_planned_again_a_plan_is_empty(pusher, registry, there):
     registry.clear()
     again = pusher.plan(*NAMES)
     assert (again.changed, summaries(again.actions)) == (False, [])
-    assert set(statuses(again.result())) == {"up_to_date"}
+    assert set(statuses(dry_run(again).result())) == {"up_to_date"}
     assert again.before == again.after
     wanted = [f"HEAD /v2/{name.replace(':', '/manifests/')}" for name in NAMES]
     asked = [f"{one.method} {one.path}" for one in registry.requests if one.path != "/token"]
@@ -205,8 +205,8 @@ def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_
             assert half_images(registry) == []
             rest = pusher.plan("app:1", "web:1")
             assert summaries(rest.actions) == summaries(plan.actions[number:])
-            list(rest.apply())
-            assert rest.failure is None
+            outcome = execute(rest)
+            assert outcome.failure is None
             assert not pusher.plan("app:1", "web:1").changed
         number += 1
     assert total > 10
@@ -218,7 +218,7 @@ def test_broken_off_within_the_manifests_no_tag_leads_nowhere(tmp_path, store, f
         pusher = Pusher(tmp_path, store, registry)
         fault = Fault(method="PUT", path="/manifests/", skip=failing, times=1, status=400)
         registry.faults.append(fault)
-        list(pusher.plan(*NAMES).apply())
+        execute(pusher.plan(*NAMES))
         assert half_images(registry) == []
         registry.faults.clear()
         pusher.push(*NAMES)
@@ -229,18 +229,18 @@ def test_broken_off_within_the_manifests_no_tag_leads_nowhere(tmp_path, store, f
 def test_what_is_told_before_is_what_is_told_after(pusher, registry, there):
     put(registry, *there)
     plan = pusher.plan(*NAMES)
-    told = facts(plan.result())
-    done = list(plan.apply())
-    assert facts(plan.result()) == told
-    sent = sorted(map(str, summaries(done)))
+    told = facts(dry_run(plan).result())
+    outcome = execute(plan)
+    assert facts(outcome.result()) == told
+    sent = sorted(map(str, summaries(outcome.done)))
     assert sent == sorted(map(str, told["actions"]))
 
 
 def test_bytes_to_send_are_told_before(pusher):
     plan = pusher.plan(*NAMES)
-    told = plan.result()["stats"]
-    list(plan.apply())
-    cost = plan.result()["stats"]
+    told = dry_run(plan).result()["stats"]
+    outcome = execute(plan)
+    cost = outcome.result()["stats"]
     assert told["bytes_to_send"] == cost["bytes_to_send"] == cost["bytes_sent"] > 0
     assert told["bytes_sent"] == 0
 
@@ -408,8 +408,8 @@ def test_an_entry_of_an_unknown_type_is_sent_as_a_blob(pusher, registry, sources
     fill(pusher.store, sources, "kind:1")
     registry._distribution.lenient = True
     plan = pusher.plan("kind:1")
-    list(plan.apply())
-    assert plan.failure is None
+    outcome = execute(plan)
+    assert outcome.failure is None
     assert registry.blob("kind", entry["digest"]) == other
     assert registry.manifest("kind", "1") == item.raw
     registry.untag("kind", "1")
@@ -419,8 +419,8 @@ def test_foreign_layers_are_not_sent_but_told(pusher, registry, sources):
     sources.publish(f"{HOME}/kind:1", FOREIGN)
     fill(pusher.store, sources, "kind:1")
     plan = pusher.plan("kind:1")
-    list(plan.apply())
-    assert plan.failure is None
+    outcome = execute(plan)
+    assert outcome.failure is None
     assert plan.warnings() == [f"{registry.address}/kind:1: 1 foreign layers are not sent"]
     assert FOREIGN.layers[1].digest not in held(registry)["blobs"]["kind"]
 
@@ -456,9 +456,10 @@ def fixture_sparse(tmp_path, sources, registry):
 
 def test_a_part_of_an_index_is_refused_with_a_sentence(sparse, registry):
     plan = sparse.plan("app:1")
-    assert (plan.changed, plan.failure.kind) == (False, "not-in-store")
-    assert "holds only a part of this index" in str(plan.failure)
-    assert "platform=all" in plan.failure.hint
+    failure = dry_run(plan).failure
+    assert (plan.changed, failure.kind) == (False, "not-in-store")
+    assert "holds only a part of this index" in str(failure)
+    assert "platform=all" in failure.hint
     assert held(registry)["tags"] == {}
 
 
@@ -471,11 +472,13 @@ def test_the_image_for_one_platform_is_pushed_under_the_tag(sparse, registry):
 
 
 def test_a_platform_that_the_store_lacks_is_told(sparse):
-    assert sparse.plan("app:1", platform=AMD64).failure.kind == "not-in-store"
+    assert dry_run(sparse.plan("app:1", platform=AMD64)).failure.kind == "not-in-store"
 
 
 def test_a_platform_that_there_is_not_is_told(sparse):
-    assert sparse.plan("app:1", platform="linux/s390x").failure.kind == "platform-not-found"
+    assert (
+        dry_run(sparse.plan("app:1", platform="linux/s390x")).failure.kind == "platform-not-found"
+    )
 
 
 @pytest.mark.parametrize("allow", [False, True])
@@ -484,10 +487,10 @@ def test_F23_an_image_without_an_index_for_another_platform_is_not_pushed(pusher
     name = f"{registry.address}/tool:1"
     says = f"{name}: is for linux/amd64, not for linux/arm64"
     if allow:
-        assert (plan.warnings(), plan.failure) == ([says], None)
+        assert (plan.warnings(), plan.failures) == ([says], {})
     else:
         assert (plan.failures[name].kind, str(plan.failures[name])) == ("platform-not-found", says)
-    assert pusher.plan("tool:1", to=["tool:1"], platform=AMD64).failure is None
+    assert not pusher.plan("tool:1", to=["tool:1"], platform=AMD64).failures
 
 
 def test_an_index_that_the_registry_has_need_not_be_in_the_store(sparse, registry):
@@ -524,22 +527,22 @@ def test_a_child_that_a_registry_has_lost_is_sent_by_force(pusher, registry):
 def test_a_name_that_fails_does_not_keep_others(pusher, registry):
     registry.faults.append(Fault(method="POST", path="/v2/web/", status=403, times=None))
     plan = pusher.plan(*NAMES, "none:1")
-    done = list(plan.apply())
-    result = plan.result(done)
+    outcome = execute(plan)
+    result = outcome.result()
     failed = {one["name"]: one["error"]["kind"] for one in result["failures"]}
     address = registry.address
     assert failed == {f"{address}/web:1": "denied", f"{address}/none:1": "not-in-store"}
     assert [one["name"] for one in result["images"]] == [f"{address}/app:1", f"{address}/tool:1"]
     assert sorted(held(registry)["tags"]) == ["app", "tool"]
-    assert plan.failure.kind == "not-in-store"
+    assert outcome.failure.kind == "not-in-store"
     assert f"{address}/web:1" not in result["diff"]["after"]
 
 
 def test_a_manifest_that_is_refused_fails_its_name_alone(pusher, registry):
     registry.faults.append(Fault(method="PUT", path="/web/manifests/1", status=400, times=None))
     plan = pusher.plan(*NAMES)
-    list(plan.apply())
-    assert list(plan.failures) == [f"{registry.address}/web:1"]
+    outcome = execute(plan)
+    assert list(outcome.failures) == [f"{registry.address}/web:1"]
     assert sorted(held(registry)["tags"]) == ["app", "tool"]
 
 
@@ -559,11 +562,11 @@ def test_F05_what_the_push_itself_says_counts(pusher, registry):
     registry.faults.append(Fault(method="HEAD|GET", missing_as=403, times=None))
     registry.faults.append(Fault(method="POST", path="/tool/", status=403, times=None))
     plan = pusher.plan(*NAMES)
-    list(plan.apply())
+    outcome = execute(plan)
     name = f"{registry.address}/tool:1"
-    assert list(plan.failures) == [name]
-    assert plan.failures[name].kind == "denied"
-    assert "right to push" in plan.failures[name].hint
+    assert list(outcome.failures) == [name]
+    assert outcome.failures[name].kind == "denied"
+    assert "right to push" in outcome.failures[name].hint
 
 
 def test_a_name_that_is_given_twice_is_pushed_once(pusher):
@@ -615,15 +618,15 @@ def test_by_digest_there_is_no_tag(pusher, registry, sources):
 
 def test_a_digest_that_the_store_does_not_hold_under_the_tag_is_told(pusher):
     plan = pusher.plan(f"tool:1@{TWO.digest}", to=["x"])
-    assert isinstance(plan.failure, NotInStoreError)
+    assert isinstance(dry_run(plan).failure, NotInStoreError)
     assert not plan.changed
 
 
 def test_content_that_is_gone_from_the_store_fails_its_name_alone(pusher, registry):
     Path(pusher.store.blob_path(Digest.parse(ONE.layers[1].digest))).unlink()
     plan = pusher.plan("tool:1", "app:1")
-    list(plan.apply())
-    assert plan.failure.kind == "not-in-store"
+    outcome = execute(plan)
+    assert outcome.failure.kind == "not-in-store"
     assert sorted(held(registry)["tags"]) == ["app"]
 
 
@@ -631,8 +634,8 @@ def test_bytes_that_went_bad_in_the_store_are_not_sent(pusher, registry):
     path = Path(pusher.store.blob_path(Digest.parse(ONE.layers[1].digest)))
     path.write_bytes(bytes(len(path.read_bytes())))
     plan = pusher.plan("tool:1", "app:1")
-    list(plan.apply())
-    assert plan.failure.kind == "digest-mismatch"
+    outcome = execute(plan)
+    assert outcome.failure.kind == "digest-mismatch"
     assert sorted(held(registry)["tags"]) == ["app"]
 
 

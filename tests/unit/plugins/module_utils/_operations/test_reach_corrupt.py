@@ -184,11 +184,11 @@ def test_F32_what_a_manifest_of_another_kind_mentions_is_not_garbage(path, sourc
     entry = Descriptor(TYPES[kind], digest, len(raw)).as_json()
     rewrite(path, lambda entries: entries.__setitem__(-1, entry))
     store = ImageStore(str(path))
-    plan = carry_out(
+    outcome = carry_out(
         store, lambda held: plan_prune(held, older_than=0, staging=True), exclusive=True
     )
     assert part.digest in blobs(path)
-    removed = {one["digest"] for one in plan.facts["removed"]}
+    removed = {one["digest"] for one in outcome.plan.facts["removed"]}
     assert removed == ({inner.digest, inner.config_digest} if kind == "schema1" else set())
     with store.hold():
         assert plan_store_info(store, layers=False).facts["reclaimable"] == 0

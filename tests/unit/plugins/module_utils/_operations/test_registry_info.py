@@ -35,6 +35,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     sample_image,
     to_json,
 )
+from ansible_collections.lockstep.images.tests.support.plans import dry_run
 from ansible_collections.lockstep.images.tests.support.pulling import (
     IMAGE,
     LOGIN,
@@ -95,7 +96,7 @@ def fixture_look(tmp_path, registry):
             **options,
         )
         assert not plan.changed and plan.before == plan.after == {}
-        return plan.result()
+        return dry_run(plan).result()
 
     return look
 

@@ -13,6 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.regist
 )
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute, interrupt
 from ansible_collections.lockstep.images.tests.support.pulling import (
     IMAGE,
     LOGIN,
@@ -72,7 +73,8 @@ def test_planning_reads_no_more_than_heads_and_deletes_nothing(remover, registry
 @pytest.mark.parametrize("by", ["tag", "digest"])
 def test_applied_and_planned_again_it_is_empty(remover, by):
     plan = remover.plan(*NAMES[:4], by=by)
-    assert [str(action.digest) for action in plan.apply()] and not plan.failure
+    outcome = execute(plan)
+    assert outcome.done and not outcome.failure
     again = remover.plan(*NAMES[:4], by=by)
     assert (again.changed, again.facts["removed"]) == (False, [])
     assert again.before == again.after == plan.after
@@ -80,18 +82,15 @@ def test_applied_and_planned_again_it_is_empty(remover, by):
 
 def test_what_is_told_before_is_what_is_told_after(remover):
     plan = remover.plan(*NAMES[:4])
-    told = plan.result()
-    done = sorted(plan.apply(), key=plan.actions.index)
-    result = plan.result(done)
+    told = dry_run(plan).result()
+    result = execute(plan).result()
     told.pop("stats"), result.pop("stats")
     assert told == result
 
 
 def test_stopped_anywhere_the_next_plan_is_the_rest(remover):
     names = ("demo/app:1.0", "demo/app:stable", "demo/other:1")
-    applying = remover.plan(*names, workers=1).apply()
-    first = next(applying).summary()
-    applying.close()
+    first = interrupt(remover.plan(*names, workers=1), 1)[0].summary()
     rest = [action.summary() for action in remover.plan(*names).actions]
     assert first not in rest
     there = [*remover.tags(), *remover.tags("demo/other")]
@@ -100,7 +99,7 @@ def test_stopped_anywhere_the_next_plan_is_the_rest(remover):
 
 def test_a_tag_goes_alone(remover, registry):
     plan = remover.plan("demo/app:1.0")
-    list(plan.apply())
+    execute(plan)
     assert remover.tags() == ["stable"]
     assert registry.manifest("demo/app", IMAGE.digest)
     name = f"{registry.address}/demo/app:1.0"
@@ -118,7 +117,7 @@ def test_a_tag_goes_alone(remover, registry):
 
 @pytest.mark.parametrize("name", ["demo/app:1.0", f"demo/app@{IMAGE.digest}"])
 def test_a_manifest_goes_with_all_its_tags(remover, registry, name):
-    list(remover.plan(name, by="digest").apply())
+    execute(remover.plan(name, by="digest"))
     assert remover.tags() == []
     assert registry.manifest("demo/app", IMAGE.digest) is None
 
@@ -126,7 +125,7 @@ def test_a_manifest_goes_with_all_its_tags(remover, registry, name):
 def test_two_names_of_one_manifest_are_one_deletion(remover, registry):
     names = ("demo/app:1.0", "demo/app:stable", "demo/app:1.0")
     plan = remover.plan(*names, by="digest")
-    list(plan.apply())
+    execute(plan)
     assert registry.requests_by_method()["DELETE"] == len(plan.actions) == 1
     removed = [entry["name"].rpartition(":")[2] for entry in plan.facts["removed"]]
     assert removed == ["1.0", "stable"]
@@ -142,7 +141,7 @@ def test_two_names_of_one_manifest_are_one_deletion(remover, registry):
     ],
 )
 def test_of_tag_and_digest_both_count(remover, name, by, tags):
-    list(remover.plan(name, by=by).apply())
+    execute(remover.plan(name, by=by))
     assert remover.tags() == tags
 
 
@@ -163,8 +162,8 @@ def test_a_name_that_fails_does_not_keep_others(remover, registry):
         Fault(method="DELETE", path="/demo/app/manifests/1.0", status=400, times=None)
     )
     plan = remover.plan("demo/app:1.0", "demo/app:stable", "demo/other:1")
-    done = list(plan.apply())
-    result = plan.result(done)
+    outcome = execute(plan)
+    result = outcome.result()
     failed = f"{registry.address}/demo/app:1.0"
     assert [entry["name"] for entry in result["failures"]] == [failed]
     assert result["failures"][0]["error"]["kind"] == "registry-unsupported"
@@ -177,21 +176,21 @@ def test_a_name_that_fails_does_not_keep_others(remover, registry):
 def test_a_name_that_cannot_be_looked_at_does_not_keep_others(remover, registry):
     registry.faults.append(Fault(method="HEAD|GET", path="/demo/other/", status=403, times=None))
     plan = remover.plan("demo/other:1", "demo/app:1.0")
-    list(plan.apply())
-    assert plan.failure.kind == "denied"
+    outcome = execute(plan)
+    assert outcome.failure.kind == "denied"
     assert remover.tags() == ["stable"]
 
 
 def test_an_image_that_is_deleted_meanwhile_is_no_error(remover, registry):
     plan = remover.plan("demo/app:1.0")
     registry.untag("demo/app", "1.0")
-    assert len(list(plan.apply())) == 1
-    assert plan.failure is None
+    outcome = execute(plan)
+    assert (len(outcome.done), outcome.failure) == (1, None)
 
 
 def test_the_right_to_delete_is_asked_for_at_once(tmp_path):
     with serving(auth="bearer", users=USERS) as registry:
-        list(Remover(tmp_path, registry).plan("demo/app:1.0").apply())
+        execute(Remover(tmp_path, registry).plan("demo/app:1.0"))
         scopes = [one.scopes for one in registry.token_requests]
         assert scopes == [("repository:demo/app:pull,delete",)]
 
@@ -200,7 +199,7 @@ def test_where_no_token_is_given_for_delete_one_for_all_is_asked_for(tmp_path):
     """Quay answers 400."""
     refused = Fault(path="/token.*delete", status=400, times=None)
     with serving(auth="bearer", users=USERS, faults=[refused]) as registry:
-        list(Remover(tmp_path, registry).plan("demo/app:1.0").apply())
+        execute(Remover(tmp_path, registry).plan("demo/app:1.0"))
         assert [one.granted for one in registry.token_requests] == [("repository:demo/app:*",)]
         assert registry.storage.tags("demo/app") == []
 
@@ -209,21 +208,22 @@ def test_who_may_only_pull_is_refused_and_nothing_is_deleted(tmp_path):
     permissions = {"robot": {"*": "pull"}}
     with serving(auth="bearer", users=USERS, permissions=permissions) as registry:
         plan = Remover(tmp_path, registry).plan("demo/app:1.0")
-        assert list(plan.apply()) == []
-        assert plan.failure.kind == "authentication-failed"
+        outcome = execute(plan)
+        assert outcome.done == []
+        assert outcome.failure.kind == "authentication-failed"
         assert registry.storage.tags("demo/app") == ["1.0"]
 
 
 def test_a_wrong_login_fails_in_planning(tmp_path):
     with serving(auth="basic", users={"robot": "another"}) as registry:
         plan = Remover(tmp_path, registry).plan("demo/app:1.0", "demo/app:2.0")
-        assert (plan.changed, plan.failure.kind) == (False, "authentication-failed")
+        assert (plan.changed, dry_run(plan).failure.kind) == (False, "authentication-failed")
 
 
 def test_nothing_is_deleted_in_a_mirror(tmp_path):
     with serving() as registry, serving() as mirror:
         settings = [{"registry": registry.address, "mirrors": [{"url": mirror.url}]}]
-        list(Remover(tmp_path, registry, settings=settings).plan("demo/app:1.0").apply())
+        execute(Remover(tmp_path, registry, settings=settings).plan("demo/app:1.0"))
         assert mirror.requests == []
         assert registry.storage.tags("demo/app") == []
 
@@ -231,9 +231,10 @@ def test_nothing_is_deleted_in_a_mirror(tmp_path):
 def test_a_registry_without_deletion_says_how_to_enable_it(tmp_path):
     with serving(deletes=False) as registry:
         plan = Remover(tmp_path, registry).plan("demo/app:1.0", by="digest")
-        assert list(plan.apply()) == []
-        assert plan.failure.kind == "registry-unsupported"
-        assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in plan.failure.hint
+        outcome = execute(plan)
+        assert outcome.done == []
+        assert outcome.failure.kind == "registry-unsupported"
+        assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in outcome.failure.hint
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
@@ -242,8 +243,8 @@ def test_F05_a_tag_that_is_refused_and_not_listed_is_absent(remover, registry, s
     registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
     names = ("demo/app:none", "demo/app:1.0")
     plan = remover.plan(*names, by=by)
-    list(plan.apply())
-    assert not plan.failures
+    outcome = execute(plan)
+    assert not outcome.failures
     assert [one["digest"] for one in plan.facts["removed"]] == [IMAGE.digest]
     assert not remover.plan(*names, by=by).changed
 
@@ -260,6 +261,6 @@ def test_F05_a_tag_that_is_refused_and_listed_is_an_error(remover, registry, by)
 def test_F05_a_digest_that_is_refused_is_deleted_if_it_is_there(remover, registry):
     registry.faults.append(Fault(method="HEAD|GET", path="/manifests/", status=403, times=None))
     plan = remover.plan(f"demo/app{SHA}", f"demo/app@{IMAGE.digest}", by="digest")
-    list(plan.apply())
-    assert not plan.failures
+    outcome = execute(plan)
+    assert not outcome.failures
     assert registry.manifest("demo/app", IMAGE.digest) is None

@@ -33,6 +33,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, names, tree
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute, watch
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -91,15 +92,15 @@ def removing(*patterns, prune=True, keep_newest=0, all_but=None):
 
 def remove(store, *patterns, **how):
     """Remove, and return the result as a module would."""
-    made = carry_out(store, removing(*patterns, **how), exclusive=True)
-    if made.failure:
-        raise made.failure
-    return made.result()
+    outcome = carry_out(store, removing(*patterns, **how), exclusive=True)
+    if outcome.failure:
+        raise outcome.failure
+    return outcome.result()
 
 
 def checked(store, *patterns, **how):
     with store.hold(exclusive=True):
-        return removing(*patterns, **how)(store).result()
+        return dry_run(removing(*patterns, **how)(store)).result()
 
 
 def gone(result):
@@ -321,12 +322,12 @@ def test_F02_dates_are_compared_as_points_in_time(made, older, newer):
 )
 def test_F02_an_image_of_unknown_date_is_left_and_named(made, when):
     store = made(a="2026-01-01T00:00:00Z", b=when, c="2026-01-02T00:00:00Z")
-    plan = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
-    result = plan.result()
+    outcome = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
+    result = outcome.result()
     assert tags_gone(result) == ["a"]
     assert result["kept"] == ["registry.example/x:b", "registry.example/x:c"]
     assert result["unknown_dates"] == ["registry.example/x:b"]
-    (warning,) = plan.warnings()
+    (warning,) = outcome.warnings()
     assert "registry.example/x:b" in warning
 
 
@@ -350,8 +351,8 @@ def test_F02_equal_dates_that_decide_nothing_are_not_named(made):
 
 def test_F02_many_images_of_unknown_date_make_a_short_warning(made):
     store = made(**dict.fromkeys("abcdefgh"), z="2026-01-01T00:00:00Z")
-    plan = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
-    (warning,) = plan.warnings()
+    outcome = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
+    (warning,) = outcome.warnings()
     assert warning.endswith("registry.example/x:e and 3 more")
 
 
@@ -411,12 +412,12 @@ def test_F12_a_name_without_a_tag_is_not_that_of_a_digest(store):
 def test_F12_all_but_some_leaves_what_has_no_name(path, store):
     other = demo_image("other", "1", size=100)
     put(path, other)
-    plan = carry_out(
+    outcome = carry_out(
         store,
         lambda held: plan_remove(held, [], prune=True, keep_newest=0, all_but=[APP]),
         exclusive=True,
     )
-    assert [one["name"] for one in plan.facts["removed"]] == [NEXT, PIN, TOOL]
+    assert [one["name"] for one in outcome.plan.facts["removed"]] == [NEXT, PIN, TOOL]
     assert digests(other) <= blobs(path)
 
 
@@ -542,12 +543,12 @@ def test_a_name_that_moves_meanwhile_is_a_conflict_and_no_content_goes(path, sto
                     entry.update(TOOL_IMAGE.descriptor())
 
         rewrite(path, point)
-        done = list(made.apply())
-    assert [action.name for action in done] == [NEXT]
-    assert isinstance(made.failure, ConflictError)
+        outcome = execute(made)
+    assert [action.name for action in outcome.done] == [NEXT]
+    assert isinstance(outcome.failure, ConflictError)
     assert names(path)[APP]["digest"] == TOOL_IMAGE.digest
     assert digests(FAMILY, SECOND) <= blobs(path)
-    result = made.result(done)
+    result = outcome.result()
     assert (gone(result), result["diff"]["before"]) == (
         [NEXT],
         {APP: FAMILY.digest, NEXT: SECOND.digest},
@@ -556,11 +557,14 @@ def test_a_name_that_moves_meanwhile_is_a_conflict_and_no_content_goes(path, sto
 
 def test_a_store_without_a_lock_file_is_locked_when_it_is_changed(path):
     put(path, FAMILY, APP)
+
+    def is_locked(_action):
+        with pytest.raises(LockedError), ImageStore(str(path), lock_timeout=0).hold():
+            pass
+
     store = ImageStore(str(path), lock_timeout=0)
     with store.hold(exclusive=True):
-        for _action in removing(APP)(store).apply():
-            with pytest.raises(LockedError), ImageStore(str(path), lock_timeout=0).hold():
-                pass
+        assert watch(removing(APP)(store), is_locked)
     assert blobs(path) == set()
 
 
@@ -571,7 +575,7 @@ def test_a_store_without_a_lock_file_that_is_changed_before_that_is_a_conflict(p
         made = removing(APP)(store)
         put(path, SECOND, NEXT)
         with pytest.raises(ConflictError, match="changed by another process"):
-            list(made.apply())
+            execute(made)
     assert set(names(path)) == {APP, NEXT}
     assert blobs(path) == digests(FAMILY, SECOND)
 
@@ -588,7 +592,7 @@ def test_a_pull_that_began_before_there_was_a_lock_trusts_nothing_that_went_mean
         made = plan(late, sources, copy, platforms=[AMD64, ARM64])
         remove(ImageStore(str(path)), APP)
         with pytest.raises(ConflictError, match="removed by another process"):
-            list(made.apply())
+            execute(made)
     assert names(path) == {}
     pull(ImageStore(str(path)), sources, copy, platforms=[AMD64, ARM64])
     assert_valid_store(path)
@@ -624,7 +628,7 @@ def test_pulling_what_was_removed_brings_it_again(path, store, sources):
     remove(store, "app:*")
     with store.hold():
         made = plan(store, sources, APP, NEXT, platforms=[AMD64, ARM64])
-        list(made.apply())
+        execute(made)
     assert tree(path) == before
 
 

@@ -36,6 +36,7 @@ from ansible_collections.lockstep.images.tests.support.images import (
     layer,
 )
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, names, tree
+from ansible_collections.lockstep.images.tests.support.plans import dry_run
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -92,14 +93,14 @@ def pruning(older_than=0.0, staging=True):
 
 def prune(store, **how):
     """Prune, and return the result as a module would."""
-    made = carry_out(store, pruning(**how), exclusive=True)
-    assert made.failure is None
-    return made.result()
+    outcome = carry_out(store, pruning(**how), exclusive=True)
+    assert outcome.failure is None
+    return outcome.result()
 
 
 def checked(store, **how):
     with store.hold(exclusive=True):
-        return pruning(**how)(store).result()
+        return dry_run(pruning(**how)(store)).result()
 
 
 def gone(result):

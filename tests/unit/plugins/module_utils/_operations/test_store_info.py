@@ -18,6 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.store impor
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, fingerprint
+from ansible_collections.lockstep.images.tests.support.plans import dry_run
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -60,8 +61,9 @@ def info(store, layers=False):
     """The facts about a store."""
     with store.hold():
         plan = plan_store_info(store, layers=layers)
-    assert (plan.actions, plan.changed, plan.failure) == ((), False, None)
-    return plan.result()
+    outcome = dry_run(plan)
+    assert (plan.actions, plan.changed, outcome.failure) == ((), False, None)
+    return outcome.result()
 
 
 def bytes_of(path, wanted):

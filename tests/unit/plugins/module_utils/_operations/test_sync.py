@@ -45,6 +45,7 @@ from ansible_collections.lockstep.images.tests.support.layout import (
     names,
     tree,
 )
+from ansible_collections.lockstep.images.tests.support.plans import execute
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -536,18 +537,18 @@ def test_an_image_that_fails_holds_back_no_other_and_nothing_is_let_go_of(
     whole = dict(sources[TOOL[:-2]].content)
     lose(sources)
     for _attempt in range(2):
-        plan = attempt(path, only, sources, workers=workers)
-        assert list(plan.failures) == [TOOL]
-        assert isinstance(plan.failure, NotFoundError)
+        outcome = attempt(path, only, sources, workers=workers)
+        assert list(outcome.failures) == [TOOL]
+        assert isinstance(outcome.failure, NotFoundError)
         assert set(names(path)) == {EXTRA, APP}
         assert names(path)[EXTRA] == before[EXTRA]
         assert kept <= blobs(path)
-        result = plan.result()
+        result = outcome.result()
         assert {"dropped", "bytes_freed", "fingerprint"} & result.keys() == set()
         assert result["diff"]["after"].keys() == {EXTRA, APP}
         assert {one["name"] for one in result["images"]} == {APP}
-    assert len(plan.failures) == 1
-    assert not plan.changed or lose is lose_on_the_way
+    assert len(outcome.failures) == 1
+    assert not outcome.plan.changed or lose is lose_on_the_way
     assert_valid_store(path)
 
     sources[TOOL[:-2]].content.update(whole)
@@ -560,13 +561,13 @@ def test_a_digest_that_the_registry_does_not_have_any_more_is_told_with_its_plac
     path, sources, lock, name
 ):
     sources[name.partition("@")[0].rpartition("/")[0] + "/" + _last_part(name)].content.clear()
-    plan = attempt(path, lock, sources)
+    outcome = attempt(path, lock, sources)
     (line,) = [one.place for one in lock.images if one.name == name]
     assert line.startswith("images.lock.yml, line ")
-    assert list(plan.failures) == [name]
-    assert isinstance(plan.failure, NotFoundError)
-    assert str(plan.failures[name]).startswith(f"{line}: ")
-    assert str(next(one.digest for one in lock.images if one.name == name)) in str(plan.failure)
+    assert list(outcome.failures) == [name]
+    assert isinstance(outcome.failure, NotFoundError)
+    assert str(outcome.failures[name]).startswith(f"{line}: ")
+    assert str(next(one.digest for one in lock.images if one.name == name)) in str(outcome.failure)
     assert set(names(path)) == {*LOCKED} - {name}
 
 
@@ -800,9 +801,9 @@ def test_a_lock_that_was_changed_by_hand_is_told_with_its_place(
     (entry,) = [one for one in value["images"] if one["name"] == TOOL]
     change(entry)
     before = names(path)
-    plan = attempt(path, Lock.parse(value), sources)
-    error = plan.failures[TOOL]
-    assert (list(plan.failures), type(error)) == ([TOOL], LockError)
+    outcome = attempt(path, Lock.parse(value), sources)
+    error = outcome.failures[TOOL]
+    assert (list(outcome.failures), type(error)) == ([TOOL], LockError)
     assert str(error).startswith(f"images.lock.yml, line {entry['line']}: {TOOL}: {word}")
     assert "image_lock" in error.hint
     assert names(path).get(TOOL) == before.get(TOOL)
@@ -963,8 +964,9 @@ def planned_together(path, *builds):
         with opened(path, 20).hold() as store:
             plan = build(store)
             planned.wait(20)
-            assert len(list(plan.apply())) == len(plan.actions)
-        return plan.result()
+            outcome = execute(plan)
+            assert len(outcome.done) == len(plan.actions)
+        return outcome.result()
 
     return at_once(*(lambda build=build: task(build) for build in builds))
 
@@ -1013,7 +1015,7 @@ def test_what_a_pull_counts_on_is_not_removed_under_it(path, sources, lock, excl
         assert [one for one in plan.last if str(one.digest) == OLD.digest]
         pull(puller, sources, copy, platforms=BOTH)
         with pytest.raises(ConflictError, match="names were changed by another process"):
-            list(plan.apply())
+            execute(plan)
     assert digests(OLD, FAMILY) <= blobs(path)
     assert set(names(path)) == {*LOCKED, copy}
     assert_valid_store(path)
@@ -1028,7 +1030,7 @@ def test_nothing_is_removed_while_a_pull_has_the_store(path, sources, lock, want
     had_much_to_do(path, sources)
     with ImageStore(str(path)).hold():
         with opened(path, 0).hold() as store, pytest.raises(LockedError):
-            list(syncing(lock, sources)(store).apply())
+            execute(syncing(lock, sources)(store))
         assert {*LOCKED, EXTRA} == set(names(path))
         assert digests(OLD, EXTRA_IMAGE) <= blobs(path)
     assert_valid_store(path)
@@ -1042,7 +1044,7 @@ def test_a_sync_waits_for_a_pull_that_ends(path, sources, lock, wanted):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         with ImageStore(str(path)).hold(), opened(path, 20).hold() as store:
             plan = syncing(lock, sources)(store)
-            done = pool.submit(lambda: ended.extend(plan.apply()))
+            done = pool.submit(lambda: ended.extend(execute(plan).done))
         # Whether it waits by now or not: the pull is over.
         done.result(20)
     assert tuple(ended[-len(plan.last) :]) == plan.last
@@ -1116,8 +1118,8 @@ def test_beside_others_their_own_names_are_no_conflict(path, sources, lock):
         sync(path, other, sources, exclusive=False)
 
     store = Interrupted(str(path), others)
-    plan = carry_out(store, syncing(lock, sources, exclusive=False))
-    assert [one for one in plan.last if str(one.digest) == OLD.digest]
+    outcome = carry_out(store, syncing(lock, sources, exclusive=False))
+    assert [one for one in outcome.plan.last if str(one.digest) == OLD.digest]
     assert not blobs(path) & (digests(OLD) - digests(FAMILY))
     assert set(names(path)) == {*LOCKED, EXTRA, mine}
     assert_valid_store(path)
@@ -1128,9 +1130,9 @@ def test_a_locked_name_that_moves_while_content_comes_fails_alone(path, sources,
     with opened(path).hold() as store:
         plan = syncing(lock, sources)(store)
         move(path, APP, TOOL_IMAGE)
-        list(plan.apply())
-    assert list(plan.failures) == [APP]
-    assert isinstance(plan.failure, ConflictError)
+        outcome = execute(plan)
+    assert list(outcome.failures) == [APP]
+    assert isinstance(outcome.failure, ConflictError)
     assert EXTRA in names(path)
     assert digests(OLD) <= blobs(path)
     assert_valid_store(path)
@@ -1148,7 +1150,7 @@ def test_a_store_that_had_no_lock_file_is_protected_from_the_first_change_on(
         plan = syncing(lock, sources)(store)
         pull(ImageStore(str(path)), sources, f"{EXTRA[:-2]}@{EXTRA_IMAGE.digest}")
         with pytest.raises(ConflictError):
-            list(plan.apply())
+            execute(plan)
     assert_valid_store(path)
     sync(path, lock, sources)
     assert tree(path) == wanted

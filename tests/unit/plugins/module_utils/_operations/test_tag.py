@@ -25,6 +25,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.store impor
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, names, tree
+from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -69,10 +70,10 @@ def tagging(source, *targets, existing=OVERWRITE):
 
 def tag(store, source, *targets, **how):
     """Tag, and return the result as a module would."""
-    made = carry_out(store, tagging(source, *targets, **how))
-    if made.failure:
-        raise made.failure
-    return made.result()
+    outcome = carry_out(store, tagging(source, *targets, **how))
+    if outcome.failure:
+        raise outcome.failure
+    return outcome.result()
 
 
 def told(result):
@@ -120,7 +121,7 @@ def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_the_next_pl
 def test_check_mode_tells_what_the_real_run_tells(store, existing):
     tag(store, TOOL, NEW)
     with store.hold():
-        checked = tagging(APP, NEW, LATEST, existing=existing)(store).result()
+        checked = dry_run(tagging(APP, NEW, LATEST, existing=existing)(store)).result()
     assert checked == tag(store, APP, NEW, LATEST, existing=existing)
     assert checked["changed"]
 
@@ -227,10 +228,10 @@ def test_a_name_that_moves_meanwhile_is_a_conflict_and_the_others_are_set(path, 
     with store.hold():
         made = tagging(APP, NEW, LATEST)(store)
         tag(ImageStore(str(path)), TOOL, NEW)
-        done = list(made.apply())
-    assert [action.name for action in done] == [LATEST]
-    assert isinstance(made.failure, ConflictError)
-    result = made.result(done)
+        outcome = execute(made)
+    assert [action.name for action in outcome.done] == [LATEST]
+    assert isinstance(outcome.failure, ConflictError)
+    result = outcome.result()
     assert [entry["name"] for entry in result["failures"]] == [NEW]
     assert told(result) == {LATEST: "tagged"}
     assert names(path)[NEW]["digest"] == TOOL_IMAGE.digest

@@ -26,6 +26,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.inventory i
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, names, tree
+from ansible_collections.lockstep.images.tests.support.plans import dry_run
 from ansible_collections.lockstep.images.tests.support.stores import (
     AMD64,
     ARM64,
@@ -114,14 +115,14 @@ def verifying(mode=FULL, sources=None, workers=1):
 
 
 def verify(store, mode=FULL, sources=None, workers=1):
-    """The plan that was carried out, and its result."""
-    made = carry_out(store, verifying(mode, sources, workers))
-    return made, made.result()
+    """Verify, and repair with ``sources``; return the outcome, and its result."""
+    outcome = carry_out(store, verifying(mode, sources, workers))
+    return outcome, outcome.result()
 
 
 def is_sound(path, mode=FULL):
-    made, result = verify(RepairStore(str(path)), mode)
-    assert (made.failure is None) == result["ok"]
+    outcome, result = verify(RepairStore(str(path)), mode)
+    assert (outcome.failure is None) == result["ok"]
     return result["ok"]
 
 
@@ -146,8 +147,8 @@ def test_planning_writes_nothing(path, store, sources):
 def test_a_sound_store_is_ok_and_nothing_is_done_or_asked(path, store, sources):
     before = whole_tree(path)
     for mode in (QUICK, FULL):
-        made, result = verify(store, mode, sources)
-        assert (made.failure, result["changed"], result["ok"], result["mode"]) == (
+        outcome, result = verify(store, mode, sources)
+        assert (outcome.failure, result["changed"], result["ok"], result["mode"]) == (
             None,
             False,
             True,
@@ -164,12 +165,12 @@ def test_repaired_and_planned_again_a_plan_is_empty(path, store, sources):
     whole = tree(path)
     for lost in PARTS.values():
         damage(path, lost, "flipped")
-    made, result = verify(store, FULL, sources)
-    assert (made.failure, result["ok"], result["changed"]) == (None, False, True)
+    outcome, result = verify(store, FULL, sources)
+    assert (outcome.failure, result["ok"], result["changed"]) == (None, False, True)
     assert tree(path) == whole
     before = whole_tree(path)
-    made, again = verify(RepairStore(str(path)), FULL, sources)
-    assert (made.failure, again["ok"], again["actions"]) == (None, True, [])
+    outcome, again = verify(RepairStore(str(path)), FULL, sources)
+    assert (outcome.failure, again["ok"], again["actions"]) == (None, True, [])
     assert whole_tree(path) == before
 
 
@@ -200,9 +201,9 @@ def test_check_mode_tells_what_the_real_run_tells(path, store, sources, how):
     for lost in PARTS.values():
         damage(path, lost, how)
     with store.hold():
-        checked = verifying(FULL, sources)(store).result()
-    made, real = verify(store, FULL, sources, workers=3)
-    assert made.failure is None
+        checked = dry_run(verifying(FULL, sources)(store)).result()
+    outcome, real = verify(store, FULL, sources, workers=3)
+    assert outcome.failure is None
     own = {"stats"}
     assert {k: v for k, v in checked.items() if k not in own} == {
         k: v for k, v in real.items() if k not in own
@@ -219,21 +220,21 @@ def test_every_damage_to_every_part_is_found_and_repaired_exactly(path, store, s
     """S017, S018, S023"""
     whole = tree(path)
     damage(path, lost, how)
-    made, result = verify(store)
+    outcome, result = verify(store)
     kind, other = ("missing", "corrupt") if how == "gone" else ("corrupt", "missing")
     (found,) = result[kind]
     assert (found["digest"], result[other], result["ok"]) == (lost, [], False)
     assert found["path"] == f"blobs/{lost.replace(':', '/')}"
     assert REASONS[how] in found["reason"]
     assert found["names"] == [TOOL if lost == TOOL_IMAGE.digest else APP]
-    assert isinstance(made.failure, CorruptStoreError)
-    assert lost in str(made.failure)
-    assert "repair" in made.failure.hint
+    assert isinstance(outcome.failure, CorruptStoreError)
+    assert lost in str(outcome.failure)
+    assert "repair" in outcome.failure.hint
     assert not result["changed"]
     assert sources.reads == []
 
-    made, result = verify(store, FULL, sources)
-    assert (made.failure, result["ok"]) == (None, False)
+    outcome, result = verify(store, FULL, sources)
+    assert (outcome.failure, result["ok"]) == (None, False)
     assert [action["digest"] for action in result["actions"]] == [lost]
     assert asked(sources) == {lost}
     assert tree(path) == whole
@@ -255,13 +256,13 @@ def test_in_quick_mode_only_the_bytes_of_what_is_read_anyway_are_known(path, sto
 def test_in_quick_mode_all_else_is_known(path, store, sources, lost, how):
     damage(path, lost, how)
     assert not is_sound(path, QUICK)
-    made, _result = verify(store, QUICK, sources)
-    assert made.failure is None
+    outcome, _result = verify(store, QUICK, sources)
+    assert outcome.failure is None
     assert is_sound(path, FULL)
 
 
 def test_what_cannot_be_read_is_corrupt_and_is_repaired(path, store, sources, monkeypatch):
-    """Root may read everything, so the system's answer is made up."""
+    """Root may read everything, so the system's answer is outcome up."""
     lost = MEMBER.layers[0].digest
     real = inventory.read_chunks
 
@@ -272,36 +273,36 @@ def test_what_cannot_be_read_is_corrupt_and_is_repaired(path, store, sources, mo
         yield from real(place)
 
     monkeypatch.setattr(inventory, "read_chunks", refuse)
-    made, result = verify(store, FULL, sources)
+    outcome, result = verify(store, FULL, sources)
     (found,) = result["corrupt"]
     assert "Permission denied" in found["reason"]
-    assert (made.failure, asked(sources)) == (None, {lost})
+    assert (outcome.failure, asked(sources)) == (None, {lost})
 
 
 def test_all_is_found_at_once_largest_first_and_told_in_order(path, store):
     for lost, how in zip(PARTS.values(), ("flipped", "cut", "gone", "fifo", "gone", "other")):
         damage(path, lost, how)
-    made, result = verify(store, FULL, workers=4)
+    outcome, result = verify(store, FULL, workers=4)
     found = [one["digest"] for one in result["corrupt"]]
     assert found == sorted(found)
     # What the spoilt manifests need is not known until they are repaired.
     assert set(found) == {PARTS[one] for one in ("index", "manifest", "low layer", "only manifest")}
-    assert "and 3 more" in str(made.failure)
+    assert "and 3 more" in str(outcome.failure)
 
 
 def test_files_of_others_are_told_and_are_a_warning(path, store):
     """S024"""
     for name in ("blobs/sha256/oci-put-blob1", ".DS_Store", "ingest"):
         (path / name).write_bytes(b"x")
-    made, result = verify(store)
+    outcome, result = verify(store)
     assert result["foreign"] == [".DS_Store", "blobs/sha256/oci-put-blob1", "ingest"]
-    assert (made.failure, result["ok"]) == (None, True)
-    assert made.warnings() == [f"{path}: 3 files do not belong to the store"]
+    assert (outcome.failure, result["ok"]) == (None, True)
+    assert outcome.warnings() == [f"{path}: 3 files do not belong to the store"]
 
 
 def test_a_missing_store_is_sound_and_is_not_made(path, sources):
-    made, result = verify(RepairStore(str(path)), FULL, sources)
-    assert (made.failure, result["ok"], result["blobs"]) == (None, True, 0)
+    outcome, result = verify(RepairStore(str(path)), FULL, sources)
+    assert (outcome.failure, result["ok"], result["blobs"]) == (None, True, 0)
     assert not path.exists()
 
 
@@ -312,8 +313,8 @@ def test_what_two_names_need_is_told_of_both_and_fetched_once(path, store, sourc
     lost = [FAMILY.digest, MEMBER.digest, MEMBER.config_digest, MEMBER.layers[0].digest]
     for one in lost:
         damage(path, one, "flipped")
-    made, result = verify(store, FULL, sources, workers=4)
-    assert made.failure is None
+    outcome, result = verify(store, FULL, sources, workers=4)
+    assert outcome.failure is None
     layers = [what for verb, what in sources.reads if what == MEMBER.layers[0].digest]
     assert len(layers) == 1
     assert sorted(action["digest"] for action in result["actions"]) == sorted(lost)
@@ -344,8 +345,8 @@ def test_of_an_index_the_platforms_that_were_asked_for_are_needed(path, sources,
             place.unlink(missing_ok=True)
             assert is_sound(path) != is_wanted
             sources.forget()
-            made, result = verify(RepairStore(str(path)), FULL, sources)
-            assert made.failure is None
+            outcome, result = verify(RepairStore(str(path)), FULL, sources)
+            assert outcome.failure is None
             assert asked(sources) == ({lost} if is_wanted else set())
             assert [one["digest"] for one in result["missing"]] == ([lost] if is_wanted else [])
 
@@ -371,10 +372,10 @@ def test_of_an_index_of_another_tool_what_is_here_is_needed(path, sources, platf
         "layer": kept.layers[1].digest,
     }[what]
     damage(path, lost, how)
-    made, result = verify(RepairStore(str(path)))
+    outcome, result = verify(RepairStore(str(path)))
     assert [one["names"] for one in result["corrupt"]] == [[APP]]
-    made, result = verify(RepairStore(str(path)), FULL, sources)
-    assert made.failure is None
+    outcome, result = verify(RepairStore(str(path)), FULL, sources)
+    assert outcome.failure is None
     assert asked(sources) == {lost}
     assert {name: raw for name, raw in tree(path).items() if name.startswith("blobs/")} == whole
     assert names(path).keys() == {APP}
@@ -401,9 +402,9 @@ def test_an_image_for_another_platform_than_this_hosts_is_repaired_without_a_war
     sources.publish("registry.example/other:1", other)
     pull(store, sources, "registry.example/other:1")
     damage(path, other.digest, "flipped")
-    made, _result = verify(RepairStore(str(path)), FULL, sources if repair else None)
-    assert (made.failure is None) == repair
-    assert made.warnings() == []
+    outcome, _result = verify(RepairStore(str(path)), FULL, sources if repair else None)
+    assert (outcome.failure is None) == repair
+    assert outcome.warnings() == []
 
 
 def test_what_is_no_manifest_is_hashed_as_it_is(path, store):
@@ -425,29 +426,29 @@ def test_corrupt_content_that_no_name_needs_is_not_repaired_but_told(path, store
     put(path, lost)
     rewrite(path, lambda entries: entries.pop())
     damage(path, lost.images[0].layers[0].digest, "flipped")
-    made, result = verify(store, FULL, sources)
+    outcome, result = verify(store, FULL, sources)
     (found,) = result["corrupt"]
     assert (found["names"], result["changed"], sources.reads) == ([], False, [])
-    assert isinstance(made.failure, CorruptStoreError)
-    assert "store_prune" in made.failure.hint
+    assert isinstance(outcome.failure, CorruptStoreError)
+    assert "store_prune" in outcome.failure.hint
 
 
 def test_corrupt_content_that_only_an_entry_without_a_name_needs_is_told(path, store, sources):
     lost = demo_image("lost", "1", size=100)
     put(path, lost)
     damage(path, lost.images[0].layers[0].digest, "flipped")
-    made, result = verify(store, FULL, sources)
+    outcome, result = verify(store, FULL, sources)
     assert result["corrupt"][0]["names"] == [lost.digest]
-    assert "image_tag" in made.failure.hint
+    assert "image_tag" in outcome.failure.hint
 
 
 def test_what_names_need_is_repaired_beside_what_no_name_needs(path, store, sources):
     lost = "sha256:" + "a" * 64
     blob_path(path, lost).write_bytes(b"x")
     damage(path, TOOL_IMAGE.digest, "cut")
-    made, result = verify(store, FULL, sources)
+    outcome, result = verify(store, FULL, sources)
     assert [action["digest"] for action in result["actions"]] == [TOOL_IMAGE.digest]
-    assert lost in str(made.failure)
+    assert lost in str(outcome.failure)
     assert is_sound(path, QUICK)
 
 
@@ -461,15 +462,15 @@ def test_what_a_registry_does_not_have_any_more_is_told_and_all_else_is_repaired
     del sources["registry.example/app"].content[lost]
     damage(path, lost, "flipped")
     damage(path, TOOL_IMAGE.layers[0].digest, "cut")
-    made, result = verify(store, FULL, sources)
-    assert isinstance(made.failure, NotFoundError)
+    outcome, result = verify(store, FULL, sources)
+    assert isinstance(outcome.failure, NotFoundError)
     assert [entry["name"] for entry in result["failures"]] == [APP]
     assert {one["digest"] for one in result["corrupt"]} == {lost, TOOL_IMAGE.layers[0].digest}
     _made, again = verify(RepairStore(str(path)))
     assert ([one["digest"] for one in again["missing"]], again["corrupt"]) == ([lost], [])
     sources["registry.example/app"].publish(FAMILY)
-    made, _result = verify(RepairStore(str(path)), FULL, sources)
-    assert made.failure is None
+    outcome, _result = verify(RepairStore(str(path)), FULL, sources)
+    assert outcome.failure is None
     assert is_sound(path)
 
 
@@ -480,8 +481,8 @@ def test_a_registry_that_is_gone_fails_its_names_alone(path, store, sources, wha
     sources["registry.example/app"].script(verb, lost, UnreachableError("registry.example: gone"))
     damage(path, lost, "flipped")
     damage(path, TOOL_IMAGE.layers[0].digest, "cut")
-    made, result = verify(store, FULL, sources)
-    assert isinstance(made.failure, UnreachableError)
+    outcome, result = verify(store, FULL, sources)
+    assert isinstance(outcome.failure, UnreachableError)
     assert [entry["name"] for entry in result["failures"]] == [APP]
     assert {one["digest"] for one in result["corrupt"]} == {lost, TOOL_IMAGE.layers[0].digest}
     _made, again = verify(RepairStore(str(path)))
@@ -494,9 +495,9 @@ def test_a_name_that_is_no_reference_tells_no_registry(path, sources, name):
     put(path, TOOL_IMAGE, name)
     assert is_sound(path)
     damage(path, TOOL_IMAGE.layers[0].digest, "flipped")
-    made, result = verify(RepairStore(str(path)), FULL, sources)
-    assert isinstance(made.failure, CorruptStoreError)
-    assert "tells no registry" in str(made.failure)
+    outcome, result = verify(RepairStore(str(path)), FULL, sources)
+    assert isinstance(outcome.failure, CorruptStoreError)
+    assert "tells no registry" in str(outcome.failure)
     assert [entry["name"] for entry in result["failures"]] == [name]
     assert [one["names"] for one in result["corrupt"]] == [[name]]
     assert (sources.reads, result["changed"]) == ([], False)
@@ -507,8 +508,8 @@ def test_a_name_by_digest_is_repaired_too(path, sources):
     pull(RepairStore(str(path)), sources, name)
     sources.forget()
     damage(path, TOOL_IMAGE.layers[0].digest, "cut")
-    made, _result = verify(RepairStore(str(path)), FULL, sources)
-    assert (made.failure, asked(sources)) == (None, {TOOL_IMAGE.layers[0].digest})
+    outcome, _result = verify(RepairStore(str(path)), FULL, sources)
+    assert (outcome.failure, asked(sources)) == (None, {TOOL_IMAGE.layers[0].digest})
     assert is_sound(path)
 
 
@@ -516,8 +517,8 @@ def test_a_tag_that_has_moved_is_repaired_by_its_digest(path, store, sources):
     sources.publish(APP, demo_image("app", "2", layers=2, size=2500))
     before = names(path)
     damage(path, MEMBER.digest, "cut")
-    made, _result = verify(store, FULL, sources)
-    assert (made.failure, asked(sources)) == (None, {MEMBER.digest})
+    outcome, _result = verify(store, FULL, sources)
+    assert (outcome.failure, asked(sources)) == (None, {MEMBER.digest})
     assert ("resolve", "1") not in sources.reads
     assert names(path) == before
 

@@ -320,8 +320,8 @@ def test_a_hundred_tags_that_are_there_cost_a_hundred_heads(tmp_path, auth, extr
         login = LOGIN if auth else None
         Puller(tmp_path, registry, login=login).pull(*names)
         registry.clear()
-        plan = Puller(tmp_path, registry, login=login).pull(*names, workers=6)
-        assert not plan.changed
+        outcome = Puller(tmp_path, registry, login=login).pull(*names, workers=6)
+        assert not outcome.plan.changed
         assert trail(registry).count("HEAD tag") == 100 + (extra > 0)
         assert len(registry.requests) == 100 + extra
 

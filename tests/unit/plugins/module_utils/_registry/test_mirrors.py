@@ -312,7 +312,7 @@ def test_a_tag_of_a_mirror_that_is_for_digests_only_is_the_registrys(tmp_path):
     with serving(FOUR) as origin, serving(older) as mirror:
         given = {"url": f"http://{mirror.address}", "pull_from_mirror": "digest-only"}
         plan = puller_of(tmp_path, origin, given).pull()
-        assert plan.facts["images"][0]["digest"] == FOUR.digest
+        assert plan.result()["images"][0]["digest"] == FOUR.digest
 
 
 def test_tags_are_listed_by_the_registry_alone(tmp_path):

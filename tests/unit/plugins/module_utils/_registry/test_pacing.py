@@ -359,4 +359,4 @@ def test_blobs_cost_no_pull(tmp_path):
 def test_image_that_is_up_to_date_needs_no_pull(tmp_path):
     with serving(faults=[told(11)]) as registry:
         Puller(tmp_path, registry).pull()
-        assert not Puller(tmp_path, registry, rate_limit_floor=90).pull().changed
+        assert not Puller(tmp_path, registry, rate_limit_floor=90).pull().plan.changed

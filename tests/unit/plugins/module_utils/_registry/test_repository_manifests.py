@@ -109,8 +109,8 @@ def test_missing_digest_is_computed(tmp_path, fault):
     with serving(faults=[any_manifest(**fault)]) as registry:
         puller = Puller(tmp_path, registry)
         plan = puller.pull()
-        assert plan.facts["images"][0]["digest"] == IMAGE.digest
-        assert not puller.pull().changed
+        assert plan.result()["images"][0]["digest"] == IMAGE.digest
+        assert not puller.pull().plan.changed
 
 
 def test_a_digest_of_another_algorithm_is_kept_where_it_is_right(tmp_path):
@@ -119,7 +119,7 @@ def test_a_digest_of_another_algorithm_is_kept_where_it_is_right(tmp_path):
         name = "sha512:" + hashlib.sha512(IMAGE.raw).hexdigest()
         registry.add("demo/app", IMAGE.raw, IMAGE.media_type, "1.0", algorithm="sha512")
         plan = Puller(tmp_path, registry).pull()
-        assert plan.facts["images"][0]["digest"] == name
+        assert plan.result()["images"][0]["digest"] == name
 
 
 def test_wrong_digest_of_a_tag_is_corrected_and_reported(tmp_path):
@@ -127,7 +127,7 @@ def test_wrong_digest_of_a_tag_is_corrected_and_reported(tmp_path):
     wrong = {"Docker-Content-Digest": OTHER.digest}
     with serving(faults=[any_manifest(set_headers=wrong)]) as registry:
         plan = Puller(tmp_path, registry).pull()
-        assert plan.facts["images"][0]["digest"] == IMAGE.digest
+        assert plan.result()["images"][0]["digest"] == IMAGE.digest
         assert OTHER.digest in " ".join(plan.warnings())
 
 
@@ -168,7 +168,7 @@ def test_a_tag_that_moves_between_head_and_get_counts_as_it_was_got(tmp_path):
 
         registry.log.on_request = move
         plan = Puller(tmp_path, registry).pull()
-        assert plan.facts["images"][0]["digest"] == OTHER.digest
+        assert plan.result()["images"][0]["digest"] == OTHER.digest
         assert trail(registry)[:3] == ["HEAD tag", "GET manifest", "GET tag"]
 
 
@@ -182,7 +182,7 @@ def test_a_tag_that_moves_between_index_and_child_changes_nothing(tmp_path):
         )
         puller = Puller(tmp_path, registry)
         plan = puller.pull()
-        assert plan.facts["images"][0]["digest"] == old.digest
+        assert plan.result()["images"][0]["digest"] == old.digest
         assert {puller.holds(one) for one, _blob in old.for_platform("linux/amd64").blobs()} == {
             True
         }
@@ -259,7 +259,7 @@ def test_every_request_for_a_manifest_names_every_type(tmp_path):
     negotiates = Fault(method="HEAD|GET", path=MANIFEST, negotiate=True, times=None)
     with serving(family, faults=[negotiates]) as registry:
         plan = Puller(tmp_path, registry).pull()
-        assert plan.facts["images"][0]["digest"] == family.digest
+        assert plan.result()["images"][0]["digest"] == family.digest
 
 
 HUGE = {

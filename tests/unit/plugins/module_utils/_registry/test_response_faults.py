@@ -43,11 +43,11 @@ def layer_fault(**fault):
 def test_a_pull_asks_for_each_thing_once_and_never_waits(tmp_path):
     with serving() as registry:
         puller = Puller(tmp_path, registry)
-        assert puller.pull().changed
+        assert puller.pull().plan.changed
         assert trail(registry) == PLAIN
         assert puller.clock.slept == []
         registry.clear()
-        assert not puller.pull().changed
+        assert not puller.pull().plan.changed
         assert trail(registry) == ["HEAD tag"]
 
 
