@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bytes of one blob: resumed, in pieces over several connections where that pays, and verified."""
+"""Copy one blob: resume it, use several connections where that is faster, and verify it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from . import errors
 from .manifest import Descriptor, ImageConfig, Manifest
 from .sources import ChunkPolicy, ContentSink, ContentSource, PartialBlob, Span, verified
 
-# Less than this many seconds is left on one connection: more of them do not pay.
+# If one connection needs less than this many seconds for the rest, more connections do not pay.
 _PAYS = 1.0
-# A piece may take one connection so many seconds, or others that become idle find nothing to do.
+# The seconds that a piece takes on one connection. Longer pieces would leave nothing for idle connections.
 _PIECE_SECONDS = 4.0
 _MEASURED = 1024 * 1024
 _LARGE_STEP = 64 * 1024
 _SMALL_STEPS = 100
-# Other bytes than the descriptor's.
+# The bytes do not match the descriptor.
 _WRONG = (errors.DigestMismatchError, errors.SizeMismatchError, errors.EncodingError)
 
 
 class Threads(t.Protocol):
-    """The threads of a task."""
+    """The threads of a task; ``stopped`` means that the task ends and copying must stop."""
 
     stopped: bool
 
     @property
     def is_busy(self) -> bool:
-        """Whether work waits for a thread."""
+        """Return whether work waits for a thread."""
 
     def assist(self, function: t.Callable[[], None]) -> None:
-        """Run ``function`` once a thread has nothing else to do."""
+        """Run ``function`` once when a thread is idle."""
 
 
 def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
-    """A small blob, verified."""
+    """Return the bytes of a small blob, verified.
+
+    Retry as the source allows, and try its other servers. Raise the error of the last try.
+    """
     if descriptor.data is not None:
         return descriptor.data
     attempt, mismatches = 0, 0
@@ -62,14 +65,14 @@ def read_content(descriptor: Descriptor, source: ContentSource) -> bytes:
 def _blamed(
     exc: errors.LockstepError, source: ContentSource, descriptor: Descriptor
 ) -> errors.LockstepError:
-    """Return the same error with who gave the bytes."""
+    """Return a copy of an error that names the server of the bytes."""
     return type(exc)(
-        f"{exc}; they came from {source.served_by(descriptor)}", exc.hint, **exc.details
+        f"{exc}; received from {source.served_by(descriptor)}", exc.hint, **exc.details
     )
 
 
 def read_config(manifest: Manifest, source: ContentSource, subject: str) -> ImageConfig | None:
-    """Return the configuration of an image, verified; None for an artifact."""
+    """Return the configuration of an image, verified; None for an artifact. ``subject`` names the image in errors."""
     config = manifest.config
     if config is None or not config.is_image_config:
         return None
@@ -83,7 +86,11 @@ def copy_blob(
     pool: Threads,
     policy: ChunkPolicy,
 ) -> None:
-    """Bring a blob to the sink."""
+    """Copy a blob to the sink unless it has the blob; without an error the blob is verified and durable.
+
+    Idle threads of ``pool`` fetch pieces of a large blob, as ``policy`` says. Raise a ContentError for wrong bytes, a
+    RegistryError if no server delivers the blob, a StoreError if the sink fails.
+    """
     if sink.has(descriptor):  # another process was faster
         return
     if descriptor.data is not None:
@@ -94,25 +101,25 @@ def copy_blob(
 
 
 class _Progress:
-    """When to continue a blob that was interrupted: at once while much comes, more slowly while little or nothing does."""
+    """Decides when to continue an interrupted blob: at once after large progress, after a wait otherwise."""
 
     def __init__(self, missing: int) -> None:
-        self._least = missing  # bytes that were ever missing
+        self._least = missing  # the lowest number of missing bytes so far
         self.reset()
 
     def reset(self) -> None:
-        """Count from here, as for another source."""
-        self._attempt = 0  # in a row that brought nothing
+        """Start to count again, as for another server."""
+        self._attempt = 0  # interruptions in a row without progress
         self._small_steps = 0
 
     def interrupted(self, missing: int | None) -> int | None:
         """Return the attempt to back off for, 0 for none, or None to give up.
 
-        ``missing`` are the bytes that are missing now, None if the blob begins again.
+        ``missing`` is the number of missing bytes, None if the blob starts again.
         """
         step = 0
         if missing is not None:
-            # There may be more than ever: an upload may lose what it had.
+            # The number can grow: an upload can lose bytes.
             step, self._least = max(0, self._least - missing), min(self._least, missing)
         if step >= _LARGE_STEP:
             self.reset()
@@ -123,7 +130,10 @@ class _Progress:
 
 
 class _Fetch:
-    """One blob. Who runs it asks for pieces from the front, and idle threads of the pool for those behind."""
+    """The transfer of one blob. The main thread fetches pieces from the front, idle threads of the pool those after it.
+
+    The helping threads are called assistants.
+    """
 
     def __init__(
         self,
@@ -140,16 +150,16 @@ class _Fetch:
         self._policy = policy
         self._changed = threading.Condition()
         self._taken: list[Span] = []
-        self._most = policy.connections - 1  # assistants that are of use
-        self._called = 0  # assistants that come or are here
-        self._assistants = 0  # of these, here
+        self._most = policy.connections - 1  # useful assistants
+        self._called = 0  # assistants that are queued or at work
+        self._assistants = 0  # assistants at work
         self._bug: BaseException | None = None
-        self._answers = 2 if part.resumed else 0  # that the bytes came from
+        self._answers = 2 if part.resumed else 0  # responses that the bytes are from
         self._progress = _Progress(descriptor.size)
         self._rate = 0.0  # bytes a second of one connection
         self._is_over = False
-        self._is_whole = False  # it is wanted from one answer
-        self._has_ranges = True  # nobody has refused one
+        self._is_whole = False  # all bytes must be from one response
+        self._has_ranges = True  # no server has refused a range
 
     def run(self) -> None:
         mistakes = 0
@@ -160,7 +170,7 @@ class _Fetch:
                     return self._part.finish()
                 except _WRONG as exc:
                     blamed = _blamed(exc, self._source, self._descriptor)
-                    # Of bytes from several answers nobody can tell which were wrong.
+                    # Bytes from several responses do not show which response was wrong.
                     mixed = self._answers > 1 and not mistakes
                     others = not mixed and self._report_corrupt()
                     self._restart()
@@ -184,7 +194,7 @@ class _Fetch:
                     piece = self._take()
                 self._wait_for_assistants()
             except errors.RangeError:
-                # Nobody can go on from the middle, so what is there is of no use.
+                # No server continues from the middle, so the received bytes are useless.
                 self._has_ranges = False
                 self._restart()
             except errors.TruncatedError:
@@ -193,7 +203,7 @@ class _Fetch:
             gaps = self._part.missing()
 
     def _may_continue(self) -> bool:
-        """Decide after an interruption, and back off; if this source is given up, whether there is another."""
+        """Back off after an interruption, and return whether to continue, with this server or with another one."""
         missing = None
         if self._has_ranges:
             self._is_whole = False
@@ -224,7 +234,7 @@ class _Fetch:
         self._part.reset()
 
     def _take(self, assists: bool = False) -> Span | None:
-        """The next bytes that nobody is fetching."""
+        """Return the next span that no thread is fetching, None if there is none."""
         with self._changed:
             if assists and (self._is_over or not self._is_cut):
                 return None
@@ -274,14 +284,14 @@ class _Fetch:
         for chunk in chunks:
             if offset + len(chunk) > end:
                 raise errors.SizeMismatchError(
-                    f"{self._descriptor.digest}: more came than the {end - first} bytes promised"
+                    f"{self._descriptor.digest}: received more than the {end - first} bytes promised"
                 )
             if self._pool.stopped or self._is_over or (assists and self._is_whole):
                 break
             self._part.write(offset, chunk)
             offset += len(chunk)
             if offset - first >= _MEASURED:
-                # Again and again: many links are fast for their first bytes only.
+                # Measure repeatedly: many links are fast only for their first bytes.
                 self._rate = (offset - first) / max(time.monotonic() - started, 1e-6)
                 self._call_assistants()
         if offset < end:
@@ -310,14 +320,14 @@ class _Fetch:
             piece = self._take(assists=True)
             while piece:
                 self._stream(*piece, assists=True)
-                if self._pool.is_busy:  # work of its own comes first
+                if self._pool.is_busy:  # the pool's own work comes first
                     leaves = False
                     return
                 piece = self._take(assists=True)
         except errors.TruncatedError:
-            pass  # who runs it finds the gap, and deals with it
+            pass  # the main thread finds the gap and retries
         except errors.LockstepError:
-            with self._changed:  # so many are not wanted
+            with self._changed:  # the server does not accept so many connections
                 self._most = min(self._most, self._assistants - 1)
         except Exception as exc:
             self._bug = exc
@@ -331,7 +341,7 @@ class _Fetch:
 
     def _wait_for_assistants(self) -> None:
         error = None
-        while self._assistants:  # whatever happens: they write to the part
+        while self._assistants:  # also after an error: they still write to the partial blob
             try:
                 if error is None:
                     self._part.hash_ahead()

@@ -46,7 +46,7 @@ def test_corrupt_medium_is_not_read_again(data, error):
 
 
 def test_wrong_bytes_are_blamed_on_the_medium():
-    with pytest.raises(DigestMismatchError, match="they came from the shelf"):
+    with pytest.raises(DigestMismatchError, match="received from the shelf"):
         read_content(LAYER, Shelf(bytes(len(DATA))))
 
 

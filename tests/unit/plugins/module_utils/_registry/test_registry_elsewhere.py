@@ -167,8 +167,8 @@ def test_F07_other_bytes_than_a_range_are_blamed_on_who_sent_them(tmp_path):
 
 CUT = {"content_length": None, "truncate_at": 100}
 WRONG = {
-    "corrupt-layer": (LAYER, BLOB, {"corrupt": 5}, "digest-mismatch", "; they came from {}"),
-    "corrupt-config": (CONFIG, IMAGE.config, {"corrupt": 5}, "digest-mismatch", "; they came from {}"),
+    "corrupt-layer": (LAYER, BLOB, {"corrupt": 5}, "digest-mismatch", "; received from {}"),
+    "corrupt-config": (CONFIG, IMAGE.config, {"corrupt": 5}, "digest-mismatch", "; received from {}"),
     "short-layer": (LAYER, BLOB, CUT, "truncated", " bytes from {}"),
 }  # fmt: skip
 

@@ -1,33 +1,23 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How bytes reach the disk: whole or not at all, whatever the system refuses."""
+"""Files reach the disk whole or not at all, whatever call the system refuses."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import pwd
 import stat
-import subprocess
-import sys
-import time
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     LockedError,
     StoreAccessError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store import files
 from ansible_collections.lockstep.images.plugins.module_utils._store.files import write_chunks
 from ansible_collections.lockstep.images.plugins.module_utils._store.lock import locked
-from ansible_collections.lockstep.images.plugins.module_utils._store.partial import (
-    leftovers,
-    open_partial,
-    remove_unlocked,
-)
 from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
 from ansible_collections.lockstep.images.tests.support.users import (
     NOBODY,
@@ -259,41 +249,6 @@ def test_special_file_is_an_error_and_never_blocks(place, make, reason):
     assert str(place / "odd") in str(caught.value)
 
 
-# -- partial files
-
-EARLIER, LATER = 0, 2**32
-
-
-@pytest.mark.parametrize("when", [EARLIER, LATER], ids=["S035 old", "S035 from the future"])
-def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, when):
-    abandoned, living = place / "staging" / "part-dead", place / "staging" / "part-living"
-    for path in (abandoned, living):
-        path.write_bytes(b"some")
-        os.utime(path, (when, when))
-    with open(living, "rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        remove_stale(place / "staging")
-    assert os.listdir(place / "staging") == ["part-living"]
-
-
-def test_only_partial_files_of_ours_are_removed(place):
-    """S024: locks, and whatever other tools stage, are left alone."""
-    others = ["index.lock", "oci-put-blob123", ".umoci-1", "ingest"]
-    for name in [*others, "part-1"]:
-        (place / "staging" / name).write_bytes(b"")
-    (place / "staging" / "part-link").symlink_to("index.lock")
-    remove_stale(place / "staging")
-    assert sorted(os.listdir(place / "staging")) == sorted([*others, "part-link"])
-
-
-def test_removing_partial_files_never_fails(place, monkeypatch):
-    """S003: it is housekeeping, not a duty."""
-    (place / "staging" / "part-1").write_bytes(b"")
-    refuse(monkeypatch, "unlink", errno.EROFS)
-    remove_stale(place / "staging")
-    remove_stale(place / "none")
-
-
 def test_file_removed_as_abandoned_before_it_was_locked_is_created_again(place, monkeypatch):
     """S007: between ``open`` and ``flock`` another process may clean up."""
     real, cleaned = os.open, []
@@ -312,171 +267,18 @@ def test_file_removed_as_abandoned_before_it_was_locked_is_created_again(place, 
     assert os.listdir(place / "staging") == []
 
 
-# -- locks
-
-
-def take(lock, exclusive=True, timeout=0):
-    """Take a lock and let it go."""
-    with locked(str(lock), exclusive, timeout):
-        pass
-
-
-def test_a_lock_file_nobody_holds_is_free(place):
-    """S011"""
-    (place / "lock").write_text("1\n")
-    with locked(str(place / "lock"), exclusive=True, timeout=0):
-        assert (place / "lock").read_text() == f"{os.getpid()}\n"
-
-
-HOLD = """
-import fcntl, os, sys
-fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-fcntl.flock(fd, fcntl.LOCK_EX)
-os.write(fd, b"%d\\n" % os.getpid())
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.parametrize("exclusive", [True, False], ids=["exclusive", "shared"])
-def test_timeout_of_a_lock_names_the_process_that_holds_it(place, exclusive):
-    """S012"""
-    lock = str(place / "lock")
-    command = [sys.executable, "-S", "-c", HOLD, lock]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(LockedError) as caught:
-            take(lock, exclusive, timeout=0.1)
-        assert str(caught.value) == f"{lock} is locked by process {holder.pid}, gave up waiting"
-        holder.stdin.close()
-    take(lock, exclusive, timeout=5)
-
-
-def test_a_holder_that_is_not_known_is_not_named(place):
-    """S012"""
-    lock = str(place / "lock")
-    with locked(lock, exclusive=False, timeout=0):
-        with pytest.raises(LockedError, match=r"lock is locked, gave up waiting$"):
-            take(lock)
-        take(lock, exclusive=False)
-
-
-def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
-    """S013: never silently without a lock."""
-
-    def no_locks(fd, how):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    with pytest.raises(StoreAccessError, match="cannot be locked: No locks available") as caught:
-        take(place / "lock")
-    assert "flock" in caught.value.hint
-    with pytest.raises(StoreAccessError, match="No locks available"):
-        write(place)
-    part = open_partial(str(place / "blob"), str(place / "staging"), Digest.of(b"x"), 1, 1.0)
-    with pytest.raises(StoreAccessError, match="No locks available"):
-        part.__enter__()
-    assert os.listdir(place / "staging") == []
-
-
-def test_a_lock_file_that_was_deleted_while_we_waited_is_not_our_lock(place, monkeypatch):
-    """S040"""
-    lock = place / "lock"
-    holder = os.open(lock, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(holder, fcntl.LOCK_EX)
-
-    def admin_deletes_it(_seconds):
-        if lock.exists():
-            lock.unlink()
-            os.close(holder)
-
-    monkeypatch.setattr(time, "sleep", admin_deletes_it)
-    with locked(str(lock), exclusive=True, timeout=60):
-        assert lock.read_text() == f"{os.getpid()}\n"
-        with pytest.raises(LockedError):
-            take(lock)
-
-
-def test_a_lock_that_must_not_be_made_is_not_made(place):
-    with locked(str(place / "lock"), exclusive=False, timeout=0, create=False):
-        pass
-    assert not (place / "lock").exists()
-
-
-def test_a_lock_is_never_followed_through_a_link(place):
-    """S016"""
-    (place / "lock").symlink_to("file")
-    with pytest.raises(StoreAccessError):
-        take(place / "lock")
-    assert (place / "file").read_bytes() == OLD
-
-
 def test_no_descriptor_is_left_open(place, monkeypatch):
     """S031: neither by success nor by failure."""
     write(place)
     lock = str(place / "lock")
-    with locked(lock, exclusive=True, timeout=0), pytest.raises(LockedError):
-        take(lock)
+    with locked(lock, True, 0), pytest.raises(LockedError), locked(lock, True, 0):
+        pass
     with pytest.raises(StoreAccessError):
         files.read_file(str(place), 1)
     refuse(monkeypatch, "fsync", errno.EIO)
     with pytest.raises(StoreAccessError):
         write(place)
     assert open_files(place) == []
-
-
-# What killed writers leave beside other files
-
-
-DEAD = ".lockstep-0123456789abcdef"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "part-0123456789abcdef",
-        ".lockstep-0123456789abcde",
-        ".lockstep-0123456789abcdef0",
-        ".lockstep-0123456789ABCDEF",
-        ".lockstep-notes",
-        "config.json",
-    ],
-)
-def test_F34_a_file_of_another_name_is_none_of_ours(name, tmp_path):
-    (tmp_path / name).write_text("kept")
-    assert leftovers(str(tmp_path)) == []
-
-
-def test_F34_a_file_that_is_being_written_is_left_alone(tmp_path):
-    path = tmp_path / DEAD
-    with path.open("w") as writer:
-        fcntl.flock(writer, fcntl.LOCK_EX)
-        assert leftovers(str(tmp_path)) == []
-        remove_unlocked(str(path))
-        assert path.exists()
-    assert leftovers(str(tmp_path)) == [str(path)]
-    remove_unlocked(str(path))
-    assert not path.exists()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
-def test_F34_a_file_of_somebody_else_is_left_alone(tmp_path):
-    (tmp_path / DEAD).write_text("kept")
-    os.chown(tmp_path / DEAD, 4242, 4242)
-    assert leftovers(str(tmp_path)) == []
-
-
-def test_F34_links_and_directories_are_not_our_leftovers(tmp_path):
-    (tmp_path / DEAD).symlink_to("/etc/passwd")
-    assert leftovers(str(tmp_path)) == []
-    (tmp_path / DEAD).unlink()
-    (tmp_path / DEAD).mkdir()
-    (tmp_path / DEAD / "kept").write_text("kept")
-    assert leftovers(str(tmp_path)) == []
-
-
-def test_F34_a_directory_that_is_missing_or_closed_has_none(tmp_path):
-    assert leftovers(str(tmp_path / "none")) == leftovers(str(tmp_path / "none" / "deep")) == []
 
 
 def test_F34_a_file_beside_its_target_has_a_name_of_its_own_and_is_private(tmp_path):

@@ -1,0 +1,110 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that killed writers leave: in the staging directory of a store, and next to other files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._store import files
+from ansible_collections.lockstep.images.plugins.module_utils._store.partial import (
+    leftovers,
+    remove_unlocked,
+)
+from ansible_collections.lockstep.images.tests.support.stores import remove_stale
+
+EARLIER, LATER = 0, 2**32
+DEAD = ".lockstep-0123456789abcdef"
+
+
+@pytest.fixture(name="place")
+def fixture_place(tmp_path):
+    """Return a directory with a staging directory."""
+    (tmp_path / "staging").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("when", [EARLIER, LATER], ids=["S035 old", "S035 from the future"])
+def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, when):
+    abandoned, living = place / "staging" / "part-dead", place / "staging" / "part-living"
+    for path in (abandoned, living):
+        path.write_bytes(b"some")
+        os.utime(path, (when, when))
+    with open(living, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        remove_stale(place / "staging")
+    assert os.listdir(place / "staging") == ["part-living"]
+
+
+def test_only_partial_files_of_ours_are_removed(place):
+    """S024: locks, and whatever other tools stage, are left alone."""
+    others = ["index.lock", "oci-put-blob123", ".umoci-1", "ingest"]
+    for name in [*others, "part-1"]:
+        (place / "staging" / name).write_bytes(b"")
+    (place / "staging" / "part-link").symlink_to("index.lock")
+    remove_stale(place / "staging")
+    assert sorted(os.listdir(place / "staging")) == sorted([*others, "part-link"])
+
+
+def test_removing_partial_files_never_fails(place, monkeypatch):
+    """S003: it is housekeeping, not a duty."""
+    (place / "staging" / "part-1").write_bytes(b"")
+
+    def refused(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files.os, "unlink", refused)
+    remove_stale(place / "staging")
+    remove_stale(place / "none")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-0123456789abcdef",
+        ".lockstep-0123456789abcde",
+        ".lockstep-0123456789abcdef0",
+        ".lockstep-0123456789ABCDEF",
+        ".lockstep-notes",
+        "config.json",
+    ],
+)
+def test_F34_a_file_of_another_name_is_none_of_ours(name, tmp_path):
+    (tmp_path / name).write_text("kept")
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_a_file_that_is_being_written_is_left_alone(tmp_path):
+    path = tmp_path / DEAD
+    with path.open("w") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        assert leftovers(str(tmp_path)) == []
+        remove_unlocked(str(path))
+        assert path.exists()
+    assert leftovers(str(tmp_path)) == [str(path)]
+    remove_unlocked(str(path))
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
+def test_F34_a_file_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / DEAD).write_text("kept")
+    os.chown(tmp_path / DEAD, 4242, 4242)
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_links_and_directories_are_not_our_leftovers(tmp_path):
+    (tmp_path / DEAD).symlink_to("/etc/passwd")
+    assert leftovers(str(tmp_path)) == []
+    (tmp_path / DEAD).unlink()
+    (tmp_path / DEAD).mkdir()
+    (tmp_path / DEAD / "kept").write_text("kept")
+    assert leftovers(str(tmp_path)) == []
+
+
+def test_F34_a_directory_that_is_missing_or_closed_has_none(tmp_path):
+    assert leftovers(str(tmp_path / "none")) == leftovers(str(tmp_path / "none" / "deep")) == []
