@@ -16,6 +16,13 @@ LONGEST_ID = 200
 NUMBERS = itertools.count()
 
 
+def pytest_configure(config):
+    """Run the tests of a worker in one process. ansible-test forks for each test, which none of them needs."""
+    forked = config.pluginmanager.get_plugin("ansible_forked")
+    if forked:
+        config.pluginmanager.unregister(forked)
+
+
 def pytest_make_parametrize_id(val, argname):
     """Name a long parameter by its length: pytest-xdist keeps the id of every test in memory."""
     if isinstance(val, (str, bytes)) and len(val) > LONGEST_ID:
