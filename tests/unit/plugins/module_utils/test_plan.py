@@ -95,7 +95,7 @@ def test_no_name_is_set_before_all_content_is_there(source, sink, workers):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_an_error_in_the_content_sets_no_name(source, sink, workers):
-    """And what was done is given out, so that a failed task can tell whether it changed anything."""
+    """The finished actions are yielded, so that a failed task can report whether it changed anything."""
     source.content.clear()
     plan = plan_of(source, sink, workers=workers)
     outcome = execute(plan)
@@ -106,7 +106,7 @@ def test_an_error_in_the_content_sets_no_name(source, sink, workers):
 
 
 class Fails(Action):
-    """Content that cannot be had."""
+    """Content that cannot be fetched."""
 
     needed_by = ("a:1",)
 
@@ -128,9 +128,7 @@ def test_a_bug_ends_the_plan_as_it_is(sink):
 
 
 @pytest.mark.parametrize("error", [NoSpaceError("full"), LockedError("held"), StoreAccessError("no")], ids=str)  # fmt: skip
-def test_where_names_cannot_be_written_what_arrived_is_told_and_all_names_have_failed(
-    source, sink, monkeypatch, error
-):
+def test_unwritable_names_fail_and_arrived_content_is_reported(source, sink, monkeypatch, error):
     def set_names(moves):
         raise error
 
@@ -172,7 +170,7 @@ class Waits(Fails):
 
 
 @pytest.mark.parametrize("error", [NoSpaceError("x"), DependencyError("x")])
-def test_what_fails_for_all_ends_the_plan_and_is_the_failure_of_all_that_is_not_done(error, sink):
+def test_common_error_ends_the_plan_and_fails_every_unfinished_name(error, sink):
     """What was done is given out, and names that are complete are set."""
     names = ("done:1", "a:1", "late:1")
     plan = Plan(
@@ -196,7 +194,7 @@ def test_what_fails_for_all_ends_the_plan_and_is_the_failure_of_all_that_is_not_
     }
 
 
-def test_what_was_done_is_told_as_it_was_planned(sink):
+def test_actions_are_reported_in_planned_order(sink):
     names = ("a:1", "b:1", "c:1", "d:1")
     failures = {"d:1": NotFoundError("d:1: not found")}
     plan = Plan(
@@ -254,7 +252,7 @@ def test_names_that_are_ready_together_are_set_at_once(sink):
     assert calls == [5]
 
 
-def test_many_failures_are_told_in_one_sentence():
+def test_many_failures_are_reported_in_one_sentence():
     failures = {f"app:{n}": NotFoundError(f"app:{n}: not found", "Look.") for n in range(9)}
     failure = dry_run(Plan(after={"web:1": "x"}, failures=failures)).failure
     assert str(failure) == (
@@ -263,7 +261,7 @@ def test_many_failures_are_told_in_one_sentence():
     assert (failure.kind, failure.hint) == ("not-found", "Look.")
 
 
-def test_F18_what_several_names_fail_with_is_reported_once():
+def test_F18_error_of_several_names_is_reported_once():
     failures = {f"app:{n}": NotFoundError("web:1: not found", "Look.") for n in range(5)}
     assert dry_run(Plan(after={}, failures=failures)).failure.full_message() == (
         "5 of 5 images failed: web:1: not found. Look."
@@ -366,7 +364,7 @@ class Later(Last):
     """Another kind."""
 
 
-def test_what_comes_last_comes_kind_by_kind_after_it_is_settled(source, sink):
+def test_last_actions_run_kind_by_kind_after_the_cleanup_hook(source, sink):
     """Of one kind all at once, and the next when all of it is done."""
     log = []
     plan = plan_of(
@@ -387,7 +385,7 @@ def test_nothing_is_settled_for_a_plan_that_has_nothing_last(source, sink):
     assert len(execute(plan).done) == 4
 
 
-def test_what_comes_last_may_be_all_there_is():
+def test_plan_may_have_only_last_actions():
     log = []
     plan = Plan(
         last=(Last(log, "a"),),
@@ -446,7 +444,7 @@ def test_after_any_failure_nothing_is_settled_and_nothing_comes_last(source, sin
     assert {"action": "a"} not in result["actions"]
 
 
-def test_what_is_promised_is_told_before_and_after_when_nothing_fails(source, sink):
+def test_promises_are_reported_in_check_mode_and_after_a_success(source, sink):
     plan = plan_of(source, sink, facts={"kept": 1}, promises={"freed": 2})
     before = dry_run(plan).result()
     assert (before["kept"], before["freed"]) == (1, 2)
@@ -455,7 +453,7 @@ def test_what_is_promised_is_told_before_and_after_when_nothing_fails(source, si
 
 
 @pytest.mark.parametrize("error", [ConflictError("moved"), ZeroDivisionError()], ids=str)
-def test_what_cannot_be_settled_ends_the_plan_when_all_else_is_done(source, sink, error):
+def test_failed_cleanup_hook_ends_the_plan_after_the_names(source, sink, error):
     def settle():
         raise error
 
@@ -466,7 +464,7 @@ def test_what_cannot_be_settled_ends_the_plan_when_all_else_is_done(source, sink
     assert (log, len(execution.done), len(sink.names)) == ([], 4, 2)
 
 
-def test_of_what_comes_last_an_error_is_raised_when_all_of_its_kind_that_is_done_is_told():
+def test_error_of_a_last_action_is_raised_after_its_kind_is_reported():
     """A task that fails has to know whether it changed anything; no other kind begins."""
     log = []
     failing = [Last(log, name, NotFoundError(name)) for name in ("a", "c")]
@@ -527,7 +525,7 @@ def test_after_an_error_nothing_new_is_started_and_what_runs_is_waited_for():
     assert (sorted(begun), ended) == ([0, 1], [1])
 
 
-def test_what_is_urgent_comes_first_and_of_equals_the_first():
+def test_lowest_urgency_runs_first_and_ties_in_order():
     order, begin = [], threading.Event()
     with Pool(1) as pool:
         futures = [pool.submit(lambda: begin.wait(20))]

@@ -54,7 +54,7 @@ def test_F18_a_module_puts_a_full_stop_before_the_hint(answer):
     assert result["error"] == {"kind": "invalid-input", "hint": "Write b."}
 
 
-def test_F18_of_several_failures_each_message_is_followed_by_its_own_hint(answer):
+def test_F18_each_of_several_failures_is_followed_by_its_own_hint(answer):
     failures = {
         "a:1": NotFoundError("a:1: not found", "Look."),
         "b:1": DeniedError("b:1: access is denied", "Log in."),

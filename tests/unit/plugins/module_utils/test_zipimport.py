@@ -18,7 +18,7 @@ COLLECTION = Path(_zipimport.__file__).parents[2]
 PREFIX = "ansible_collections.lockstep.images."
 HOME = f"{PREFIX}plugins.module_utils."
 
-# Imports what is named, and tells of every file of the collection how often it was compiled and what it is then called.
+# Imports the given modules, and prints how often each file of the collection was compiled, and its final name.
 TELL = """
 import collections, importlib, json, sys, traceback
 compiled = collections.Counter()

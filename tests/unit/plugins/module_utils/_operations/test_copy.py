@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy: five properties, where images go to, which tags are meant, and who is told what."""
+"""Copy: five properties, the targets of images, the selection of tags, and the requests to each registry."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Copier:
 
 
 def asked(registry):
-    """What was asked of a registry, but for tokens and challenges."""
+    """Return the requests to a registry, except those for tokens and challenges."""
     return [
         f"{one.method} {one.path[4:]}"
         for one in registry.requests
@@ -179,7 +179,7 @@ def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_
 
 
 @every_state
-def test_what_is_told_before_is_what_is_told_after(copier, target, there):
+def test_plan_and_apply_report_the_same(copier, target, there):
     put(target, there)
     plan = copier.plan(*NAMES)
     told = facts(dry_run(plan).result())
@@ -229,7 +229,7 @@ def test_every_kind_of_image_arrives_as_it_is(copier, source, target, item):
     assert target.manifest("kind", "1") == item.raw
 
 
-def test_what_the_target_has_is_not_read(copier, source, target):
+def test_content_of_the_target_is_not_read(copier, source, target):
     push(target, "demo/app", APP, "1")
     copier.copy("demo/app:2")
     read = {one.path.rpartition("/")[2] for one in source.requests if "/blobs/" in one.path}
@@ -238,7 +238,7 @@ def test_what_the_target_has_is_not_read(copier, source, target):
     }
 
 
-def test_what_two_tags_share_is_read_once(copier, source):
+def test_content_that_two_tags_share_is_read_once(copier, source):
     copier.copy("demo/app:1", "demo/app:2")
     read = [one.path for one in source.requests if "/blobs/" in one.path and one.status == 200]
     assert len(read) == len(set(read))
@@ -266,7 +266,7 @@ def test_with_tag_and_digest_the_tag_gets_that_digest(copier, source, target):
     assert target.manifest("demo/app", "1") == APP.raw
 
 
-def test_a_blob_that_breaks_off_at_the_source_goes_on_at_both_sides(copier, source, target):
+def test_blob_that_breaks_off_at_the_source_resumes_on_both_sides(copier, source, target):
     blob = TOOL.layers[0]
     source.faults.append(Fault(path=f"/blobs/{blob.digest}", truncate_at=20))
     copier.copy("demo/tool:1")
@@ -294,7 +294,7 @@ def test_a_name_that_fails_does_not_keep_others(copier, target):
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
-def test_F05_what_a_target_refuses_to_show_is_copied(copier, target, status, force):
+def test_F05_content_that_a_target_refuses_to_show_is_copied(copier, target, status, force):
     target.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
     assert copier.copy(*NAMES, force=force)["changed"]
     assert target.storage.tags("demo/app") == ["1", "2"]
@@ -302,7 +302,7 @@ def test_F05_what_a_target_refuses_to_show_is_copied(copier, target, status, for
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
-def test_F05_signatures_that_a_source_refuses_to_show_may_not_be_there(copier, source, status):
+def test_F05_signatures_that_a_source_refuses_to_show_count_as_missing(copier, source, status):
     source.faults.append(
         Fault(method="HEAD|GET", path="/manifests/sha256-", missing_as=status, times=None)
     )
@@ -317,7 +317,7 @@ def test_F05_a_signature_that_is_there_and_refused_is_an_error(copier, source):
     assert [error.kind for error in plan.failures.values()] == ["denied"]
 
 
-def test_a_repository_that_does_not_tell_what_it_has_fails_alone(copier, target):
+def test_repository_that_does_not_list_its_tags_fails_alone(copier, target):
     target.faults.append(Fault(method="HEAD", path="/demo/tool/blobs/", status=503, times=None))
     plan = copier.plan(*NAMES)
     outcome = execute(plan)
@@ -325,7 +325,7 @@ def test_a_repository_that_does_not_tell_what_it_has_fails_alone(copier, target)
     assert target.storage.tags("demo/app") == ["1", "2"]
 
 
-def test_what_refers_to_an_image_goes_with_it(copier, source, target):
+def test_referrers_of_an_image_are_copied_with_it(copier, source, target):
     subject = {"mediaType": APP.media_type, "digest": APP.digest, "size": len(APP.raw)}
     signature = image([layer({"s": b"x"})], subject=subject)
     push(source, "demo/app", signature)
@@ -470,7 +470,7 @@ def test_tags_are_chosen(copier, many, tags, wanted):
     assert newest(copier, *tags) == wanted
 
 
-def test_of_images_of_one_age_the_same_are_taken_each_time(copier, many):
+def test_images_of_one_age_are_selected_in_a_stable_order(copier, many):
     found = {tuple(newest(copier, False, "^(same|v2|v1)$", 1, workers=n)) for n in (1, 2, 5)}
     assert len(found) == 1
 
@@ -502,7 +502,7 @@ def test_F02_the_newest_are_found_by_dates_as_points_in_time(
     assert len(plan.warnings()) == bool(unknown)
 
 
-def test_F02_of_one_date_the_newest_versions_are_copied(copier, source):
+def test_F02_newest_versions_of_one_date_are_copied(copier, source):
     for tag in ("v1.9", "v1.10", "v2.0-rc1", "latest"):
         push(source, "demo/dated", made(tag, "1980-01-01T00:00:01Z"), tag)
     plan = copier.plan("demo/dated", tags=(False, None, 2))
@@ -510,7 +510,7 @@ def test_F02_of_one_date_the_newest_versions_are_copied(copier, source):
     assert found == {"v2.0-rc1", "v1.10"}
 
 
-def test_F02_an_attestation_that_comes_first_does_not_tell_the_date(copier, source):
+def test_F02_first_entry_that_is_an_attestation_does_not_set_the_date(copier, source):
     for tag, when in (("a", "2026-01-02T00:00:00Z"), ("b", "2026-01-01T00:00:00Z")):
         one = made(tag, when)
         push(source, "demo/dated", index([attestation(one), one]), tag)
@@ -518,7 +518,7 @@ def test_F02_an_attestation_that_comes_first_does_not_tell_the_date(copier, sour
     assert (plan.facts["images"][0]["name"][-2:], plan.facts["unknown_dates"]) == (":a", [])
 
 
-def test_an_image_whose_age_makes_no_sense_fails_alone(copier, many, target):
+def test_image_with_an_invalid_age_fails_alone(copier, many, target):
     plan = copier.plan("demo/many", tags=(False, "^(strange|v1)$", 1))
     outcome = execute(plan)
     assert {name.rpartition(":")[2] for name in outcome.failures} == {"strange"}
@@ -557,12 +557,12 @@ def test_for_tags_a_repository_is_named(copier, name):
 @pytest.mark.parametrize(
     ("tags", "says"), [((0, "(", None), "tags_matching"), ((0, "x", 0), "newest")]
 )
-def test_wrong_options_are_told(tags, says):
+def test_invalid_options_are_reported(tags, says):
     with pytest.raises(InputError, match=says):
         Tags.of(*tags)
 
 
-# -- who is told what
+# -- the requests to each registry
 
 
 def test_each_side_is_asked_for_what_is_done_there(copier, source, target):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Info: what a store tells of itself, whoever wrote it."""
+"""Info: the description of a store, including stores of other tools."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_looking_changes_nothing(path, store):
     assert result["diff"] == {"before": {}, "after": {}}
 
 
-def test_all_names_are_told_in_order_with_each_platform(path, store):
+def test_all_names_are_listed_in_order_with_each_platform(path, store):
     result = info(store)
     assert [(entry["name"], entry["platform"]) for entry in result["images"]] == [
         (APP, AMD64),
@@ -117,7 +117,7 @@ def test_all_names_are_told_in_order_with_each_platform(path, store):
     assert all(entry["complete"] for entry in result["images"])
 
 
-def test_an_image_is_told_by_its_digests_and_sizes(store):
+def test_image_is_described_by_its_digests_and_sizes(store):
     entry = one(store, TOOL)
     assert entry["digest"] == TOOL_IMAGE.digest
     assert entry["id"] == TOOL_IMAGE.config_digest
@@ -144,7 +144,7 @@ def test_the_lowest_layer_is_its_own_chain():
     assert len(set(chain_ids([first, first, first]))) == 3
 
 
-def test_layers_tell_how_many_images_share_them(store, sources):
+def test_layers_count_the_images_that_share_them(store, sources):
     shared = {item["digest"]: item["shared_by"] for item in one(store, TOOL)["layers"]}
     assert shared == {BASE.digest: 2, TOOL_IMAGE.layers[1].digest: 1}
     sources.publish("registry.example:5000/tool:same", TOOL_IMAGE)
@@ -234,7 +234,7 @@ def test_an_image_is_found_by_any_spelling_by_digest_and_not_by_half(store, name
     assert result["missing"] == ([] if found else [str(Reference.parse(name))])
 
 
-def test_what_is_asked_for_twice_is_told_once_in_the_order_asked(store):
+def test_repeated_names_are_listed_once_in_the_requested_order(store):
     result = info(store, TOOL, "none:1", "app:1", TOOL, f"app@{FAMILY.digest}")
     assert [entry["name"] for entry in result["images"]] == [TOOL, APP, APP]
     assert result["missing"] == ["docker.io/library/none:1"]
@@ -288,7 +288,7 @@ PROVED_FAMILY = demo_image("proved", "1", layers=1, size=50, attestations=True)
 PROOF = next(one for one in PROVED_FAMILY.images if one.platform["os"] == "unknown")
 
 
-def test_a_name_with_all_platforms_is_complete_and_its_attestations_are_no_images(path, sources):
+def test_name_with_all_platforms_is_complete_and_attestations_are_not_images(path, sources):
     sources.publish(PROVED, PROVED_FAMILY)
     store = ImageStore(str(path))
     pull(store, sources, PROVED, platforms=None)
@@ -309,7 +309,7 @@ def test_a_name_with_all_platforms_is_complete_and_its_attestations_are_no_image
     ],
     ids=["image", "layer", "attestation", "layer of an attestation"],
 )
-def test_of_a_name_with_all_platforms_everything_has_to_be_there(path, sources, lost):
+def test_name_with_all_platforms_needs_all_content(path, sources, lost):
     sources.publish(PROVED, PROVED_FAMILY)
     store = ImageStore(str(path))
     pull(store, sources, PROVED, platforms=None)
@@ -357,7 +357,7 @@ def rewrite(path, change):
 
 
 def call(path, name, new):
-    """Give an entry another name, and take our annotations out."""
+    """Rename an entry and remove our annotations."""
 
     def change(entries):
         for entry in entries:
@@ -367,7 +367,7 @@ def call(path, name, new):
     rewrite(path, change)
 
 
-def test_an_index_without_our_annotation_is_told_as_far_as_it_is_here(path, sources):
+def test_index_without_our_annotation_is_listed_as_far_as_it_is_stored(path, sources):
     """S027: other tools do not say which platforms they left out on purpose."""
     store = ImageStore(str(path))
     pull(store, sources, APP, platforms=[ARM64])
@@ -383,13 +383,13 @@ def test_F12_an_entry_without_a_name_goes_by_its_digest(path, store):
 
 
 @pytest.mark.parametrize("name", ["latest", "1.0 (final)", "App"])
-def test_F12_what_another_tool_has_named_is_found_by_that_and_by_its_digest(path, store, name):
+def test_F12_name_of_another_tool_is_found_by_text_and_by_digest(path, store, name):
     call(path, TOOL, name)
     for text in (name, TOOL_IMAGE.digest):
         assert [entry["name"] for entry in info(store, text)["images"]] == [name]
 
 
-def test_F12_of_several_entries_with_one_tag_each_is_told_with_its_digest(path, store):
+def test_F12_several_entries_with_one_tag_are_listed_with_their_digests(path, store):
     for item in (FAMILY, TOOL_IMAGE):
         put(path, item, "latest")
     labels = {f"latest@{item.digest}" for item in (FAMILY, TOOL_IMAGE)}
@@ -400,7 +400,7 @@ def test_F12_of_several_entries_with_one_tag_each_is_told_with_its_digest(path, 
 
 
 @pytest.mark.parametrize("name", ["latest", "1.0 (final)", "App", "a+b", "app", "../../x"])
-def test_names_that_are_no_references_are_told_as_they_are(path, store, name):
+def test_names_that_are_not_references_are_listed_literally(path, store, name):
     """skopeo and buildah name an image as the user likes."""
     call(path, TOOL, name)
     entry = next(entry for entry in info(store)["images"] if entry["name"] == name)
@@ -425,7 +425,7 @@ def test_a_name_for_something_else_hides_no_other(path, store, data, media_type)
     assert complete == {APP: True, TOOL: True, "registry.example/odd:1": False}
 
 
-def test_a_configuration_that_makes_no_sense_hides_no_other(path, store, sources):
+def test_invalid_configuration_hides_no_other_image(path, store, sources):
     """M030"""
     odd = image([BASE], config={"os": 5})
     for digest, data in (*odd.blobs(), (odd.digest, odd.raw)):
@@ -436,7 +436,7 @@ def test_a_configuration_that_makes_no_sense_hides_no_other(path, store, sources
     assert complete == {APP: True, TOOL: True, "registry.example/odd:1": False}
 
 
-def test_attestations_of_another_tools_copy_are_no_images(path, sources):
+def test_attestations_in_a_foreign_layout_are_not_images(path, sources):
     """M022"""
     family = demo_image("proved", "1", layers=1, size=50, attestations=True)
     sources.publish("registry.example/proved:1", family)

@@ -60,7 +60,7 @@ PINNED = f"registry.example/app@{FAMILY.digest}"
 
 @pytest.fixture(name="sources")
 def fixture_sources():
-    """An index of two platforms, an index with attestations and an image that is none of these."""
+    """An index of two platforms, an index with attestations, and a single image."""
     sources = FakeSources()
     for name, item in ((APP, FAMILY), (WEB, WEBS), (TOOL, ALONE)):
         sources.publish(name, item)
@@ -316,7 +316,7 @@ def test_platforms_are_kept_in_normal_form(path, sources):
     assert not plan(path, sources, APP, platforms=["linux/aarch64", AMD64]).changed
 
 
-def test_what_is_no_image_is_locked_for_every_platform(path, sources):
+def test_artifact_is_locked_for_every_platform(path, sources):
     one = image([layer({"chart": b"c" * 50})])
     view = {**one.view, "config": {**one.view["config"], "mediaType": "application/vnd.helm+json"}}
     raw = to_json(view)
@@ -427,7 +427,7 @@ def fixture_moved(path, sources):
     ],
     ids=str,
 )
-def test_only_what_is_to_be_updated_moves_and_changes_its_own_entry(
+def test_update_moves_only_the_given_names_and_changes_only_their_entries(
     path, sources, moved, update, expected
 ):
     made = plan(path, sources, update=update)
@@ -442,7 +442,7 @@ def test_only_what_is_to_be_updated_moves_and_changes_its_own_entry(
     assert not again.changed
 
 
-def test_what_has_moved_is_told_with_both_digests_and_sizes(path, sources, moved):
+def test_moved_name_is_reported_with_both_digests_and_sizes(path, sources, moved):
     result = lock(path, sources, update=[APP])
     before, after = FAMILY.for_platform(AMD64), NEXT.for_platform(AMD64)
     assert result["changes"] == [
@@ -464,13 +464,13 @@ def test_what_has_moved_is_told_with_both_digests_and_sizes(path, sources, moved
 @pytest.mark.parametrize(
     "text", ["registry.example/none:1", "none", "registry.example/app:2", f"{APP}@{NEXT.digest}"]
 )
-def test_what_fits_nothing_is_an_error_that_names_the_file(path, sources, moved, text):
+def test_pattern_without_a_match_is_an_error_that_names_the_file(path, sources, moved, text):
     with pytest.raises(InputError) as caught:
         lock(path, sources, update=[APP, text])
     assert_tells(caught.value, "invalid-input", f"update: {text} fits none", str(path))
 
 
-def test_what_is_to_be_updated_in_a_file_that_is_not_there_is_an_error(path, sources):
+def test_update_of_a_missing_file_is_an_error(path, sources):
     with pytest.raises(InputError, match=f"update: {APP} fits none of the names in {path}"):
         lock(path, sources, APP, update=[APP])
     assert changes(lock(path, sources, APP, update=["all"], platforms=[AMD64])) == {APP: "added"}
@@ -486,9 +486,7 @@ EDITS = {
 
 @pytest.mark.parametrize(("old", "new"), EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize("embed", [False, True], ids=["omit", "embed"])
-def test_what_was_changed_by_hand_is_set_right_by_asking_for_the_name(
-    path, sources, old, new, embed
-):
+def test_edited_entry_is_corrected_by_resolving_the_name(path, sources, old, new, embed):
     lock(path, sources, APP, platforms=[AMD64], embed=embed)
     right = path.read_bytes()
     path.write_bytes(right.replace(old.encode(), new.encode(), 1))
@@ -498,7 +496,7 @@ def test_what_was_changed_by_hand_is_set_right_by_asking_for_the_name(
     assert path.read_bytes() == right
 
 
-def test_with_all_nothing_but_its_tag_is_asked_of_a_name_that_has_not_moved(path, sources, moved):
+def test_update_of_all_requests_only_the_tag_of_an_unmoved_name(path, sources, moved):
     result = lock(path, sources, update=["all"])
     assert [verb for verb, _what in result["reads"]].count("resolve") == 3
     assert ("manifest", ALONE.digest) not in result["reads"]
@@ -564,7 +562,7 @@ def test_without_names_and_a_file_there_is_nothing_to_lock(path, sources):
     assert "name" in caught.value.hint
 
 
-def test_no_names_make_an_empty_file_only_if_that_is_said(path, sources, tmp_path):
+def test_empty_list_makes_an_empty_file_only_if_it_is_explicit(path, sources, tmp_path):
     (tmp_path / "names.txt").write_text("# none yet\n")
     lock(path, sources, APP, platforms=[AMD64])
     with pytest.raises(InputError, match="names no image"):
@@ -654,9 +652,7 @@ def test_F04_a_lock_file_in_a_directory_of_sources_does_not_keep_its_own_names(s
     assert changes(lock(path, sources, files=[path], platforms=[AMD64])) == {}
 
 
-def test_F04_what_could_be_an_image_and_is_locked_by_its_name_is_no_warning(
-    path, sources, tmp_path
-):
+def test_F04_possible_image_that_is_locked_by_name_causes_no_warning(path, sources, tmp_path):
     file = tmp_path / "a.yml"
     file.write_text(
         f"containers: [{{image: '{APP}', args: [--tool-image, '{TOOL}', --web={WEB}]}}]"
@@ -669,7 +665,9 @@ def test_F04_what_could_be_an_image_and_is_locked_by_its_name_is_no_warning(
     assert plan(path, sources, files=files, platforms=[AMD64]).warnings() == []
 
 
-def test_F04_what_is_left_out_is_reported_and_what_holds_none_is_counted(path, sources, tmp_path):
+def test_F04_skipped_images_are_reported_and_files_without_images_are_counted(
+    path, sources, tmp_path
+):
     (tmp_path / "k").mkdir()
     (tmp_path / "k" / "a.yml").write_text(
         f"containers: [{{image: '{APP}', args: [--engine-image, r.example/engine:v1]}}]"
@@ -690,7 +688,7 @@ def test_F04_what_is_left_out_is_reported_and_what_holds_none_is_counted(path, s
 
 @pytest.mark.parametrize("there", [False, True], ids=["no file", "a file"])
 @every_way
-def test_of_a_name_that_fails_nothing_is_written_and_the_others_are_told(path, sources, there, how):
+def test_failed_name_prevents_the_write_and_the_others_are_reported(path, sources, there, how):
     options = {"platforms": [AMD64], **how}
     if there:
         lock(path, sources, TOOL, **options)
@@ -753,7 +751,7 @@ def test_manifests_of_all_are_all(path, sources):
     )
 
 
-def test_what_is_carried_along_is_not_asked_for_again(path, sources):
+def test_embedded_manifests_are_not_requested_again(path, sources):
     lock(path, sources, APP, TOOL, platforms=[AMD64], embed=True)
     result = lock(path, sources, APP, TOOL, platforms=[AMD64], embed=True, update=["all"])
     assert {verb for verb, _what in result["reads"]} == {"resolve"}
@@ -907,7 +905,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("text", "told"), BROKEN.values(), ids=BROKEN)
 @every_way
-def test_what_is_no_lock_file_is_an_error_and_stays(path, sources, text, told, how):
+def test_invalid_lock_file_is_an_error_and_is_kept(path, sources, text, told, how):
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(LockError) as caught:
@@ -937,7 +935,7 @@ def test_a_file_keeps_its_mode_and_a_new_one_is_for_all_to_read(path, sources, m
     assert [one.name for one in path.parent.iterdir()] == ["images.lock.yml"]
 
 
-def test_a_directory_that_may_not_be_written_is_an_error_and_the_file_stays(sources):
+def test_unwritable_directory_is_an_error_and_the_file_is_kept(sources):
     with public_directory() as public, ordinary_user():
         path = public / "locks" / "images.lock.yml"
         lock(path, sources, APP, platforms=[AMD64])
@@ -959,14 +957,14 @@ def test_a_path_that_cannot_be_a_file_is_an_error(tmp_path, sources, name):
     assert_tells(caught.value, "store-access", str(tmp_path / name))
 
 
-def test_warnings_and_costs_are_told(path, sources):
+def test_warnings_and_statistics_are_returned(path, sources):
     made = plan(path, sources, APP, platforms=[AMD64])
     sources.warnings.append("closes on Sunday")
     assert list(made.warnings()) == ["closes on Sunday"]
     assert dry_run(made).result()["stats"] == sources.stats()
 
 
-def test_indexes_in_an_index_are_carried_along_too(path, sources):
+def test_indexes_in_an_index_are_embedded_too(path, sources):
     nested = index([index([*FAMILY.images]), ALONE])
     sources.publish(APP, nested)
     lock(path, sources, APP, platforms=["all"], embed=True)

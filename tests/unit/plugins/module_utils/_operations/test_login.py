@@ -84,7 +84,7 @@ def log_in(path, registry=None, who=USER, verify=True, reauthorize=False):
     )
 
 
-def test_a_login_goes_to_the_file_of_docker_in_the_home_of_who_runs_it():
+def test_login_goes_to_the_docker_file_in_the_home_of_the_user():
     """A019: the home is that of the user a task became, which the caller knows."""
     assert login_path(None, {}, "/home/alice") == "/home/alice/.docker/config.json"
     assert login_path(None, {"DOCKER_CONFIG": "/docker"}, "/root") == "/docker/config.json"

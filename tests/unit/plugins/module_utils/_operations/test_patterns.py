@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said about a pattern that is none."""
+"""The errors of invalid patterns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def refused(text: str) -> InputError:
 @pytest.mark.parametrize(
     "text", ["a\nb*", "a\0*", "\x1b[31m*", "a\u202e*", "A" * 10_000 + "*", "zz0any0zz\n"], ids=short
 )
-def test_F35_a_pattern_that_is_none_is_reported_on_one_short_line(text):
+def test_F35_invalid_pattern_is_reported_on_one_short_line(text):
     message = str(refused(text))
     assert message.isprintable() and len(message) < 600
 
@@ -34,5 +34,5 @@ def test_F35_a_pattern_hides_what_may_be_a_password():
     assert "hunter22" not in str(refused("user:hunter22@registry.example/*"))
 
 
-def test_F25_white_space_around_a_pattern_is_no_part_of_it():
+def test_F25_white_space_around_a_pattern_is_ignored():
     assert pattern_of("debian:*\n")("docker.io/library/debian:12", None)

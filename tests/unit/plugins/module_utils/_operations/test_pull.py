@@ -76,7 +76,7 @@ ALONE = small("alone")
 
 @pytest.fixture(name="sources")
 def fixture_sources():
-    """An index of two platforms, an index with attestations and an image that is none of these."""
+    """An index of two platforms, an index with attestations, and a single image."""
     sources = FakeSources()
     sources.publish(APP, FAMILY)
     sources.publish(WEB, demo_image("web", "1", layers=2, size=2500, attestations=True))
@@ -184,7 +184,7 @@ def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_what_is_lef
 
 @every_state
 @pytest.mark.parametrize("policy", ["always", "missing"])
-def test_check_mode_tells_every_fact_of_the_real_run(store, sources, there, policy):
+def test_check_mode_reports_every_fact_of_the_real_run(store, sources, there, policy):
     if there:
         pull(store, sources, *there)
     options = {"platforms": [AMD64, ARM64], "policy": policy, "workers": 3}
@@ -225,7 +225,7 @@ def test_every_byte_of_a_manifest_is_the_registrys(path, store, sources):
     assert result["images"][0]["digest"] == docker.digest
 
 
-def test_of_an_index_only_the_wanted_platforms_content_is_stored(path, store, sources):
+def test_only_content_of_the_requested_platforms_is_stored(path, store, sources):
     pull(store, sources, APP, platforms=[ARM64])
     member = FAMILY.for_platform(ARM64)
     wanted = {FAMILY.digest, member.digest, *(digest for digest, _data in member.blobs())}
@@ -270,7 +270,7 @@ def test_an_artifact_has_no_platform_and_is_pulled_as_it_is(path, store, sources
     assert not pull(store, sources, "registry.example/chart:1")["changed"]
 
 
-def test_what_images_share_is_fetched_once(store, sources):
+def test_shared_content_is_fetched_once(store, sources):
     base = layer({"base": b"b" * 5000})
     for name in ("a", "b", "c"):
         member = image([base, layer({name: name.encode()})])
@@ -282,7 +282,7 @@ def test_what_images_share_is_fetched_once(store, sources):
     assert sources.reads.count(("blob", base.digest)) == 1
 
 
-def test_the_result_tells_of_every_image_and_platform(store, sources):
+def test_result_lists_every_image_and_platform(store, sources):
     result = pull(store, sources, APP, TOOL, platforms=[ARM64, AMD64])
     shown = [(entry["name"], entry["platform"]) for entry in result["images"]]
     assert shown == [(APP, ARM64), (APP, AMD64), (TOOL, AMD64)]
@@ -569,7 +569,7 @@ def test_F23_artifacts_and_images_that_name_no_platform_are_taken(store, sources
         assert made.failures == {}, kind
 
 
-def test_what_the_registries_have_to_say_is_passed_on(store, sources):
+def test_warnings_of_registries_are_passed_on(store, sources):
     sources.warnings.append("registry.example: will be closed")
     assert warnings_of(store, sources, APP) == ["registry.example: will be closed"]
 
@@ -602,7 +602,7 @@ def test_a_tag_that_moves_between_question_and_read_does_not_mix_two_images(path
     assert statuses(pull(store, sources, APP)) == ["updated"]
 
 
-def test_a_tag_that_moves_and_whose_old_content_is_gone_is_read_anew(path, store, sources):
+def test_moved_tag_whose_old_content_is_gone_is_resolved_again(path, store, sources):
     """R067: the digest that counts is that of the bytes read."""
     repository = sources["registry.example/app"]
 
@@ -617,7 +617,7 @@ def test_a_tag_that_moves_and_whose_old_content_is_gone_is_read_anew(path, store
     assert_valid_store(path)
 
 
-def test_a_name_that_another_process_moves_meanwhile_is_a_conflict(path, store, sources):
+def test_name_moved_by_another_process_is_a_conflict(path, store, sources):
     with store.hold():
         made = plan(store, sources, APP)
         sources.publish(APP, NEXT)
@@ -628,7 +628,7 @@ def test_a_name_that_another_process_moves_meanwhile_is_a_conflict(path, store, 
     assert_valid_store(path)
 
 
-def test_the_same_pull_of_another_process_meanwhile_is_no_conflict(path, store, sources):
+def test_same_pull_by_another_process_is_not_a_conflict(path, store, sources):
     """S007"""
     with store.hold():
         made = plan(store, sources, APP)
@@ -675,7 +675,7 @@ def test_a_sparse_index_of_another_tool_is_completed(path, store, sources):
     assert_valid_store(path)
 
 
-def test_a_blob_that_is_no_file_is_an_error(path, store, sources):
+def test_blob_that_is_a_special_file_is_an_error(path, store, sources):
     """S016"""
     pull(store, sources, APP)
     place = blob_path(path, FAMILY.for_platform(AMD64).layers[0].digest)
@@ -690,7 +690,7 @@ def test_a_blob_that_is_no_file_is_an_error(path, store, sources):
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("answer", [b"tampered", NotFoundError("gone")], ids=["wrong", "gone"])
-def test_a_layer_that_cannot_be_had_sets_no_name(path, store, sources, answer, workers):
+def test_unavailable_layer_prevents_its_name(path, store, sources, answer, workers):
     bad = ALONE.layers[0]
     wrong = bad.blob[::-1] if isinstance(answer, bytes) else answer
     sources["other.example/tool"].script("blob", bad.digest, *[wrong] * 9)
@@ -719,7 +719,7 @@ def test_a_manifest_that_is_not_there_is_an_error_and_no_store(path, store, sour
     assert not path.exists()
 
 
-def test_a_configuration_that_makes_no_sense_is_an_error_and_no_store(path, store, sources):
+def test_invalid_configuration_is_an_error_and_makes_no_store(path, store, sources):
     """M030"""
     sources.publish(TOOL, small("x", config={"rootfs": {"diff_ids": "x"}}))
     with pytest.raises(ManifestError, match=r"other\.example/tool"):
@@ -761,7 +761,7 @@ def test_check_mode_knows_of_what_cannot_be_planned(path, store, sources):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_layer_that_cannot_be_had_holds_back_its_own_image_only(path, store, sources, workers):
+def test_unavailable_layer_affects_only_its_image(path, store, sources, workers):
     sources["other.example/tool"].script("blob", ALONE.layers[0].digest, *[NotFoundError("it")] * 9)
     outcome = applied(store, sources, APP, TOOL, workers=workers)
     assert set(store.names()) == {APP}
@@ -788,7 +788,7 @@ def test_a_repository_whose_tags_cannot_be_listed_does_not_hold_back_the_others(
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_layer_is_taken_from_another_repository_that_has_it(store, sources, order):
-    """What one registry denies is no reason to fail an image of another."""
+    """A denial of one registry does not fail an image of another."""
     base = layer({"base": b"b" * 5000})
     names = []
     for name in ("a", "b"):
@@ -799,7 +799,7 @@ def test_a_layer_is_taken_from_another_repository_that_has_it(store, sources, or
     assert {entry["name"] for entry in result["images"]} == set(names)
 
 
-def test_who_lies_about_a_size_fails_alone(path, store, sources):
+def test_image_with_a_wrong_size_fails_alone(path, store, sources):
     base = layer({"base": b"b" * 5000})
     honest, liar = image([base, layer({"x": b"x"})]), image([base])
     view = json.loads(liar.raw)
@@ -923,7 +923,7 @@ def parts(store):
     return [path.name for path in Path(store.path, ".staging").glob("*.part")]
 
 
-def test_what_an_earlier_run_has_brought_is_counted_and_not_fetched(path, store, sources):
+def test_bytes_of_an_earlier_run_are_counted_and_not_fetched(path, store, sources):
     big = ALONE.layers[0]
     half = len(big.blob) // 2
     sources["other.example/tool"].patience = 0

@@ -80,7 +80,7 @@ def test_F13_an_image_is_locked_by_its_tag_and_its_bytes(tmp_path, registry, sta
 
 
 @every_status
-def test_F13_what_is_locked_so_is_pulled_by_the_lock(tmp_path, registry, status):
+def test_F13_image_locked_by_tag_is_pulled_by_the_lock(tmp_path, registry, status):
     by_tag_alone(registry, status)
     locked = lock(tmp_path, registry, "app:1.0")
     puller = Puller(tmp_path, registry)
@@ -97,7 +97,7 @@ def test_F13_a_tag_that_has_moved_is_not_what_was_locked(tmp_path, registry):
     assert IMAGE.digest in str(error)
 
 
-def test_F13_a_tag_that_moves_meanwhile_is_locked_as_it_is_then(tmp_path, registry):
+def test_F13_tag_that_moves_during_the_lock_gets_its_final_digest(tmp_path, registry):
     """As image_pull takes it."""
     false = {"Docker-Content-Digest": FAMILY.digest}
     registry.faults.append(Fault(method="HEAD", path="/manifests/1.0", set_headers=false))
@@ -106,7 +106,7 @@ def test_F13_a_tag_that_moves_meanwhile_is_locked_as_it_is_then(tmp_path, regist
 
 
 @every_status
-def test_F13_of_an_index_the_error_says_what_cannot_be_locked(tmp_path, registry, status):
+def test_F13_error_for_an_index_names_the_unavailable_manifest(tmp_path, registry, status):
     by_tag_alone(registry, status)
     child = FAMILY.for_platform("linux/amd64").digest
     with pytest.raises(LockstepError) as caught:
@@ -130,7 +130,7 @@ def test_F13_an_index_is_locked_where_its_children_are_there(tmp_path, registry)
 def test_F13_an_image_is_copied_by_its_tag_each_time(tmp_path, registry, status):
     by_tag_alone(registry, status)
     with Registry() as target:
-        push(target, "demo/app", NEXT, "1.0")  # so that what is there is compared
+        push(target, "demo/app", NEXT, "1.0")  # so that the existing content is compared
         sources = Puller(tmp_path, registry, target).sources
         plan = plan_copy(
             [Reference.parse(f"{registry.address}/demo/app:1.0")],
@@ -159,7 +159,7 @@ def test_F13_an_image_is_seen_by_its_tag(tmp_path, registry, status):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "authentication-failed"), (403, "denied")])
-def test_F13_who_is_not_let_in_does_not_try_the_tag(tmp_path, registry, status, kind):
+def test_F13_rejected_login_does_not_try_the_tag(tmp_path, registry, status, kind):
     by_tag_alone(registry, status)
     error = Puller(tmp_path, registry).fails()
     assert error.kind == kind

@@ -166,7 +166,7 @@ def put(registry, *names):
 
 
 @every_state
-def test_planning_sends_nothing_but_heads_and_gets(pusher, registry, there):
+def test_planning_sends_only_heads_and_gets(pusher, registry, there):
     put(registry, *there)
     before = held(registry)
     plan = pusher.plan(*NAMES)
@@ -226,7 +226,7 @@ def test_broken_off_within_the_manifests_no_tag_leads_nowhere(tmp_path, store, f
 
 
 @every_state
-def test_what_is_told_before_is_what_is_told_after(pusher, registry, there):
+def test_plan_and_apply_report_the_same(pusher, registry, there):
     put(registry, *there)
     plan = pusher.plan(*NAMES)
     told = facts(dry_run(plan).result())
@@ -236,7 +236,7 @@ def test_what_is_told_before_is_what_is_told_after(pusher, registry, there):
     assert sent == sorted(map(str, told["actions"]))
 
 
-def test_bytes_to_send_are_told_before(pusher):
+def test_bytes_to_send_are_known_before_the_apply(pusher):
     plan = pusher.plan(*NAMES)
     told = dry_run(plan).result()["stats"]
     outcome = execute(plan)
@@ -297,7 +297,7 @@ def test_only_what_is_missing_is_sent(pusher, registry, sources):
     assert statuses(result) == ["uploaded"]
 
 
-def test_a_tag_that_moves_is_told_as_updated(pusher, registry, sources):
+def test_moved_tag_is_reported_as_updated(pusher, registry, sources):
     push(registry, "app", NEXT, "1")
     result = pusher.push("app:1")
     assert statuses(result) == ["updated"]
@@ -334,7 +334,7 @@ def test_a_blob_that_images_share_is_sent_once(pusher, registry, sources):
     assert steps(registry).count("PUT upload") == len(sent)
 
 
-def test_what_the_store_says_that_another_repository_has_is_mounted(pusher, registry, sources):
+def test_content_of_another_repository_in_the_store_is_mounted(pusher, registry, sources):
     """The store knows the image by a name of the same registry."""
     push(registry, "tool", ONE, "1")
     name = f"{registry.address}/tool:1"
@@ -347,7 +347,7 @@ def test_what_the_store_says_that_another_repository_has_is_mounted(pusher, regi
     assert held(registry)["blobs"]["copy"] == blobs_of(ONE)
 
 
-def test_what_goes_to_two_repositories_is_sent_once_by_one_thread(pusher, registry):
+def test_content_for_two_repositories_is_sent_once_by_one_thread(pusher, registry):
     result = pusher.push("tool:1", to=["one", "two"], workers=1)
     assert result["stats"]["blobs_mounted"] == len(blobs_of(ONE))
     assert result["stats"]["bytes_sent"] * 2 == result["stats"]["bytes_to_send"]
@@ -415,7 +415,7 @@ def test_an_entry_of_an_unknown_type_is_sent_as_a_blob(pusher, registry, sources
     registry.untag("kind", "1")
 
 
-def test_foreign_layers_are_not_sent_but_told(pusher, registry, sources):
+def test_foreign_layers_are_reported_and_not_sent(pusher, registry, sources):
     sources.publish(f"{HOME}/kind:1", FOREIGN)
     fill(pusher.store, sources, "kind:1")
     plan = pusher.plan("kind:1")
@@ -431,7 +431,7 @@ SIGNATURE = image(
 )
 
 
-def test_what_refers_to_an_image_goes_with_it(pusher, registry, sources):
+def test_referrers_of_an_image_are_pushed_with_it(pusher, registry, sources):
     repository = sources[f"{HOME}/app"]
     repository.publish(SIGNATURE)
     repository.publish(TWO, f"{APP.digest.replace(':', '-')}.sig")
@@ -471,11 +471,11 @@ def test_the_image_for_one_platform_is_pushed_under_the_tag(sparse, registry):
     assert not sparse.plan("app:1", platform=ARM64).changed
 
 
-def test_a_platform_that_the_store_lacks_is_told(sparse):
+def test_platform_missing_in_the_store_is_reported(sparse):
     assert dry_run(sparse.plan("app:1", platform=AMD64)).failure.kind == "not-in-store"
 
 
-def test_a_platform_that_there_is_not_is_told(sparse):
+def test_unknown_platform_is_reported(sparse):
     assert (
         dry_run(sparse.plan("app:1", platform="linux/s390x")).failure.kind == "platform-not-found"
     )
@@ -501,7 +501,7 @@ def test_an_index_that_the_registry_has_need_not_be_in_the_store(sparse, registr
 # -- force
 
 
-def test_what_a_registry_has_lost_is_sent_by_force(pusher, registry):
+def test_force_sends_content_that_a_registry_has_lost(pusher, registry):
     pusher.push("app:1")
     lost = APP.images[0].layers[0]
     registry.remove("app", lost.digest)
@@ -548,7 +548,7 @@ def test_a_manifest_that_is_refused_fails_its_name_alone(pusher, registry):
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
-def test_F05_what_a_registry_refuses_to_show_is_pushed(pusher, registry, status, force):
+def test_F05_content_that_a_registry_refuses_to_show_is_pushed(pusher, registry, status, force):
     """As Artifactory does: 403 for a tag that is not there. The second run finds it."""
     registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
     result = pusher.push(*NAMES, force=force)
@@ -558,7 +558,7 @@ def test_F05_what_a_registry_refuses_to_show_is_pushed(pusher, registry, status,
     assert not pusher.plan(*NAMES).changed
 
 
-def test_F05_what_the_push_itself_says_counts(pusher, registry):
+def test_F05_answer_to_the_push_itself_counts(pusher, registry):
     registry.faults.append(Fault(method="HEAD|GET", missing_as=403, times=None))
     registry.faults.append(Fault(method="POST", path="/tool/", status=403, times=None))
     plan = pusher.plan(*NAMES)
@@ -616,7 +616,7 @@ def test_by_digest_there_is_no_tag(pusher, registry, sources):
     assert not pusher.plan(name, to=["copy"]).changed
 
 
-def test_a_digest_that_the_store_does_not_hold_under_the_tag_is_told(pusher):
+def test_digest_that_the_tag_does_not_have_in_the_store_is_reported(pusher):
     plan = pusher.plan(f"tool:1@{TWO.digest}", to=["x"])
     assert isinstance(dry_run(plan).failure, NotInStoreError)
     assert not plan.changed

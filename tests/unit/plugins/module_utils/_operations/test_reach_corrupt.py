@@ -152,7 +152,7 @@ def test_F32_sync_brings_it_again_and_keeps_what_it_needs(path, store, sources):
 
 
 def artifact(kind):
-    """What leads to a layer in a way of its own."""
+    """Return a manifest that refers to a layer in its own way."""
     part = layer({"part": kind.encode()})
     inner = image([part])
     if kind == "schema1":
@@ -175,7 +175,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_F32_what_a_manifest_of_another_kind_mentions_is_not_garbage(path, sources, kind):
+def test_F32_content_in_a_manifest_of_unknown_kind_is_not_garbage(path, sources, kind):
     by_another_tool(path, sources, FAMILY)
     raw, inner, part = artifact(kind)
     put(path, inner)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registry info: what is told of images in registries, and what is read for it."""
+"""Registry info: the description of images in registries, and the requests for it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def names_of(result):
     return [(one["name"].partition("/")[2], one["platform"]) for one in result["images"]]
 
 
-def test_every_platform_of_an_index_is_told_and_no_attestation(look, registry):
+def test_every_platform_of_an_index_is_listed_without_attestations(look, registry):
     result = look("demo/app:1")
     assert names_of(result) == [("demo/app:1", one) for one in (AMD64, ARM64, "linux/arm/v7")]
     for entry in result["images"]:
@@ -119,7 +119,7 @@ def test_every_platform_of_an_index_is_told_and_no_attestation(look, registry):
     assert result["missing"] == []
 
 
-def test_the_configuration_is_told_as_it_is(look):
+def test_configuration_is_returned_literally(look):
     first = look("demo/sample:2")["images"][0]
     assert first["labels"] == {"version": "2"}
     assert first["env"] == ["PATH=/usr/bin:/bin"]
@@ -139,7 +139,7 @@ def test_a_single_image_has_the_platform_of_its_configuration(look):
         assert [entry[key] for key in ("labels", "env", "entrypoint", "cmd")] == [{}, [], [], []]
 
 
-def test_an_artifact_is_told_without_what_images_have(look, registry):
+def test_artifact_is_listed_without_the_keys_of_images(look, registry):
     view = json.loads(CHART.raw)
     view["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
     raw = to_json(view)
@@ -178,7 +178,7 @@ def test_a_name_without_the_platform_says_what_there_is(look):
     assert empty.keys() == found.keys()
 
 
-def test_what_the_registry_does_not_have_is_missing_and_no_error(look, registry):
+def test_missing_image_is_listed_as_missing_and_not_an_error(look, registry):
     nothing = f"demo/app@{digest_of(b'')}"
     result = look("demo/app:none", "demo/single:1", "demo/none", nothing)
     names = ["demo/app:none", "demo/none:latest", nothing]
@@ -195,7 +195,7 @@ def test_F05_a_tag_that_is_refused_and_not_listed_is_missing(look, registry, sta
     assert seen["missing"] == [f"{registry.address}/demo/app:none"]
 
 
-def test_an_image_that_only_its_index_knows_is_told_as_such(look, registry):
+def test_image_known_only_from_its_index_is_listed(look, registry):
     lost = APP.for_platform(ARM64)
     registry.remove("demo/app", lost.digest)
     entries = {one["platform"]: one for one in look("demo/app:1")["images"]}
@@ -232,7 +232,7 @@ def test_a_list_of_too_many_images_is_given_up(look, registry):
     assert len(registry.requests) < 10
 
 
-def test_what_refers_to_an_image_is_told(look):
+def test_referrers_of_an_image_are_listed(look):
     for entry in look("demo/app:1", referrers=True)["images"]:
         assert entry["referrers"] == [
             {
@@ -283,7 +283,7 @@ def test_without_a_question_there_is_no_answer(look):
         look()
 
 
-def test_the_rate_limit_is_told(look, registry):
+def test_rate_limit_is_returned(look, registry):
     limit = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "76;w=21600"}
     registry.faults.append(Fault(method="HEAD", set_headers=limit))
     result = look("demo/single:1")
@@ -311,7 +311,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("fault", "kind"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_proven_is_not_told(look, registry, fault, kind):
+def test_unproven_digest_is_not_reported(look, registry, fault, kind):
     registry.faults.append(fault)
     with pytest.raises(LockstepError) as caught:
         look("demo/single:1")

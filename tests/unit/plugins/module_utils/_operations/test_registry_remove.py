@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registry remove: plans that tell what they will delete, and delete that."""
+"""Registry remove: plans that list what they will delete, and delete exactly that."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_applied_and_planned_again_it_is_empty(remover, by):
     assert again.before == again.after == plan.after
 
 
-def test_what_is_told_before_is_what_is_told_after(remover):
+def test_plan_and_apply_report_the_same(remover):
     plan = remover.plan(*NAMES[:4])
     told = dry_run(plan).result()
     result = execute(plan).result()
@@ -140,7 +140,7 @@ def test_two_names_of_one_manifest_are_one_deletion(remover, registry):
         pytest.param(f"demo/app:1.0@{OTHER.digest}", "digest", ["1.0", "stable"], id="not there"),
     ],
 )
-def test_of_tag_and_digest_both_count(remover, name, by, tags):
+def test_tag_and_digest_must_both_match(remover, name, by, tags):
     execute(remover.plan(name, by=by))
     assert remover.tags() == tags
 
@@ -181,7 +181,7 @@ def test_a_name_that_cannot_be_looked_at_does_not_keep_others(remover, registry)
     assert remover.tags() == ["stable"]
 
 
-def test_an_image_that_is_deleted_meanwhile_is_no_error(remover, registry):
+def test_image_deleted_by_another_task_is_not_an_error(remover, registry):
     plan = remover.plan("demo/app:1.0")
     registry.untag("demo/app", "1.0")
     outcome = execute(plan)
@@ -204,7 +204,7 @@ def test_where_no_token_is_given_for_delete_one_for_all_is_asked_for(tmp_path):
         assert registry.storage.tags("demo/app") == []
 
 
-def test_who_may_only_pull_is_refused_and_nothing_is_deleted(tmp_path):
+def test_login_without_delete_permission_deletes_nothing(tmp_path):
     permissions = {"robot": {"*": "pull"}}
     with serving(auth="bearer", users=USERS, permissions=permissions) as registry:
         plan = Remover(tmp_path, registry).plan("demo/app:1.0")

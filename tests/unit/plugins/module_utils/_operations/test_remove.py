@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove: names that fit, and then what only they led to."""
+"""Remove: the names that match, and then the content that became unreferenced."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_stopped_after_any_action_the_store_is_valid_and_prune_does_the_rest(tmp
 
 @pytest.mark.parametrize("keep_newest", [0, 1])
 @pytest.mark.parametrize("prune", [True, False])
-def test_check_mode_tells_what_the_real_run_tells(store, prune, keep_newest):
+def test_check_mode_reports_the_same_as_the_real_run(store, prune, keep_newest):
     how = {"prune": prune, "keep_newest": keep_newest}
     told = checked(store, "app:*", TOOL, **how)
     assert told == remove(store, "app:*", TOOL, **how)
@@ -227,7 +227,7 @@ def test_a_pattern_fits_parts_of_one_component(path, store, pattern, found):
         "a..b",
     ],
 )
-def test_what_is_neither_a_name_nor_a_pattern_is_refused(path, store, pattern):
+def test_text_that_is_neither_a_name_nor_a_pattern_is_rejected(path, store, pattern):
     before = whole_tree(path)
     with pytest.raises(InputError):
         remove(store, APP, pattern)
@@ -235,7 +235,7 @@ def test_what_is_neither_a_name_nor_a_pattern_is_refused(path, store, pattern):
 
 
 @pytest.mark.parametrize("name", ["latest", "1.0", "app"])
-def test_what_another_tool_calls_a_name_is_removed_by_it(path, name):
+def test_name_of_another_tool_is_removed_by_its_text(path, name):
     """skopeo and buildah name an image as the user likes."""
     put(path, TOOL_IMAGE, name)
     store = ImageStore(str(path))
@@ -244,7 +244,7 @@ def test_what_another_tool_calls_a_name_is_removed_by_it(path, name):
     assert blobs(path) == set()
 
 
-def test_what_fits_twice_is_removed_once(store):
+def test_name_that_matches_twice_is_removed_once(store):
     assert gone(remove(store, "app:*", "app:1", APP, "none:1")) == [APP, NEXT]
 
 
@@ -332,7 +332,7 @@ def test_F02_an_image_of_unknown_date_is_left_and_named(made, when):
 
 
 @pytest.mark.parametrize("when", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", CREATED])
-def test_F02_of_one_date_versions_decide_and_the_result_says_so(made, when):
+def test_F02_versions_decide_for_equal_dates_and_the_result_lists_them(made, when):
     tags = ["v1_9", "v1_10", "v2_0-rc1", "v2_0", "latest"]
     store = made(**dict.fromkeys(tags, when))
     result = remove(store, "registry.example/x:*", keep_newest=2)
@@ -356,7 +356,7 @@ def test_F02_many_images_of_unknown_date_make_a_short_warning(made):
     assert warning.endswith("registry.example/x:e and 3 more")
 
 
-def test_of_images_of_the_same_age_the_last_names_are_left(store):
+def test_last_names_of_equally_old_images_are_kept(store):
     assert gone(remove(store, "app:*", keep_newest=1)) == [APP]
 
 
@@ -409,7 +409,7 @@ def test_F12_a_name_without_a_tag_is_not_that_of_a_digest(store):
     assert gone(remove(store, PINNED)) == []
 
 
-def test_F12_all_but_some_leaves_what_has_no_name(path, store):
+def test_F12_removal_of_all_others_keeps_entries_without_a_name(path, store):
     other = demo_image("other", "1", size=100)
     put(path, other)
     outcome = carry_out(
@@ -434,7 +434,7 @@ def test_less_than_none_is_an_error(store):
 # -- content
 
 
-def test_what_others_share_stays(path, store):
+def test_shared_content_is_kept(path, store):
     shared = digests(FAMILY) & digests(SECOND)
     assert shared
     remove(store, APP)
@@ -454,7 +454,7 @@ def test_without_prune_content_stays(path, store):
     assert digests(FAMILY, SECOND) <= blobs(path)
 
 
-def test_what_lay_about_before_stays(path, store):
+def test_previously_unreferenced_content_is_kept(path, store):
     other = demo_image("other", "1", size=100)
     put(path, other)
     rewrite(path, lambda entries: entries.pop())
@@ -505,7 +505,7 @@ def test_a_damaged_image_is_removed(path, store, how):
 
 
 def test_nothing_goes_while_it_is_not_known_what_is_left_needs(path, store):
-    """A spoilt manifest does not tell which layers it shares."""
+    """A corrupt manifest does not show which layers it shares."""
     place = blob_path(path, SECOND.for_platform(AMD64).digest)
     place.write_bytes(place.read_bytes()[:-1] + b"x")
     before = whole_tree(path)
@@ -532,7 +532,7 @@ def test_a_pull_waits_for_it(path, store, sources):
         pull(ImageStore(str(path), lock_timeout=0), sources, APP)
 
 
-def test_a_name_that_moves_meanwhile_is_a_conflict_and_no_content_goes(path, store, monkeypatch):
+def test_name_moved_by_another_task_is_a_conflict_and_removes_no_content(path, store, monkeypatch):
     """S028: another tool, which knows no lock, points the name at something else."""
     with store.hold(exclusive=True):
         made = removing(APP, NEXT)(store)
@@ -580,9 +580,7 @@ def test_a_store_without_a_lock_file_that_is_changed_before_that_is_a_conflict(p
     assert blobs(path) == digests(FAMILY, SECOND)
 
 
-def test_a_pull_that_began_before_there_was_a_lock_trusts_nothing_that_went_meanwhile(
-    path, sources
-):
+def test_pull_that_began_without_a_lock_trusts_no_removed_content(path, sources):
     """S009: it decided on what another pull had brought, and somebody else removed."""
     copy = "registry.example/copy:1"
     sources.publish(copy, FAMILY)
@@ -632,7 +630,7 @@ def test_pulling_what_was_removed_brings_it_again(path, store, sources):
     assert tree(path) == before
 
 
-def test_F20_all_but_some_names_are_removed_once(store):
+def test_F20_removal_of_all_others_removes_each_name_once(store):
     left = sorted(set(store.names()) - {APP})
     assert gone(remove(store, all_but=[APP])) == left
     assert list(store.names()) == [APP]

@@ -66,7 +66,7 @@ def fixture_path(tmp_path):
 
 
 def fill(path):
-    """A store with two images, an older one whose tag has moved, and one that nobody names."""
+    """A store with two images, an older one whose tag has moved, and an unreferenced one."""
     sources = FakeSources()
     sources.publish(APP, OLD)
     sources.publish(TOOL, TOOL_IMAGE)
@@ -146,7 +146,7 @@ def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_the_next_pl
 
 @pytest.mark.parametrize("staging", [True, False])
 @pytest.mark.parametrize("older_than", [0, 3600.0])
-def test_check_mode_tells_what_the_real_run_tells(path, store, older_than, staging):
+def test_check_mode_reports_the_same_as_the_real_run(path, store, older_than, staging):
     (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
     for digest in sorted(GARBAGE)[::2]:
         age(blob_path(path, digest), 1)
@@ -188,7 +188,7 @@ def test_bytes_freed_are_those_that_go(path, store):
 # -- time
 
 
-def test_what_is_younger_stays(path, store):
+def test_younger_content_is_kept(path, store):
     old = set(sorted(GARBAGE)[:3])
     for digest in old:
         age(blob_path(path, digest), 2)
@@ -206,7 +206,7 @@ def test_without_an_age_a_clock_decides_nothing(path, store, days):
 
 
 @pytest.mark.parametrize("days", [-2, 20_000])
-def test_what_is_needed_stays_however_old_it_is(path, store, days):
+def test_referenced_content_of_any_age_is_kept(path, store, days):
     """S035"""
     for digest in digests(FAMILY, TOOL_IMAGE):
         age(blob_path(path, digest), days)
@@ -241,7 +241,7 @@ def test_a_duration_is_a_number_and_a_unit(text, wanted):
 @pytest.mark.parametrize(
     "text", ["", "d", "-1d", "1.5h", "1 d", "1y", "1h30m", "1D", "٣d", "9" * 10]
 )
-def test_what_is_no_duration_is_refused(text):
+def test_invalid_duration_is_rejected(text):
     with pytest.raises(InputError, match="older_than"):
         seconds(text)
 
@@ -258,7 +258,7 @@ def part(path, digest, days, data=b"x" * 5000):
         age(place, days)
 
 
-def test_parts_that_nobody_goes_on_with_go_with_their_journals(path, store):
+def test_abandoned_parts_are_removed_with_their_journals(path, store):
     young, old = "sha256:" + "1" * 64, "sha256:" + "2" * 64
     part(path, young, 6)
     part(path, old, 8)
@@ -270,12 +270,12 @@ def test_parts_that_nobody_goes_on_with_go_with_their_journals(path, store):
     assert leftovers(path) == []
 
 
-def test_what_dead_writers_left_goes_at_any_age(path, store):
+def test_leftovers_of_dead_writers_are_removed_at_any_age(path, store):
     """S035: also from the future."""
     for days, name in ((0, "part-0123"), (-3, "part-4567"), (0, f"sha256-{'3' * 64}.journal")):
         (path / ".staging" / name).write_bytes(b"x")
         age(path / ".staging" / name, days)
-    part(path, FAMILY.digest, 0)  # is here meanwhile
+    part(path, FAMILY.digest, 0)  # is stored in the meantime
     result = prune(store, older_than=DAY)
     assert len(result["staged"]) == 4
     assert leftovers(path) == []
@@ -291,7 +291,7 @@ def test_without_staging_all_of_it_stays(path, store):
     assert leftovers(path) == before
 
 
-def test_what_somebody_is_writing_stays(path, store):
+def test_file_being_written_is_kept(path, store):
     place = path / ".staging" / "part-0123"
     place.write_bytes(b"x")
     with place.open("rb") as handle:
@@ -315,7 +315,7 @@ def as_layer(data, media_type):
     return Layer(data, media_type, digest_of(data), digest_of(data), None)
 
 
-def test_whatever_an_entry_without_a_name_leads_to_stays(path, store):
+def test_content_of_an_entry_without_a_name_is_kept(path, store):
     put(path, OLD)
     assert gone(prune(store)) == digests(LOST)
 
@@ -339,7 +339,7 @@ def test_attestations_and_artifacts_that_another_tool_brought_stay(path, store):
         pytest.param(b'{"schemaVersion":1}', "application/json", id="M007 schema 1"),
     ],
 )
-def test_what_is_no_manifest_stays_as_it_is_named(path, store, data, media_type):
+def test_named_content_that_is_not_a_manifest_is_kept(path, store, data, media_type):
     other = blob(data, media_type)
     store.write(other, [data])
     rewrite(path, lambda entries: entries.append(other.as_json()))
@@ -359,7 +359,7 @@ def test_a_blob_that_is_a_manifest_for_somebody_else_is_followed(path, store):
 
 
 @pytest.mark.parametrize("wanted", [[AMD64], [ARM64], [AMD64, ARM64], "all"], ids=str)
-def test_of_a_sparse_index_stays_what_was_asked_for(tmp_path, wanted):
+def test_requested_platforms_of_a_sparse_index_are_kept(tmp_path, wanted):
     """S027: whatever is there beside it."""
     sources = FakeSources()
     sources.publish(APP, FAMILY)
@@ -376,7 +376,7 @@ def test_of_a_sparse_index_stays_what_was_asked_for(tmp_path, wanted):
     assert_valid_store(tmp_path / "sparse")
 
 
-def test_of_a_sparse_index_of_another_tool_all_stays_that_is_here(path):
+def test_stored_content_of_a_foreign_sparse_index_is_kept(path):
     """S027"""
     put(path, FAMILY, "app")
     absent = FAMILY.for_platform(ARM64)
@@ -409,7 +409,7 @@ def test_nothing_goes_while_a_manifest_cannot_be_read(path, store, tmp_path, how
     assert blobs(path) == before
 
 
-def test_a_spoilt_blob_that_no_name_needs_is_garbage(path, store):
+def test_unreferenced_corrupt_blob_is_garbage(path, store):
     for digest in GARBAGE:
         blob_path(path, digest).write_bytes(b"x")
     assert gone(prune(store)) == GARBAGE
@@ -426,7 +426,7 @@ def test_files_of_others_are_left_alone(path, store):
     assert all((path / name).read_bytes() == b"x" for name in strangers)
 
 
-def test_a_link_that_no_name_needs_goes_and_not_what_it_leads_to(path, store, tmp_path):
+def test_unreferenced_link_is_removed_and_its_target_is_kept(path, store, tmp_path):
     (tmp_path / "precious").write_bytes(b"x")
     place = blob_path(path, "sha256:" + "a" * 64)
     place.symlink_to(tmp_path / "precious")
@@ -453,7 +453,7 @@ def test_it_waits_for_a_pull_and_gives_up(path, store):
     assert blobs(path) == before
 
 
-def test_what_a_running_pull_has_brought_stays(path, store):
+def test_content_of_a_running_pull_is_kept(path, store):
     """S008: its names come last, and it holds the store until then."""
     sources = FakeSources()
     other = demo_image("other", "1", size=100)
@@ -482,7 +482,7 @@ def test_a_missing_store_is_not_made(path):
     assert not path.exists()
 
 
-def test_what_is_no_store_is_left_alone(path):
+def test_directory_that_is_not_a_store_is_left_alone(path):
     path.mkdir()
     (path / "precious").write_bytes(b"x")
     with pytest.raises(NotALayoutError):

@@ -80,7 +80,7 @@ def test_a_missing_store_is_an_empty_one_and_is_not_made(path):
     assert not path.exists()
 
 
-def test_looking_changes_nothing_and_tells_the_same_twice(path, store):
+def test_reading_changes_nothing_and_returns_the_same_twice(path, store):
     before = whole_tree(path)
     first, second = info(store, layers=True), info(store, layers=True)
     for result in (first, second):
@@ -140,13 +140,13 @@ def test_reclaimable_is_what_no_name_asked_for(path, store, sources):
     assert info(store)["reclaimable"] == bytes_of(path, needless) > 0
 
 
-def test_what_an_entry_without_a_name_leads_to_is_not_reclaimable(path, store):
+def test_content_of_an_entry_without_a_name_is_not_reclaimable(path, store):
     put(path, demo_image("other", "1", size=100))
     result = info(store)
     assert (result["reclaimable"], result["names"], result["images"]) == (0, 2, 5)
 
 
-def test_what_pulls_have_begun_is_told(path, store):
+def test_partial_downloads_are_counted(path, store):
     digest = "1" * 64
     (path / ".staging" / f"sha256-{digest}.part").write_bytes(b"x" * 9000)
     result = info(store)
@@ -166,7 +166,7 @@ def test_content_that_is_missing_is_not_counted(path, store):
     assert after["images"] == before["images"]
 
 
-def test_an_index_that_makes_no_sense_is_an_error(path, store):
+def test_invalid_index_is_an_error(path, store):
     rewrite(path, lambda entries: entries.append({"size": 1}))
     with pytest.raises(CorruptStoreError, match="mediaType"):
         info(store)
@@ -183,7 +183,7 @@ def chain_of(diff_ids):
     return chain
 
 
-def test_layers_are_told_once_for_each_chain_they_end(path, store):
+def test_layers_are_listed_once_per_chain_they_end(path, store):
     wanted = {}
     for member in (MEMBER, FAMILY.for_platform(ARM64), OTHER):
         diff_ids = [one.diff_id for one in member.layers]

@@ -142,7 +142,7 @@ def asked(sources):
 
 
 def told(result):
-    """All that check mode tells as the real run does."""
+    """Return the keys that check mode and the real run must share."""
     return {key: value for key, value in result.items() if key != "stats"}
 
 
@@ -286,7 +286,7 @@ every_state = pytest.mark.parametrize("had", STATES, ids=lambda one: one.__name_
 
 
 @every_state
-def test_whatever_a_store_had_it_ends_the_same(path, sources, lock, wanted, had):
+def test_every_previous_state_ends_in_the_same_store(path, sources, lock, wanted, had):
     had(path, sources)
     before = whole_tree(path)
     for mode in (QUICK, FULL):
@@ -452,9 +452,7 @@ def test_a_broken_entry_of_the_index_is_an_error_that_names_it(path, sources, lo
     assert whole_tree(path) == before
 
 
-def test_files_of_others_that_are_no_content_stay_and_are_no_difference(
-    path, sources, lock, wanted
-):
+def test_foreign_files_are_kept_and_are_not_a_difference(path, sources, lock, wanted):
     sync(path, lock, sources)
     others = {".DS_Store": b"x", "blobs/sha256/oci-put-blob1": b"y", "blobs/other": b"z"}
     for name, data in others.items():
@@ -467,7 +465,7 @@ def test_files_of_others_that_are_no_content_stay_and_are_no_difference(
 
 
 def had_much_to_do(path, sources):
-    """Some images, some blobs, a moved tag, names that go, and what nobody names."""
+    """Some images, some blobs, a moved tag, dropped names, and unreferenced content."""
     had_a_moved_tag(path, sources)
     pull(ImageStore(str(path)), sources, EXTRA)
     put(path, image([layer({"orphan": b"o" * 50})]))
@@ -493,7 +491,7 @@ def test_stopped_after_any_action_the_next_run_does_exactly_the_rest(
         rest = sync(path, lock, sources)
         left = [one for one in everything if one not in done]
         assert [one for one in rest["actions"] if one not in left] == []
-        # A thread was ahead of what is told, and names are set together; what comes last is not begun.
+        # A thread was ahead of the reported actions, and names are set together; last actions have not started.
         more = [one for one in left if one not in rest["actions"]]
         assert {one["action"] for one in more} & {"write_index", "remove_content"} == set()
         assert tree(path) == wanted
@@ -526,10 +524,10 @@ def lose_on_the_way(sources):
 
 @pytest.mark.parametrize("workers", [1, 6])
 @pytest.mark.parametrize("lose", [lose_at_the_plan, lose_on_the_way], ids=lambda one: one.__name__)
-def test_an_image_that_fails_holds_back_no_other_and_nothing_is_let_go_of(
+def test_failed_image_stops_no_other_and_nothing_is_removed(
     path, sources, lock, wanted, lose, workers
 ):
-    """The content of the one that fails is of other repositories as well, which are not asked for it."""
+    """The content of the failed image is also in other repositories, which are not asked for it."""
     only = Lock(tuple(one for one in lock.images if one.name != PIN), lock.place)
     had_only_others(path, sources)
     put(path, image([layer({"orphan": b"o" * 50})]))
@@ -557,9 +555,7 @@ def test_an_image_that_fails_holds_back_no_other_and_nothing_is_let_go_of(
 
 
 @pytest.mark.parametrize("name", [APP, TOOL, PIN])
-def test_a_digest_that_the_registry_does_not_have_any_more_is_told_with_its_place(
-    path, sources, lock, name
-):
+def test_digest_missing_in_the_registry_is_reported_with_its_line(path, sources, lock, name):
     sources[name.partition("@")[0].rpartition("/")[0] + "/" + _last_part(name)].content.clear()
     outcome = attempt(path, lock, sources)
     (line,) = [one.place for one in lock.images if one.name == name]
@@ -600,7 +596,7 @@ def test_a_tag_that_moves_changes_nothing(path, sources, lock, wanted):
     assert not sync(path, lock, sources)["changed"]
 
 
-def test_manifests_that_are_carried_along_are_not_asked_for(path, sources, wanted):
+def test_embedded_manifests_are_not_requested(path, sources, wanted):
     carried = lock_of_all(sources, embed=True)
     assert len(carried.manifests) == 4
     sources.forget()
@@ -614,7 +610,7 @@ def test_manifests_that_are_carried_along_are_not_asked_for(path, sources, wante
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "flipped"])
-def test_a_manifest_that_is_spoilt_comes_from_the_lock(path, sources, wanted, how):
+def test_corrupt_manifest_is_replaced_from_the_lock(path, sources, wanted, how):
     carried = lock_of_all(sources, embed=True)
     sync(path, carried, sources)
     for lost in ("index", "manifest", "only manifest"):
@@ -625,7 +621,7 @@ def test_a_manifest_that_is_spoilt_comes_from_the_lock(path, sources, wanted, ho
     assert tree(path) == wanted
 
 
-def test_bytes_that_are_no_manifest_are_not_carried_along(sources):
+def test_bytes_that_are_not_a_manifest_are_not_embedded(sources):
     value = lock_value(sources, APP, embed=True)
     value["manifests"][FAMILY.digest] += " "
     with pytest.raises(LockError, match=f"{FAMILY.digest} does not match its bytes"):
@@ -684,7 +680,7 @@ def test_beside_others_what_they_wrote_in_the_index_stays(path, sources, lock):
     assert digests(EXTRA_IMAGE) <= blobs(path)
 
 
-def test_what_a_moved_name_shares_with_another_is_kept(path, sources, lock):
+def test_content_that_a_moved_name_shares_is_kept(path, sources, lock):
     """By layers, and by a manifest of an entry without a name."""
     copy = f"{EXTRA[:-2]}:old"
     sources.publish(copy, OLD)
@@ -731,7 +727,7 @@ def test_platforms_may_be_fewer_than_are_locked(path, tmp_path, sources):
     assert not sync(path, lock, sources, platforms=[ARM64, AMD64, ARM64])["changed"]
 
 
-def test_all_that_an_index_lists_may_be_locked(path, tmp_path, sources):
+def test_every_kind_of_index_entry_can_be_locked(path, tmp_path, sources):
     everything = demo_image("proven", "1", layers=1, size=300, attestations=True)
     sources.publish("registry.example/proven:1", everything)
     lock = lock_of(sources, "registry.example/proven:1", platforms=["all"])
@@ -788,9 +784,7 @@ EDITS = {
 @pytest.mark.parametrize("embed", [False, True])
 @pytest.mark.parametrize("is_there", [False, True])
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_lock_that_was_changed_by_hand_is_told_with_its_place(
-    path, sources, edit, is_there, embed
-):
+def test_edited_lock_is_reported_with_its_line(path, sources, edit, is_there, embed):
     """On hosts that have the image as on those that have not."""
     sources[TOOL[:-2]].publish(EXTRA_IMAGE)
     value = lock_value(sources, APP, TOOL, EXTRA, platforms=[AMD64], embed=embed)
@@ -844,7 +838,7 @@ def test_foreign_layers_are_there_on_all_hosts_or_on_none(path, tmp_path, source
     assert not sync(path, lock, sources, foreign=foreign)["changed"]
 
 
-# -- what is told of differences
+# -- the report of differences
 
 BOTH_SHOWN = f"{FAMILY.digest} ({AMD64}, {ARM64})"
 ONE_LAYER, OTHER_LAYER = MEMBER.layers[0].digest, MEMBER.layers[1].digest
@@ -870,7 +864,7 @@ def had_one_orphan(path, sources):
     blob_path(path, OTHER).write_bytes(b"orphan")
 
 
-def test_each_difference_is_told_by_name(path, sources, lock, wanted):
+def test_each_difference_is_reported_by_name(path, sources, lock, wanted):
     tool, missing = TOOL_IMAGE.digest, "is missing"
     new = [
         row(TOOL, tool, "none", missing),
@@ -932,7 +926,7 @@ def test_each_difference_is_told_by_name(path, sources, lock, wanted):
         assert tree(store) == wanted
 
 
-def test_a_name_and_its_content_are_told_apart_from_what_nobody_names(path, sources, lock):
+def test_differences_of_a_name_and_of_unreferenced_content_are_separate(path, sources, lock):
     had_entries_without_a_name(path, sources)
     told_of = checked(path, lock, sources)["differences"]
     assert [one["name"] for one in told_of] == ["index.json", "blobs"]
@@ -991,7 +985,7 @@ def test_two_syncs_that_begin_at_the_same_time_both_succeed(path, sources, lock,
     assert tree(path) == wanted
 
 
-def test_of_syncs_to_two_locks_the_one_whose_names_were_moved_fails(path, sources, lock, wanted):
+def test_sync_whose_names_were_moved_by_another_sync_fails(path, sources, lock, wanted):
     had_much_to_do(path, sources)
     other = lock_of(sources, EXTRA, TOOL, platforms=[AMD64])
     done, refused = planned_together(path, syncing(lock, sources), syncing(other, sources))
@@ -1004,7 +998,7 @@ def test_of_syncs_to_two_locks_the_one_whose_names_were_moved_fails(path, source
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_what_a_pull_counts_on_is_not_removed_under_it(path, sources, lock, exclusive):
+def test_content_that_a_running_pull_needs_is_not_removed(path, sources, lock, exclusive):
     """It finds content there that the sync takes for garbage, and names it."""
     copy = f"{EXTRA[:-2]}:old"
     sources.publish(copy, OLD)
@@ -1045,7 +1039,7 @@ def test_a_sync_waits_for_a_pull_that_ends(path, sources, lock, wanted):
         with ImageStore(str(path)).hold(), opened(path, 20).hold() as store:
             plan = syncing(lock, sources)(store)
             done = pool.submit(lambda: ended.extend(execute(plan).done))
-        # Whether it waits by now or not: the pull is over.
+        # Whether it already waits or not: the pull is over.
         done.result(20)
     assert tuple(ended[-len(plan.last) :]) == plan.last
     assert tree(path) == wanted
@@ -1108,7 +1102,7 @@ def test_a_name_that_moves_before_the_end_is_a_conflict_and_the_next_run_heals_i
     assert tree(path) == wanted
 
 
-def test_beside_others_their_own_names_are_no_conflict(path, sources, lock):
+def test_foreign_names_are_not_a_conflict_without_exclusive(path, sources, lock):
     share(path, sources)
     mine, other = f"{EXTRA[:-2]}:mine", lock_of(sources, EXTRA, platforms=[AMD64])
     sources.publish(mine, EXTRA_IMAGE)

@@ -118,7 +118,7 @@ def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_the_next_pl
 
 
 @pytest.mark.parametrize("existing", [OVERWRITE, KEEP])
-def test_check_mode_tells_what_the_real_run_tells(store, existing):
+def test_check_mode_reports_the_same_as_the_real_run(store, existing):
     tag(store, TOOL, NEW)
     with store.hold():
         checked = dry_run(tagging(APP, NEW, LATEST, existing=existing)(store)).result()
@@ -167,7 +167,7 @@ def test_the_source_is_found_by_any_spelling_and_by_digest(path, store, source, 
         f"pinned@{TOOL_IMAGE.digest}",
     ],
 )
-def test_what_is_not_here_is_no_source(path, store, source):
+def test_missing_image_is_not_a_source(path, store, source):
     before = whole_tree(path)
     with pytest.raises(NotInStoreError, match="does not hold") as caught:
         tag(store, source, NEW)
@@ -223,7 +223,7 @@ def test_a_name_that_is_something_else_is_kept_for_keep(path, store):
     assert not tag(store, APP, NEW, LATEST, existing=KEEP)["changed"]
 
 
-def test_a_name_that_moves_meanwhile_is_a_conflict_and_the_others_are_set(path, store):
+def test_name_moved_by_another_task_is_a_conflict_and_the_others_are_set(path, store):
     """S028"""
     with store.hold():
         made = tagging(APP, NEW, LATEST)(store)
@@ -264,7 +264,7 @@ def names_of(document):
     return sorted(found, key=lambda name: name or "")
 
 
-def test_of_two_entries_with_a_name_the_last_one_counts(path):
+def test_last_of_two_entries_with_one_name_counts(path):
     """S022"""
     put(path, TOOL_IMAGE, APP)
     put(path, FAMILY, APP)
@@ -278,7 +278,7 @@ def test_an_incomplete_image_is_tagged_as_it_is(path, store):
     assert told(tag(store, APP, NEW)) == {NEW: "tagged"}
 
 
-def test_an_entry_that_makes_no_sense_is_an_error_when_it_is_the_source(path, store):
+def test_invalid_entry_is_an_error_if_it_is_the_source(path, store):
     rewrite(path, lambda entries: [entry.update(size=-1) for entry in entries[:1]])
     with pytest.raises(CorruptStoreError, match="size"):
         tag(store, APP, NEW)

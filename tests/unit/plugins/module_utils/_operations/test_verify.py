@@ -197,7 +197,7 @@ def test_stopped_after_any_action_the_rest_is_the_next_plan(tmp_path, sources):
 
 
 @every_damage
-def test_check_mode_tells_what_the_real_run_tells(path, store, sources, how):
+def test_check_mode_reports_the_same_as_the_real_run(path, store, sources, how):
     for lost in PARTS.values():
         damage(path, lost, how)
     with store.hold():
@@ -261,7 +261,7 @@ def test_in_quick_mode_all_else_is_known(path, store, sources, lost, how):
     assert is_sound(path, FULL)
 
 
-def test_what_cannot_be_read_is_corrupt_and_is_repaired(path, store, sources, monkeypatch):
+def test_unreadable_content_is_corrupt_and_is_repaired(path, store, sources, monkeypatch):
     """Root may read everything, so the system's answer is outcome up."""
     lost = MEMBER.layers[0].digest
     real = inventory.read_chunks
@@ -279,18 +279,18 @@ def test_what_cannot_be_read_is_corrupt_and_is_repaired(path, store, sources, mo
     assert (outcome.failure, asked(sources)) == (None, {lost})
 
 
-def test_all_is_found_at_once_largest_first_and_told_in_order(path, store):
+def test_all_faults_are_found_in_one_run_largest_first_and_listed_in_order(path, store):
     for lost, how in zip(PARTS.values(), ("flipped", "cut", "gone", "fifo", "gone", "other")):
         damage(path, lost, how)
     outcome, result = verify(store, FULL, workers=4)
     found = [one["digest"] for one in result["corrupt"]]
     assert found == sorted(found)
-    # What the spoilt manifests need is not known until they are repaired.
+    # The content of the corrupt manifests is unknown until they are repaired.
     assert set(found) == {PARTS[one] for one in ("index", "manifest", "low layer", "only manifest")}
     assert "and 3 more" in str(outcome.failure)
 
 
-def test_files_of_others_are_told_and_are_a_warning(path, store):
+def test_foreign_files_are_listed_and_cause_a_warning(path, store):
     """S024"""
     for name in ("blobs/sha256/oci-put-blob1", ".DS_Store", "ingest"):
         (path / name).write_bytes(b"x")
@@ -306,7 +306,7 @@ def test_a_missing_store_is_sound_and_is_not_made(path, sources):
     assert not path.exists()
 
 
-def test_what_two_names_need_is_told_of_both_and_fetched_once(path, store, sources):
+def test_content_of_two_names_is_reported_for_both_and_fetched_once(path, store, sources):
     """Also when they are for different platforms, so that two plans bring it."""
     pull(store, sources, COPY, platforms=[AMD64])
     sources.forget()
@@ -328,7 +328,7 @@ def test_what_two_names_need_is_told_of_both_and_fetched_once(path, store, sourc
 
 
 @pytest.mark.parametrize("wanted", [[AMD64], [ARM64], [AMD64, ARM64], None], ids=str)
-def test_of_an_index_the_platforms_that_were_asked_for_are_needed(path, sources, wanted):
+def test_only_requested_platforms_of_an_index_are_needed(path, sources, wanted):
     """S027"""
     store = RepairStore(str(path))
     pull(store, sources, APP, platforms=wanted or [AMD64, ARM64])
@@ -354,7 +354,7 @@ def test_of_an_index_the_platforms_that_were_asked_for_are_needed(path, sources,
 @pytest.mark.parametrize("platform", [AMD64, ARM64])
 @pytest.mark.parametrize("what", ["index", "manifest", "config", "layer"])
 @pytest.mark.parametrize("how", ["flipped", "cut", "fifo"])
-def test_of_an_index_of_another_tool_what_is_here_is_needed(path, sources, platform, what, how):
+def test_stored_content_of_a_foreign_index_is_needed(path, sources, platform, what, how):
     """S027: whatever platform this host is."""
     put(path, FAMILY, APP)
     kept, left_out = (
@@ -407,7 +407,7 @@ def test_an_image_for_another_platform_than_this_hosts_is_repaired_without_a_war
     assert outcome.warnings() == []
 
 
-def test_what_is_no_manifest_is_hashed_as_it_is(path, store):
+def test_content_that_is_not_a_manifest_is_hashed(path, store):
     other = blob(b"<xml></xml>", "application/xml")
     store.write(other, [b"<xml></xml>"])
     named = {"annotations": {"org.opencontainers.image.ref.name": "registry.example/odd:1"}}
@@ -421,7 +421,7 @@ def test_what_is_no_manifest_is_hashed_as_it_is(path, store):
 # -- what no name needs
 
 
-def test_corrupt_content_that_no_name_needs_is_not_repaired_but_told(path, store, sources):
+def test_unreferenced_corrupt_content_is_reported_and_not_repaired(path, store, sources):
     lost = demo_image("lost", "1", size=100)
     put(path, lost)
     rewrite(path, lambda entries: entries.pop())
@@ -433,7 +433,7 @@ def test_corrupt_content_that_no_name_needs_is_not_repaired_but_told(path, store
     assert "store_prune" in outcome.failure.hint
 
 
-def test_corrupt_content_that_only_an_entry_without_a_name_needs_is_told(path, store, sources):
+def test_corrupt_content_of_an_entry_without_a_name_is_reported(path, store, sources):
     lost = demo_image("lost", "1", size=100)
     put(path, lost)
     damage(path, lost.images[0].layers[0].digest, "flipped")
@@ -442,7 +442,7 @@ def test_corrupt_content_that_only_an_entry_without_a_name_needs_is_told(path, s
     assert "image_tag" in outcome.failure.hint
 
 
-def test_what_names_need_is_repaired_beside_what_no_name_needs(path, store, sources):
+def test_referenced_content_is_repaired_next_to_unreferenced_content(path, store, sources):
     lost = "sha256:" + "a" * 64
     blob_path(path, lost).write_bytes(b"x")
     damage(path, TOOL_IMAGE.digest, "cut")
@@ -455,9 +455,7 @@ def test_what_names_need_is_repaired_beside_what_no_name_needs(path, store, sour
 # -- a repair that fails
 
 
-def test_what_a_registry_does_not_have_any_more_is_told_and_all_else_is_repaired(
-    path, store, sources
-):
+def test_content_missing_in_the_registry_is_reported_and_the_rest_is_repaired(path, store, sources):
     lost = MEMBER.layers[0].digest
     del sources["registry.example/app"].content[lost]
     damage(path, lost, "flipped")
@@ -490,7 +488,7 @@ def test_a_registry_that_is_gone_fails_its_names_alone(path, store, sources, wha
 
 
 @pytest.mark.parametrize("name", ["latest", "tool", "1.0 (final)", "App", "../../x"])
-def test_a_name_that_is_no_reference_tells_no_registry(path, sources, name):
+def test_name_that_is_not_a_reference_has_no_registry(path, sources, name):
     """skopeo and buildah name an image as the user likes: nobody else is asked for it."""
     put(path, TOOL_IMAGE, name)
     assert is_sound(path)
