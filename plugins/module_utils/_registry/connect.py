@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ways to a host: which proxy leads there, and why a connection fails. Rules, no I/O."""
+"""How a host is reached: the proxy for it, and why a connection failed. Rules, no I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 _SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 _TUNNEL = re.compile("Tunnel connection failed: ([0-9]{3})(.*)")  # http.client's words
-_BYTES = "surrogateescape"  # what is not UTF-8 in the environment stays as it is
+_BYTES = "surrogateescape"  # bytes of the environment that are not UTF-8 stay as they are
 _SHORT_CUT = (
     "Exempt the host with NO_PROXY in the environment of the task, or set use_proxy to false,"
     " if it can be reached without a proxy."
@@ -27,7 +27,7 @@ _SHORT_CUT = (
 
 
 class Proxy(t.NamedTuple):
-    """A proxy by scheme, ``host[:port]`` and login; ``variable`` is the one of the environment that names it."""
+    """A proxy: scheme, ``host[:port]`` and login; ``variable`` is the environment variable that names it."""
 
     variable: str
     scheme: str
@@ -37,10 +37,10 @@ class Proxy(t.NamedTuple):
 
     @classmethod
     def parse(cls, variable: str, value: str) -> Proxy:
-        """Read what a user writes, without a scheme for one that speaks http; or InputError, which repeats no login."""
+        """Parse the value of a variable; without a scheme it is http. Raise InputError, without the login, if it is malformed."""
         scheme, mark, rest = value.strip().partition("://")
         scheme, rest = (scheme.lower(), rest) if mark else ("http", scheme)
-        # A proxy has no path, so that the last @ ends the login, whatever is in it.
+        # A proxy has no path, so the last @ ends the login, whatever that contains.
         login, _at, place = rest.rpartition("@")
         host = re.split("[/?#]", place, maxsplit=1)[0]
         user, _colon, password = (
@@ -53,54 +53,57 @@ class Proxy(t.NamedTuple):
         if not is_good or scheme not in ("http", "https", *_SOCKS):
             raise errors.InputError(
                 f"{variable}: the value in the environment is not the URL of a proxy",
-                "Write http://HOST:PORT, with a login http://USER:PASSWORD@HOST:PORT.",
+                "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with a login.",
             )
         return cls(variable, scheme, host, user, password)
 
     @property
     def url(self) -> str:
-        """With the login."""
+        """Return the URL with the login, percent-encoded."""
         user, password = (urllib.parse.quote(one, "", errors=_BYTES) for one in self[3:])
         return f"{self.scheme}://{f'{user}:{password}@' if user else ''}{self.host}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The login, in UTF-8."""
+        """Return the header with the login (RFC 7617), in UTF-8; {} without one."""
         pair = base64.b64encode(f"{self.user}:{self.password}".encode("utf-8", _BYTES))
         return {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"} if self.user else {}
 
     def __str__(self) -> str:
-        """For messages: without the login."""
+        """Return the proxy for a message, without the login."""
         return errors.printable(f"the proxy {self.scheme}://{self.host} of {self.variable}")
 
     def tls_hint(self, exc: BaseException) -> str:
-        """What to do if the proxy does not speak TLS, "" if it is not that."""
+        """Return what to do if the error is that the proxy does not use TLS, "" otherwise."""
         if self.scheme == "https" and any(word in str(exc) for word in NOT_TLS):
-            return "The proxy seems to speak plain http: begin its URL with http://."
+            return "The proxy seems to use plain http: start its URL with http://."
         return ""
 
     def hint_for(self, status: int) -> str:
-        """What to do about a status with which it answers for a host."""
+        """Return what to do about a status that the proxy answers instead of the host."""
         if status >= 500:
-            todo = "Look at the log of the proxy for why it does not reach the host."
-        elif status not in (401, 407):  # tinyproxy says 401 to a wrong login
-            todo = "Let the proxy allow connections to the host."
+            todo = "Look in the log of the proxy why it does not reach the host."
+        elif status not in (401, 407):  # tinyproxy answers 401 to a wrong login
+            todo = "Allow connections to the host in the proxy."
         elif self.user:
             todo = "Correct the login in the URL of the proxy."
         else:
             todo = (
-                "Give the login in the URL of the proxy: http://USER:PASSWORD@HOST:PORT,"
+                "Add the login to the URL of the proxy: http://USER:PASSWORD@HOST:PORT,"
                 " special characters percent-encoded."
             )
         return f"{todo} {_SHORT_CUT}"
 
 
 def proxy_for(url: str, environment: t.Mapping[str, str]) -> Proxy | None:
-    """The proxy that an environment names for a URL, by the rules of Go's httpproxy and ALL_PROXY; or InputError."""
+    """Return the proxy that an environment names for a URL, None for none, by the rules of Go's httpproxy and ALL_PROXY.
+
+    Raise InputError if its value is malformed.
+    """
     scheme, host, port = origin(url)
     names = [f"{scheme.upper()}_PROXY", f"{scheme}_proxy", "ALL_PROXY", "all_proxy"]
     if scheme == "http" and "REQUEST_METHOD" in environment:
-        del names[0]  # the client of a CGI script has set it
+        del names[0]  # the client of a CGI script can set it (httpoxy)
     found = next((name for name in names if environment.get(name)), "")
     if not found or is_loopback(host):
         return None
@@ -111,7 +114,7 @@ def proxy_for(url: str, environment: t.Mapping[str, str]) -> Proxy | None:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY is for a host: ``*``, a range, an address, or a domain; the last two with a port."""
+    """Return whether an entry of NO_PROXY covers a host: ``*``, a range, or an address or domain with or without port."""
     address = literal(host)
     if "/" in entry:
         with contextlib.suppress(ValueError):
@@ -123,18 +126,18 @@ def _covers(entry: str, host: str, port: int) -> bool:
         return False
     if name == "*" or address:
         return name == "*" or literal(name) == address
-    # With a dot in front, a domain does not cover its own name.
+    # A domain with a dot in front covers its subdomains, not itself.
     domain = name[1:] if name.startswith("*.") else name
     return host == domain or host.endswith(f".{domain.lstrip('.')}")
 
 
 def require_library(proxy: Proxy) -> None:
-    """Raise DependencyError if SOCKS is wanted and cannot be spoken."""
+    """Raise DependencyError if a proxy uses SOCKS and PySocks is missing."""
     if proxy.scheme in _SOCKS:
         try:
             import socks  # noqa: F401
         except ImportError as exc:
-            text = f"{proxy} speaks SOCKS, for which PySocks is needed: {exc}"
+            text = f"{proxy} uses SOCKS, which requires PySocks: {exc}"
             raise errors.DependencyError(text, library="PySocks") from exc
 
 
@@ -148,21 +151,21 @@ class NoAnswer(Exception):
 
     @property
     def is_final(self) -> bool:
-        """Whether it holds for all that the host may be asked."""
+        """Return whether the cause applies to every request to the host."""
         return self.retries is not None
 
     def limit(self, retries: int) -> int:
-        """How many of these retries are worth it."""
+        """Return how many of these retries may help."""
         return retries if self.retries is None else min(retries, self.retries)
 
     def error(self, subject: str, attempts: int) -> errors.UnreachableError:
-        """To be raised after so many attempts."""
+        """Return the error to raise after this many attempts; ``subject`` is the URL."""
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
         return errors.UnreachableError(f"{subject}: {self}{tried}", self.hint)
 
 
 def refused(proxy: Proxy, status: int, words: str) -> NoAnswer:
-    """A proxy answers in place of the host."""
+    """Return the failure of a request that a proxy answers instead of the host; ``words`` are its reason."""
     said = f" ({words})" if words else ""
     is_final = status < 500 and status not in (408, 425, 429)
     return NoAnswer(
@@ -171,7 +174,7 @@ def refused(proxy: Proxy, status: int, words: str) -> NoAnswer:
 
 
 def failure_of(exc: BaseException, url: str, proxy: Proxy | None) -> NoAnswer:
-    """What requests failed with."""
+    """Return why requests raised an exception for a URL."""
     for error in causes(exc):
         answer = _TUNNEL.match(str(error.args[0])) if error.args else None
         if proxy and answer:
@@ -195,7 +198,7 @@ def _unresolved(error: socket.gaierror, host: str, proxy: Proxy | None) -> NoAns
 
 
 def causes(exc: BaseException) -> list[BaseException]:
-    """All of them, the innermost first."""
+    """Return an exception and all its causes, the innermost first."""
     seen: list[BaseException] = []
     queue: list[t.Any] = [exc]
     while queue:
@@ -208,15 +211,15 @@ def causes(exc: BaseException) -> list[BaseException]:
 
 
 def hung_up(exc: BaseException) -> bool:
-    """Whether a TLS connection was ended; by its words, too: Python 3.9 has no class for it with OpenSSL 3."""
+    """Return whether the server ended a TLS connection; with OpenSSL 3, Python 3.9 has no exception for it, only a text."""
     return any(isinstance(one, _HUNG_UP) or "_EOF_" in str(one) for one in causes(exc))
 
 
 def reason(exc: BaseException) -> str:
-    """The innermost cause; requests' own words repeat the query."""
+    """Return the innermost cause in words; those of requests repeat the query of the URL."""
     seen = causes(exc)
     for error in seen:
-        # The second is urllib3's, for another name.
+        # urllib3 raises CertificateError for a wrong host name.
         if isinstance(error, ssl.SSLCertVerificationError) or "CertificateError" in str(
             type(error)
         ):

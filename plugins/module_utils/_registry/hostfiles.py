@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's own configuration: registries.conf, hosts.toml and certs.d. Imported only where it is asked for."""
+"""The configuration files of a host: registries.conf, hosts.toml and certs.d. Imported for use_host_config only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .trust import Trust
 _MAX_FILE = 1024 * 1024
 _USES = ("all", "digest-only", "tag-only")
 _CERTS = (".config/containers/certs.d", "etc/containers/certs.d", "etc/docker/certs.d")
-# Keys of files and their types; all others are not for us.
+# The keys of files that are read, and their types.
 _KINDS = {str: "a string", bool: "true or false", list: "a list", dict: "a table"}
 _MIRROR = {"location": str, "insecure": bool, "pull-from-mirror": str}
 _RULE = {"prefix": str, "blocked": bool, "mirror": list, "mirror-by-digest-only": bool, **_MIRROR}
@@ -44,73 +44,80 @@ _CONF = {
     "registries": dict,
 }
 _MODES = ("", "disabled", "permissive", "enforcing")
-# What HTTP takes for the name and the value of a header.
+# The name and the value of a header (RFC 9110 5.1 and 5.5).
 _FIELD = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _HOST = {"capabilities": list, "skip_verify": bool, "header": dict, "override_path": bool}
 
 
 class HostFiles:
-    """The host's own configuration, read when asked for, once; or InputError with the name of the file."""
+    """The configuration files below ``root`` and ``home``; each is read once, when it is needed.
+
+    ``env`` may name a registries.conf. Raise InputError with the name of a file that is invalid, DependencyError if a
+    file exists and no TOML parser does.
+    """
 
     def __init__(self, env: t.Mapping[str, str], home: str, root: str = "/") -> None:
         self._named, self._home, self._root = env.get("CONTAINERS_REGISTRIES_CONF"), home, root
-        # Imported here, where no thread runs yet; who has no such file may lack it.
+        # Imported here, before any thread starts. A host without such files needs no parser.
         self.table = functools.lru_cache(maxsize=None)(functools.partial(_read_table, _toml()))
         self.certificates = functools.lru_cache(maxsize=None)(_certificates)
 
     def places(self, reference: Reference, origin: Origin) -> list[Place]:
-        """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""
+        """Return the mirrors of a reference in order, then its registry.
+
+        Raise InputError if the registry is blocked, or a file is invalid.
+        """
         rule = self.rule(reference.name)
         if rule:
             return _of_rule(*rule, reference, origin)
         return self._of_containerd(reference, origin)
 
     def rule(self, name: str) -> tuple[str, Table] | None:
-        """The entry of registries.conf with the longest prefix of a name, and where it is."""
+        """Return the place and the entry of registries.conf with the longest prefix of a name, None for none."""
         fitting = [prefix for prefix in self._rules if match_prefix(name, prefix) != -1]
         return self._rules[max(sorted(fitting), key=len)] if fitting else None
 
     def containerd(self, registry: str) -> str:
-        """containerd's directory for a registry, which may be missing."""
+        """Return the directory of containerd for a registry, which may be missing."""
         names = (re.sub(":([0-9]+)$", r"_\1_", registry), registry, "_default")
         paths = [os.path.join(self._root, "etc/containerd/certs.d", name) for name in names]
         return next(filter(os.path.isdir, paths), paths[-1])
 
     def trust(self, host: str) -> Trust:
-        """Certificates for a host, of the first directory there is, as podman and docker keep them."""
+        """Return the certificates for a host from the first of the directories of podman and docker that exists."""
         bases = (self._home, self._root, self._root)
         paths = (os.path.join(base, name, host) for base, name in zip(bases, _CERTS))
         return next((self.certificates(path) for path in paths if os.path.isdir(path)), Trust())
 
     def _of_containerd(self, reference: Reference, origin: Origin) -> list[Place]:
-        """The hosts of a hosts.toml, or the registry with the certificates beside it."""
+        """Return the hosts of a hosts.toml, or the registry with the certificates in the directory of containerd."""
         registry, repository, places = reference.registry, reference.repository, []
-        own, directory = origin(registry), self.containerd(registry)
+        registry_endpoint, directory = origin(registry), self.containerd(registry)
         path = os.path.join(directory, "hosts.toml")
         found = None if is_hidden(path) else self.table(path)
         table = _checked(found or {}, path, {"server": str, "host": dict})
         if not table:
-            return [Place(trusting(own, self.certificates(directory)), repository)]
+            return [Place(trusting(registry_endpoint, self.certificates(directory)), repository)]
         known: set[tuple[str, str, str]] = set()
         hosts = [*table.get("host", {}).items(), (table.get("server", ""), table)]
         for number, (url, entry) in enumerate(hosts):
             where = path if entry is table else f"{path}: host[{number}]"
-            refuse(not url and entry is not table, f"{where}: must have a URL as its name")
+            refuse(not url and entry is not table, f"{where}: its name must be a URL")
             endpoint = _of_host(url, _checked(entry, where, _HOST), where, registry, origin)
             use = _use(entry, where) if url else "all"
             target = endpoint.host, endpoint.root
             if use and not (entry is table and (*target, endpoint.scheme) in known):
-                is_mirror = entry is not table and endpoint.host != own.host
+                is_mirror = entry is not table and endpoint.host != registry_endpoint.host
                 places.append(Place(endpoint, repository, use, is_mirror))
             if use == "all":
                 known |= {(*target, endpoint.scheme), (*target, "")}
-        refuse(not places, f"{path}: leaves no host to pull from")
+        refuse(not places, f"{path}: has no host to pull from")
         return places
 
     @functools.cached_property
     def _rules(self) -> dict[str, tuple[str, Table]]:
-        """Later files replace entries; within a file the first of a prefix counts (sysregistriesv2)."""
+        """Return place and entry by prefix. Later files replace entries; in one file, the first counts (sysregistriesv2)."""
         merged: dict[str, tuple[str, Table]] = {}
         for path in self._conf_files():
             table = _conf(self.table(path) or {}, path)
@@ -128,28 +135,30 @@ class HostFiles:
         of_user = os.path.join(self._home, ".config/containers/registries.conf")
         of_system = os.path.join(self._root, "etc/containers/registries.conf")
         missing = self._named and not os.path.exists(self._named) and not is_hidden(self._named)
-        refuse(missing, f"{self._named}: CONTAINERS_REGISTRIES_CONF names it, it does not exist")
+        refuse(
+            missing, f"{self._named}: CONTAINERS_REGISTRIES_CONF names it, but it does not exist"
+        )
         alone = not self._named and os.path.exists(of_user)
         found = [self._named or (of_user if alone else of_system)]
         for directory in [f"{of_user}.d"] if alone else [f"{of_system}.d", f"{of_user}.d"]:
             for path in _list(directory):
                 if path.endswith(".conf") and not os.path.isdir(path):
                     broken = not is_hidden(path) and not os.path.exists(path)
-                    refuse(broken, f"{path}: is a link to nothing")
+                    refuse(broken, f"{path}: is a broken link")
                     found.append(path)
         return found
 
 
 def _of_rule(where: str, entry: Table, reference: Reference, origin: Origin) -> list[Place]:
-    """What the task says is for the host its reference names; others get nothing of it."""
+    """Return the places of an entry of registries.conf; the options of the task apply to the host of its reference only."""
     name, places = reference.name, []
-    refuse(entry.get("blocked"), f"{where}: {entry['prefix']} is blocked, so {reference} is")
+    refuse(entry.get("blocked"), f"{where}: {entry['prefix']} is blocked, and so is {reference}")
     rest = name[match_prefix(name, entry["prefix"]) :]
     for source in [*entry.get("mirror", ()), entry]:
         location, is_mirror = source.get("location", "").rstrip("/"), source is not entry
         _scheme, host, path = parse_url(location + rest if location else name, where)
-        own = host == reference.registry and not is_mirror
-        endpoint = origin(host) if own else Endpoint(api_host(host), name=host)
+        is_origin = host == reference.registry and not is_mirror
+        endpoint = origin(host) if is_origin else Endpoint(api_host(host), name=host)
         if source.get("insecure"):
             endpoint = trusting(replace(endpoint, insecure=True), Trust(validate_certs=False))
         by_digest = is_mirror and entry.get("mirror-by-digest-only")
@@ -159,7 +168,7 @@ def _of_rule(where: str, entry: Table, reference: Reference, origin: Origin) -> 
 
 
 def _of_host(url: str, entry: Table, where: str, registry: str, origin: Origin) -> Endpoint:
-    """What a table of hosts.toml describes, without a URL the registry (containerd v2, hosts.go)."""
+    """Return the endpoint of a table of hosts.toml, that of the registry without a URL (containerd v2, hosts.go)."""
     endpoint, trust = origin(registry), _trust(entry, where)
     if url:
         scheme, host, root = parse_url(url, where)
@@ -167,7 +176,7 @@ def _of_host(url: str, entry: Table, where: str, registry: str, origin: Origin) 
             root += "/v2"
         if host != registry:
             endpoint = Endpoint(api_host(host), name=host, namespace=registry)
-        # Settings for TLS at an http:// URL mean that TLS is tried first, but for port 80.
+        # With settings for TLS, an http:// URL means that TLS is tried first, except on port 80.
         both = scheme == "http" and (trust != Trust() or "skip_verify" in entry)
         both = both and not host.endswith(":80")
         scheme = "" if both else scheme or "https"
@@ -175,14 +184,14 @@ def _of_host(url: str, entry: Table, where: str, registry: str, origin: Origin) 
     headers = entry.get("header", {}).items()
     found = tuple((name, value) for name, values in headers for value in _listed(values))
     wrong = [name for name, value in found if not isinstance(value, str)]
-    refuse(wrong, f"{where}: a header is a string or a list of strings")
+    refuse(wrong, f"{where}: a header must be a string or a list of strings")
     wrong = [one for one in found if not (_FIELD.fullmatch(one[0]) and _VALUE.fullmatch(one[1]))]
-    refuse(wrong, f"{where}: a header has characters that must not be in one")
+    refuse(wrong, f"{where}: a header contains invalid characters")
     return trusting(replace(endpoint, headers=found), trust)
 
 
 def match_prefix(name: str, prefix: str) -> int:
-    """How many characters of a name a prefix of registries.conf covers, -1 for no match (refMatchingPrefix)."""
+    """Return how many characters of a name a prefix of registries.conf covers, -1 for none (refMatchingPrefix)."""
     end = len(prefix) if name.startswith(prefix) else -1
     if prefix.startswith("*."):
         start = name.find(prefix[1:])
@@ -191,7 +200,7 @@ def match_prefix(name: str, prefix: str) -> int:
 
 
 def _conf(value: Table, path: str) -> Table:
-    """A registries.conf that podman and skopeo take; of the parts that we have no use for, it checks no more."""
+    """Check a registries.conf as podman and skopeo do, and return it; the entries are checked by ``_rule``."""
     table = _checked(_folded(value), path, _CONF)
     parts = [_folded(part) for part in table.get("registries", {}).values()]
     old = any(part.get("registries") if isinstance(part, dict) else True for part in parts)
@@ -201,12 +210,12 @@ def _conf(value: Table, path: str) -> Table:
         scheme, _host, way = parse_url(_text(text, where), where)
         refuse(scheme or way, f"{where}: must be host[:port]")
     mode = table.get("short-name-mode", "")
-    refuse(mode not in _MODES, f"{path}: short-name-mode is none of {', '.join(_MODES[1:])}")
+    refuse(mode not in _MODES, f"{path}: short-name-mode must be one of {', '.join(_MODES[1:])}")
     for number, text in enumerate(table.get("credential-helpers", ())):
         _text(text, f"{path}: credential-helpers[{number}]")
     for name, text in table.get("aliases", {}).items():
         where = f"{path}: aliases.{errors.printable(name, 60)}"
-        refuse(re.match("[^/]*[.:][^/]*/", name), f"{where}: an alias has no registry")
+        refuse(re.match("[^/]*[.:][^/]*/", name), f"{where}: an alias must not contain a registry")
         repository_name(name, where)
         if _text(text, where):
             scheme, _host, way = parse_url(text, where)
@@ -216,7 +225,7 @@ def _conf(value: Table, path: str) -> Table:
 
 
 def _rule(value: t.Any, where: str) -> Table:
-    """A [[registry]] that is right, with its prefix."""
+    """Check an entry [[registry]], and return it with its prefix."""
     entry = _checked(_folded(value), where, _RULE)
     location, mirrors = entry.get("location", "").rstrip("/"), entry.get("mirror", ())
     mirrors = [_folded(mirror) for mirror in mirrors]
@@ -225,7 +234,7 @@ def _rule(value: t.Any, where: str) -> Table:
     scheme, found, _rest = entry.get("prefix", "").partition("://")
     refuse(found, f"{where}.prefix: a name has no {errors.printable(scheme, 20)}://")
     refuse(not location and not wild, f"{where}.location is missing")
-    refuse(wild and re.search("[/@:]", prefix), f"{where}.prefix: *. stands before a domain only")
+    refuse(wild and re.search("[/@:]", prefix), f"{where}.prefix: *. must stand before a domain")
     refuse("pull-from-mirror" in entry, f"{where}.pull-from-mirror is for mirrors only")
     for number, mirror in enumerate(mirrors):
         at = f"{where}.mirror[{number}]"
@@ -233,7 +242,7 @@ def _rule(value: t.Any, where: str) -> Table:
         both = use and entry.get("mirror-by-digest-only")
         refuse(not mirror.get("location", "").rstrip("/"), f"{at}.location is missing")
         refuse(both, f"{at}.pull-from-mirror contradicts mirror-by-digest-only")
-        refuse(use and use not in _USES, f"{at}.pull-from-mirror is none of {', '.join(_USES)}")
+        refuse(use and use not in _USES, f"{at}.pull-from-mirror must be one of {', '.join(_USES)}")
     for source in [*mirrors, entry]:
         scheme = source.get("location") and parse_url(source["location"], where)[0]
         refuse(scheme, f"{where}: a location has no {scheme}://")
@@ -241,7 +250,7 @@ def _rule(value: t.Any, where: str) -> Table:
 
 
 def _refuse_conflict(rule: Table, where: str, known: t.Mapping[str, tuple[str, Table]]) -> None:
-    """InputError if one file says of one location both that it is blocked, or insecure, and that it is not."""
+    """Raise InputError if entries of one file contradict each other on a location: blocked or not, insecure or not."""
     for other, one in known.values():
         if _target(one) == _target(rule):
             for key in ("blocked", "insecure"):
@@ -254,22 +263,22 @@ def _target(rule: Table) -> str:
 
 
 def _use(entry: Table, where: str) -> str:
-    """What a host may be asked for, "" for nothing."""
+    """Return the ``use`` of a host by its capabilities, "" for none."""
     words = [str(word).lower() for word in entry.get("capabilities", ())]
     wrong = {*words} - {"pull", "resolve", "push", "referrers"}
-    refuse(wrong, f"{where}: capabilities are pull, resolve, push and referrers")
+    refuse(wrong, f"{where}: capabilities must be pull, resolve, push or referrers")
     pull, resolve = (not words or word in words for word in ("pull", "resolve"))
     return ("all" if resolve else "digest-only") if pull else "tag-only" if resolve else ""
 
 
 def _trust(entry: Table, where: str) -> Trust:
-    """ca, client and skip_verify; file names are relative to hosts.toml."""
+    """Return the trust by ca, client and skip_verify; file names are relative to hosts.toml."""
     join = functools.partial(os.path.join, where.partition("/hosts.toml")[0])
     ca, client = (_listed(entry.get(key, [])) for key in ("ca", "client"))
     pairs = [_listed(pair) for pair in client]
     texts = all(isinstance(text, str) and "\0" not in text for text in sum(pairs, ca))
     fitting = texts and all(len(pair) in (1, 2) for pair in pairs)
-    refuse(not fitting, f"{where}: ca and client are names of files, client also pairs of them")
+    refuse(not fitting, f"{where}: ca and client must be file names; client also pairs of them")
     return Trust(
         not entry.get("skip_verify"),
         tuple(map(join, ca)),
@@ -282,7 +291,7 @@ def _listed(value: t.Any) -> list[t.Any]:
 
 
 def _folded(value: t.Any) -> t.Any:
-    """A table with its keys in small letters: podman and skopeo take capitals for these."""
+    """Return a table with its keys in lower case: podman and skopeo ignore their case."""
     return {key.lower(): one for key, one in value.items()} if isinstance(value, dict) else value
 
 
@@ -292,7 +301,7 @@ def _text(value: t.Any, where: str) -> str:
 
 
 def _checked(value: t.Any, where: str, kinds: t.Mapping[str, type[t.Any]]) -> Table:
-    """A table whose known keys have the types they should; or InputError."""
+    """Return a value if it is a table whose known keys have these types; raise InputError otherwise."""
     refuse(not isinstance(value, dict), f"{where}: must be a table")
     for key, kind in kinds.items():
         fits = isinstance(value.get(key, kind()), kind)
@@ -301,17 +310,20 @@ def _checked(value: t.Any, where: str, kinds: t.Mapping[str, type[t.Any]]) -> Ta
 
 
 def _certificates(directory: str) -> Trust:
-    """docker's convention: each CA.crt, and each NAME.cert with its NAME.key; none in a directory that is closed to us."""
+    """Return the certificates in a directory by docker's convention: each CA.crt, and each NAME.cert with its NAME.key.
+
+    A directory that the user of the task must not search has none.
+    """
     found = (
         [] if is_hidden(os.path.join(directory, ".")) else _list(directory, closed_is_empty=True)
     )
     paths = [path for path in found if path.endswith((".crt", ".cert", ".key"))]
-    # A link to nothing counts as gone, as for podman and skopeo.
+    # A broken link is ignored, as by podman and skopeo.
     paths = [path for path in paths if os.path.exists(path) or not path.endswith(".crt")]
     for path in paths:
         stem, ending = os.path.splitext(path)
         other = {".cert": f"{stem}.key", ".key": f"{stem}.cert"}.get(ending, path)
-        refuse(other not in paths, f"{path}: {os.path.basename(other)} is missing beside it")
+        refuse(other not in paths, f"{path}: {os.path.basename(other)} is missing next to it")
         refuse(not os.path.isfile(path), f"{path}: is not a regular file")
         if not os.access(path, os.R_OK):
             closed = refusal(path, PermissionError(errno.EACCES, "cannot be read"))
@@ -323,7 +335,7 @@ def _certificates(directory: str) -> Trust:
 
 
 def _list(directory: str, closed_is_empty: bool = False) -> list[str]:
-    """The paths in a directory, sorted; [] if it is missing, or out of sight."""
+    """Return the paths in a directory, sorted; [] if it is missing, or closed with ``closed_is_empty``."""
     try:
         names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     except OSError as exc:
@@ -335,7 +347,7 @@ def _list(directory: str, closed_is_empty: bool = False) -> list[str]:
 
 
 def _lines(path: str) -> list[int]:
-    """The line of each [[registry]] of a file, if all entries are written in that way."""
+    """Return the line numbers of [[registry]] in a file, in order; [] if it cannot be read."""
     with contextlib.suppress(OSError, errors.StoreAccessError):
         text = read_file(os.path.realpath(path), _MAX_FILE).decode("utf-8", "replace")
         head = re.compile(r"\s*\[\[\s*\"?registry\"?\s*\]\]", re.IGNORECASE)
@@ -344,7 +356,7 @@ def _lines(path: str) -> list[int]:
 
 
 def _toml() -> t.Any:
-    """What parses TOML, None if there is nothing."""
+    """Return the module that parses TOML, None if there is none."""
     with contextlib.suppress(ImportError):
         if sys.version_info >= (3, 11):
             import tomllib as toml
@@ -355,7 +367,10 @@ def _toml() -> t.Any:
 
 
 def _read_table(toml: t.Any, path: str) -> Table | None:
-    """A TOML file of up to 1 MiB, None if it is missing; DependencyError if it is there and nothing parses TOML."""
+    """Return a TOML file of up to 1 MiB, None if it is missing.
+
+    Raise InputError if it is invalid, DependencyError if there is no parser.
+    """
     try:
         raw = read_file(os.path.realpath(path), _MAX_FILE)
     except FileNotFoundError:
@@ -364,7 +379,7 @@ def _read_table(toml: t.Any, path: str) -> Table | None:
         text = str(exc)
         named = text if text.startswith(f"{path}: ") else f"{path}: {text}"
         raise errors.InputError(named, exc.hint) from exc
-    if path.endswith("/hosts.toml"):  # containerd takes a byte order mark
+    if path.endswith("/hosts.toml"):  # containerd accepts a byte order mark
         raw = raw[3:] if raw.startswith(b"\xef\xbb\xbf") else raw
     fault = encoding_fault(raw)
     refuse(fault, f"{path}: {fault}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where content of a reference is looked for: mirrors first, its own registry last. Nothing is requested here."""
+"""Which hosts serve the content of a reference: its mirrors, then its registry. Rules, no requests."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from .urls import host_name
 
 HUB_API = "registry-1.docker.io"
 _URL = re.compile(r"(?:(https?)://)?([^/@?#\s]+)((?:/[^/@?#\s]+)*)/*")
-# What an entry of the option says of a place; the rest is a login.
+# The keys of an entry that describe a place; the others are a login.
 _PLACE = ("mirrors", "plain_http", "validate_certs", "ca_path", "client_cert", "client_key")
 Table = t.Mapping[str, t.Any]
 
 
 def api_host(registry: str) -> str:
-    """``host[:port]`` that serves the API of a registry."""
+    """Return the ``host[:port]`` of the API of a registry."""
     return HUB_API if registry == DOCKER_HUB else registry
 
 
 def registry_at(url: str) -> str:
-    """The name of the registry whose API is at a URL."""
+    """Return the name of the registry whose API is at a URL."""
     name = host_name(url)
     return DOCKER_HUB if name == HUB_API else name
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server that answers for a registry; without ``scheme`` plain http is for loopback and ``insecure`` alone."""
+    """The API of a registry or mirror on one host."""
 
-    host: str
-    scheme: str = ""
+    host: str  # host[:port]
+    scheme: str = ""  # "" for https; of loopback and insecure hosts that have no TLS, http
     insecure: bool = False
     root: str = "/v2"
     trust: Trust = field(default_factory=Trust)
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    namespace: str = ""
-    login: Credentials | None = None
-    name: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # sent with each request
+    namespace: str = ""  # the registry that a containerd mirror is asked for (ns=)
+    login: Credentials | None = None  # None for the stored one
+    name: str = ""  # of the registry, if not that of the host
 
 
 class Place(t.NamedTuple):
-    """An endpoint and the repository there; ``use`` says for what: all, digest-only, tag-only."""
+    """An endpoint and the repository on it; ``use`` is what it is asked for: all, digest-only or tag-only."""
 
     endpoint: Endpoint
     repository: str
@@ -56,21 +56,26 @@ class Place(t.NamedTuple):
     is_mirror: bool = False
 
 
-Origin = t.Callable[[str], Endpoint]  # what a task makes of a registry
+Origin = t.Callable[
+    [str], Endpoint
+]  # returns the endpoint of a registry by the options of the task
 
 
 class HostFiles(t.Protocol):
-    """What the configuration files of a host say of registries; or InputError with the name of the file."""
+    """The registries in the configuration files of a host; raise InputError with the name of a file that is invalid."""
 
     def places(self, reference: Reference, origin: Origin) -> list[Place]:
-        """Return the mirrors in order, then the origin."""
+        """Return the mirrors of a reference in order, then its registry."""
 
     def trust(self, host: str) -> Trust:
         """Return the certificates kept for a host."""
 
 
 class HostConfig:
-    """The option ``registries``, then what files say; or InputError for an entry that is wrong."""
+    """The registries of the option ``registries``, and then of the files of the host; raise InputError for an invalid entry.
+
+    ``origin`` returns the endpoint of a registry by the other options of the task; ``settings`` are the entries.
+    """
 
     def __init__(
         self,
@@ -88,7 +93,7 @@ class HostConfig:
             refuse(scheme, f"{where}.registry: a name has no {scheme}://")
             refuse(
                 registry + path in self._given,
-                f"{where}.registry: {registry + path} has an entry already",
+                f"{where}.registry: a second entry for {registry + path}",
             )
             if path:
                 repository_name(path, f"{where}.registry")
@@ -100,12 +105,12 @@ class HostConfig:
                 self._entries[prefix][1].append(self._mirror(given, where))
 
     def origin(self, registry: str) -> Endpoint:
-        """A registry itself."""
+        """Return the endpoint of a registry itself."""
         entry = self._entries.get(registry)
         return self._certified(entry[0] if entry else self._origin(registry))
 
     def login(self, registry: str, repository: str) -> Credentials | None:
-        """The login that an entry gives itself, whoever asks for it."""
+        """Return the login for a repository in the entries of the option, None for none."""
         for prefix in lookup_keys(registry, repository):
             entry = self._given.get(prefix) or {}
             if entry.get("username"):
@@ -113,18 +118,18 @@ class HostConfig:
         return None
 
     def trust(self, url: str) -> Trust | None:
-        """What is configured for the host of a URL by its name, None for nothing; the task's own options do not count."""
+        """Return the trust that is configured for the host of a URL, None for none; options of the whole task do not count."""
         name = registry_at(url)
         found = self._certified(self._named(name)).trust
         is_given = found != DEFAULT_TRUST or self._entry(name).get("validate_certs") is not None
         return found if is_given else None
 
     def _entry(self, name: str) -> Table:
-        """The entry for a whole host."""
+        """Return the entry for a whole host, {} for none."""
         return self._given.get(name) or self._given.get(f"{name}:443") or {}
 
     def _named(self, name: str) -> Endpoint:
-        """A host as its entry describes it, with nothing of the task's own options."""
+        """Return the endpoint of a host by its entry, without the other options of the task."""
         return _adapted(Endpoint(api_host(name), name=name), self._entry(name), name)
 
     def _mirror(self, given: Table, where: str) -> tuple[str, Place]:
@@ -136,11 +141,14 @@ class HostConfig:
         return where, Place(endpoint, path, given.get("pull_from_mirror") or "all", True)
 
     def places(self, reference: Reference) -> list[Place]:
-        """Mirrors in order, then the origin; or InputError when the registry is blocked, or a file is wrong."""
+        """Return the mirrors of a reference in order, then its registry.
+
+        Raise InputError if the registry is blocked, or a file is invalid.
+        """
         name, registry, repository = reference.name, reference.registry, reference.repository
         keys = lookup_keys(registry, repository)
         prefix = next((key for key in keys if key in self._entries), "")
-        own, mirrors = self._entries.get(prefix) or (self._origin(registry), [])
+        endpoint, mirrors = self._entries.get(prefix) or (self._origin(registry), [])
         given = self._given.get(prefix) or {}
         login_alone = given.get("username") and all(given.get(key) is None for key in _PLACE)
         if not self._files or (prefix and not login_alone):
@@ -149,8 +157,8 @@ class HostConfig:
                 place._replace(repository=repository_name(place.repository + rest, where))
                 for where, place in mirrors
             ]
-            return [*places, Place(self._certified(own), repository)]
-        places = self._files.places(reference, lambda _registry: own)
+            return [*places, Place(self._certified(endpoint), repository)]
+        places = self._files.places(reference, lambda _registry: endpoint)
         return [place._replace(endpoint=self._certified(place.endpoint)) for place in places]
 
     def _certified(self, endpoint: Endpoint) -> Endpoint:
@@ -159,7 +167,7 @@ class HostConfig:
 
 
 def _adapted(endpoint: Endpoint, given: Table, where: str) -> Endpoint:
-    """With what an entry of the option says; a key that is None changes nothing."""
+    """Return an endpoint with the keys of an entry applied; a key with None changes nothing."""
     trust, plain, valid = endpoint.trust, given.get("plain_http"), given.get("validate_certs")
     user, password = given.get("username"), given.get("password")
     ca, cert, key = (given.get(name) for name in ("ca_path", "client_cert", "client_key"))
@@ -178,14 +186,15 @@ def _adapted(endpoint: Endpoint, given: Table, where: str) -> Endpoint:
 
 
 def trusting(endpoint: Endpoint, more: Trust) -> Endpoint:
-    """Authorities add up; a client certificate that is there stays the only one."""
-    own = endpoint.trust
-    valid, certs = own.validate_certs and more.validate_certs, own.client_certs or more.client_certs
-    return replace(endpoint, trust=Trust(valid, own.ca_paths + more.ca_paths, certs))
+    """Return an endpoint with more trust: authorities are added, client certificates only if it has none."""
+    trust = endpoint.trust
+    valid = trust.validate_certs and more.validate_certs
+    certs = trust.client_certs or more.client_certs
+    return replace(endpoint, trust=Trust(valid, trust.ca_paths + more.ca_paths, certs))
 
 
 def parse_url(text: str, where: str) -> tuple[str, str, str]:
-    """Scheme or "", registry, and path or ""; or InputError, which never repeats a URL."""
+    """Split a URL into scheme, registry and path, "" for no scheme or path; raise InputError, which never repeats a URL."""
     match = _URL.fullmatch(text)
     with contextlib.suppress(errors.ReferenceError):
         if match:
@@ -196,15 +205,15 @@ def parse_url(text: str, where: str) -> tuple[str, str, str]:
 
 
 def repository_name(path: str, where: str) -> str:
-    """A path as the name of a repository; or InputError."""
+    """Return a path as the name of a repository; raise InputError if it is not a valid one."""
     name = path.lstrip("/")
     with contextlib.suppress(errors.ReferenceError):
         if Reference.parse(f"localhost/{name}").repository == name:
             return name
-    raise errors.InputError(f"{where}: {name!r} is no name of a repository")
+    raise errors.InputError(f"{where}: {name!r} is not a valid repository name")
 
 
 def refuse(wrong: t.Any, message: str) -> None:
-    """InputError where something is wrong."""
+    """Raise InputError with a message if something is wrong."""
     if wrong:
         raise errors.InputError(message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registries of a task that may need none: what speaks to them is imported when one is needed."""
+"""The registries of a task that may need none: the registry client is imported when one is needed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .options import RegistryOptions
 
 
 class LazyRegistries:
-    """Registries as ``open_registries`` opens them, once one is needed."""
+    """The registries of a task, as ``Sources``, opened with the first use. Raise InputError for an invalid entry at once."""
 
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
         self._lock = threading.Lock()
         self._opened: Sources | None = None
-        if options.registries:  # an entry that is wrong is an error, needed or not
+        if options.registries:  # an invalid entry is an error, used or not
             self._open()
 
     def prepare(self) -> None:

@@ -18,15 +18,19 @@ T = t.TypeVar("T")
 
 
 class Mirrored(ContentSource):
-    """A repository with its mirrors, as one source: who has it first, the origin last."""
+    """A repository with its mirrors as one source. ``places`` are in the order of requests, the origin is the last one.
+
+    A mirror without the content is skipped for that content, one that refuses the login for the repository, and one
+    that is unreachable or serves wrong content for the rest of the task.
+    """
 
     def __init__(self, places: t.Sequence[tuple[Repository, Place]]) -> None:
         self._places = places
         self._origin = places[-1][0]
         self._served: dict[Digest, Repository] = {}
         self._closed: set[Repository] = set()
-        self._lacking: set[tuple[Repository, Digest]] = set()
-        self._breaks: dict[Digest, int] = {}  # of a blob, since much of it came
+        self._missing: set[tuple[Repository, Digest]] = set()
+        self._breaks: dict[Digest, int] = {}  # of a blob, since the last progress
 
     def __str__(self) -> str:
         return str(self._origin)
@@ -52,19 +56,19 @@ class Mirrored(ContentSource):
             return served, _counted(chunks, repository.registry)
 
         if not retry:
-            return read(self._living("digest-only", descriptor.digest)[0])
-        # The reader begins anew, or tries again.
+            return read(self._usable("digest-only", descriptor.digest)[0])
+        # The caller handles these two: it starts again, or retries.
         return self._ask(descriptor.digest, read, (errors.RangeError, errors.TruncatedError))
 
     def has_ranges(self, descriptor: Descriptor) -> bool:
-        return self._living("digest-only", descriptor.digest)[0].has_ranges(descriptor)
+        return self._usable("digest-only", descriptor.digest)[0].has_ranges(descriptor)
 
     def report_corrupt(self, descriptor: Descriptor) -> bool:
         repository = self._served.get(descriptor.digest, self._origin)
         if repository is self._origin:
             return False
         repository.registry.give_up(
-            errors.DigestMismatchError(f"it does not serve {descriptor.digest} as it should be")
+            errors.DigestMismatchError(f"it serves wrong bytes for {descriptor.digest}")
         )
         return True
 
@@ -80,19 +84,19 @@ class Mirrored(ContentSource):
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
         served = self._served.get(descriptor.digest, self._origin) if descriptor else self._origin
         if descriptor and served is not self._origin:
-            # One that gives a few bytes each time would have the patience of a registry.
+            # A mirror that serves a few bytes each time would get all the retries of a registry.
             breaks = self._breaks.get(descriptor.digest, 0) + 1 if attempt else 0
             attempt = self._breaks[descriptor.digest] = breaks
         return served.backoff(attempt)
 
-    def _living(self, use: str, what: Digest | str) -> list[Repository]:
-        """Those to ask, in order."""
+    def _usable(self, use: str, what: Digest | str) -> list[Repository]:
+        """Return the repositories to ask for a tag or digest, in order; ``use`` is as in ``Place``."""
         mirrors = [
             repository
             for repository, place in self._places[:-1]
             if place.use in ("all", use)
             and repository not in self._closed
-            and (repository, what) not in self._lacking
+            and (repository, what) not in self._missing
             and not repository.registry.failure
         ]
         return [*mirrors, self._origin]
@@ -101,18 +105,18 @@ class Mirrored(ContentSource):
         self,
         what: Digest | str,
         ask: t.Callable[[Repository], T],
-        passed: tuple[type[Exception], ...] = (),
+        raised: tuple[type[Exception], ...] = (),
     ) -> T:
-        living = self._living("digest-only" if isinstance(what, Digest) else "tag-only", what)
-        for repository in living[:-1]:
+        usable = self._usable("digest-only" if isinstance(what, Digest) else "tag-only", what)
+        for repository in usable[:-1]:
             try:
                 return ask(repository)
-            except passed:
+            except raised:
                 raise
             except errors.NotFoundError:
                 if isinstance(what, Digest):
-                    self._lacking.add((repository, what))
-            except errors.DeniedError as exc:  # others may be open to us
+                    self._missing.add((repository, what))
+            except errors.DeniedError as exc:  # the login may be valid for other repositories
                 self._closed.add(repository)
                 repository.registry.warn_skipped(exc)
             except (
@@ -122,7 +126,7 @@ class Mirrored(ContentSource):
                 errors.CredentialHelperError,
             ) as exc:
                 repository.registry.give_up(exc)
-        return ask(living[-1])
+        return ask(usable[-1])
 
 
 def _counted(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a task that say how registries are reached, as values."""
+"""The options of a task that describe how registries are reached, as values."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import typing as t
 from .._image import errors
 
 _DAY = 24 * 60 * 60.0
-_MOST = 1000  # connections are kept for so many threads, and pauses grow with retries
+_MOST = 1000  # each thread has a connection, and waits grow with retries
 
 
 class HttpOptions(t.NamedTuple):
     """How requests are sent; times are in seconds."""
 
-    use_proxy: bool = True
-    timeout: float = 30.0
-    timeout_total: float = 900.0
+    use_proxy: bool = True  # from the environment
+    timeout: float = 30.0  # without any progress
+    timeout_total: float = 900.0  # of one request with all its retries
     retries: int = 5
-    connections: int = 6
-    requests_per_second: float | None = None
+    connections: int = 6  # at the same time
+    requests_per_second: float | None = None  # to one host, None for no limit
 
 
 class RegistryOptions(t.NamedTuple):
-    """The options of doc_fragments/registry.py; ``registries`` are its entries as they were given."""
+    """The options of doc_fragments/registry.py; ``registries`` has its entries unchanged."""
 
     http: HttpOptions
     username: str | None
@@ -40,11 +40,11 @@ class RegistryOptions(t.NamedTuple):
 
     @classmethod
     def of(cls, params: t.Mapping[str, t.Any], connections: int) -> RegistryOptions:
-        """Take the options of a task that opens so many ``connections``; raise InputError for a number out of range."""
+        """Return the options of a task with this number of ``connections``; raise InputError for a number out of range."""
         http = {name: params[name] for name in HttpOptions._fields if name in params}
-        own = {name: params[name] for name in cls._fields if name in params}
-        own["registries"] = own["registries"] or ()
-        options = cls(http=HttpOptions(**{**http, "connections": connections}), **own)
+        values = {name: params[name] for name in cls._fields if name in params}
+        values["registries"] = values["registries"] or ()
+        options = cls(http=HttpOptions(**{**http, "connections": connections}), **values)
         options._require_ranges()
         return options
 

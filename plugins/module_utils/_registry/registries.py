@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All registries of a task."""
+"""The registries of a task: opened from its options, and their repositories."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from .urls import may_reach, shown_url
 
 
 class Registries:
-    """All registries of one task; ``notes`` are warnings from elsewhere."""
+    """The registries of one task, as ``Sources``. ``find`` returns the stored login for a registry and a repository.
+
+    ``notes`` is a list of further warnings, which may still grow. ``rate_limit_floor`` is as in ``RateLimit``.
+    """
 
     def __init__(
         self,
@@ -37,23 +40,23 @@ class Registries:
     ) -> None:
         self.http = http
         self.notes: list[str] = []
-        self._find: FindCredentials = lambda *where: config.login(*where) or find(*where)
+        self._find: FindCredentials = lambda *place: config.login(*place) or find(*place)
         self._config = config
         self._floor = rate_limit_floor
         self._lock = threading.Lock()
         self._known: dict[tuple[Endpoint, bool], Registry] = {}
 
     def prepare(self) -> None:
-        with contextlib.suppress(errors.DependencyError):  # of no weight until something is asked
+        with contextlib.suppress(errors.DependencyError):  # an error once a request is sent
             libraries()
-        "".encode("idna")  # imports what a socket takes for the name of a host
+        "".encode("idna")  # imports the codec of host names
 
     def registry(self, name: str) -> Registry:
-        """The registry with this name (``host[:port]``) itself."""
+        """Return the registry with this name (``host[:port]``), never a mirror."""
         return self._registry(self._config.origin(name), False)
 
     def origin(self, reference: Reference) -> Repository:
-        """The repository a reference is in itself, never a mirror of it."""
+        """Return the repository of a reference in its own registry, never a mirror."""
         place = self._config.places(reference)[-1]
         return Repository(self._registry(place.endpoint, place.is_mirror), place.repository)
 
@@ -71,15 +74,18 @@ class Registries:
     def stats(self) -> dict[str, t.Any]:
         known = self._known.values()
         mirrors: dict[str, dict[str, t.Any]] = {}
-        for one in known:
-            if one.is_mirror:  # several may be one host, with a login each
-                sums = mirrors.setdefault(one.host, {"bytes": 0, "manifests": 0})
-                sums.update(
-                    bytes=sums["bytes"] + one.bytes, manifests=sums["manifests"] + one.manifests
-                )
-                if one.failure:
-                    sums.setdefault("failed", one.failure)
-        limits = {one.name: one.rate_limit.stated for one in known if one.rate_limit.stated}
+        for registry in known:
+            if registry.is_mirror:  # one host may be several mirrors, with a login each
+                sums = mirrors.setdefault(registry.host, {"bytes": 0, "manifests": 0})
+                sums["bytes"] += registry.bytes
+                sums["manifests"] += registry.manifests
+                if registry.failure:
+                    sums.setdefault("failed", registry.failure)
+        limits = {
+            registry.name: registry.rate_limit.stated
+            for registry in known
+            if registry.rate_limit.stated
+        }
         return self.http.stats.as_result(self.http.connections(), mirrors, limits)
 
     @property
@@ -97,14 +103,14 @@ class Registries:
 
 
 def open_registries(options: RegistryOptions) -> Registries:
-    """Return the registries that the options describe, prepared to be asked."""
+    """Return the registries that the options describe, prepared for requests of any thread."""
     registries = registries_of(options)
     registries.prepare()
     return registries
 
 
 def registries_of(options: RegistryOptions) -> Registries:
-    """Return the registries that the options describe; call ``prepare`` before a pool of threads asks them."""
+    """Return the registries that the options describe; call ``prepare`` before a pool of threads uses them."""
     trust = Trust(
         options.validate_certs,
         (options.ca_path,) if options.ca_path else (),
@@ -130,7 +136,7 @@ def registries_of(options: RegistryOptions) -> Registries:
 
 
 def given_login(options: RegistryOptions) -> Credentials | None:
-    """Return the login that the task itself gives, if any."""
+    """Return the login in the options of the task, None for none."""
     origin = "the option username of the task"
     if not options.username:
         return None
@@ -143,9 +149,10 @@ _FOREIGN = (
 
 
 class ForeignLayer(ContentSource):
-    """A layer that no registry may distribute, from where its manifest says (image-spec v1.1, "Non-Distributable Layers").
+    """A layer that registries do not distribute, at the URLs of its descriptor (image-spec v1.1, "Non-Distributable Layers").
 
-    No credential is ever sent there (CVE-2020-15157).
+    No credential is sent to them (CVE-2020-15157). ``registry_url`` is that of the image's registry: without it in a
+    private network, no such URL is requested.
     """
 
     def __init__(self, http: HttpClient, descriptor: Descriptor, registry_url: str) -> None:
@@ -178,7 +185,7 @@ class ForeignLayer(ContentSource):
                 return (0, descriptor.size), response.chunks(encoded)
             response.close()
             failures.append(f"{shown_url(response.url)} answered {response.status}")
-        why = "; ".join(failures) or "its manifest names no URL for it"
+        why = "; ".join(failures) or "its manifest has no URL for it"
         raise errors.NotFoundError(f"foreign layer {self._digest}: {why}", _FOREIGN)
 
     def _request(self, url: str) -> Response:
@@ -193,7 +200,7 @@ class ForeignLayer(ContentSource):
 
     def report_corrupt(self, descriptor: Descriptor) -> bool:
         others = [url for url in self._urls if url != self._served]
-        self._urls = others or self._urls  # the last one is tried again
+        self._urls = others or self._urls  # the last one is retried
         return bool(others)
 
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:

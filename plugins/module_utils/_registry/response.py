@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An answer of a registry, read as far as it is wanted and watched while it is."""
+"""The answer of a server: its headers, and its body, whose reading is watched."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ _FIRST_READ = 4 * 1024
 LARGEST_READ = 1024 * 1024
 _LOWEST_SPEED = 16 * 1024  # bytes a second below which a body counts as stalled
 DRAIN = 64 * 1024
-_GLANCE = 0.25  # seconds between two looks at what is being read
+_GLANCE = 0.25  # seconds between two checks of the bodies that are being read
 
 
 class Response:
-    """An answer whose body is unread; ``url`` is where it came from, ``proxy`` one that may have answered instead."""
+    """An answer whose body is unread. ``url`` is that of the request, ``proxy`` one that may have answered instead.
+
+    ``failures`` are the exceptions of a read. ``patience`` is how long, in seconds, a body may be slower than the lowest
+    speed. ``received`` is called with the size of each chunk; ``largest`` is the largest read in bytes.
+    """
 
     def __init__(
         self,
@@ -54,45 +58,45 @@ class Response:
         self._is_late = False
 
     def header(self, name: str) -> str:
-        """A header, "" for none."""
+        """Return the value of a header, "" for none."""
         return self._answer.headers.get(name, "")
 
     def header_values(self, name: str) -> list[str]:
-        """Each header of this name."""
+        """Return the value of each header of this name."""
         return list(self._answer.raw.headers.getlist(name))
 
     def retry_after(self, now: float) -> float | None:
-        """The seconds that it asks to wait."""
+        """Return the seconds that the server asks to wait at ``now`` (unix time), None if it does not."""
         value = self.header("Retry-After")
         return retry_after(value, now, self.header("Date")) if value else None
 
     @property
     def locations(self) -> list[str]:
-        """Servers write UTF-8, http.client reads Latin-1."""
+        """Return the values of Location, in UTF-8 as servers write it; http.client reads Latin-1."""
         values = self.header_values("Location")
         return [value.encode("latin-1", "replace").decode("utf-8", "replace") for value in values]
 
     @property
     def content_length(self) -> int | None:
-        """The bytes announced."""
+        """Return the Content-Length, None if it is missing or not a number."""
         value = self.header("Content-Length")
         return int(value) if re.fullmatch("[0-9]{1,18}", value) else None
 
     @property
     def encoding(self) -> str:
-        """``gzip`` or ""; or ProtocolError."""
+        """Return ``gzip`` or ""; raise ProtocolError for any other Content-Encoding."""
         value = self.header("Content-Encoding").strip().lower()
         if value in ("gzip", "x-gzip"):
             return "gzip"
         if value not in ("", "identity"):
             self.close()
             raise errors.ProtocolError(
-                f"{shown_url(self.url)}: the Content-Encoding is not supported and was not asked for"
+                f"{shown_url(self.url)}: the Content-Encoding is not supported and was not requested"
             )
         return ""
 
     def read(self, limit: int, what: str = "answer") -> bytes:
-        """The whole body; or ProtocolError beyond ``limit``, TruncatedError."""
+        """Return the whole body; raise ProtocolError beyond ``limit`` bytes, TruncatedError if it breaks off."""
         subject = f"{shown_url(self.url)}: the {what}"
         parts, size, expected, encoding = [], 0, self.content_length, self.encoding
         if (expected or 0) <= limit:
@@ -109,7 +113,7 @@ class Response:
         return b"".join(parts)
 
     def chunks(self, decode: bool = False) -> t.Generator[bytes, None, None]:
-        """The body in pieces of up to 1 MiB; or TruncatedError."""
+        """Yield the body in pieces of up to 1 MiB, decompressed with ``decode``; raise TruncatedError if it breaks off."""
         pieces = self._chunks()
         return _gunzipped(pieces, shown_url(self.url)) if decode else pieces
 
@@ -124,7 +128,7 @@ class Response:
                 taken = time.monotonic() - started
                 self._received(len(chunk))
                 yield chunk
-                # More at once while it goes fast: a slow body must not hide in one long read.
+                # Larger reads of a fast body only: a slow one must not hide in one long read.
                 size = min(size * 4, self._largest) if taken < 0.25 else size
                 size = max(size // 4, _FIRST_READ) if taken > 2 else size
         except self._failures as exc:
@@ -133,11 +137,11 @@ class Response:
             self.close()
 
     def _read(self, size: int) -> bytes:
-        """A read that has the time the lowest speed needs, and what is left of the patience: many may be short."""
+        """Read up to ``size`` bytes, in the time that the lowest speed needs, plus what is left of the patience."""
         raw = self._answer.raw
         if self._socket is None:
-            # A second handle on the connection: shutting it down ends a read that another thread waits in.
-            # There is none when the body is complete already, and nothing can stall.
+            # A second handle on the connection, to end a read that another thread waits in. A complete body has no
+            # connection, and cannot stall.
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 self._socket = socket.socket(fileno=os.dup(raw.fileno()))
                 self._watch.add(self)
@@ -147,7 +151,7 @@ class Response:
             chunk: bytes = raw.read(size, decode_content=False)
         finally:
             self._deadline = math.inf
-        # Only what is waited for counts, not what its reader does meanwhile.
+        # The time of the reads counts, not that of the caller between them.
         left = self._budget + len(chunk) / _LOWEST_SPEED - (time.monotonic() - started)
         self._budget = max(0.0, min(left, self._patience))
         if self._is_late:
@@ -155,7 +159,7 @@ class Response:
         return chunk
 
     def end_if_late(self, now: float) -> None:
-        """End a read that takes too long; called by another thread."""
+        """End a read whose time is over at ``now`` (monotonic seconds); the thread of a ``Watch`` calls it."""
         with self._guard:
             if self._socket and now > self._deadline:
                 self._is_late = True
@@ -163,7 +167,7 @@ class Response:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the connection back, or end it."""
+        """Return the connection to its pool, or end it if much of the body is unread."""
         raw, length = self._answer.raw, self.content_length
         with contextlib.suppress(*self._failures, errors.TruncatedError):
             if self._answer.request.method == "HEAD":
@@ -179,7 +183,7 @@ class Response:
 
 
 class Watch:
-    """Looks, in one thread, after all bodies that are being read."""
+    """Checks all bodies that are being read, in one thread."""
 
     def __init__(self) -> None:
         self._bodies: set[Response] = set()
@@ -187,7 +191,7 @@ class Watch:
         self._is_running = False
 
     def add(self, body: Response) -> None:
-        """Look after a body too."""
+        """Check a body from now on."""
         with self._lock:
             self._bodies.add(body)
             if not self._is_running:
@@ -195,7 +199,7 @@ class Watch:
                 threading.Thread(target=self._run, daemon=True).start()
 
     def discard(self, body: Response) -> None:
-        """It is over."""
+        """Check a body no longer."""
         with self._lock:
             self._bodies.discard(body)
 
@@ -214,24 +218,27 @@ class Watch:
 def _gunzipped(
     chunks: t.Generator[bytes, None, None], subject: str
 ) -> t.Generator[bytes, None, None]:
-    """A bomb stops where its reader stops, and what comes to nothing here."""
-    decoder, came, given = zlib.decompressobj(wbits=31), 0, 0
+    """Yield decompressed bytes, in pieces of up to 1 MiB, so that a bomb stops with its reader.
+
+    Raise EncodingError for a body that is not gzip, or much larger than its content (empty members).
+    """
+    decoder, packed, unpacked = zlib.decompressobj(wbits=31), 0, 0
     try:
         for chunk in chunks:
-            rest, came = chunk, came + len(chunk)
+            rest, packed = chunk, packed + len(chunk)
             while rest:
                 if decoder.eof:  # members may follow one another (RFC 1952 2.2)
                     decoder = zlib.decompressobj(wbits=31)
                 piece = decoder.decompress(rest, LARGEST_READ)
-                given += len(piece)
+                unpacked += len(piece)
                 yield piece
                 rest = decoder.unconsumed_tail or decoder.unused_data
-            if came > 2 * given + DRAIN:
+            if packed > 2 * unpacked + DRAIN:
                 raise errors.EncodingError(f"{subject}: the gzip body is larger than its content")
         yield decoder.flush()
     except zlib.error as exc:
         raise errors.EncodingError(
-            f"{subject}: the body is not gzip as its Content-Encoding says"
+            f"{subject}: the body is not gzip, unlike its Content-Encoding"
         ) from exc
-    if came and not decoder.eof:
+    if packed and not decoder.eof:
         raise errors.TruncatedError(f"{subject}: the gzip body ended too early")

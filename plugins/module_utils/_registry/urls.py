@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What URLs and headers mean, and where one may lead to: rules, no I/O."""
+"""The meaning of URLs and headers, and which hosts a registry may refer to. Rules, no I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import urllib.parse
 
 from .._image import errors
 
-# Below these anybody may register: example.co.uk is no sibling of registry.co.uk.
+# Anybody can register below these suffixes: example.co.uk and registry.co.uk are unrelated.
 _PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
 _WARNING = re.compile(r'299 - "((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
 _LINK = re.compile(r'<([^<>]*)>\s*((?:;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]+))?\s*)*)')
@@ -27,7 +27,10 @@ Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def retry_after(value: str, now: float, date: str = "") -> float | None:
-    """Seconds to wait, or a time (HTTP's, unix's) by the clock of who says it, which ``date`` tells: ours may differ."""
+    """Return the seconds of a Retry-After header (RFC 9110 10.2.3), None if it is malformed.
+
+    A time, as an HTTP date or unix time, is one of the server's clock, which ``date`` states; without it ``now`` counts.
+    """
     text = value.strip()
     number = float(text) if re.fullmatch("[0-9]{1,18}", text) else None
     if number is not None and number <= 1e9:
@@ -35,12 +38,12 @@ def retry_after(value: str, now: float, date: str = "") -> float | None:
     until = _moment(text) if number is None else number
     if until is None:
         return None
-    theirs = _moment(date)
-    return max(until - (now if theirs is None else theirs), 0.0)
+    server_time = _moment(date)
+    return max(until - (now if server_time is None else server_time), 0.0)
 
 
 def _moment(text: str) -> float | None:
-    """The unix time of an HTTP date."""
+    """Return the unix time of an HTTP date, None if it is malformed."""
     parsed = email.utils.parsedate_tz(text) if re.search("[A-Za-z]", text) else None
     try:
         return float(email.utils.mktime_tz(parsed)) if parsed else None
@@ -49,7 +52,7 @@ def _moment(text: str) -> float | None:
 
 
 def content_range(value: str) -> tuple[int, int, int | None] | None:
-    """First byte, last byte and size, if it is told, of a part (RFC 9110 14.4)."""
+    """Return first byte, last byte and size (None if unknown) of a Content-Range (RFC 9110 14.4); None if malformed."""
     match = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", value.strip())
     if not match:
         return None
@@ -58,7 +61,7 @@ def content_range(value: str) -> tuple[int, int, int | None] | None:
 
 
 def rate_limit(limit: str, remaining: str) -> dict[str, int]:
-    """What ``RateLimit-*`` headers say (``100;w=21600``): ``limit``, ``remaining``, ``window`` in seconds."""
+    """Parse the ``RateLimit-*`` headers (``100;w=21600``) into ``limit``, ``remaining``, and ``window`` in seconds."""
     found = {}
     for name, value in (("limit", limit), ("remaining", remaining)):
         match = re.match(r"\s*([0-9]{1,9})\s*(?:;\s*w=([0-9]{1,9}))?", value)
@@ -70,7 +73,10 @@ def rate_limit(limit: str, remaining: str) -> dict[str, int]:
 
 
 def next_page(links: t.Iterable[str], url: str, base: str = "") -> str | None:
-    """The URL of the next page (RFC 8288) of a list that ``url`` gave; or ProtocolError for another host."""
+    """Return the URL of the next page by the Link headers of an answer from ``url`` (RFC 8288), None for the last page.
+
+    Raise ProtocolError for a malformed header, or a page on another host than ``url`` and ``base``.
+    """
     for header in links:
         matches = list(_LINK.finditer(header))
         if not matches:
@@ -89,23 +95,22 @@ def next_page(links: t.Iterable[str], url: str, base: str = "") -> str | None:
 
 
 def own_url(location: str, url: str, base: str = "") -> str:
-    """A URL that a registry gives of itself in an answer from ``url``, "" if it is on another host.
+    """Return the URL of a Location in an answer from ``url``, "" unless it is on the host of ``url`` or ``base``.
 
-    The name of the host counts, of ``url`` or of the registry's own ``base``. Scheme and port are those by which we reach
-    it: a proxy may not tell its registry that it speaks TLS, or on which port.
+    Scheme and port are those of ``url`` or ``base``: a registry behind a proxy need not know them.
     """
     with contextlib.suppress(ValueError):
         target = urllib.parse.urlsplit(urllib.parse.urljoin(url, location.strip()))
-        # To read a port that is not a number raises ValueError.
+        # Reading a port that is not a number raises ValueError.
         is_url = target.scheme in ("http", "https") and target.hostname and target.port != 0
-        for own in map(urllib.parse.urlsplit, (url, base)):
-            if is_url and target.path and target.hostname == own.hostname:
-                return own._replace(path=target.path, query=target.query, fragment="").geturl()
+        for known in map(urllib.parse.urlsplit, (url, base)):
+            if is_url and target.path and target.hostname == known.hostname:
+                return known._replace(path=target.path, query=target.query, fragment="").geturl()
     return ""
 
 
 def api_path(url: str) -> tuple[str, str]:
-    """The root of a registry's API in a URL, and the repository of the request; "" and "" for any other URL."""
+    """Return the URL of the API's root, and the repository, of a request to a registry; "" and "" for any other URL."""
     parts = urllib.parse.urlsplit(url)
     before, root, rest = parts.path.partition("/v2/")
     match = _IN_REPOSITORY.fullmatch(rest)
@@ -115,18 +120,21 @@ def api_path(url: str) -> tuple[str, str]:
 
 
 def warning_text(value: str) -> str:
-    """The text of a ``Warning: 299`` header (distribution-spec v1.1)."""
+    """Return the text of a ``Warning: 299`` header (distribution-spec v1.1, "Warnings"), "" for any other one."""
     match = _WARNING.fullmatch(value.strip())
     return re.sub(r"\\(.)", r"\1", match.group(1))[:1000] if match else ""
 
 
-@functools.lru_cache(maxsize=128)  # one request asks several times
+@functools.lru_cache(maxsize=128)  # one request calls it several times
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: equal, or no credential travels along."""
+    """Return scheme, host and port of a URL; credentials are sent only if all three are equal.
+
+    Raise ProtocolError if one of them is malformed.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
         if re.search(r"[\s\\]", parts.netloc):
-            raise ValueError("to requests, the host ends there")
+            raise ValueError("for requests, the host ends there")
         return (
             parts.scheme,
             (parts.hostname or "").lower(),
@@ -137,20 +145,20 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def host_name(url: str) -> str:
-    """``host[:port]`` of a URL, as a registry is named: without a port that goes without saying."""
+    """Return ``host[:port]`` of a URL as a registry is named, without the default port."""
     scheme, host, port = origin(url)
     name = f"[{host}]" if ":" in host else host
     return name if port == {"http": 80, "https": 443}.get(scheme) else f"{name}:{port}"
 
 
 def is_same_host(url: str, base: str) -> bool:
-    """Whether a URL is at the origin of ``base``, or there over TLS, on the same port or that of https in place of http."""
+    """Return whether a URL has the origin of ``base``, or its host over TLS, on the same or the default port."""
     is_upgrade = url.startswith("https:") and host_name(url) == host_name(base)
     return is_upgrade or origin(url) == origin(base)
 
 
 def shown_url(url: str) -> str:
-    """A URL without user and query, which may hold secrets."""
+    """Return a URL for a message, without user and query, which may be secret."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:
@@ -160,22 +168,26 @@ def shown_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its spelling, as Docker decides it."""
+    """Return whether the spelling of ``host[:port]`` is that of this machine, by Docker's rule."""
     bare = re.sub(":[0-9]+$", "", host) if host.count(":") == 1 or host.startswith("[") else host
     address = literal(bare)
     return bare.lower() == "localhost" or bool(address and address.is_loopback)
 
 
 def redirect_target(locations: t.Sequence[str], url: str, first: str) -> str:
-    """Where a redirect leads; or RedirectError."""
+    """Return the target of a redirect of ``url``; ``first`` is the URL that the task requested.
+
+    Raise RedirectError if it is missing or malformed, has credentials, or leads from https to http or into a private
+    network.
+    """
     subject = f"{shown_url(url)}: redirects"
     if len(locations) != 1 or not locations[0].strip():
-        raise errors.RedirectError(f"{subject} without saying where to")
+        raise errors.RedirectError(f"{subject} without a target")
     try:
         target = urllib.parse.urldefrag(urllib.parse.urljoin(url, locations[0].strip()))[0]
         scheme, host, _port = origin(target)
     except (ValueError, errors.ProtocolError) as exc:
-        raise errors.RedirectError(f"{subject} to something that is no URL") from exc
+        raise errors.RedirectError(f"{subject} to a malformed URL") from exc
     if scheme not in ("http", "https") or not host:
         what = f"to a {scheme or 'relative'} URL"
     elif scheme == "http" and origin(url)[0] == "https":
@@ -190,7 +202,7 @@ def redirect_target(locations: t.Sequence[str], url: str, first: str) -> str:
 
 
 def may_reach(target: str, source: str) -> bool:
-    """Whether ``source`` may send us to ``target``: never from the public into a private network."""
+    """Return whether ``source`` may refer to ``target``: never from the public into a private network."""
     host = origin(target)[1]
     address = _address(host)
     if origin(target) == origin(source):
@@ -206,36 +218,39 @@ def may_reach(target: str, source: str) -> bool:
 
 
 def token_server_fault(realm: str, registry: str) -> str:
-    """Why ``realm`` may not be asked for a token, "" if it may: a near one on the same host and port only, http never for https."""
+    """Return why ``realm`` must not be asked for a token, "" if it may.
+
+    One in a private network must be on the host and port of the registry. Http is never used for a registry with https.
+    """
     try:
-        (scheme, host, port), (secure, *own) = origin(realm), origin(registry)
+        (scheme, host, port), (registry_scheme, *place) = origin(realm), origin(registry)
     except errors.ProtocolError:
         scheme = ""
     if scheme not in ("http", "https") or not host:
         return "it is not a URL with https:// or http://"
     if "@" in urllib.parse.urlsplit(realm).netloc:
-        return "its URL names a user"
-    if scheme == "http" and secure == "https":
-        return "it is on plain http, the registry is not"
+        return "its URL contains a user"
+    if scheme == "http" and registry_scheme == "https":
+        return "it uses plain http, the registry does not"
     address = _address(host)
     is_near = is_loopback(host) or (address and not address.is_global)
-    return "it is in a private network" if is_near and [host, port] != own else ""
+    return "it is in a private network" if is_near and [host, port] != place else ""
 
 
 def may_get_credentials(realm: str, registry: str) -> bool:
-    """Whether ``realm`` may see the login of ``registry``: the same host, or over TLS one of its domain."""
-    (scheme, host, port), (_secure, own, own_port) = origin(realm), origin(registry)
-    if host == own:
-        return port == own_port or scheme == "https"
-    if scheme != "https" or _address(host) or _address(own):
+    """Return whether ``realm`` may receive the login of ``registry``: the same host, or over TLS one of its domain."""
+    (scheme, host, port), (_scheme, name, registry_port) = origin(realm), origin(registry)
+    if host == name:
+        return port == registry_port or scheme == "https"
+    if scheme != "https" or _address(host) or _address(name):
         return False
-    parent = own.partition(".")[2]
-    domain = own if "." not in parent or _PUBLIC_SUFFIX.fullmatch(parent) else parent
+    parent = name.partition(".")[2]
+    domain = name if "." not in parent or _PUBLIC_SUFFIX.fullmatch(parent) else parent
     return f".{host}".endswith(f".{domain}")
 
 
 def _address(host: str) -> Address | None:
-    """Also 127.1 and 2130706433."""
+    """Return the address that a host is, None for a name; 127.1 and 2130706433 are addresses, too."""
     try:
         return literal(host) or ipaddress.IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):
@@ -243,7 +258,7 @@ def _address(host: str) -> Address | None:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is, in brackets or not; None for a name."""
+    """Return the address that a host is, in brackets or not; None for a name. IPv4 in IPv6 becomes IPv4."""
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:

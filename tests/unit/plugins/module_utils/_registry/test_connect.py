@@ -143,12 +143,12 @@ def test_F08_the_login_goes_to_the_proxy_in_utf_8(tmp_path, monkeypatch, near, p
 
 REFUSALS = {
     "407": (407, 1, "special characters percent-encoded"),
-    "403": (403, 1, "Let the proxy allow connections to the host"),
-    "405": (405, 1, "Let the proxy allow connections to the host"),
-    "302": (302, 1, "Let the proxy allow connections to the host"),
-    "429": (429, 3, "Let the proxy allow connections to the host"),
-    "500": (500, 3, "Look at the log of the proxy"),
-    "503": (503, 3, "Look at the log of the proxy"),
+    "403": (403, 1, "Allow connections to the host in the proxy"),
+    "405": (405, 1, "Allow connections to the host in the proxy"),
+    "302": (302, 1, "Allow connections to the host in the proxy"),
+    "429": (429, 3, "Allow connections to the host in the proxy"),
+    "500": (500, 3, "Look in the log of the proxy"),
+    "503": (503, 3, "Look in the log of the proxy"),
 }
 
 
@@ -188,7 +188,7 @@ def test_F08_a_407_to_a_request_in_clear_is_the_proxys(tmp_path, monkeypatch, ne
         monkeypatch.setenv("HTTP_PROXY", proxy.address)
         error = Puller(tmp_path, plain_http=True).fails(f"{HOST}/demo/app:1.0")
         assert_tells(error, "registry-unreachable", f"the proxy {proxy.url} of HTTP_PROXY")
-        assert "answered 407" in str(error) and "the login in the URL" in error.hint
+        assert "answered 407" in str(error) and "Add the login to the URL" in error.hint
         assert len(proxy.requests) == 1
 
 
@@ -212,7 +212,7 @@ def test_F08_proxy_without_tls_is_distinguished_from_a_registry(
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"https://proxy.test:{proxy.port}")
         error = Puller(tmp_path, plain_http=scheme == "http").fails(f"{HOST}/demo/app:1.0")
         assert f"the proxy https://proxy.test:{proxy.port}" in str(error)
-        assert "begin its URL with http://" in error.hint
+        assert "start its URL with http://" in error.hint
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

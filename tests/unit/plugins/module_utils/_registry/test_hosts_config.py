@@ -309,7 +309,10 @@ def test_an_entry_may_take_plain_http_back():
         ([entry(f"alice:{SECRET}@docker.io")], "registries[0].registry: must be"),
         ([entry("docker.io/Library")], "registries[0].registry: '"),
         ([entry("docker.io/library/debian:12")], "registries[0].registry: '"),
-        ([entry("docker.io"), entry("index.docker.io")], "registries[1].registry: docker.io has"),
+        (
+            [entry("docker.io"), entry("index.docker.io")],
+            "registries[1].registry: a second entry for docker.io",
+        ),
         ([entry("a.b"), entry("docker.io", "ok", f"https://x:{SECRET}@m")], "[1].mirrors[1].url"),
         ([entry("docker.io", f"https://m.example/?key={SECRET}")], "registries[0].mirrors[0].url"),
         ([entry("docker.io", f"m.example#{SECRET}")], "registries[0].mirrors[0].url: must be"),
@@ -320,8 +323,11 @@ def test_an_entry_may_take_plain_http_back():
         ([entry("docker.io", {"url": "m", "client_key": "/k"})], "mirrors[0]: client_key needs"),
         ([entry("docker.io", {"url": "m", "password": SECRET})], "mirrors[0]: password needs"),
         ([entry("docker.io", client_key="/k")], "registries[0]: client_key needs client_cert"),
-        ([entry("docker.io", "m.example/Hub")], "mirrors[0]: 'Hub/library/debian' is no name"),
-        ([entry("docker.io/library/debian", "m.example")], "mirrors[0]: '' is no name"),
+        ([entry("docker.io", "m.example/Hub")], "mirrors[0]: 'Hub/library/debian' is not a valid"),
+        (
+            [entry("docker.io/library/debian", "m.example")],
+            "mirrors[0]: '' is not a valid repository name",
+        ),
     ],
     ids=repr,
 )
@@ -450,7 +456,7 @@ def test_a_named_file_replaces_the_two_but_no_directory(host):
 
 def test_a_named_file_has_to_be_there(host):
     host.env["CONTAINERS_REGISTRIES_CONF"] = str(host.root / "none.conf")
-    assert "CONTAINERS_REGISTRIES_CONF names it, it does not exist" in host.refused(
+    assert "CONTAINERS_REGISTRIES_CONF names it, but it does not exist" in host.refused(
         str(host.root / "none.conf")
     )
 
@@ -503,13 +509,13 @@ MIRROR = (*location("here"), "[[registry.mirror]]")
         (location("https://here"), ": registry[0]: a location has no https://"),
         (location(f"user:{SECRET}@here"), ": registry[0]: must be host"),
         (location("here:99999"), ": registry[0]: must be host"),
-        (location("here/Upper"), ": registry[0]: 'Upper/shop/app' is no name"),
+        (location("here/Upper"), ": registry[0]: 'Upper/shop/app' is not a valid repository name"),
         (MIRROR, ": registry[0].mirror[0].location is missing"),
         ([*MIRROR, 'location = "http://m"'], ": registry[0]: a location has no http://"),
         ([*MIRROR, 'location = "m"', "insecure = 1"], ": registry[0].mirror[0]: insecure must"),
         (
             [*MIRROR, 'location = "m"', 'pull-from-mirror = "never"'],
-            ": registry[0].mirror[0].pull-from-mirror is none of all, digest-only, tag-only",
+            ": registry[0].mirror[0].pull-from-mirror must be one of all, digest-only, tag-only",
         ),
         (
             [
@@ -686,7 +692,7 @@ def test_capabilities_say_what_a_host_is_for(capabilities, use, host):
 
 def test_a_hosts_toml_that_leaves_no_host_is_an_error(host):
     path = host.hosts_toml('server = "https://mirror.test"', 'capabilities = ["push"]')
-    assert "leaves no host" in host.refused(path)
+    assert "has no host" in host.refused(path)
 
 
 def test_top_level_settings_also_apply_to_the_registry(host):
@@ -722,15 +728,18 @@ def test_http_with_settings_for_tls_means_tls_first(url, line, scheme, insecure,
         (["host = 1"], "host must be a table"),
         (["[host]", "a = 1"], "host[0]: must be a table"),
         (['[host."https://m"]', 'capabilities = "pull"'], "host[0]: capabilities must be a list"),
-        (['[host."https://m"]', 'capabilities = ["fetch"]'], "host[0]: capabilities are pull"),
+        (['[host."https://m"]', 'capabilities = ["fetch"]'], "host[0]: capabilities must be pull"),
         (['[host."https://m"]', 'skip_verify = "no"'], "host[0]: skip_verify must be true or"),
         (['[host."https://m"]', "override_path = 1"], "host[0]: override_path must be"),
-        (['[host."https://m"]', "ca = 1"], "host[0]: ca and client are names"),
-        (['[host."https://m"]', 'ca = [["a"]]'], "host[0]: ca and client are names"),
-        (['[host."https://m"]', "client = [1]"], "host[0]: ca and client are names"),
-        (['[host."https://m"]', "client = [[]]"], "host[0]: ca and client are names"),
-        (['[host."https://m"]', 'client = [["a", "b", "c"]]'], "host[0]: ca and client are"),
-        (['[host."https://m".header]', f'a = ["{SECRET}", 1]'], "host[0]: a header is a string"),
+        (['[host."https://m"]', "ca = 1"], "host[0]: ca and client must be file names"),
+        (['[host."https://m"]', 'ca = [["a"]]'], "host[0]: ca and client must be file names"),
+        (['[host."https://m"]', "client = [1]"], "host[0]: ca and client must be file names"),
+        (['[host."https://m"]', "client = [[]]"], "host[0]: ca and client must be file names"),
+        (['[host."https://m"]', 'client = [["a", "b", "c"]]'], "host[0]: ca and client must be"),
+        (
+            ['[host."https://m".header]', f'a = ["{SECRET}", 1]'],
+            "host[0]: a header must be a string",
+        ),
         ([f'[host."https://u:{SECRET}@m"]'], "host[0]: must be host[:port]"),
         ([f'[host."https://m/?token={SECRET}"]'], "host[0]: must be host[:port]"),
         ([f'server = "https://u:{SECRET}@m"'], "must be host[:port]"),
@@ -747,10 +756,16 @@ def test_a_hosts_toml_that_is_wrong_is_named_with_the_host(lines, words, host):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (['[host."https://m".header]', f'a = "{SECRET}\\nb"'], "host[0]: a header has characters"),
-        (['[host."https://m".header]', f'"a b" = "{SECRET}"'], "host[0]: a header has characters"),
-        (['[host."https://m"]', 'ca = "a\\u0000b"'], "host[0]: ca and client are names"),
-        (['[host."https://m"]', 'client = [["a", "\\u0000"]]'], "host[0]: ca and client are"),
+        (
+            ['[host."https://m".header]', f'a = "{SECRET}\\nb"'],
+            "host[0]: a header contains invalid characters",
+        ),
+        (
+            ['[host."https://m".header]', f'"a b" = "{SECRET}"'],
+            "host[0]: a header contains invalid characters",
+        ),
+        (['[host."https://m"]', 'ca = "a\\u0000b"'], "host[0]: ca and client must be file names"),
+        (['[host."https://m"]', 'client = [["a", "\\u0000"]]'], "host[0]: ca and client must be"),
     ],
     ids=repr,
 )

@@ -118,10 +118,10 @@ REFUSED = {
     "R052-metadata": (f"http://169.254.169.254/latest?{SIGNATURE}", "private"),
     "R052-metadata-ipv6": ("http://[fe80::1]/latest", "private"),
     "R052-unspecified": ("http://0.0.0.0/", "private"),
-    "R055-bad-port": ("http://127.0.0.1:99999/", "no URL"),
-    "R055-bad-ipv6": ("http://[::1/", "no URL"),
-    "R054-empty": ("", "without saying where to"),
-    "R054-blank": ("  ", "without saying where to"),
+    "R055-bad-port": ("http://127.0.0.1:99999/", "malformed URL"),
+    "R055-bad-ipv6": ("http://[::1/", "malformed URL"),
+    "R054-empty": ("", "without a target"),
+    "R054-blank": ("  ", "without a target"),
 }
 
 
@@ -137,8 +137,8 @@ def test_a_redirect_to_nowhere_good_is_refused(tmp_path, where, says):
 
 
 HEADERS = {
-    "R054-without": ({}, "without saying where to"),
-    "R054-two": ({"Location": ["/a", "/b"]}, "without saying where to"),
+    "R054-without": ({}, "without a target"),
+    "R054-two": ({"Location": ["/a", "/b"]}, "without a target"),
 }
 
 

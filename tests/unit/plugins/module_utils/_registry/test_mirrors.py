@@ -117,7 +117,7 @@ def test_one_down_one_wrong_and_the_third_serves(tmp_path, workers):
         assert trail(origin) == []
         shown = served(plan)
         assert "refused" in shown[dead.address]["failed"]
-        assert "does not serve sha256:" in shown[liar.address]["failed"]
+        assert "serves wrong bytes for sha256:" in shown[liar.address]["failed"]
         assert "failed" not in shown[good.address]
         assert shown[good.address]["bytes"] >= sum(len(one.blob) for one in LAYERS)
         assert [len(told(plan, one)) for one in (dead, liar, good)] == [1, 1, 0]

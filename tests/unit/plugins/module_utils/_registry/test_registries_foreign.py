@@ -71,7 +71,7 @@ def test_url_that_always_serves_other_bytes_is_reported(server):
 def test_a_layer_that_is_nowhere_is_an_error_that_names_where_it_was_looked_for(server):
     with pytest.raises(NotFoundError, match="/gone answered 404"):
         read(server, "/gone")
-    with pytest.raises(NotFoundError, match="names no URL"):
+    with pytest.raises(NotFoundError, match="has no URL"):
         read(server)
 
 

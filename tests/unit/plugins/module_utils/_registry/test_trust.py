@@ -40,7 +40,7 @@ def test_F35_a_client_certificate_without_its_key_says_so():
     shown = certificates.client()
     assert client(shown.certificate, None) == (
         f"client_cert {shown.certificate}: its key is not in {shown.certificate}"
-        " Give the file with the private key as client_key."
+        " Set client_key to the file with the private key."
     )
     assert client(shown.certificate, shown.certificate).startswith(
         f"client_cert {shown.certificate}: its key is not in {shown.certificate}"
@@ -63,9 +63,7 @@ def test_F35_the_key_of_another_certificate_is_named():
 
 def test_F35_a_key_in_place_of_a_certificate_is_named():
     shown = certificates.client()
-    assert client(shown.key, shown.key) == (
-        f"client_cert {shown.key}: holds no certificate in PEM form"
-    )
+    assert client(shown.key, shown.key) == (f"client_cert {shown.key}: contains no PEM certificate")
 
 
 def test_F35_a_missing_key_is_named_and_not_the_certificate():
@@ -92,7 +90,7 @@ def test_F35_a_key_with_a_passphrase_is_named_and_nobody_is_asked_for_it(tmp_pat
 def test_F35_authority_that_is_not_a_certificate_is_named(content, tmp_path):
     path = tmp_path / "ca.pem"
     path.write_bytes(content)
-    words = f"{path}: holds no certificate in PEM form"
+    words = f"{path}: contains no PEM certificate"
     assert refused(Trust(ca_paths=(str(path),))) == f"ca_path {words}"
     assert client(path, None) == f"client_cert {words}"
 

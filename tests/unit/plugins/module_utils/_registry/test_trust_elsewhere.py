@@ -75,10 +75,10 @@ def test_F31_the_hint_names_the_host_and_the_option_that_would_do(tmp_path):
         assert error.kind == "registry-tls"
         assert f"{bucket.url}/bucket/layer" in str(error)
         assert error.hint == (
-            f"Give the CA of {bucket.address} as ca_path in an entry of registries for {bucket.address}."
+            f"Set ca_path to the CA of {bucket.address} in an entry of registries for {bucket.address}."
         )
         own = Puller(tmp_path, registry).fails()
-        assert own.hint == f"Give the CA of {registry.address} as ca_path."
+        assert own.hint == f"Set ca_path to the CA of {registry.address}."
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,18 @@ def test_F31_the_hint_names_the_host_and_the_option_that_would_do(tmp_path):
     [
         ("CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired", ""),
         ("hostname 'a' doesn't match 'b'", ""),
-        ("CERTIFICATE_VERIFY_FAILED] self-signed certificate in certificate chain", "Give the CA"),
-        ("CERTIFICATE_VERIFY_FAILED] self signed certificate", "Give the CA"),
-        ("CERTIFICATE_VERIFY_FAILED] unable to get local issuer certificate", "Give the CA"),
+        (
+            "CERTIFICATE_VERIFY_FAILED] self-signed certificate in certificate chain",
+            "Set ca_path to the CA",
+        ),
+        ("CERTIFICATE_VERIFY_FAILED] self signed certificate", "Set ca_path to the CA"),
+        (
+            "CERTIFICATE_VERIFY_FAILED] unable to get local issuer certificate",
+            "Set ca_path to the CA",
+        ),
         (
             "[SSL: WRONG_VERSION_NUMBER] wrong version number",
-            "registry.example seems to speak plain http: set plain_http",
+            "registry.example seems to use plain http: set plain_http",
         ),
     ],
 )
@@ -148,7 +154,7 @@ def test_F31_an_entry_holds_for_a_token_server(tmp_path, monkeypatch, host, sees
         options = {"logins": {name: LOGIN}, "ca_path": ca()}
         error = Puller(tmp_path, registry, tokens, **options).fails(f"{name}/demo/app:1.0")
         assert error.kind == "registry-tls"
-        assert f"as ca_path in an entry of registries for {auth}" in error.hint or sees
+        assert f"to the CA of {auth} in an entry of registries for {auth}" in error.hint or sees
         puller = Puller(tmp_path, registry, tokens, settings=settings, **options)
         puller.pull(f"{name}/demo/app:1.0")
         assert authorized(tokens) == [sees]
