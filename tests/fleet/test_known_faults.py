@@ -13,7 +13,7 @@
 - a tag with a digest is pulled each time: `test_a_tag_with_a_digest_is_asked_for_once` here
 - a login wipes other logins: `test_a_login_keeps_what_is_in_the_file_and_closes_it` here,
   `test_many_logins_at_once_are_all_kept`, `test_logging_in_and_out_leaves_the_order_of_the_file`,
-  `test_logging_out_takes_one_host_out`
+  `test_logout_removes_one_host`
 - a file with logins stays readable for all: the first of these,
   `test_a_file_is_written_for_its_owner_alone`,
   `test_a_new_file_and_its_directory_are_for_their_owner_alone`
@@ -21,7 +21,7 @@
   `test_an_identity_token_is_kept_under_the_user_token`
 - of two writers, one loses the other's name: `test_writers_at_the_same_time_keep_all_names` here,
   `test_four_pulls_at_once_lose_nothing`,
-  `test_a_name_that_another_process_moves_meanwhile_is_a_conflict`
+  `test_name_that_another_process_moves_is_a_conflict`
 - a second pull adds the name once more: `test_a_name_has_one_entry_however_often_it_is_pulled`
   here, `test_the_index_is_canonical`
 """
