@@ -22,9 +22,6 @@ NOT_YET = (
     "plugins/module_utils/_plan.py",
     "plugins/module_utils/_registry/*",
     "tests/integration/*",
-    "tests/unit/plugins/module_utils/_registry/test_credentials*",
-    "tests/unit/plugins/module_utils/_registry/test_login*",
-    "tests/unit/plugins/module_utils/_registry/test_registry_fronts.py",
 )
 SUFFIXES = (".md", ".py", ".yml", ".yaml", ".svg", ".j2")
 SKIPPED = (GUIDE, ".*", "docs/ko/*", "LICENSES/*", "tests/output/*", "tests/integration/*/files/*")

@@ -113,7 +113,7 @@ def test_a_helper_that_is_missing_is_an_error():
     assert "No such file" in refused("there-is-no-such-helper")
 
 
-def test_a_helper_that_may_not_be_run_is_an_error(helpers):
+def test_helper_without_execute_permission_is_an_error(helpers):
     """A006."""
     helpers.write("test", KEEPER, mode=0o644)
     assert "Permission denied" in refused()
@@ -177,7 +177,7 @@ def test_a_helper_that_leaves_something_running_is_not_waited_for(helpers):
         pytest.param("[" * 100_000, id="nested"),
     ],
 )
-def test_an_answer_that_is_none_is_an_error_and_not_repeated(answer, helpers):
+def test_invalid_answer_is_an_error_and_not_repeated(answer, helpers):
     """A008."""
     helpers.answer("test", answer)
     assert "answer" in refused()
@@ -198,7 +198,7 @@ def test_an_answer_without_an_end_is_cut_off_long_before_the_time_is_up(helpers)
 
 
 @pytest.mark.parametrize("verb", ["get", "store", "erase"])
-def test_what_a_failing_helper_says_is_not_shown(verb, helpers, capfd):
+def test_output_of_a_failed_helper_is_not_shown(verb, helpers, capfd):
     """A008: neither what it prints nor what it complains about."""
     helpers.write("test", 'cat\necho "hunter22"\necho "hunter22" >&2\nexit 3\n')
     assert SERVER in refused(verb=verb) and "status 3" in refused(verb=verb)
@@ -230,6 +230,6 @@ def test_an_answer_for_another_server_is_accepted(helpers):
     assert CredentialHelper("test").get(SERVER) == USER
 
 
-def test_a_helper_that_does_not_read_is_no_error(helpers):
+def test_helper_that_does_not_read_its_input_is_not_an_error(helpers):
     helpers.write("test", "echo '{}'\n")
     store_in_helper(CredentialHelper("test"), SERVER, Credentials("alice", "x" * 8192))

@@ -126,7 +126,7 @@ def test_keys_are_tried_from_the_most_specific_to_the_host(case):
 
 
 @pytest.mark.parametrize("case", params(table("credentials", "docker_login"), "name"))
-def test_what_docker_login_stored_is_found(case, path):
+def test_login_stored_by_docker_is_found(case, path):
     """A004."""
     write_auth_file(path, {case["login"]: login("alice", SECRET)})
     assert find_login(path, case["name"]) == USER
@@ -234,7 +234,7 @@ def test_a_file_that_others_can_read_is_warned_about(mode, warned, path):
         pytest.param(b"\xff\xfe", id="not-UTF-8"),
     ],
 )
-def test_what_is_no_file_with_logins_is_named_and_not_shown(raw, path):
+def test_invalid_login_file_is_named_and_not_shown(raw, path):
     """A002."""
     path.write_bytes(raw)
     refused(path)
@@ -288,7 +288,7 @@ def b64(raw: bytes) -> str:
         pytest.param({"identitytoken": {"hunter22": 1}}, id="token-in-an-object"),
     ],
 )
-def test_an_entry_that_is_no_login_is_named_and_not_shown(entry, path):
+def test_invalid_entry_is_named_and_not_shown(entry, path):
     """A003."""
     write_auth_file(path, {HOST: entry})
     assert HOST in refused(path)
@@ -332,7 +332,7 @@ def test_a_login_is_cut_at_its_first_colon(entry, who, path):
     ],
 )
 def test_a_host_has_many_spellings_as_a_key(key, path):
-    """A004: and logging in anew replaces each of them."""
+    """A004: a new login replaces each of them."""
     write_auth_file(path, {key: login("bob", "old"), "other.example": login("bob", "old")})
     assert find_login(path, f"{HOST}/app") == Credentials("bob", "old")
     save_login(str(path), HOST, USER)
@@ -358,7 +358,7 @@ def test_docker_hub_has_more_spellings(key, path):
     assert list(json.loads(path.read_text())["auths"]) == [HUB_KEY] == [server_key("docker.io")]
 
 
-def test_tokens_are_told_apart(path):
+def test_kinds_of_tokens_are_distinguished(path):
     """A005."""
     auths = {
         "a.example": {"identitytoken": "i"},
@@ -391,7 +391,7 @@ def test_a_helper_is_asked_for_the_key_of_docker_hub(path, helpers):
     assert Path(f"{asked}.asked").read_text() == HUB_KEY
 
 
-def test_a_failing_helper_is_no_reason_to_use_another_login(path, helpers):
+def test_failed_helper_is_not_replaced_by_another_login(path, helpers):
     """A006, A011."""
     helpers.answer("all", "locked, hunter22", 2)
     write_auth_file(path, {HOST: login("alice", SECRET)}, credsStore="all")
@@ -422,7 +422,7 @@ def test_the_first_file_that_knows_a_login_decides(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "link-to-itself"])
-def test_what_is_no_file_is_an_error_at_once(kind, path):
+def test_special_file_is_an_error_at_once(kind, path):
     """A012."""
     if kind == "FIFO":
         os.mkfifo(path)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files with logins as docker and skopeo take them, and what is said when a login does not help."""
+"""Login files as docker and skopeo read them, and the errors of rejected logins."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_F15_a_login_that_docker_or_skopeo_finds_is_found(case, path):
     assert_tells(caught.value, "invalid-auth-file", str(path), words, never=[SECRET])
 
 
-def test_F15_what_both_programs_take_is_taken():
+def test_F15_files_that_both_programs_accept_are_accepted():
     assert [case["case"] for case in TAKEN if case["docker"] and case["skopeo"]] == [
         case["case"]
         for case in TAKEN
@@ -87,7 +87,7 @@ def test_F15_what_both_programs_take_is_taken():
 
 
 @pytest.mark.parametrize("auth", ["", "\n", "\r\n", " "], ids=repr)
-def test_F15_auth_that_is_empty_is_no_login(auth, path):
+def test_F15_empty_auth_is_not_a_login(auth, path):
     write_auth_file(path, {HOST: {"auth": auth}, f"https://{HOST}": login("demo", SECRET)})
     assert AuthFile.load(AuthPlace(str(path))).find(HOST, "app") == USER
 
@@ -157,7 +157,7 @@ def test_F15_where_a_helper_is_missing_the_next_file_is_asked(tmp_path):
     assert_tells(caught.value, "credential-helper", "docker-credential-missing")
 
 
-def test_F15_a_helper_that_fails_is_no_reason_to_use_another_file(tmp_path, helpers):
+def test_F15_failed_helper_is_not_replaced_by_another_file(tmp_path, helpers):
     helpers.answer("all", "locked", 2)
     first = write_auth_file(tmp_path / "1", {HOST: {}}, credsStore="all")
     second = write_auth_file(tmp_path / "2", {HOST: login("demo", SECRET)})
@@ -240,7 +240,7 @@ def broken(kind: str, helpers: Helpers) -> None:
 
 @pytest.fixture(name="stale", params=["auths", "namespace", "helper"])
 def fixture_stale(request, helpers, path, private):
-    """A file with a login that is not valid any more, and the words that say where it is from."""
+    """Return a file with an expired login, and the text that names its origin."""
     if request.param == "helper":
         helpers.answer("own", json.dumps({"Username": "demo", "Secret": "outdated"}))
         write_auth_file(path, {}, credHelpers={private.address: "own"})
@@ -323,7 +323,7 @@ def test_F16_a_login_that_has_expired_is_named_where_access_is_denied(tmp_path, 
     ids=repr,
 )
 @pytest.mark.parametrize("key", [HOST, f"{HOST}/org", f"https://{HOST}/v1/", "other.example"])
-def test_F35_an_entry_that_is_no_login_is_named_with_its_file(key, entry, words, path):
+def test_F35_invalid_entry_is_named_with_its_file(key, entry, words, path):
     write_auth_file(path, {key: entry})
     with pytest.raises(AuthFileError) as caught:
         CredentialStore([AuthPlace(str(path))]).find(HOST, "org/app")
@@ -356,7 +356,7 @@ def test_F16_a_login_is_for_a_registry_or_a_part_of_it(text, expected):
     "text",
     ["https://quay.io/org", "quay.io/Org", "quay.io/org:1", "quay.io/org@x", "a b/c", "/org"],
 )
-def test_F16_what_is_neither_is_refused(text):
+def test_F16_text_that_is_neither_a_registry_nor_a_namespace_is_rejected(text):
     with pytest.raises(InputError):
         login_target(text)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where an ordinary user may look for logins, and what happens where it may not."""
+"""Places where an ordinary user can look for logins, and the effect of missing permissions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files
 
 @pytest.fixture(name="home")
 def fixture_home():
-    """The home of the ordinary user, which nobody but root and this user may change."""
+    """Return the home of the ordinary user, which only root and this user can change."""
     with public_directory() as path:
         yield path
 
@@ -77,7 +77,7 @@ def refused(home: Path, *subjects: str, config_path: str | None = None, **env: s
     ],
 )
 @needs_root
-def test_F14_a_directory_that_may_not_be_searched_holds_no_login(variable, inner, closed, home):
+def test_F14_unsearchable_directory_has_no_login(variable, inner, closed, home):
     """As /run/containers is, where root has used podman."""
     closed_directory = put(home / "place" / inner).parents[inner.count("/")]
     closed_directory.chmod(closed)
@@ -130,7 +130,7 @@ def test_F14_a_file_of_ours_without_the_right_to_read_is_an_error(home):
 @pytest.mark.parametrize("variable", [False, True], ids=["option", "REGISTRY_AUTH_FILE"])
 @needs_root
 def test_F14_a_file_that_is_named_must_be_in_reach(variable, home):
-    """Who names a file is not given another login, or none."""
+    """A file that the user names is never replaced by another login or by none."""
     path = put(home / "closed" / "auth.json")
     (home / "closed").chmod(0o700)
     given = {"REGISTRY_AUTH_FILE": str(path)} if variable else {"config_path": str(path)}
@@ -151,7 +151,7 @@ def test_F14_a_link_to_nothing_holds_no_login(home):
 
 
 @needs_root
-def test_F14_a_link_to_where_we_may_not_look_holds_no_login(home):
+def test_F14_link_into_an_unsearchable_directory_has_no_login(home):
     put(home / "closed" / "config.json")
     (home / "closed").chmod(0o700)
     (home / ".docker").mkdir()

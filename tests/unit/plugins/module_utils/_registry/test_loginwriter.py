@@ -49,7 +49,7 @@ def mode_of(path) -> int:
 
 
 @pytest.mark.parametrize("case", params(table("credentials", "own_login"), "name"))
-def test_what_we_stored_is_found(case, path):
+def test_stored_login_is_found(case, path):
     """A013: and the rest of the file stays."""
     others = {"experimental": True, "HttpHeaders": {"X": "y"}} if case.get("keeps") else {}
     write_auth_file(path, {"other.example": login("bob", "x")}, **others)

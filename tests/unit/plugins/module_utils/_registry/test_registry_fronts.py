@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A front that redirects every request to a registry: who is shown which login, and who is blamed."""
+"""A front that redirects every request to a registry: which host gets which login, and which one is blamed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def redirecting(to, status=307, rename=lambda target: target, **fault):
 
 @contextlib.contextmanager
 def fronted(status=307, rename=lambda target: target, front=None, **options):
-    """A front, and the registry behind it, which gives tokens to everybody if nothing else is said."""
+    """A front, and the registry behind it, which by default gives tokens without a login."""
     options = {"auth": "bearer", "anonymous_pull": True, **options}
     with Registry(**(front or {})) as face, serving(**options) as registry:
         face.faults.append(redirecting(registry, status, rename))
@@ -86,7 +86,7 @@ def test_F06_a_token_is_for_the_repository_that_the_redirect_names(tmp_path):
 
 
 def test_F06_tags_and_referrers_come_through_a_front(tmp_path):
-    """The next page is asked of the registry itself, by its own login."""
+    """The next page is requested from the registry itself, with its own login."""
     with fronted(page_size=1, front={"auth": "basic", "users": USERS}) as (front, registry):
         front.faults[0] = dataclasses.replace(front.faults[0], before_auth=False)
         registry.tag("demo/app", "2.0", IMAGE.digest)
@@ -188,7 +188,7 @@ def test_F06_a_login_does_not_follow_a_redirect_of_a_token_server(tmp_path):
         assert "GET token" not in trail(front)
 
 
-def test_F06_what_the_registry_says_of_its_limits_counts(tmp_path):
+def test_F06_rate_limit_of_the_registry_counts(tmp_path):
     limits = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "7;w=21600"}
     with fronted() as (front, registry):
         registry.faults.append(Fault(method="HEAD|GET", set_headers=limits, times=None))
@@ -285,7 +285,7 @@ def test_F06_no_challenge_is_answered_but_that_of_a_registry(tmp_path, path):
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_F06_what_is_written_is_not_redirected_to_another_host(tmp_path, method):
+def test_F06_writes_are_not_redirected_to_another_host(tmp_path, method):
     with fronted() as (front, registry):
         if method == "POST":
             error = Sender(tmp_path, front).fails(b"small")
