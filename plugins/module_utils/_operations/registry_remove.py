@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from .._image import errors
 from .._image.names import Digest, Reference
 from .._plan import Action, Plan, PlanBuilder, Pool
-from .._registry.catalog import delete_manifest, has_manifest, may_delete, with_any_right
+from .._registry.catalog import (
+    delete_manifest,
+    has_manifest,
+    request_delete_scope,
+    retry_with_full_scope,
+)
 from .._registry.registries import Registries
 from .._registry.repository import Repository, lacks
 
@@ -57,14 +62,16 @@ def plan_registry_remove(
     def place_of(reference: Reference) -> Repository:
         if reference.name not in places:
             repository = sources.origin(reference)
-            may_delete(repository)
+            request_delete_scope(repository)
             places[reference.name] = repository
         return places[reference.name]
 
     def look(reference: Reference) -> tuple[Reference, Digest | None]:
         repository = places[reference.name]
         try:
-            return reference, with_any_right(repository, lambda: _there(repository, reference, by))
+            return reference, retry_with_full_scope(
+                repository, lambda: _there(repository, reference, by)
+            )
         except errors.RegistryError as exc:
             return reference, _unseen(repository, reference, by, exc)
 

@@ -53,12 +53,12 @@ def has_manifest(repository: Repository, digest: Digest) -> bool:
     repository.registry.fail(response, repository.subject(digest))
 
 
-def may_delete(repository: Repository) -> None:
+def request_delete_scope(repository: Repository) -> None:
     """Request the right to delete in tokens for the repository; call it before the first request."""
     repository.request_scopes([scope(repository.name, "pull", "delete")])
 
 
-def with_any_right(repository: Repository, ask: t.Callable[[], T]) -> T:
+def retry_with_full_scope(repository: Repository, ask: t.Callable[[], T]) -> T:
     """Return the result of ``ask``; if its login is refused, ask again with a token for all actions.
 
     Quay issues no token for the action ``delete``.

@@ -44,7 +44,7 @@ class Proxy(t.NamedTuple):
         login, _at, place = rest.rpartition("@")
         host = re.split("[/?#]", place, maxsplit=1)[0]
         user, _colon, password = (
-            urllib.parse.unquote(one, errors=_BYTES) for one in login.partition(":")
+            urllib.parse.unquote(part, errors=_BYTES) for part in login.partition(":")
         )
         try:
             is_good = bool(origin(f"{scheme}://{host}")[1])
@@ -60,7 +60,7 @@ class Proxy(t.NamedTuple):
     @property
     def url(self) -> str:
         """Return the URL with the login, percent-encoded."""
-        user, password = (urllib.parse.quote(one, "", errors=_BYTES) for one in self[3:])
+        user, password = (urllib.parse.quote(part, "", errors=_BYTES) for part in self[3:])
         return f"{self.scheme}://{f'{user}:{password}@' if user else ''}{self.host}"
 
     @property
@@ -212,7 +212,7 @@ def causes(exc: BaseException) -> list[BaseException]:
 
 def hung_up(exc: BaseException) -> bool:
     """Return whether the server ended a TLS connection; with OpenSSL 3, Python 3.9 has no exception for it, only a text."""
-    return any(isinstance(one, _HUNG_UP) or "_EOF_" in str(one) for one in causes(exc))
+    return any(isinstance(cause, _HUNG_UP) or "_EOF_" in str(cause) for cause in causes(exc))
 
 
 def reason(exc: BaseException) -> str:

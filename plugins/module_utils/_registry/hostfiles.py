@@ -185,7 +185,9 @@ def _of_host(url: str, entry: Table, where: str, registry: str, origin: Origin) 
     found = tuple((name, value) for name, values in headers for value in _listed(values))
     wrong = [name for name, value in found if not isinstance(value, str)]
     refuse(wrong, f"{where}: a header must be a string or a list of strings")
-    wrong = [one for one in found if not (_FIELD.fullmatch(one[0]) and _VALUE.fullmatch(one[1]))]
+    wrong = [
+        name for name, value in found if not (_FIELD.fullmatch(name) and _VALUE.fullmatch(value))
+    ]
     refuse(wrong, f"{where}: a header contains invalid characters")
     return trusting(replace(endpoint, headers=found), trust)
 
@@ -251,11 +253,11 @@ def _rule(value: t.Any, where: str) -> Table:
 
 def _refuse_conflict(rule: Table, where: str, known: t.Mapping[str, tuple[str, Table]]) -> None:
     """Raise InputError if entries of one file contradict each other on a location: blocked or not, insecure or not."""
-    for other, one in known.values():
-        if _target(one) == _target(rule):
+    for place, other in known.values():
+        if _target(other) == _target(rule):
             for key in ("blocked", "insecure"):
-                differ = bool(one.get(key)) != bool(rule.get(key))
-                refuse(differ, f"{where}.{key} contradicts {other.rpartition(': ')[2]}.{key}")
+                differ = bool(other.get(key)) != bool(rule.get(key))
+                refuse(differ, f"{where}.{key} contradicts {place.rpartition(': ')[2]}.{key}")
 
 
 def _target(rule: Table) -> str:
@@ -292,7 +294,9 @@ def _listed(value: t.Any) -> list[t.Any]:
 
 def _folded(value: t.Any) -> t.Any:
     """Return a table with its keys in lower case: podman and skopeo ignore their case."""
-    return {key.lower(): one for key, one in value.items()} if isinstance(value, dict) else value
+    return (
+        {key.lower(): entry for key, entry in value.items()} if isinstance(value, dict) else value
+    )
 
 
 def _text(value: t.Any, where: str) -> str:
