@@ -21,7 +21,7 @@
   `test_an_identity_token_is_kept_under_the_user_token`
 - of two writers, one loses the other's name: `test_writers_at_the_same_time_keep_all_names` here,
   `test_four_pulls_at_once_lose_nothing`,
-  `test_name_that_another_process_moves_is_a_conflict`
+  `test_name_moved_by_another_process_is_a_conflict`
 - a second pull adds the name once more: `test_a_name_has_one_entry_however_often_it_is_pulled`
   here, `test_the_index_is_canonical`
 """

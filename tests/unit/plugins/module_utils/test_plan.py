@@ -68,7 +68,7 @@ def plan_of(source, sink, **more):
     )
 
 
-def test_a_plan_is_carried_out_content_first_names_last(source, sink):
+def test_plan_writes_content_first_and_names_last(source, sink):
     plan = plan_of(source, sink)
     outcome = execute(plan)
     assert tuple(outcome.done) == plan.actions
@@ -81,7 +81,7 @@ def test_a_plan_is_carried_out_content_first_names_last(source, sink):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
-def test_no_name_is_set_before_all_content_is_there(source, sink, workers):
+def test_name_is_set_only_after_all_its_content(source, sink, workers):
     plan = plan_of(source, sink, workers=workers)
 
     def is_whole(action):
@@ -120,7 +120,7 @@ class Fails(Action):
         raise self.error
 
 
-def test_a_bug_ends_the_plan_as_it_is(sink):
+def test_unexpected_exception_ends_the_plan_unchanged(sink):
     plan = Plan(content=(Fails(ZeroDivisionError()),), names=(SetName("a:1", LAYER, None, sink),))
     with pytest.raises(ZeroDivisionError):
         execute(plan)
@@ -234,7 +234,7 @@ def test_F24_a_failed_result_says_what_failed_what_changed_and_what_is_left():
     assert len(checked.result()["images"]) == 2
 
 
-def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(sink):
+def test_name_that_another_process_moved_does_not_stop_the_others(sink):
     sink.names = {"b:1": IndexEntry(LAYER)}
     names = ("a:1", "b:1", "c:1")
     plan = Plan(names=tuple(SetName(name, IndexEntry(MANIFEST), None, sink) for name in names))
@@ -244,7 +244,7 @@ def test_a_name_that_somebody_else_moved_does_not_hold_back_those_set_with_it(si
     assert outcome.failure.kind == "store-conflict"
 
 
-def test_names_that_are_ready_together_are_set_at_once(sink):
+def test_names_that_are_ready_together_are_set_in_one_write(sink):
     calls = []
     plan = Plan(names=tuple(SetName(f"{n}:1", IndexEntry(MANIFEST), None, sink) for n in range(5)))
     real, sink.set_names = sink.set_names, lambda moves: (calls.append(len(moves)), real(moves))
@@ -268,7 +268,7 @@ def test_F18_error_of_several_names_is_reported_once():
     )
 
 
-def test_building_and_showing_a_plan_does_nothing(source, sink):
+def test_building_and_rendering_a_plan_changes_nothing(source, sink):
     dry_run(plan_of(source, sink, facts={"x": 1})).result()
     assert (source.reads, sink.log) == ([], [])
 
@@ -299,7 +299,7 @@ def test_the_result_is_the_same_before_and_after(source, sink):
     assert before["changed"]
 
 
-def test_actions_say_what_they_do_in_plain_values(source, sink):
+def test_summaries_of_actions_are_plain_values(source, sink):
     moved = SetName("a:1", IndexEntry(MANIFEST), IndexEntry(LAYER), sink)
     assert [action.summary() for action in (*plan_of(source, sink).content, moved)] == [
         {
@@ -333,7 +333,7 @@ def test_every_action_may_be_applied_twice(source, sink):
     assert sink.names == {"b:1": IndexEntry(MANIFEST), "a:1": IndexEntry(LAYER)}
 
 
-def test_stats_and_warnings_are_asked_when_the_work_is_over(source, sink):
+def test_stats_and_warnings_are_read_after_the_actions(source, sink):
     plan = plan_of(
         source,
         sink,
@@ -380,7 +380,7 @@ def test_last_actions_run_kind_by_kind_after_the_cleanup_hook(source, sink):
     assert [sorted(log[1:3]), sorted(log[3:])] == [["a", "b"], ["c", "d"]]
 
 
-def test_nothing_is_settled_for_a_plan_that_has_nothing_last(source, sink):
+def test_before_cleanup_is_not_called_without_last_actions(source, sink):
     plan = plan_of(source, sink, before_cleanup=lambda: pytest.fail("nothing comes last"))
     assert len(execute(plan).done) == 4
 
@@ -421,7 +421,7 @@ def a_full_disk(source, sink):
     [planned_failure, content_that_fails, a_name_that_moved, a_full_disk],
     ids=lambda one: one.__name__,
 )
-def test_after_any_failure_nothing_is_settled_and_nothing_comes_last(source, sink, fail):
+def test_failure_skips_before_cleanup_and_the_last_actions(source, sink, fail):
     log = []
     more = fail(source, sink)
     plan = plan_of(
@@ -480,17 +480,17 @@ def test_error_of_a_last_action_is_raised_after_its_kind_is_reported():
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 100])
-def test_results_come_in_the_order_of_the_items(workers):
+def test_results_are_in_the_order_of_the_items(workers):
     assert list(in_parallel(lambda n: n * n, range(20), workers)) == [n * n for n in range(20)]
 
 
-def test_so_many_at_once_as_there_are_workers():
+def test_pool_runs_as_many_jobs_as_it_has_workers():
     together = threading.Barrier(4)
     assert list(in_parallel(lambda _n: together.wait(20) >= 0, range(4), 4)) == [True] * 4
 
 
 @pytest.mark.parametrize("how", ["submit", "assist"])
-def test_one_idle_thread_is_not_all_there_is_for_much_new_work(how):
+def test_pool_starts_more_threads_than_one_idle_thread_for_much_work(how):
     meet, met = threading.Barrier(4), []
 
     def come():
@@ -506,7 +506,7 @@ def test_one_idle_thread_is_not_all_there_is_for_much_new_work(how):
     assert len(met) == 4
 
 
-def test_after_an_error_nothing_new_is_started_and_what_runs_is_waited_for():
+def test_error_starts_no_more_jobs_and_waits_for_running_ones():
     begun, ended = [], []
     running, failed = threading.Event(), threading.Event()
 
@@ -537,7 +537,7 @@ def test_lowest_urgency_runs_first_and_ties_in_order():
     assert order == ["first", "a", "b", "c"]
 
 
-def test_a_thread_lends_a_hand_when_there_is_nothing_else_to_do():
+def test_assisting_runs_only_when_no_work_is_left():
     order, begin = [], threading.Event()
     with Pool(1) as pool:
         pool.submit(lambda: begin.wait(20))

@@ -69,7 +69,7 @@ def test_F18_each_of_several_failures_is_followed_by_its_own_hint(answer):
     ]
 
 
-def test_F25_failures_of_other_things_are_called_by_their_noun(answer):
+def test_F25_failures_are_counted_with_the_noun_of_their_subject(answer):
     failures = {name: NotFoundError(f"{name}: not found", "Look.") for name in ("a:1", "b:1")}
     plan = Plan(before={}, after={}, facts={}, failures=failures, noun="names")
     assert answer(lambda *_rest: plan)["msg"].startswith("2 of 2 names failed: ")

@@ -78,7 +78,7 @@ def fixture_ours(archive):
     return imported(archive, "_zipimport", "_image.names", "_operations.pull")[0]
 
 
-def test_every_file_after_it_is_compiled_once(ours):
+def test_every_file_after_the_importer_is_compiled_once(ours):
     assert {f"{HOME}{name}" for name in ("_plan", "_store.store", "_operations.reading")} <= set(
         ours
     )
@@ -91,7 +91,7 @@ def test_every_file_after_it_is_compiled_once(ours):
     assert set(counts.values()) == {1}
 
 
-def test_modules_and_packages_are_called_as_without_it(archive, ours):
+def test_modules_and_packages_have_the_same_names_as_without_the_importer(archive, ours):
     plain = imported(archive, "_image.names", "_operations.pull")[0]
     assert {name: ours[name][1:] for name in plain} == {name: plain[name][1:] for name in plain}
 
@@ -105,7 +105,7 @@ def test_a_traceback_shows_files_and_lines(archive):
     assert "raise errors.DigestError(" in told
 
 
-def test_outside_an_archive_nothing_is_changed():
+def test_nothing_changes_outside_an_archive():
     kinds = [
         hook for hook in sys.path_hooks if getattr(hook, "__module__", "") == _zipimport.__name__
     ]

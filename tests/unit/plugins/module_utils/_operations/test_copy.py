@@ -145,7 +145,7 @@ def test_planning_sends_nothing_and_reads_no_blob(copier, source, target, there)
 
 
 @every_state
-def test_a_second_run_sends_one_head_on_either_side_for_each_tag(copier, source, target, there):
+def test_second_run_sends_one_head_per_tag_to_each_side(copier, source, target, there):
     put(target, there)
     copier.copy(*NAMES)
     for registry in (source, target):
@@ -157,7 +157,7 @@ def test_a_second_run_sends_one_head_on_either_side_for_each_tag(copier, source,
     assert sorted(asked(source)) == sorted(asked(target)) == wanted
 
 
-def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_path):
+def test_no_tag_is_incomplete_after_any_action_and_the_next_plan_is_the_rest(tmp_path):
     number, total = 0, 1
     with Registry() as source:
         put(source, NAMES)
@@ -188,7 +188,7 @@ def test_plan_and_apply_report_the_same(copier, target, there):
     assert sorted(map(str, summaries(outcome.done))) == sorted(map(str, told["actions"]))
 
 
-def test_order_does_not_matter(tmp_path):
+def test_result_does_not_depend_on_the_order_of_names(tmp_path):
     found = []
     with Registry() as source:
         put(source, NAMES)
@@ -203,7 +203,7 @@ def test_order_does_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize("chunk_size", [0, 1000])
-def test_a_copy_is_the_same_byte_by_byte(copier, source, target, chunk_size):
+def test_copy_has_the_same_bytes(copier, source, target, chunk_size):
     copier.copy(*NAMES, chunk_size=chunk_size)
     assert held(target) == held(source)
     for digest, content in [*APP.blobs(), *NEXT.blobs()]:
@@ -221,7 +221,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("item", KINDS.values(), ids=KINDS)
-def test_every_kind_of_image_arrives_as_it_is(copier, source, target, item):
+def test_every_kind_of_image_is_copied_unchanged(copier, source, target, item):
     push(source, "kind", item, "1")
     copier.copy("kind:1")
     assert held(target)["manifests"]["kind"] == held(source)["manifests"]["kind"]
@@ -253,14 +253,14 @@ def test_the_image_for_one_platform_is_copied_under_the_tag(copier, target):
     assert not copier.plan("demo/app:1", platform=ARM64).changed
 
 
-def test_by_digest_there_is_no_tag(copier, target):
+def test_copy_by_digest_sets_no_tag(copier, target):
     copier.copy(f"demo/tool@{TOOL.digest}")
     assert target.storage.tags("demo/tool") == []
     assert target.manifest("demo/tool", TOOL.digest) == TOOL.raw
     assert not copier.plan(f"demo/tool@{TOOL.digest}").changed
 
 
-def test_with_tag_and_digest_the_tag_gets_that_digest(copier, source, target):
+def test_name_with_tag_and_digest_tags_that_digest(copier, source, target):
     source.tag("demo/app", "1", NEXT.digest)
     copier.copy(f"demo/app:1@{APP.digest}")
     assert target.manifest("demo/app", "1") == APP.raw
@@ -273,7 +273,7 @@ def test_blob_that_breaks_off_at_the_source_resumes_on_both_sides(copier, source
     assert target.blob("demo/tool", blob.digest) == blob.blob
 
 
-def test_wrong_bytes_of_the_source_do_not_arrive(copier, source, target):
+def test_corrupt_bytes_of_the_source_are_not_stored(copier, source, target):
     source.faults.append(Fault(path=f"/blobs/{TOOL.layers[0].digest}", corrupt=3, times=None))
     plan = copier.plan(*NAMES)
     outcome = execute(plan)
@@ -282,7 +282,7 @@ def test_wrong_bytes_of_the_source_do_not_arrive(copier, source, target):
     assert sorted(held(target)["tags"]) == ["demo/app"]
 
 
-def test_a_name_that_fails_does_not_keep_others(copier, target):
+def test_failed_name_does_not_stop_the_others(copier, target):
     target.faults.append(Fault(method="POST", path="/demo/tool/", status=403, times=None))
     plan = copier.plan(*NAMES, "demo/none:1")
     outcome = execute(plan)
@@ -309,7 +309,7 @@ def test_F05_signatures_that_a_source_refuses_to_show_count_as_missing(copier, s
     assert copier.copy(NAMES[0], referrers=True)["changed"]
 
 
-def test_F05_a_signature_that_is_there_and_refused_is_an_error(copier, source):
+def test_F05_listed_but_refused_signature_is_an_error(copier, source):
     tag = APP.digest.replace(":", "-") + ".sig"
     push(source, "demo/app", made("signature"), tag)
     source.faults.append(Fault(method="HEAD|GET", path=f"/manifests/{tag}", status=403, times=None))
@@ -347,7 +347,7 @@ def fixture_one():
         yield registry
 
 
-def test_within_a_registry_blobs_are_mounted(tmp_path, one):
+def test_blobs_are_mounted_within_a_registry(tmp_path, one):
     result = Copier(tmp_path, one, one).copy("demo/app:1", to="/mirror")
     assert held(one)["blobs"]["mirror/demo/app"] == {digest for digest, _raw in APP.blobs()}
     assert result["stats"]["bytes_sent"] == 0
@@ -361,7 +361,7 @@ def test_within_a_registry_blobs_are_mounted(tmp_path, one):
 
 
 @pytest.mark.parametrize("names", [NAMES[:1], NAMES, [f"demo/tool@{TOOL.digest}"]])
-def test_nothing_is_copied_to_itself(tmp_path, one, names):
+def test_copy_of_a_name_to_itself_is_an_error(tmp_path, one, names):
     with pytest.raises(InputError, match="to itself"):
         Copier(tmp_path, one, one).plan(*names)
 
@@ -409,20 +409,20 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "rule", "says"), WRONG)
-def test_a_destination_that_makes_no_name_is_an_error(text, rule, says):
+def test_destination_that_results_in_an_invalid_name_is_an_error(text, rule, says):
     with pytest.raises(InputError, match=says):
         Destination.parse(text, [dict(zip(("match", "replace"), rule))]).of(
             Reference.parse("a.example/x/y:1")
         )
 
 
-def test_two_images_for_one_name_are_refused(copier, target):
+def test_two_images_for_one_name_are_rejected(copier, target):
     with pytest.raises(InputError, match="is to be both"):
         copier.plan("demo/app:1", "demo/tool:1", rewrite=[{"match": ".*", "replace": "x"}])
     assert target.requests == []
 
 
-def test_a_prefix_and_a_rewrite_are_where_it_arrives(copier, target):
+def test_prefix_and_rewrite_determine_the_target_name(copier, target):
     copier.copy(*NAMES, to="/mirror", rewrite=[{"match": "^demo/", "replace": ""}])
     assert sorted(held(target)["tags"]) == ["mirror/app", "mirror/tool"]
 
@@ -466,7 +466,7 @@ SELECTIONS = {
 
 
 @pytest.mark.parametrize(("tags", "wanted"), SELECTIONS.values(), ids=SELECTIONS)
-def test_tags_are_chosen(copier, many, tags, wanted):
+def test_selected_tags_are_copied(copier, many, tags, wanted):
     assert newest(copier, *tags) == wanted
 
 
@@ -490,7 +490,7 @@ def test_images_of_one_age_are_selected_in_a_stable_order(copier, many):
     ],
     ids=["offset", "unknown", "all-unknown", "equal"],
 )
-def test_F02_the_newest_are_found_by_dates_as_points_in_time(
+def test_F02_newest_images_are_found_by_points_in_time(
     copier, source, dates, wanted, unknown, equal
 ):
     for tag, when in zip("abc", dates):
@@ -525,15 +525,13 @@ def test_image_with_an_invalid_age_fails_alone(copier, many, target):
     assert target.storage.tags("demo/many") == ["v1"]
 
 
-def test_all_tags_are_copied_and_the_second_time_none(copier, many, target):
+def test_all_tags_are_copied_once(copier, many, target):
     copier.copy("demo/many", tags=(True, None, None))
     assert target.storage.tags("demo/many") == many.storage.tags("demo/many")
     assert not copier.plan("demo/many", tags=(True, None, None)).changed
 
 
-def test_a_repository_that_is_new_to_the_target_is_not_asked_for_what_it_cannot_have(
-    copier, many, target
-):
+def test_new_target_repository_gets_no_requests_for_existing_content(copier, many, target):
     copier.copy("demo/many", tags=(True, None, None), workers=1)
     looks = [one for one in asked(target) if one.startswith(("HEAD", "GET"))]
     # The first are looked for one by one, as a single image is.
@@ -541,7 +539,7 @@ def test_a_repository_that_is_new_to_the_target_is_not_asked_for_what_it_cannot_
     assert looks[3:] == ["GET demo/many/tags/list"]
 
 
-def test_a_repository_that_is_not_there_fails_alone(copier, target):
+def test_missing_repository_fails_alone(copier, target):
     plan = copier.plan("demo/none", "demo/tool", tags=(True, None, None))
     outcome = execute(plan)
     assert [outcome.failures[name].kind for name in outcome.failures] == ["not-found"]
@@ -549,7 +547,7 @@ def test_a_repository_that_is_not_there_fails_alone(copier, target):
 
 
 @pytest.mark.parametrize("name", ["demo/app:1", f"demo/app@{APP.digest}"])
-def test_for_tags_a_repository_is_named(copier, name):
+def test_option_tags_requires_a_repository_without_tag(copier, name):
     with pytest.raises(InputError, match="neither tag nor digest"):
         copier.plan(name, tags=(True, None, None))
 
@@ -565,7 +563,7 @@ def test_invalid_options_are_reported(tags, says):
 # -- the requests to each registry
 
 
-def test_each_side_is_asked_for_what_is_done_there(copier, source, target):
+def test_each_side_is_asked_only_for_the_rights_it_needs(copier, source, target):
     copier.copy("demo/app:1", "demo/tool:1")
     assert {one.scopes for one in source.token_requests} <= {
         ("repository:demo/app:pull",),
@@ -579,7 +577,7 @@ def test_each_side_is_asked_for_what_is_done_there(copier, source, target):
     assert extra <= {"repository:demo/app:pull", "repository:demo/tool:pull"}
 
 
-def test_credentials_go_to_their_host_alone(copier, source, target):
+def test_credentials_are_sent_only_to_their_host(copier, source, target):
     copier.copy(*NAMES)
     pairs = {
         who: base64.b64encode(f"{who.username}:{who.password}".encode()).decode()
@@ -593,7 +591,7 @@ def test_credentials_go_to_their_host_alone(copier, source, target):
             assert sent not in issued[other]
 
 
-def test_a_mirror_of_the_source_may_serve_it_but_gets_no_push(tmp_path, source, target):
+def test_mirror_of_the_source_serves_content_and_receives_no_push(tmp_path, source, target):
     with Registry() as mirror:
         put(mirror, NAMES)
         settings = [{"registry": source.address, "mirrors": [{"url": mirror.url}]}]
@@ -603,7 +601,7 @@ def test_a_mirror_of_the_source_may_serve_it_but_gets_no_push(tmp_path, source, 
         assert held(target) == held(source)
 
 
-def test_a_mirror_of_the_target_is_not_asked(tmp_path, source, target):
+def test_mirror_of_the_target_is_not_used(tmp_path, source, target):
     with Registry() as mirror:
         put(mirror, NAMES)
         settings = [{"registry": target.address, "mirrors": [{"url": mirror.url}]}]

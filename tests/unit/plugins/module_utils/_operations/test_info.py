@@ -91,14 +91,14 @@ def one(store, name):
     return entry
 
 
-def test_a_store_that_is_missing_reads_as_empty(path):
+def test_missing_store_counts_as_empty(path):
     result = info(ImageStore(str(path)), APP)
     assert (result["images"], result["missing"], result["store"]) == ([], [APP], str(path))
     assert info(ImageStore(str(path)))["missing"] == []
     assert not path.exists()
 
 
-def test_looking_changes_nothing(path, store):
+def test_reading_changes_nothing(path, store):
     before = whole_tree(path)
     result = info(store)
     assert whole_tree(path) == before
@@ -126,7 +126,7 @@ def test_image_is_described_by_its_digests_and_sizes(store):
     assert told == [(item.digest, len(item.blob), item.media_type) for item in TOOL_IMAGE.layers]
 
 
-def test_chain_ids_are_those_of_the_specification(store):
+def test_chain_ids_match_the_specification(store):
     """config.md: ChainID(L0|...|Ln) = Digest(ChainID(L0|...|Ln-1) + " " + DiffID(Ln))"""
     diff_ids = [item.diff_id for item in MEMBER.layers]
     wanted = [diff_ids[0]]
@@ -153,7 +153,7 @@ def test_layers_count_the_images_that_share_them(store, sources):
     assert again == shared
 
 
-def test_history_gives_every_step_the_size_of_its_layer(store):
+def test_history_steps_have_the_size_of_their_layer(store):
     steps = one(store, TOOL)["history"]
     sizes = [len(item.blob) for item in TOOL_IMAGE.layers]
     keys = ("created", "created_by", "size", "empty_layer", "comment")
@@ -170,7 +170,7 @@ def test_history_gives_every_step_the_size_of_its_layer(store):
     [None, "x", [1, None], [{}] * 9, [{"empty_layer": "yes"}]],
     ids="M033 {}".format,
 )
-def test_a_wrong_history_harms_nobody(path, sources, history):
+def test_invalid_history_is_ignored(path, sources, history):
     sources.publish(TOOL, image([BASE], config={"history": history}))
     store = ImageStore(str(path))
     pull(store, sources, TOOL)
@@ -178,7 +178,7 @@ def test_a_wrong_history_harms_nobody(path, sources, history):
     assert sum(step["size"] for step in steps) in (0, len(BASE.blob))
 
 
-def test_inspect_speaks_the_words_of_docker(store):
+def test_inspect_uses_the_keys_of_docker(store):
     assert one(store, TOOL)["inspect"] == {
         "Id": TOOL_IMAGE.config_digest,
         "RepoTags": ["registry.example:5000/tool:1"],
@@ -197,7 +197,7 @@ def test_inspect_speaks_the_words_of_docker(store):
     }
 
 
-def test_inspect_knows_every_name_of_an_image(store, sources):
+def test_inspect_lists_every_name_of_an_image(store, sources):
     """Docker Hub's images in their short form, digests under every repository."""
     sources.publish("registry.example/x/app:2", FAMILY)
     sources.publish("docker.io/me/app:3", FAMILY)
@@ -228,7 +228,7 @@ def test_inspect_knows_every_name_of_an_image(store, sources):
         ("app", None),
     ],
 )
-def test_an_image_is_found_by_any_spelling_by_digest_and_not_by_half(store, name, found):
+def test_image_is_found_by_any_spelling_and_by_its_whole_digest(store, name, found):
     result = info(store, name)
     assert {entry["name"] for entry in result["images"]} == ({found} if found else set())
     assert result["missing"] == ([] if found else [str(Reference.parse(name))])
@@ -265,7 +265,7 @@ def test_a_name_whose_content_is_missing_is_incomplete(path, store, what, how):
         assert (entries[0]["id"], entries[0]["layers"], entries[0]["inspect"]) == (None, [], {})
 
 
-def test_a_configuration_with_a_flipped_bit_is_not_believed(path, store):
+def test_corrupt_configuration_is_not_used(path, store):
     """S017"""
     place = blob_path(path, TOOL_IMAGE.config_digest)
     place.write_bytes(place.read_bytes().replace(b"amd64", b"amd65"))
@@ -274,7 +274,7 @@ def test_a_configuration_with_a_flipped_bit_is_not_believed(path, store):
     assert entry["layers"][0]["diff_id"] is None
 
 
-def test_a_sparse_index_is_complete_with_what_was_asked_for(path, sources):
+def test_sparse_index_with_all_requested_platforms_is_complete(path, sources):
     """S027"""
     store = ImageStore(str(path))
     pull(store, sources, APP, platforms=[ARM64])
@@ -332,7 +332,7 @@ def test_all_platforms_are_more_than_images(path, sources, lost):
 
 
 @pytest.mark.parametrize("platforms", [(AMD64,), None], ids=["a platform", "all"])
-def test_a_foreign_layer_need_not_be_here(path, sources, platforms):
+def test_missing_foreign_layer_leaves_an_image_complete(path, sources, platforms):
     windows = layer(
         {"win": b"w"}, media_type="application/vnd.oci.image.layer.nondistributable.v1.tar"
     )
@@ -376,7 +376,7 @@ def test_index_without_our_annotation_is_listed_as_far_as_it_is_stored(path, sou
     assert (entry["platform"], entry["platforms"], entry["complete"]) == (ARM64, [ARM64], True)
 
 
-def test_F12_an_entry_without_a_name_goes_by_its_digest(path, store):
+def test_F12_unnamed_entry_is_listed_by_its_digest(path, store):
     call(path, APP, None)
     assert {entry["name"] for entry in info(store)["images"]} == {TOOL, FAMILY.digest}
     assert {entry["name"] for entry in info(store, FAMILY.digest)["images"]} == {FAMILY.digest}
@@ -416,7 +416,7 @@ def test_names_that_are_not_references_are_listed_literally(path, store, name):
         pytest.param(b'{"schemaVersion":1}', "application/json", id="M007 schema 1"),
     ],
 )
-def test_a_name_for_something_else_hides_no_other(path, store, data, media_type):
+def test_name_of_other_content_hides_no_image(path, store, data, media_type):
     other = blob(data, media_type)
     store.write(other, [data])
     named = {"annotations": {"org.opencontainers.image.ref.name": "registry.example/odd:1"}}

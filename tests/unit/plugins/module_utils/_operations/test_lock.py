@@ -161,7 +161,7 @@ def test_planning_writes_nothing_and_reads_no_layer(path, sources, there, how):
 
 
 @every_way
-def test_locked_again_nothing_is_written_and_nothing_is_asked(path, sources, how):
+def test_second_run_writes_nothing_and_sends_no_request(path, sources, how):
     options = {"platforms": [AMD64], **how}
     lock(path, sources, *ALL, **options)
     before = whole_tree(path.parent)
@@ -177,7 +177,7 @@ def test_locked_again_nothing_is_written_and_nothing_is_asked(path, sources, how
     assert sources.reads == []
 
 
-def test_manifests_come_first_and_those_of_no_more_use_go_last(path, sources):
+def test_manifests_are_written_first_and_unused_ones_removed_last(path, sources):
     lock(path, sources, APP, platforms=[AMD64, ARM64], embed=True)
     sources.publish(APP, NEXT)
     result = lock(path, sources, APP, update=["all"], embed=True)
@@ -199,7 +199,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize(("first", "then"), STEPS.values(), ids=STEPS)
-def test_stopped_after_any_action_the_rest_is_what_is_left(tmp_path, first, then):
+def test_plan_after_an_interruption_has_the_remaining_actions(tmp_path, first, then):
     """Nobody is ever given a lock with manifests of which one is missing."""
     results = []
     for number in itertools.count():
@@ -243,7 +243,7 @@ def usable(path):
 
 @every_way
 @pytest.mark.parametrize("workers", [1, 4])
-def test_order_and_workers_leave_no_trace(tmp_path, sources, how, workers):
+def test_lock_file_does_not_depend_on_order_or_workers(tmp_path, sources, how, workers):
     trees = []
     for number, order in enumerate(itertools.permutations(ALL)):
         path = tmp_path / str(number) / "images.lock.yml"
@@ -258,7 +258,7 @@ def test_order_and_workers_leave_no_trace(tmp_path, sources, how, workers):
 # -- what an entry holds
 
 
-def test_an_entry_is_what_the_registry_gives_for_the_name_and_each_platform(path, sources):
+def test_entry_has_the_digests_of_the_name_and_of_each_platform(path, sources):
     result = lock(path, sources, *ALL, platforms=[AMD64])
     amd64 = FAMILY.for_platform(AMD64)
     wanted = {
@@ -299,7 +299,7 @@ def test_an_entry_is_what_the_registry_gives_for_the_name_and_each_platform(path
     assert [one.name for one in images] == sorted(ALL)
 
 
-def test_all_is_everything_that_an_index_lists(path, sources):
+def test_platform_all_locks_everything_that_an_index_lists(path, sources):
     result = lock(path, sources, WEB, TOOL, platforms=["all"])
     web = result["images"][1]["platforms"]["all"]
     total = sum(len(raw) for _digest, raw in WEBS.blobs())
@@ -310,7 +310,7 @@ def test_all_is_everything_that_an_index_lists(path, sources):
     }
 
 
-def test_platforms_are_kept_in_normal_form(path, sources):
+def test_platforms_are_written_in_normal_form(path, sources):
     result = lock(path, sources, APP, platforms=["linux/x86_64", AMD64, "linux/arm64/v8"])
     assert list(result["images"][0]["platforms"]) == [AMD64, ARM64]
     assert not plan(path, sources, APP, platforms=["linux/aarch64", AMD64]).changed
@@ -331,13 +331,13 @@ def test_artifact_is_locked_for_every_platform(path, sources):
 # -- platforms by default
 
 
-def test_a_new_file_is_for_the_platform_of_the_machine(path, sources):
+def test_new_file_has_the_platform_of_this_machine(path, sources):
     host = str(Platform.host())
     sources.publish(APP, demo_image("app", "1", [host, "linux/s390x"], layers=1, size=50))
     assert list(lock(path, sources, APP)["images"][0]["platforms"]) == [host]
 
 
-def test_a_new_name_is_for_what_the_others_are_and_those_keep_theirs(path, sources):
+def test_new_name_has_the_platforms_of_the_others_which_keep_theirs(path, sources):
     lock(path, sources, APP, platforms=[ARM64, AMD64])
     before = entries(path)
     result = lock(path, sources, APP, WEB)
@@ -346,7 +346,7 @@ def test_a_new_name_is_for_what_the_others_are_and_those_keep_theirs(path, sourc
     assert entries(path)[APP] == before[APP]
 
 
-def test_other_platforms_of_the_same_digest_change_the_entry_and_move_nothing(path, sources):
+def test_other_platforms_of_the_same_digest_change_only_the_entry(path, sources):
     lock(path, sources, APP, platforms=[AMD64])
     sources.publish(APP, NEXT)
     result = lock(path, sources, APP, platforms=[AMD64, ARM64])
@@ -367,7 +367,7 @@ def test_a_platform_that_an_index_lacks_is_an_error_and_nothing_is_written(path,
 
 
 @pytest.mark.parametrize("platforms", [[ARM64], [AMD64, ARM64]], ids=len)
-def test_a_platform_that_an_image_without_an_index_is_not_for_is_an_error(path, sources, platforms):
+def test_wrong_platform_of_an_image_without_an_index_is_an_error(path, sources, platforms):
     with pytest.raises(NoPlatformError) as caught:
         lock(path, sources, TOOL, platforms=platforms)
     assert_tells(caught.value, "platform-not-found", f"{TOOL}: is for {AMD64}, not for {ARM64}")
@@ -375,9 +375,7 @@ def test_a_platform_that_an_image_without_an_index_is_not_for_is_an_error(path, 
     assert not path.parent.exists()
 
 
-def test_F23_it_is_locked_where_that_is_allowed_and_sync_takes_it_as_locked(
-    path, sources, tmp_path
-):
+def test_F23_allowed_mismatch_is_locked_and_accepted_by_sync(path, sources, tmp_path):
     made = plan(path, sources, TOOL, platforms=[ARM64], allow=True)
     execute(made)
     assert made.warnings() == [f"{TOOL}: is for {AMD64}, not for {ARM64}"]
@@ -505,7 +503,7 @@ def test_update_of_all_requests_only_the_tag_of_an_unmoved_name(path, sources, m
 # -- names
 
 
-def test_names_that_are_asked_for_no_more_are_dropped(path, sources, moved):
+def test_names_that_are_no_longer_requested_are_dropped(path, sources, moved):
     result = lock(path, sources, APP)
     assert changes(result) == {WEB: "dropped", TOOL: "dropped"}
     assert [one for one in result["changes"] if one["name"] == TOOL] == [
@@ -522,7 +520,7 @@ def test_names_that_are_asked_for_no_more_are_dropped(path, sources, moved):
     assert result["reads"] == []
 
 
-def test_a_digest_beside_the_tag_is_locked_and_the_tag_not_asked_for(path, sources):
+def test_digest_next_to_a_tag_is_locked_without_reading_the_tag(path, sources):
     sources.publish(APP, NEXT)
     result = lock(path, sources, f"{APP}@{FAMILY.digest}", platforms=[AMD64])
     assert (result["images"][0]["name"], result["images"][0]["digest"]) == (APP, FAMILY.digest)
@@ -534,7 +532,7 @@ def test_a_digest_beside_the_tag_is_locked_and_the_tag_not_asked_for(path, sourc
     assert lock(path, sources)["images"][0]["digest"] == NEXT.digest
 
 
-def test_a_digest_without_a_tag_is_a_name_of_its_own(path, sources):
+def test_name_with_only_a_digest_is_locked_under_that_name(path, sources):
     result = lock(path, sources, PINNED, APP, platforms=[AMD64])
     assert [one["name"] for one in result["images"]] == [APP, PINNED]
     assert changes(lock(path, sources, update=["all"])) == {}
@@ -548,14 +546,14 @@ def test_a_digest_without_a_tag_is_a_name_of_its_own(path, sources):
     ],
     ids=["with and without a digest", "with two digests"],
 )
-def test_a_name_that_is_asked_for_twice_is_an_error(path, sources, names):
+def test_conflicting_requests_for_one_name_are_an_error(path, sources, names):
     with pytest.raises(InputError) as caught:
         lock(path, sources, *names)
     assert_tells(caught.value, "invalid-input", f"{APP} is asked for twice", *names)
     assert sources.reads == []
 
 
-def test_without_names_and_a_file_there_is_nothing_to_lock(path, sources):
+def test_request_without_names_and_without_a_file_is_an_error(path, sources):
     with pytest.raises(InputError) as caught:
         lock(path, sources)
     assert_tells(caught.value, "invalid-input", f"{path}: there is no lock file yet")
@@ -572,7 +570,7 @@ def test_empty_list_makes_an_empty_file_only_if_it_is_explicit(path, sources, tm
     assert lock(path, sources)["images"] == []
 
 
-def test_names_come_from_files_too(path, sources, tmp_path):
+def test_names_are_also_read_from_files(path, sources, tmp_path):
     (tmp_path / "names.txt").write_text(f"{WEB}\n{APP}\n")
     (tmp_path / "compose.yml").write_text(f"services: {{a: {{image: '{TOOL}'}}}}")
     files = [tmp_path / "names.txt", tmp_path / "compose.yml"]
@@ -592,14 +590,14 @@ def platforms_in(path):
     return {one.name: sorted(one.platforms) for one in Lock.parse(read_lock(str(path))).images}
 
 
-def test_F04_the_platform_of_a_service_is_locked_too(path, sources, tmp_path):
+def test_F04_platform_of_a_service_is_also_locked(path, sources, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(SERVICE.format(APP, f", b: {{image: '{WEB}'}}"))
     lock(path, sources, files=[file], platforms=[AMD64])
     assert platforms_in(path) == {APP: [AMD64, ARM64], WEB: [AMD64]}
 
 
-def test_F04_without_platforms_a_service_that_names_one_is_locked_for_it_alone(
+def test_F04_service_with_a_platform_is_locked_only_for_it_by_default(
     path, sources, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(Platform, "host", classmethod(lambda cls: Platform.parse(AMD64)))
@@ -612,7 +610,7 @@ def test_F04_without_platforms_a_service_that_names_one_is_locked_for_it_alone(
     assert platforms_in(tmp_path / "other.yml") == {APP: [AMD64, ARM64]}
 
 
-def test_F04_an_image_of_such_services_alone_may_lack_other_platforms(path, sources, tmp_path):
+def test_F04_image_of_only_such_services_needs_no_other_platform(path, sources, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(SERVICE.format(APP, ""))
     lock(path, sources, files=[file], platforms=["linux/s390x"])
@@ -624,9 +622,7 @@ def test_F04_an_image_of_such_services_alone_may_lack_other_platforms(path, sour
         lock(path, sources, files=[file], platforms=[AMD64])
 
 
-def test_F04_an_image_that_compose_builds_and_nobody_pushed_is_an_error_that_says_so(
-    path, sources, tmp_path
-):
+def test_F04_unpushed_image_that_compose_builds_is_an_error_that_says_so(path, sources, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(f"services:\n  a: {{build: ., image: '{APP}'}}\n")
     lock(path, sources, files=[file], platforms=[AMD64])
@@ -636,14 +632,14 @@ def test_F04_an_image_that_compose_builds_and_nobody_pushed_is_an_error_that_say
     assert f"see {file}, line 2." in caught.value.hint
 
 
-def test_F04_with_all_platforms_that_of_a_service_is_among_them(path, sources, tmp_path):
+def test_F04_all_platforms_include_that_of_a_service(path, sources, tmp_path):
     file = tmp_path / "compose.yml"
     file.write_text(SERVICE.format(APP, ""))
     lock(path, sources, files=[file], platforms=["all"])
     assert platforms_in(path) == {APP: ["all"]}
 
 
-def test_F04_a_lock_file_in_a_directory_of_sources_does_not_keep_its_own_names(sources, tmp_path):
+def test_F04_lock_file_in_a_source_directory_is_not_a_source(sources, tmp_path):
     path, file = tmp_path / "images.lock.yml", tmp_path / "compose.yml"
     file.write_text(f"services: {{a: {{image: '{APP}'}}, b: {{image: '{WEB}'}}}}")
     lock(path, sources, files=[tmp_path], platforms=[AMD64])
@@ -708,7 +704,7 @@ def test_failed_name_prevents_the_write_and_the_others_are_reported(path, source
     assert none in str(outcome.failure)
 
 
-def test_names_that_fail_all_fail_and_the_kind_is_that_of_the_first(path, sources):
+def test_error_of_several_failed_names_has_the_kind_of_the_first(path, sources):
     sources["registry.example/app"].script("resolve", "1", DeniedError("app is denied"))
     made = plan(path, sources, APP, "registry.example/none:1", TOOL, platforms=[AMD64])
     assert set(made.failures) == {APP, "registry.example/none:1"}
@@ -717,7 +713,7 @@ def test_names_that_fail_all_fail_and_the_kind_is_that_of_the_first(path, source
     assert failure.kind == "denied"
 
 
-def test_a_name_that_fails_leaves_no_change_to_the_others(path, sources, moved):
+def test_failed_name_leaves_the_others_unchanged(path, sources, moved):
     sources["registry.example/app"].script("resolve", "1", DeniedError("app is denied"))
     before = path.read_bytes()
     made = plan(path, sources, update=["all"])
@@ -731,7 +727,7 @@ def test_a_name_that_fails_leaves_no_change_to_the_others(path, sources, moved):
 # -- manifests
 
 
-def test_manifests_are_written_as_the_registry_gave_them(path, sources):
+def test_manifests_are_written_unchanged(path, sources):
     result = lock(path, sources, APP, TOOL, platforms=[AMD64], embed=True)
     wanted = {item.digest: item.raw for item in (FAMILY, FAMILY.for_platform(AMD64), ALONE)}
     directory = path.with_name("images.lock.d")
@@ -744,7 +740,7 @@ def test_manifests_are_written_as_the_registry_gave_them(path, sources):
     assert len(result["actions"]) == 5
 
 
-def test_manifests_of_all_are_all(path, sources):
+def test_platform_all_embeds_all_manifests(path, sources):
     lock(path, sources, WEB, platforms=["all"], embed=True)
     assert carried(path) == sorted(
         digest.partition(":")[2] for digest, _type, _raw in WEBS.manifests()
@@ -763,7 +759,7 @@ def test_embedded_manifests_are_not_requested_again(path, sources):
 
 
 @pytest.mark.parametrize("spoil", ["bytes", "gone", "not UTF-8"])
-def test_a_manifest_with_other_bytes_is_asked_for_and_rewritten(path, sources, spoil):
+def test_corrupt_embedded_manifest_is_requested_and_rewritten(path, sources, spoil):
     lock(path, sources, APP, TOOL, platforms=[AMD64], embed=True)
     before = whole_tree(path.parent)
     (name,) = hexes(FAMILY.for_platform(AMD64))
@@ -781,7 +777,7 @@ def test_a_manifest_with_other_bytes_is_asked_for_and_rewritten(path, sources, s
     }
 
 
-def test_omitted_they_are_removed_and_foreign_files_stay(path, sources):
+def test_manifests_are_removed_without_the_option_and_foreign_files_stay(path, sources):
     lock(path, sources, APP, TOOL, platforms=[AMD64], embed=True)
     directory = path.with_name("images.lock.d")
     (directory / "README.md").write_text("ours")
@@ -794,7 +790,7 @@ def test_omitted_they_are_removed_and_foreign_files_stay(path, sources):
     assert result["reads"] == []
 
 
-def test_F27_git_is_kept_from_converting_manifests_and_what_a_user_wrote_stays(path, sources):
+def test_F27_git_attributes_for_manifests_are_written_and_user_lines_stay(path, sources):
     lock(path, sources, APP, platforms=[AMD64])
     attributes = path.with_name("images.lock.d") / ".gitattributes"
     assert not attributes.exists()
@@ -809,7 +805,7 @@ def test_F27_git_is_kept_from_converting_manifests_and_what_a_user_wrote_stays(p
     assert written(lock(path, sources, APP, embed=True))[-1] == ("write_file", ".gitattributes")
 
 
-def test_F27_a_lock_file_with_converted_line_ends_is_the_same(path, sources):
+def test_F27_lock_file_with_converted_line_ends_is_unchanged(path, sources):
     lock(path, sources, APP, platforms=[AMD64])
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert not plan(path, sources, APP).changed
@@ -830,7 +826,7 @@ def test_F27_converted_manifests_are_written_again(path, sources):
     read_lock(str(path))
 
 
-def test_manifests_have_no_place_beside_an_images_lock(path, sources):
+def test_embedded_manifests_with_an_images_lock_are_an_error(path, sources):
     with pytest.raises(InputError, match="manifests=embed has no place"):
         lock(path, sources, APP, embed=True, form="imgpkg")
     assert sources.reads == []
@@ -839,7 +835,7 @@ def test_manifests_have_no_place_beside_an_images_lock(path, sources):
 # -- imgpkg
 
 
-def test_for_imgpkg_only_tags_are_asked_for(path, sources):
+def test_images_lock_reads_only_tags(path, sources):
     result = lock(path, sources, APP, PINNED, form="imgpkg")
     assert result["reads"] == [("resolve", "1")]
     assert path.read_text() == (
@@ -857,7 +853,7 @@ def test_for_imgpkg_only_tags_are_asked_for(path, sources):
     assert result["diff"]["after"] == {APP: FAMILY.digest, PINNED: FAMILY.digest}
 
 
-def test_the_other_form_of_the_same_names_keeps_every_digest(path, sources):
+def test_conversion_to_the_other_format_keeps_every_digest(path, sources):
     lock(path, sources, *ALL, platforms=[AMD64])
     text = path.read_bytes()
     sources.publish(APP, NEXT)
@@ -874,7 +870,7 @@ def test_the_other_form_of_the_same_names_keeps_every_digest(path, sources):
     }
 
 
-def test_an_images_lock_is_brought_up_to_date(path, sources):
+def test_images_lock_can_be_updated(path, sources):
     lock(path, sources, APP, TOOL, form="imgpkg")
     sources.publish(APP, NEXT)
     assert lock(path, sources, form="imgpkg")["changes"] == []
@@ -915,7 +911,7 @@ def test_invalid_lock_file_is_an_error_and_is_kept(path, sources, text, told, ho
     assert sources.reads == []
 
 
-def test_a_file_that_says_the_same_in_another_form_is_rewritten(path, sources):
+def test_file_with_the_same_content_in_another_layout_is_rewritten(path, sources):
     lock(path, sources, APP, platforms=[AMD64])
     text = path.read_text()
     path.write_text("# ours\n" + text.replace("\n", "\r\n"))
@@ -925,7 +921,7 @@ def test_a_file_that_says_the_same_in_another_form_is_rewritten(path, sources):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444], ids="{:o}".format)
-def test_a_file_keeps_its_mode_and_a_new_one_is_for_all_to_read(path, sources, mode):
+def test_file_keeps_its_mode_and_a_new_file_is_world_readable(path, sources, mode):
     lock(path, sources, APP, platforms=[AMD64])
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755

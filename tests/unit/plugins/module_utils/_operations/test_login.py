@@ -109,7 +109,7 @@ def test_a_login_is_verified_before_it_is_stored(path):
     assert not log_in(path).changed
 
 
-def test_a_login_that_is_there_is_verified_again_only_if_asked_to(path):
+def test_existing_login_is_verified_again_only_on_request(path):
     """A015."""
     save_login(str(path), HOST, USER)
     registry = FakeRegistry()
@@ -119,7 +119,7 @@ def test_a_login_that_is_there_is_verified_again_only_if_asked_to(path):
     assert registry.pings == 1
 
 
-def test_a_registry_that_asks_for_no_login_cannot_verify_one(path):
+def test_registry_without_authentication_cannot_verify_a_login(path):
     """A016."""
     plan = log_in(path, FakeRegistry(scheme=""))
     assert plan.facts["login_result"]["verified"] is False
@@ -134,7 +134,7 @@ def test_logging_out_of_an_unknown_host_changes_nothing(path):
     assert not plan_logout(HOST, str(path)).changed
 
 
-def test_logging_out_takes_one_host_out(path):
+def test_logout_removes_one_host(path):
     """A017: and once more changes nothing."""
     write_auth_file(
         path, {"other.example": login("bob", "x"), f"https://{HOST}/v2/": login("alice", SECRET)}
@@ -144,7 +144,7 @@ def test_logging_out_takes_one_host_out(path):
     assert not plan_logout(HOST, str(path)).changed
 
 
-def test_a_login_in_a_helper_stays_out_of_the_file(path, helpers):
+def test_login_in_a_helper_is_not_written_to_the_file(path, helpers):
     """A011, A017."""
     helpers.write("own", KEEPER)
     write_auth_file(path, {}, credHelpers={HOST: "own"})
@@ -160,7 +160,7 @@ def test_a_login_in_a_helper_stays_out_of_the_file(path, helpers):
 @pytest.mark.parametrize(
     "password", ["a\nb", "a'b\"c\\", "{{ x }}", "x" * 8192, "\u00e9", "a:b", " a "], ids=short
 )
-def test_any_password_is_kept_as_it_is(password, path):
+def test_any_password_is_stored_unchanged(password, path):
     """A020."""
     save_login(str(path), HOST, Credentials("alice", password))
     assert find_login(path, HOST) == Credentials("alice", password)
@@ -168,7 +168,7 @@ def test_any_password_is_kept_as_it_is(password, path):
 
 
 @pytest.mark.parametrize("password", [SECRET, "a\nsecret", "{{ secret }}", "s" * 8192], ids=short)
-def test_no_secret_is_in_what_a_login_shows(password, path):
+def test_result_of_a_login_shows_no_secret(password, path):
     """A020: neither as it is nor in base64."""
     plan = log_in(path, who=Credentials("alice", password))
     shown = json.dumps(dry_run(plan).result()) + repr(plan)

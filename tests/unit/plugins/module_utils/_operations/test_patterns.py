@@ -25,12 +25,12 @@ def test_F35_invalid_pattern_is_reported_on_one_short_line(text):
     assert message.isprintable() and len(message) < 600
 
 
-def test_F35_a_pattern_is_reported_as_it_was_given():
+def test_F35_pattern_is_reported_unchanged():
     assert "'registry.example/App*'" in str(refused("registry.example/App*"))
     assert "zz0any" not in str(refused("registry.example/App*"))
 
 
-def test_F35_a_pattern_hides_what_may_be_a_password():
+def test_F35_possible_password_in_a_pattern_is_hidden():
     assert "hunter22" not in str(refused("user:hunter22@registry.example/*"))
 
 

@@ -136,7 +136,7 @@ def test_planning_writes_nothing_and_reads_no_layer(path, store, sources, there)
 
 
 @every_state
-def test_applied_and_planned_again_a_plan_is_empty(path, store, sources, there):
+def test_plan_is_empty_after_it_was_applied(path, store, sources, there):
     if there:
         pull(store, sources, *there)
     pull(store, sources, APP, WEB, TOOL)
@@ -159,9 +159,7 @@ def test_names_come_last_and_children_first(store, sources):
     assert all(stored.index(one.digest) < stored.index(FAMILY.digest) for one in FAMILY.images)
 
 
-def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_what_is_left(
-    tmp_path, sources
-):
+def test_store_is_valid_after_any_action_and_the_next_plan_is_the_rest(tmp_path, sources):
     with ImageStore(str(tmp_path / "none")).hold() as store:
         wanted = summaries(plan(store, sources, APP, TOOL, platforms=[AMD64, ARM64]).actions)
     assert len(wanted) > 10
@@ -197,7 +195,7 @@ def test_check_mode_reports_every_fact_of_the_real_run(store, sources, there, po
 
 @pytest.mark.parametrize("workers", [1, 2, 7], ids="{} workers".format)
 @pytest.mark.parametrize("mask", [0o000, 0o077], ids="umask {:03o}".format)
-def test_order_workers_and_umask_leave_no_trace(tmp_path, sources, workers, mask):
+def test_store_does_not_depend_on_order_workers_or_umask(tmp_path, sources, workers, mask):
     pull(ImageStore(str(tmp_path / "first")), sources, APP, WEB, TOOL)
     wanted = tree(tmp_path / "first")
     for number, order in enumerate(itertools.permutations([APP, WEB, TOOL])):
@@ -215,7 +213,7 @@ def test_order_workers_and_umask_leave_no_trace(tmp_path, sources, workers, mask
 # -- what a pull leaves in the store
 
 
-def test_every_byte_of_a_manifest_is_the_registrys(path, store, sources):
+def test_manifest_is_stored_unchanged(path, store, sources):
     docker = demo_image("docker", "1", docker=True, size=100)
     sources.publish("registry.example/docker:1", docker)
     result = pull(store, sources, "registry.example/docker:1")
@@ -243,7 +241,7 @@ def test_attestations_are_never_pulled(path, store, sources):
     assert not [one for one in proofs if blob_path(path, one.digest).exists()]
 
 
-def test_an_index_in_an_index_is_followed(path, store, sources):
+def test_nested_index_is_followed(path, store, sources):
     """M023"""
     nested = index([index([small("deep")])])
     sources.publish("registry.example/nested:1", nested)
@@ -254,7 +252,7 @@ def test_an_index_in_an_index_is_followed(path, store, sources):
     assert not pull(store, sources, "registry.example/nested:1")["changed"]
 
 
-def test_an_artifact_has_no_platform_and_is_pulled_as_it_is(path, store, sources):
+def test_artifact_without_a_platform_is_pulled(path, store, sources):
     """M028"""
     chart = layer({"Chart.yaml": b"name: x"}, media_type="application/vnd.cncf.helm.chart.content")
     raw_config = b"not even JSON"
@@ -305,7 +303,7 @@ def test_result_lists_every_image_and_platform(store, sources):
     }
 
 
-def test_bytes_to_fetch_are_those_of_the_blobs_that_are_missing(store, sources):
+def test_bytes_to_fetch_is_the_size_of_the_missing_blobs(store, sources):
     result = pull(store, sources, TOOL)
     assert result["stats"]["bytes_to_fetch"] == len(ALONE.layers[0].blob)
     assert pull(store, sources, TOOL)["stats"]["bytes_to_fetch"] == 0
@@ -314,14 +312,14 @@ def test_bytes_to_fetch_are_those_of_the_blobs_that_are_missing(store, sources):
 # -- what is asked
 
 
-def test_a_tag_that_has_not_moved_costs_one_question(store, sources):
+def test_tag_that_has_not_moved_costs_one_request(store, sources):
     pull(store, sources, APP)
     sources.forget()
     pull(store, sources, APP)
     assert sources.reads == [("resolve", "1")]
 
 
-def test_the_store_is_read_while_tags_are_on_their_way(store, sources):
+def test_store_is_read_while_tags_are_resolved(store, sources):
     read, waited = threading.Event(), []
 
     class Watched(ImageStore):
@@ -339,14 +337,14 @@ def test_the_store_is_read_while_tags_are_on_their_way(store, sources):
 @pytest.mark.parametrize(
     "name", [f"registry.example/app@{FAMILY.digest}", f"{APP}@{FAMILY.digest}"]
 )
-def test_a_digest_that_is_complete_is_never_asked_for(store, sources, policy, name):
+def test_complete_digest_is_never_requested(store, sources, policy, name):
     pull(store, sources, name)
     sources.forget()
     assert not pull(store, sources, name, policy=policy)["changed"]
     assert sources.reads == []
 
 
-def test_a_digest_beside_a_tag_decides_and_the_tag_is_the_name(store, sources):
+def test_name_with_tag_and_digest_pulls_the_digest_under_the_tag(store, sources):
     sources.publish(APP, NEXT)
     result = pull(store, sources, f"{APP}@{FAMILY.digest}")
     assert list(store.names()) == [APP]
@@ -361,7 +359,7 @@ def test_a_new_pin_moves_the_name(store, sources):
     assert str(store.names()[APP].target.digest) == NEXT.digest
 
 
-def test_content_that_another_name_brought_is_not_read_again(store, sources):
+def test_content_of_another_name_is_not_read_again(store, sources):
     pull(store, sources, APP)
     sources.publish("registry.example/app:same", FAMILY)
     sources.forget()
@@ -372,7 +370,7 @@ def test_content_that_another_name_brought_is_not_read_again(store, sources):
 
 
 @pytest.mark.parametrize("pins", [(FAMILY, NEXT), (None, FAMILY)], ids=["two", "one and none"])
-def test_one_name_with_two_meanings_in_one_task_is_an_error(path, store, sources, pins):
+def test_name_with_two_digests_in_one_task_is_an_error(path, store, sources, pins):
     names = [f"{APP}@{pin.digest}" if pin else APP for pin in pins]
     with pytest.raises(InputError, match="is asked for twice") as caught:
         pull(store, sources, *names)
@@ -380,7 +378,7 @@ def test_one_name_with_two_meanings_in_one_task_is_an_error(path, store, sources
     assert not path.exists()
 
 
-def test_one_name_in_two_spellings_is_one(store, sources):
+def test_two_spellings_of_one_name_are_pulled_once(store, sources):
     sources.publish("docker.io/library/app:latest", ALONE)
     names = ["app", "library/app:latest", "docker.io/app"]
     result = pull(store, sources, *names)
@@ -390,7 +388,7 @@ def test_one_name_in_two_spellings_is_one(store, sources):
 # -- policies
 
 
-def test_missing_leaves_a_name_where_it_is_and_asks_nothing(store, sources):
+def test_policy_missing_keeps_an_existing_name_without_a_request(store, sources):
     pull(store, sources, APP)
     sources.publish(APP, NEXT)
     sources.forget()
@@ -400,7 +398,7 @@ def test_missing_leaves_a_name_where_it_is_and_asks_nothing(store, sources):
     assert sources["registry.example/app"].reads == []
 
 
-def test_missing_completes_what_a_name_points_at(path, store, sources):
+def test_policy_missing_completes_an_incomplete_image(path, store, sources):
     pull(store, sources, APP)
     sources.publish(APP, NEXT)
     spoil(store, FAMILY.for_platform(AMD64).layers[0].digest, "gone")
@@ -410,7 +408,7 @@ def test_missing_completes_what_a_name_points_at(path, store, sources):
     assert_valid_store(path)
 
 
-def test_missing_brings_another_platform_of_the_same_digest(store, sources):
+def test_policy_missing_fetches_another_platform_of_the_same_digest(store, sources):
     pull(store, sources, APP)
     sources.publish(APP, NEXT)
     pull(store, sources, APP, policy="missing", platforms=[ARM64])
@@ -418,7 +416,7 @@ def test_missing_brings_another_platform_of_the_same_digest(store, sources):
     assert (str(name.target.digest), name.platforms) == (FAMILY.digest, (AMD64, ARM64))
 
 
-def test_never_asks_nothing(store, sources):
+def test_policy_never_sends_no_request(store, sources):
     pull(store, sources, APP, TOOL)
     sources.forget()
     assert statuses(pull(store, sources, APP, TOOL, policy="never")) == ["up_to_date"] * 2
@@ -426,7 +424,7 @@ def test_never_asks_nothing(store, sources):
 
 
 @pytest.mark.parametrize("what", ["name", "index", "manifest", "config", "layer", "platform"])
-def test_never_names_what_is_not_there(path, store, sources, what):
+def test_policy_never_names_missing_content(path, store, sources, what):
     member = FAMILY.for_platform(AMD64)
     if what != "name":
         pull(store, sources, APP)
@@ -447,7 +445,7 @@ def test_never_names_what_is_not_there(path, store, sources, what):
     assert whole_tree(path) == before
 
 
-def test_all_tags_brings_every_tag(store, sources):
+def test_all_tags_pulls_every_tag(store, sources):
     sources.publish("registry.example/app:2", NEXT)
     result = pull(store, sources, "registry.example/app", all_tags=True)
     assert list(store.names()) == ["registry.example/app:1", "registry.example/app:2"]
@@ -463,7 +461,7 @@ def test_all_tags_of_one_tag_or_digest_is_an_error(store, sources, suffix):
         pull(store, sources, f"registry.example/app{suffix}", all_tags=True)
 
 
-def test_all_tags_without_asking_is_an_error(store, sources):
+def test_all_tags_with_policy_never_is_an_error(store, sources):
     with pytest.raises(InputError, match="all_tags"):
         pull(store, sources, "registry.example/app", all_tags=True, policy="never")
     assert sources.reads == []
@@ -472,7 +470,7 @@ def test_all_tags_without_asking_is_an_error(store, sources):
 # -- platforms
 
 
-def test_two_tasks_with_a_platform_each_do_not_undo_one_another(path, store, sources):
+def test_two_tasks_with_one_platform_each_keep_both_platforms(path, store, sources):
     for _round in range(2):
         for platform in (AMD64, ARM64):
             result = pull(store, sources, APP, platforms=[platform])
@@ -484,14 +482,14 @@ def test_two_tasks_with_a_platform_each_do_not_undo_one_another(path, store, sou
     assert tree(both) == tree(path)
 
 
-def test_the_other_tasks_platform_is_completed_too(path, store, sources):
+def test_platform_of_another_task_is_also_completed(path, store, sources):
     pull(store, sources, APP, platforms=[AMD64, ARM64])
     spoil(store, FAMILY.for_platform(ARM64).layers[1].digest, "gone")
     assert pull(store, sources, APP, platforms=[AMD64])["changed"]
     assert_valid_store(path)
 
 
-def test_a_platform_that_is_not_there_is_an_error_that_lists_what_is(path, store, sources):
+def test_missing_platform_is_an_error_that_lists_the_existing_ones(path, store, sources):
     """M019"""
     with pytest.raises(NoPlatformError, match="linux/amd64, linux/arm64"):
         pull(store, sources, APP, platforms=["linux/s390x"])
@@ -499,7 +497,7 @@ def test_a_platform_that_is_not_there_is_an_error_that_lists_what_is(path, store
 
 
 @pytest.mark.parametrize("platform", ["linux/amd64/v3", "linux/x86_64"])
-def test_the_best_that_a_cpu_runs_is_taken(store, sources, platform):
+def test_best_variant_for_a_cpu_is_chosen(store, sources, platform):
     """M020"""
     result = pull(store, sources, APP, platforms=[platform])
     assert result["images"][0]["id"] == FAMILY.for_platform(AMD64).config_digest
@@ -511,7 +509,7 @@ def warnings_of(store, sources, *names, **options):
         return plan(store, sources, *names, **options).warnings()
 
 
-def test_a_configuration_for_another_platform_than_the_index_says_is_a_warning(store, sources):
+def test_platform_mismatch_of_index_and_configuration_is_a_warning(store, sources):
     """M031"""
     liar = small("liar", config={"architecture": "s390x"})
     sources.publish("registry.example/liar:1", index([liar]))
@@ -533,7 +531,7 @@ def test_F23_an_image_without_an_index_for_another_platform_is_an_error(store, s
     assert not made.changed
 
 
-def test_F23_it_is_taken_with_a_warning_where_that_is_allowed(store, sources):
+def test_F23_allowed_platform_mismatch_is_pulled_with_a_warning(store, sources):
     options = {"platforms": [ARM64], "allow": True}
     assert warnings_of(store, sources, TOOL, **options) == [
         f"{TOOL}: is for linux/amd64, not for linux/arm64"
@@ -544,7 +542,7 @@ def test_F23_it_is_taken_with_a_warning_where_that_is_allowed(store, sources):
     assert sources.reads == []
 
 
-def test_F23_a_single_entry_of_an_index_that_names_no_platform_is_looked_at_too(store, sources):
+def test_F23_single_entry_of_an_index_without_a_platform_is_checked(store, sources):
     alone = image([layer({"a": b"1"})])
     name = "registry.example/alone:1"
     sources.publish(name, index([dataclasses.replace(alone, platform=None)]))
@@ -553,7 +551,7 @@ def test_F23_a_single_entry_of_an_index_that_names_no_platform_is_looked_at_too(
     assert made.failures[name].kind == "platform-not-found"
 
 
-def test_F23_artifacts_and_images_that_name_no_platform_are_taken(store, sources):
+def test_F23_artifacts_and_images_without_a_platform_are_pulled(store, sources):
     alone = image([layer({"n": b"1"})])
     raw = alone.raw.replace(b"vnd.oci.image.config.v1", b"vnd.oci.empty.v1")
     items = {
@@ -592,7 +590,7 @@ def test_a_tag_that_moved_is_an_update(path, store, sources):
     assert_valid_store(path)
 
 
-def test_a_tag_that_moves_between_question_and_read_does_not_mix_two_images(path, store, sources):
+def test_tag_that_moves_during_the_pull_does_not_mix_two_images(path, store, sources):
     """R067: what was resolved is what is read, as long as the registry has it."""
     repository = sources["registry.example/app"]
     repository.script("manifest", FAMILY.digest, lambda: sources.publish(APP, NEXT) and None)
@@ -643,7 +641,7 @@ def test_same_pull_by_another_process_is_not_a_conflict(path, store, sources):
 @pytest.mark.parametrize("policy", ["always", "missing"])
 @pytest.mark.parametrize("how", ["gone", "empty", "cut", "longer", "flip"])
 @pytest.mark.parametrize("what", ["index", "manifest", "config", "layer"])
-def test_damaged_content_is_healed(path, store, sources, what, how, policy):
+def test_corrupt_content_is_fetched_again(path, store, sources, what, how, policy):
     """S017, S023: a layer with a flipped bit is found by a full verification only."""
     pull(store, sources, APP)
     member, wanted = FAMILY.for_platform(AMD64), tree(path)
@@ -701,7 +699,7 @@ def test_unavailable_layer_prevents_its_name(path, store, sources, answer, worke
     assert_valid_store(path)
 
 
-def test_a_configuration_that_breaks_off_is_read_again(store, sources):
+def test_truncated_configuration_is_read_again(store, sources):
     config = ALONE.config_digest
     sources["other.example/tool"].script("blob", config, ALONE.config[:5], TruncatedError("reset"))
     assert statuses(pull(store, sources, TOOL)) == ["downloaded"]
@@ -709,7 +707,7 @@ def test_a_configuration_that_breaks_off_is_read_again(store, sources):
 
 
 @pytest.mark.parametrize("what", ["tag", "child"])
-def test_a_manifest_that_is_not_there_is_an_error_and_no_store(path, store, sources, what):
+def test_missing_manifest_is_an_error_and_creates_no_store(path, store, sources, what):
     if what == "tag":
         sources["registry.example/app"].tagged.clear()
     else:
@@ -737,7 +735,7 @@ NONE = "registry.example/none:1"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_name_that_cannot_be_planned_does_not_hold_back_the_others(path, store, sources, workers):
+def test_name_that_cannot_be_planned_does_not_stop_the_others(path, store, sources, workers):
     outcome = applied(store, sources, APP, NONE, TOOL, workers=workers)
     assert set(store.names()) == {APP, TOOL}
     assert_valid_store(path)
@@ -751,7 +749,7 @@ def test_a_name_that_cannot_be_planned_does_not_hold_back_the_others(path, store
     assert set(result["diff"]["after"]) == {APP, TOOL}
 
 
-def test_check_mode_knows_of_what_cannot_be_planned(path, store, sources):
+def test_check_mode_reports_names_that_cannot_be_planned(path, store, sources):
     with store.hold():
         checked = plan(store, sources, APP, NONE)
     assert not path.exists()
@@ -773,13 +771,13 @@ def test_unavailable_layer_affects_only_its_image(path, store, sources, workers)
     assert [entry["name"] for entry in result["images"]] == [APP]
 
 
-def test_failures_come_in_the_order_of_the_names(store, sources):
+def test_failures_are_in_the_order_of_the_names(store, sources):
     names = [f"registry.example/none:{n}" for n in range(9)]
     outcome = applied(store, sources, *names, workers=4)
     assert list(outcome.failures) == names
 
 
-def test_a_repository_whose_tags_cannot_be_listed_does_not_hold_back_the_others(store, sources):
+def test_repository_whose_tags_cannot_be_listed_does_not_stop_the_others(store, sources):
     sources["registry.example/none"].script("tags", "", NotFoundError("it"))
     names = ["registry.example/none", "registry.example/app"]
     outcome = applied(store, sources, *names, all_tags=True)
@@ -787,7 +785,7 @@ def test_a_repository_whose_tags_cannot_be_listed_does_not_hold_back_the_others(
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_layer_is_taken_from_another_repository_that_has_it(store, sources, order):
+def test_layer_is_fetched_from_another_repository_after_a_failure(store, sources, order):
     """A denial of one registry does not fail an image of another."""
     base = layer({"base": b"b" * 5000})
     names = []
@@ -814,7 +812,7 @@ def test_image_with_a_wrong_size_fails_alone(path, store, sources):
     assert_valid_store(path)
 
 
-def test_a_layer_that_two_images_share_holds_back_both(store, sources):
+def test_unavailable_shared_layer_fails_both_images(store, sources):
     base = layer({"base": b"b" * 5000})
     for name in ("a", "b"):
         sources.publish(f"registry.example/{name}:1", image([base, layer({name: b"x"})]))
@@ -825,7 +823,7 @@ def test_a_layer_that_two_images_share_holds_back_both(store, sources):
     assert (set(outcome.failures), set(store.names())) == (set(names), {TOOL})
 
 
-def test_a_name_is_set_as_soon_as_its_own_content_is_there(store, sources):
+def test_name_is_set_as_soon_as_its_content_is_complete(store, sources):
     """What is slow does not keep the others from being used."""
     arrived = threading.Event()
     last = FAMILY.for_platform(AMD64).layers[0].digest
@@ -842,7 +840,7 @@ def test_a_name_is_set_as_soon_as_its_own_content_is_there(store, sources):
     assert set(store.names()) == {APP, TOOL}
 
 
-def test_the_image_that_lacks_least_comes_first_and_of_it_what_is_small(store, sources):
+def test_image_with_fewest_missing_bytes_and_its_smallest_blobs_come_first(store, sources):
     with store.hold():
         made = plan(store, sources, APP, TOOL)
         done = [action for action in execute(made).done if isinstance(action, FetchBlob)]
@@ -873,7 +871,7 @@ def test_too_little_space_is_an_error_before_the_first_byte(path, store, sources
     assert pull(store, sources, APP, TOOL)["changed"]
 
 
-def test_space_that_stale_parts_take_counts_as_free(path, store, sources, monkeypatch):
+def test_space_of_stale_partial_blobs_counts_as_free(path, store, sources, monkeypatch):
     with store.hold():
         store.prepare()
     stale = path / ".staging" / f"sha256-{'0' * 64}.part"
@@ -884,7 +882,7 @@ def test_space_that_stale_parts_take_counts_as_free(path, store, sources, monkey
     assert not stale.exists()
 
 
-def test_a_part_of_a_layer_that_is_wanted_is_used_however_old_it_is(path, store, sources):
+def test_partial_blob_of_a_requested_layer_is_used_at_any_age(path, store, sources):
     big = ALONE.layers[0]
     sources["other.example/tool"].patience = 0
     sources["other.example/tool"].script("blob", big.digest, big.blob[:100])
@@ -940,7 +938,7 @@ def test_bytes_of_an_earlier_run_are_counted_and_not_fetched(path, store, source
     assert_valid_store(path)
 
 
-def test_reused_are_the_bytes_that_were_there(store, sources):
+def test_bytes_reused_is_the_size_of_existing_content(store, sources):
     assert pull(store, sources, TOOL)["stats"]["bytes_reused"] == 0
     size = len(ALONE.raw) + len(ALONE.config) + sum(len(one.blob) for one in ALONE.layers)
     assert pull(store, sources, TOOL)["stats"]["bytes_reused"] == size

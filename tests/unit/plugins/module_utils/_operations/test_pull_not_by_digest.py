@@ -71,7 +71,9 @@ def lock(directory, registry, *names, embed=False):
 
 @every_status
 @pytest.mark.parametrize("embed", [False, True])
-def test_F13_an_image_is_locked_by_its_tag_and_its_bytes(tmp_path, registry, status, embed):
+def test_F13_image_is_locked_by_its_tag_and_the_digest_of_its_bytes(
+    tmp_path, registry, status, embed
+):
     by_tag_alone(registry, status)
     (locked,) = lock(tmp_path, registry, "app:1.0", embed=embed).images
     assert str(locked.digest) == IMAGE.digest
@@ -88,7 +90,7 @@ def test_F13_image_locked_by_tag_is_pulled_by_the_lock(tmp_path, registry, statu
     assert puller.holds(IMAGE.digest)
 
 
-def test_F13_a_tag_that_has_moved_is_not_what_was_locked(tmp_path, registry):
+def test_F13_moved_tag_does_not_match_the_lock(tmp_path, registry):
     locked = lock(tmp_path, registry, "app:1.0")
     push(registry, "demo/app", NEXT, "1.0")
     by_tag_alone(registry, 404)
@@ -119,7 +121,7 @@ def test_F13_error_for_an_index_names_the_unavailable_manifest(tmp_path, registr
     assert not (tmp_path / "images.lock.yml").exists()
 
 
-def test_F13_an_index_is_locked_where_its_children_are_there(tmp_path, registry):
+def test_F13_index_is_locked_if_its_children_are_readable(tmp_path, registry):
     path = f"/manifests/{FAMILY.digest}"
     registry.faults.append(Fault(method="HEAD|GET", path=path, status=404, times=None))
     (locked,) = lock(tmp_path, registry, "family:1").images
@@ -146,7 +148,7 @@ def test_F13_an_image_is_copied_by_its_tag_each_time(tmp_path, registry, status)
 
 
 @every_status
-def test_F13_an_image_is_seen_by_its_tag(tmp_path, registry, status):
+def test_F13_image_is_inspected_by_its_tag(tmp_path, registry, status):
     by_tag_alone(registry, status)
     seen = plan_registry_info(
         [Reference.parse(f"{registry.address}/demo/app:1.0")],
@@ -168,7 +170,7 @@ def test_F13_rejected_login_does_not_try_the_tag(tmp_path, registry, status, kin
     ]
 
 
-def test_F13_a_child_that_is_refused_is_named_too(tmp_path, registry):
+def test_F13_refused_child_is_named(tmp_path, registry):
     child = FAMILY.for_platform("linux/amd64").digest
     registry.faults.append(Fault(path=f"/manifests/{child}", status=403))
     error = Puller(tmp_path, registry).fails(f"{registry.address}/demo/family:1")
@@ -177,7 +179,7 @@ def test_F13_a_child_that_is_refused_is_named_too(tmp_path, registry):
     assert "with this permission" in error.hint
 
 
-def test_F13_without_a_tag_there_is_nothing_else_to_ask(tmp_path, registry):
+def test_F13_name_without_a_tag_has_no_fallback(tmp_path, registry):
     by_tag_alone(registry, 404)
     with pytest.raises(NotFoundError):
         lock(tmp_path, registry, f"app@{IMAGE.digest}")

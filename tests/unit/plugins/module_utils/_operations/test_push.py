@@ -178,7 +178,7 @@ def test_planning_sends_only_heads_and_gets(pusher, registry, there):
 
 
 @every_state
-def test_applied_and_planned_again_a_plan_is_empty(pusher, registry, there):
+def test_plan_is_empty_after_it_was_applied(pusher, registry, there):
     put(registry, *there)
     result = pusher.push(*NAMES)
     assert result["changed"] == (there != STATES["all"])
@@ -192,7 +192,7 @@ def test_applied_and_planned_again_a_plan_is_empty(pusher, registry, there):
     assert sorted(set(asked)) == sorted(wanted)
 
 
-def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_path, store):
+def test_no_tag_is_incomplete_after_any_action_and_the_next_plan_is_the_rest(tmp_path, store):
     number, total = 0, 1
     while number <= total:
         with Registry() as registry:
@@ -213,7 +213,7 @@ def test_stopped_after_any_action_no_tag_leads_nowhere_and_the_rest_is_left(tmp_
 
 
 @pytest.mark.parametrize("failing", range(12))
-def test_broken_off_within_the_manifests_no_tag_leads_nowhere(tmp_path, store, failing):
+def test_no_tag_is_incomplete_if_sending_manifests_breaks_off(tmp_path, store, failing):
     with Registry() as registry:
         pusher = Pusher(tmp_path, store, registry)
         fault = Fault(method="PUT", path="/manifests/", skip=failing, times=1, status=400)
@@ -245,7 +245,7 @@ def test_bytes_to_send_are_known_before_the_apply(pusher):
     assert told["bytes_sent"] == 0
 
 
-def test_order_does_not_matter(tmp_path, store):
+def test_result_does_not_depend_on_the_order_of_names(tmp_path, store):
     found = []
     for names in (NAMES, NAMES[::-1]):
         with Registry() as registry:
@@ -257,7 +257,7 @@ def test_order_does_not_matter(tmp_path, store):
 # -- what is sent, and in which order
 
 
-def test_blobs_come_first_then_children_then_the_index_as_its_tag(pusher, registry):
+def test_blobs_are_sent_before_children_and_the_tagged_index_last(pusher, registry):
     pusher.push("app:1")
     puts = [
         (one.method, one.path.rpartition("/")[2])
@@ -275,7 +275,7 @@ def test_blobs_come_first_then_children_then_the_index_as_its_tag(pusher, regist
 
 
 @pytest.mark.parametrize("chunk_size", [0, 1000])
-def test_all_is_byte_by_byte_what_the_store_holds(pusher, registry, chunk_size):
+def test_pushed_content_has_the_bytes_of_the_store(pusher, registry, chunk_size):
     pusher.push(*NAMES, chunk_size=chunk_size)
     for name, item in CONTENT.items():
         repository, tag = name.split(":")
@@ -311,7 +311,7 @@ def test_moved_tag_is_reported_as_updated(pusher, registry, sources):
     }
 
 
-def test_an_image_that_is_there_gets_another_tag_with_one_put(pusher, registry):
+def test_existing_image_is_tagged_again_with_one_put(pusher, registry):
     push(registry, "app", APP, "old")
     pusher.push("app:1")
     puts = [step for step in steps(registry) if not step.startswith(("HEAD", "GET", "POST token"))]
@@ -384,7 +384,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("item", KINDS.values(), ids=KINDS)
-def test_every_kind_of_image_arrives_as_it_is(pusher, registry, sources, item):
+def test_every_kind_of_image_is_pushed_unchanged(pusher, registry, sources, item):
     sources.publish(f"{HOME}/kind:1", item)
     fill(pusher.store, sources, "kind:1")
     result = pusher.push("kind:1")
@@ -454,7 +454,7 @@ def fixture_sparse(tmp_path, sources, registry):
     return Pusher(tmp_path, store, registry)
 
 
-def test_a_part_of_an_index_is_refused_with_a_sentence(sparse, registry):
+def test_incomplete_index_is_rejected_with_a_clear_message(sparse, registry):
     plan = sparse.plan("app:1")
     failure = dry_run(plan).failure
     assert (plan.changed, failure.kind) == (False, "not-in-store")
@@ -513,7 +513,7 @@ def test_force_sends_content_that_a_registry_has_lost(pusher, registry):
     assert not pusher.plan("app:1", force=True).changed
 
 
-def test_a_child_that_a_registry_has_lost_is_sent_by_force(pusher, registry):
+def test_force_sends_a_child_that_a_registry_has_lost(pusher, registry):
     pusher.push("app:1")
     registry.remove("app", APP.images[1].digest)
     result = pusher.push("app:1", force=True)
@@ -524,7 +524,7 @@ def test_a_child_that_a_registry_has_lost_is_sent_by_force(pusher, registry):
 # -- names
 
 
-def test_a_name_that_fails_does_not_keep_others(pusher, registry):
+def test_failed_name_does_not_stop_the_others(pusher, registry):
     registry.faults.append(Fault(method="POST", path="/v2/web/", status=403, times=None))
     plan = pusher.plan(*NAMES, "none:1")
     outcome = execute(plan)
@@ -538,7 +538,7 @@ def test_a_name_that_fails_does_not_keep_others(pusher, registry):
     assert f"{address}/web:1" not in result["diff"]["after"]
 
 
-def test_a_manifest_that_is_refused_fails_its_name_alone(pusher, registry):
+def test_refused_manifest_fails_only_its_name(pusher, registry):
     registry.faults.append(Fault(method="PUT", path="/web/manifests/1", status=400, times=None))
     plan = pusher.plan(*NAMES)
     outcome = execute(plan)
@@ -574,7 +574,7 @@ def test_a_name_that_is_given_twice_is_pushed_once(pusher):
     assert len(result["images"]) == 1
 
 
-def test_two_images_for_one_name_are_refused(pusher, registry):
+def test_two_images_for_one_name_are_rejected(pusher, registry):
     with pytest.raises(InputError, match="is to be both"):
         pusher.plan("app:1", "tool:1", to=["x:1"])
     assert registry.requests == []
@@ -597,16 +597,16 @@ TARGETS = [
 
 
 @pytest.mark.parametrize(("source", "repositories", "targets"), TARGETS)
-def test_an_image_keeps_its_tag_unless_it_is_given_one(source, repositories, targets):
+def test_image_keeps_its_tag_by_default(source, repositories, targets):
     assert [str(one) for one in targets_of(Reference.parse(source), repositories)] == targets
 
 
-def test_an_image_is_not_pushed_to_a_digest():
+def test_push_to_a_name_with_a_digest_is_an_error():
     with pytest.raises(InputError, match="not to a digest"):
         targets_of(Reference.parse("a.example/app:1"), [f"b.example/x@{APP.digest}"])
 
 
-def test_by_digest_there_is_no_tag(pusher, registry, sources):
+def test_push_by_digest_sets_no_tag(pusher, registry, sources):
     name = f"tool@{ONE.digest}"
     fill(pusher.store, sources, name)
     result = pusher.push(name, to=["copy"])
@@ -622,7 +622,7 @@ def test_digest_that_the_tag_does_not_have_in_the_store_is_reported(pusher):
     assert not plan.changed
 
 
-def test_content_that_is_gone_from_the_store_fails_its_name_alone(pusher, registry):
+def test_missing_content_in_the_store_fails_only_its_name(pusher, registry):
     Path(pusher.store.blob_path(Digest.parse(ONE.layers[1].digest))).unlink()
     plan = pusher.plan("tool:1", "app:1")
     outcome = execute(plan)
@@ -630,7 +630,7 @@ def test_content_that_is_gone_from_the_store_fails_its_name_alone(pusher, regist
     assert sorted(held(registry)["tags"]) == ["app"]
 
 
-def test_bytes_that_went_bad_in_the_store_are_not_sent(pusher, registry):
+def test_corrupt_bytes_of_the_store_are_not_sent(pusher, registry):
     path = Path(pusher.store.blob_path(Digest.parse(ONE.layers[1].digest)))
     path.write_bytes(bytes(len(path.read_bytes())))
     plan = pusher.plan("tool:1", "app:1")
@@ -639,7 +639,7 @@ def test_bytes_that_went_bad_in_the_store_are_not_sent(pusher, registry):
     assert sorted(held(registry)["tags"]) == ["app"]
 
 
-def test_a_chunk_size_below_nothing_is_refused(tmp_path, registry):
+def test_negative_chunk_size_is_rejected(tmp_path, registry):
     sources = Puller(tmp_path, registry).sources
     with pytest.raises(InputError, match="chunk_size"):
         sending({"chunk_size": -1}, sources)

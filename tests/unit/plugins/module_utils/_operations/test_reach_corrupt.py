@@ -132,7 +132,7 @@ def test_F32_nothing_is_removed(path, store, build):
     assert blobs(path) == before
 
 
-def test_F32_it_is_found_by_a_look_at_sizes_alone(path, store):
+def test_F32_quick_mode_finds_it(path, store):
     held = opened(path)
     with held.hold():
         plan = plan_verify(held, mode="quick", workers=1)
@@ -140,7 +140,7 @@ def test_F32_it_is_found_by_a_look_at_sizes_alone(path, store):
     assert plan.facts["corrupt"][0]["names"] == [APP]
 
 
-def test_F32_sync_brings_it_again_and_keeps_what_it_needs(path, store, sources):
+def test_F32_sync_fetches_it_again_and_keeps_its_content(path, store, sources):
     name = "registry.example/new:1"
     sources.publish(name, FAMILY)
     sync(path, lock_of(sources, name), sources, exclusive=False)
@@ -194,7 +194,7 @@ def test_F32_content_in_a_manifest_of_unknown_kind_is_not_garbage(path, sources,
         assert plan_store_info(store, layers=False).facts["reclaimable"] == 0
 
 
-def test_F32_referrers_of_a_store_are_not_left_out_without_a_word(path):
+def test_F32_omitted_referrers_of_a_store_are_reported(path):
     signature = image(
         [layer({"s": b"s"})], artifactType="application/x", subject=FAMILY.descriptor()
     )

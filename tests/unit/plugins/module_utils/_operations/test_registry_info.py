@@ -162,14 +162,14 @@ def test_only_manifests_and_configurations_are_read_and_none_twice(look, registr
     assert not [one for one in registry.requests if one.path.rpartition("/")[2] in layers]
 
 
-def test_only_what_is_asked_for_is_read(look, registry):
+def test_only_requested_parts_are_read(look, registry):
     result = look("demo/app:1", platforms=[ARM64, "linux/amd64/v3"])
     assert names_of(result) == [("demo/app:1", ARM64), ("demo/app:1", AMD64)]
     assert result["images"][0]["platforms"] == [AMD64, "linux/arm/v7", ARM64]
     assert trail(registry).count("GET manifest") == 3
 
 
-def test_a_name_without_the_platform_says_what_there_is(look):
+def test_missing_platform_is_an_error_that_lists_the_existing_ones(look):
     result = look("demo/sample:2", "demo/app:1", platforms=["linux/arm/v7"])
     empty, found = result["images"]
     assert (empty["platform"], empty["manifest"], empty["id"]) == (None, None, None)
@@ -187,7 +187,7 @@ def test_missing_image_is_listed_as_missing_and_not_an_error(look, registry):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
-def test_F05_a_tag_that_is_refused_and_not_listed_is_missing(look, registry, status):
+def test_F05_refused_tag_that_is_not_listed_is_missing(look, registry, status):
     """As Artifactory answers 403 for a tag that is not there."""
     registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
     names = ("demo/app:1", "demo/app:none")
@@ -211,7 +211,7 @@ def test_indexes_in_indexes_are_followed_in_their_order(look, registry):
     assert [one for _name, one in names_of(look("demo/nested:1"))] == [ARM64, AMD64]
 
 
-def test_indexes_that_have_no_end_are_given_up(look, registry):
+def test_endless_nesting_of_indexes_is_an_error(look, registry):
     nested = index([IMAGE])
     for _level in range(10):
         nested = index([nested, nested])
@@ -222,7 +222,7 @@ def test_indexes_that_have_no_end_are_given_up(look, registry):
     assert len(registry.requests) < 40
 
 
-def test_a_list_of_too_many_images_is_given_up(look, registry):
+def test_index_of_too_many_images_is_an_error(look, registry):
     entries = [{**IMAGE.descriptor(), "digest": digest_of(str(n).encode())} for n in range(12_000)]
     raw = to_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     registry.add("demo/wide", raw, OCI_INDEX, "1")
@@ -246,7 +246,7 @@ def test_referrers_of_an_image_are_listed(look):
     assert [one["referrers"] for one in look("demo/app:1")["images"]] == [[]] * 3
 
 
-def test_tags_of_repositories_are_listed_and_no_image_is_looked_at(look, registry):
+def test_tags_of_repositories_are_listed_without_reading_an_image(look, registry):
     result = look("demo/app", "demo/none", "demo/single", tags=True)
     address = registry.address
     assert result["tags"] == {
@@ -264,7 +264,7 @@ def test_a_repository_without_tags_has_an_empty_list(look, registry):
 
 
 @pytest.mark.parametrize("name", ["demo/app:1", f"demo/app@{APP.digest}"])
-def test_tags_are_of_a_repository(look, name):
+def test_tags_of_a_name_with_a_tag_are_an_error(look, name):
     with pytest.raises(InputError, match="neither tag nor digest"):
         look(name, tags=True)
 
@@ -278,7 +278,7 @@ def test_the_catalog_is_listed_with_and_without_names(look):
     assert (result["repositories"], result["images"]) == (everything, [])
 
 
-def test_without_a_question_there_is_no_answer(look):
+def test_request_for_nothing_is_an_error(look):
     with pytest.raises(InputError, match="nothing to tell"):
         look()
 
@@ -318,13 +318,13 @@ def test_unproven_digest_is_not_reported(look, registry, fault, kind):
     assert caught.value.kind == kind
 
 
-def test_order_does_not_matter(look):
+def test_result_does_not_depend_on_the_order_of_names(look):
     names = ("demo/app:1", "demo/single:1", "demo/none:1")
     one, other = (look(*some)["images"] for some in (names, names[::-1]))
     assert sorted(one, key=str) == sorted(other, key=str)
 
 
-def test_mirrors_serve_what_they_have(tmp_path, registry):
+def test_existing_content_is_read_from_mirrors(tmp_path, registry):
     with Registry() as mirror:
         push(mirror, "demo/single", SINGLE, "1")
         settings = [{"registry": registry.address, "mirrors": [{"url": mirror.url}]}]

@@ -61,7 +61,7 @@ NAMES = ("demo/app:1.0", "demo/other:1", "demo/app:none", "demo/none:1", f"demo/
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
-def test_planning_reads_no_more_than_heads_and_deletes_nothing(remover, registry, by):
+def test_planning_sends_only_heads_and_deletes_nothing(remover, registry, by):
     before = (remover.tags(), remover.tags("demo/other"))
     plan = remover.plan(*NAMES[:4], by=by)
     assert plan.changed
@@ -71,7 +71,7 @@ def test_planning_reads_no_more_than_heads_and_deletes_nothing(remover, registry
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
-def test_applied_and_planned_again_it_is_empty(remover, by):
+def test_plan_is_empty_after_it_was_applied(remover, by):
     plan = remover.plan(*NAMES[:4], by=by)
     outcome = execute(plan)
     assert outcome.done and not outcome.failure
@@ -88,7 +88,7 @@ def test_plan_and_apply_report_the_same(remover):
     assert told == result
 
 
-def test_stopped_anywhere_the_next_plan_is_the_rest(remover):
+def test_plan_after_an_interruption_has_the_remaining_actions(remover):
     names = ("demo/app:1.0", "demo/app:stable", "demo/other:1")
     first = interrupt(remover.plan(*names, workers=1), 1)[0].summary()
     rest = [action.summary() for action in remover.plan(*names).actions]
@@ -97,7 +97,7 @@ def test_stopped_anywhere_the_next_plan_is_the_rest(remover):
     assert [one["tag"] for one in rest] == there
 
 
-def test_a_tag_goes_alone(remover, registry):
+def test_deleting_a_tag_keeps_other_tags(remover, registry):
     plan = remover.plan("demo/app:1.0")
     execute(plan)
     assert remover.tags() == ["stable"]
@@ -116,13 +116,13 @@ def test_a_tag_goes_alone(remover, registry):
 
 
 @pytest.mark.parametrize("name", ["demo/app:1.0", f"demo/app@{IMAGE.digest}"])
-def test_a_manifest_goes_with_all_its_tags(remover, registry, name):
+def test_deleting_a_manifest_deletes_all_its_tags(remover, registry, name):
     execute(remover.plan(name, by="digest"))
     assert remover.tags() == []
     assert registry.manifest("demo/app", IMAGE.digest) is None
 
 
-def test_two_names_of_one_manifest_are_one_deletion(remover, registry):
+def test_two_names_of_one_manifest_need_one_deletion(remover, registry):
     names = ("demo/app:1.0", "demo/app:stable", "demo/app:1.0")
     plan = remover.plan(*names, by="digest")
     execute(plan)
@@ -150,14 +150,14 @@ def test_a_digest_has_no_tag_to_delete(remover):
         remover.plan(f"demo/app@{IMAGE.digest}")
 
 
-def test_order_does_not_matter(remover, registry):
+def test_result_does_not_depend_on_the_order_of_names(remover, registry):
     plans = [remover.plan(*names) for names in (NAMES[:4], NAMES[3::-1])]
     actions = [sorted(str(action.summary()) for action in plan.actions) for plan in plans]
     assert actions[0] == actions[1]
     assert plans[0].before == plans[1].before
 
 
-def test_a_name_that_fails_does_not_keep_others(remover, registry):
+def test_failed_name_does_not_stop_the_others(remover, registry):
     registry.faults.append(
         Fault(method="DELETE", path="/demo/app/manifests/1.0", status=400, times=None)
     )
@@ -173,7 +173,7 @@ def test_a_name_that_fails_does_not_keep_others(remover, registry):
     assert remover.tags() == ["1.0"]
 
 
-def test_a_name_that_cannot_be_looked_at_does_not_keep_others(remover, registry):
+def test_unreadable_name_does_not_stop_the_others(remover, registry):
     registry.faults.append(Fault(method="HEAD|GET", path="/demo/other/", status=403, times=None))
     plan = remover.plan("demo/other:1", "demo/app:1.0")
     outcome = execute(plan)
@@ -188,14 +188,14 @@ def test_image_deleted_by_another_task_is_not_an_error(remover, registry):
     assert (len(outcome.done), outcome.failure) == (1, None)
 
 
-def test_the_right_to_delete_is_asked_for_at_once(tmp_path):
+def test_delete_scope_is_requested_from_the_start(tmp_path):
     with serving(auth="bearer", users=USERS) as registry:
         execute(Remover(tmp_path, registry).plan("demo/app:1.0"))
         scopes = [one.scopes for one in registry.token_requests]
         assert scopes == [("repository:demo/app:pull,delete",)]
 
 
-def test_where_no_token_is_given_for_delete_one_for_all_is_asked_for(tmp_path):
+def test_refused_delete_scope_is_replaced_by_all_actions(tmp_path):
     """Quay answers 400."""
     refused = Fault(path="/token.*delete", status=400, times=None)
     with serving(auth="bearer", users=USERS, faults=[refused]) as registry:
@@ -220,7 +220,7 @@ def test_a_wrong_login_fails_in_planning(tmp_path):
         assert (plan.changed, dry_run(plan).failure.kind) == (False, "authentication-failed")
 
 
-def test_nothing_is_deleted_in_a_mirror(tmp_path):
+def test_mirrors_are_not_asked_to_delete(tmp_path):
     with serving() as registry, serving() as mirror:
         settings = [{"registry": registry.address, "mirrors": [{"url": mirror.url}]}]
         execute(Remover(tmp_path, registry, settings=settings).plan("demo/app:1.0"))
@@ -239,7 +239,7 @@ def test_a_registry_without_deletion_says_how_to_enable_it(tmp_path):
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
-def test_F05_a_tag_that_is_refused_and_not_listed_is_absent(remover, registry, status, by):
+def test_F05_refused_tag_that_is_not_listed_is_absent(remover, registry, status, by):
     registry.faults.append(Fault(method="HEAD|GET", missing_as=status, times=None))
     names = ("demo/app:none", "demo/app:1.0")
     plan = remover.plan(*names, by=by)
@@ -250,7 +250,7 @@ def test_F05_a_tag_that_is_refused_and_not_listed_is_absent(remover, registry, s
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
-def test_F05_a_tag_that_is_refused_and_listed_is_an_error(remover, registry, by):
+def test_F05_refused_tag_that_is_listed_is_an_error(remover, registry, by):
     """Nobody can say what would be deleted."""
     registry.faults.append(Fault(method="HEAD|GET", path="/manifests/", status=403, times=None))
     plan = remover.plan("demo/app:1.0", by=by)
@@ -258,7 +258,7 @@ def test_F05_a_tag_that_is_refused_and_listed_is_an_error(remover, registry, by)
     assert [error.kind for error in plan.failures.values()] == ["denied"]
 
 
-def test_F05_a_digest_that_is_refused_is_deleted_if_it_is_there(remover, registry):
+def test_F05_refused_digest_is_deleted_if_it_exists(remover, registry):
     registry.faults.append(Fault(method="HEAD|GET", path="/manifests/", status=403, times=None))
     plan = remover.plan(f"demo/app{SHA}", f"demo/app@{IMAGE.digest}", by="digest")
     outcome = execute(plan)

@@ -116,7 +116,7 @@ def test_planning_writes_nothing(path, store):
     assert whole_tree(path) == before
 
 
-def test_applied_and_planned_again_a_plan_is_empty(path, store):
+def test_plan_is_empty_after_it_was_applied(path, store):
     assert gone(remove(store, "app:1")) == [APP]
     before = whole_tree(path)
     again = remove(store, "app:1")
@@ -125,7 +125,7 @@ def test_applied_and_planned_again_a_plan_is_empty(path, store):
     assert whole_tree(path) == before
 
 
-def test_stopped_after_any_action_the_store_is_valid_and_prune_does_the_rest(tmp_path, sources):
+def test_store_is_valid_after_any_action_and_prune_removes_the_rest(tmp_path, sources):
     """Names go first; what is left then is garbage, of which the names know no more."""
     patterns = ["app:*", TOOL]
     undisturbed = fill(tmp_path / "undisturbed", sources)
@@ -153,14 +153,14 @@ def test_check_mode_reports_the_same_as_the_real_run(store, prune, keep_newest):
     assert told["changed"]
 
 
-def test_bytes_freed_are_those_that_go(path, store):
+def test_bytes_freed_is_the_size_of_the_removed_content(path, store):
     before = sum(len(raw) for name, raw in tree(path).items() if name.startswith("blobs/"))
     freed = remove(store, "app:*")["bytes_freed"]
     after = sum(len(raw) for name, raw in tree(path).items() if name.startswith("blobs/"))
     assert freed == before - after > 0
 
 
-def test_order_leaves_no_trace(tmp_path, sources):
+def test_store_does_not_depend_on_the_order_of_removals(tmp_path, sources):
     found = []
     for number, order in enumerate(itertools.permutations([APP, NEXT, TOOL])):
         path = tmp_path / str(number)
@@ -206,7 +206,7 @@ def test_order_leaves_no_trace(tmp_path, sources):
         ("registry.example:5000/pinned:*", []),
     ],
 )
-def test_a_pattern_fits_parts_of_one_component(path, store, pattern, found):
+def test_pattern_matches_within_one_component(path, store, pattern, found):
     assert gone(remove(store, pattern)) == found
     assert set(names(path)) == {*ALL_NAMES} - {*found}
     assert_valid_store(path)
@@ -248,7 +248,7 @@ def test_name_that_matches_twice_is_removed_once(store):
     assert gone(remove(store, "app:*", "app:1", APP, "none:1")) == [APP, NEXT]
 
 
-def test_a_missing_store_has_nothing_to_remove_and_is_not_made(path):
+def test_missing_store_has_nothing_to_remove_and_is_not_created(path):
     assert not remove(ImageStore(str(path)), "app:*")["changed"]
     assert not path.exists()
 
@@ -261,7 +261,7 @@ def dated(when, text):
     return image([layer({"file": text.encode()})], config=config)
 
 
-def test_the_newest_of_each_repository_are_left(path, sources):
+def test_newest_images_of_each_repository_stay(path, sources):
     start = datetime(2026, 1, 1)
     tags = {}
     for number, tag in enumerate(["c", "a", "d", "b"]):
@@ -320,7 +320,7 @@ def test_F02_dates_are_compared_as_points_in_time(made, older, newer):
     "when",
     [None, "", "yesterday", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"],
 )
-def test_F02_an_image_of_unknown_date_is_left_and_named(made, when):
+def test_F02_image_of_unknown_date_stays_and_is_named(made, when):
     store = made(a="2026-01-01T00:00:00Z", b=when, c="2026-01-02T00:00:00Z")
     outcome = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
     result = outcome.result()
@@ -342,14 +342,14 @@ def test_F02_versions_decide_for_equal_dates_and_the_result_lists_them(made, whe
     assert len(result["equal_dates"]) == 5
 
 
-def test_F02_equal_dates_that_decide_nothing_are_not_named(made):
+def test_F02_equal_dates_that_do_not_matter_are_not_reported(made):
     old, new = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
     store = made(a=old, b=old, c=new, d=new)
     result = remove(store, "registry.example/x:*", keep_newest=2)
     assert (tags_gone(result), result["equal_dates"]) == (["a", "b"], [])
 
 
-def test_F02_many_images_of_unknown_date_make_a_short_warning(made):
+def test_F02_warning_about_many_images_of_unknown_date_is_short(made):
     store = made(**dict.fromkeys("abcdefgh"), z="2026-01-01T00:00:00Z")
     outcome = carry_out(store, removing("registry.example/x:*", keep_newest=1), exclusive=True)
     (warning,) = outcome.warnings()
@@ -360,7 +360,7 @@ def test_last_names_of_equally_old_images_are_kept(store):
     assert gone(remove(store, "app:*", keep_newest=1)) == [APP]
 
 
-def test_names_by_digest_count_for_their_repository(path, sources):
+def test_names_with_a_digest_count_as_images_of_their_repository(path, sources):
     pair = [dated("2026-01-01T00:00:00Z", "x"), dated("2026-01-02T00:00:00Z", "y")]
     for name in ("one", "two"):
         for item in pair:
@@ -384,7 +384,7 @@ def test_an_index_is_as_old_as_its_youngest_image_and_attestations_have_no_age(p
     assert gone(remove(store, "registry.example/x:*", keep_newest=1)) == ["registry.example/x:b"]
 
 
-def test_F02_an_image_whose_configuration_is_gone_is_of_unknown_date(path, store):
+def test_F02_image_without_its_configuration_has_an_unknown_date(path, store):
     for member in SECOND.images:
         blob_path(path, member.config_digest).unlink()
     result = remove(store, "app:*", keep_newest=1)
@@ -392,7 +392,7 @@ def test_F02_an_image_whose_configuration_is_gone_is_of_unknown_date(path, store
 
 
 @pytest.mark.parametrize("damage", ["config", "manifest", "date"])
-def test_F02_an_image_of_which_a_part_cannot_be_read_is_of_unknown_date(path, damage):
+def test_F02_image_with_an_unreadable_part_has_an_unknown_date(path, damage):
     """That part may be the youngest."""
     old = dated("2026-01-01T00:00:00Z", "old")
     other = dated("yesterday" if damage == "date" else "2026-01-09T00:00:00Z", "other")
@@ -405,7 +405,7 @@ def test_F02_an_image_of_which_a_part_cannot_be_read_is_of_unknown_date(path, da
     assert (gone(result), result["unknown_dates"]) == ([], ["registry.example/x:a"])
 
 
-def test_F12_a_name_without_a_tag_is_not_that_of_a_digest(store):
+def test_F12_name_without_a_tag_does_not_match_a_name_with_a_digest(store):
     assert gone(remove(store, PINNED)) == []
 
 
@@ -421,12 +421,12 @@ def test_F12_removal_of_all_others_keeps_entries_without_a_name(path, store):
     assert digests(other) <= blobs(path)
 
 
-def test_more_than_there_are_leaves_all(store):
+def test_keeping_more_images_than_exist_removes_none(store):
     result = remove(store, "app:*", keep_newest=9)
     assert (result["changed"], result["kept"]) == (False, [APP, NEXT])
 
 
-def test_less_than_none_is_an_error(store):
+def test_negative_number_of_images_is_an_error(store):
     with pytest.raises(InputError, match="keep_newest"):
         remove(store, APP, keep_newest=-1)
 
@@ -445,7 +445,7 @@ def test_shared_content_is_kept(path, store):
     assert blobs(path) == set()
 
 
-def test_without_prune_content_stays(path, store):
+def test_content_stays_without_prune(path, store):
     result = remove(store, "app:*", prune=False)
     assert (result["bytes_freed"], {one["action"] for one in result["actions"]}) == (
         0,
@@ -473,7 +473,7 @@ def test_an_entry_without_a_name_keeps_its_content(path, store):
     assert {entry["digest"] for entry in document["manifests"]} == {FAMILY.digest, lonely.digest}
 
 
-def test_both_entries_of_a_name_go(path):
+def test_both_entries_of_a_name_are_removed(path):
     """S022"""
     put(path, TOOL_IMAGE, APP)
     put(path, FAMILY, APP)
@@ -481,7 +481,7 @@ def test_both_entries_of_a_name_go(path):
     assert json.loads((path / "index.json").read_bytes())["manifests"] == []
 
 
-def test_platforms_that_only_the_removed_name_asked_for_go(tmp_path, sources):
+def test_platforms_of_only_the_removed_name_are_removed(tmp_path, sources):
     """S027: stores with the same names, digests and platforms hold the same."""
     other = "registry.example/copy:1"
     sources.publish(other, FAMILY)
@@ -494,7 +494,7 @@ def test_platforms_that_only_the_removed_name_asked_for_go(tmp_path, sources):
 
 
 @pytest.mark.parametrize("how", ["gone", "flipped", "cut"])
-def test_a_damaged_image_is_removed(path, store, how):
+def test_corrupt_image_is_removed(path, store, how):
     """S017, S023"""
     place = blob_path(path, FAMILY.digest)
     raw = place.read_bytes()
@@ -504,7 +504,7 @@ def test_a_damaged_image_is_removed(path, store, how):
     assert not place.exists()
 
 
-def test_nothing_goes_while_it_is_not_known_what_is_left_needs(path, store):
+def test_nothing_is_removed_while_a_remaining_manifest_is_unreadable(path, store):
     """A corrupt manifest does not show which layers it shares."""
     place = blob_path(path, SECOND.for_platform(AMD64).digest)
     place.write_bytes(place.read_bytes()[:-1] + b"x")
@@ -519,7 +519,7 @@ def test_nothing_goes_while_it_is_not_known_what_is_left_needs(path, store):
 # -- others at work
 
 
-def test_it_waits_for_a_pull_and_gives_up(path, store, sources):
+def test_removal_waits_for_a_pull_until_its_timeout(path, store, sources):
     """S009"""
     other = ImageStore(str(path))
     with other.hold(), pytest.raises(LockedError), store.hold(exclusive=True):
@@ -527,7 +527,7 @@ def test_it_waits_for_a_pull_and_gives_up(path, store, sources):
     assert_valid_store(path)
 
 
-def test_a_pull_waits_for_it(path, store, sources):
+def test_pull_waits_for_a_removal(path, store, sources):
     with store.hold(exclusive=True), pytest.raises(LockedError):
         pull(ImageStore(str(path), lock_timeout=0), sources, APP)
 
@@ -568,7 +568,7 @@ def test_a_store_without_a_lock_file_is_locked_when_it_is_changed(path):
     assert blobs(path) == set()
 
 
-def test_a_store_without_a_lock_file_that_is_changed_before_that_is_a_conflict(path):
+def test_change_before_the_lock_file_exists_is_a_conflict(path):
     put(path, FAMILY, APP)
     store = ImageStore(str(path), lock_timeout=0)
     with store.hold(exclusive=True):
@@ -599,7 +599,7 @@ def test_pull_that_began_without_a_lock_trusts_no_removed_content(path, sources)
 # -- many
 
 
-def test_ten_thousand_names_are_removed_with_as_many_looks_at_them(path, monkeypatch):
+def test_ten_thousand_names_are_removed_with_one_read_of_each(path, monkeypatch):
     """S030: operations are counted, not time."""
     put(path, TOOL_IMAGE, "registry.example/many:0")
     many = 10_000
@@ -621,7 +621,7 @@ def test_ten_thousand_names_are_removed_with_as_many_looks_at_them(path, monkeyp
     assert blobs(path) == set()
 
 
-def test_pulling_what_was_removed_brings_it_again(path, store, sources):
+def test_removed_image_can_be_pulled_again(path, store, sources):
     before = tree(path)
     remove(store, "app:*")
     with store.hold():

@@ -121,7 +121,7 @@ def test_planning_writes_nothing(path, store):
     assert whole_tree(path) == before
 
 
-def test_applied_and_planned_again_a_plan_is_empty(path, store):
+def test_plan_is_empty_after_it_was_applied(path, store):
     assert gone(prune(store)) == GARBAGE
     assert blobs(path) == digests(FAMILY, TOOL_IMAGE)
     before = whole_tree(path)
@@ -131,7 +131,7 @@ def test_applied_and_planned_again_a_plan_is_empty(path, store):
     assert whole_tree(path) == before
 
 
-def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_the_next_plan(tmp_path):
+def test_store_is_valid_after_any_action_and_the_next_plan_is_the_rest(tmp_path):
     undisturbed = fill(tmp_path / "undisturbed")
     wanted = prune(undisturbed)["actions"]
     assert len(wanted) == len(GARBAGE) > 5
@@ -156,7 +156,7 @@ def test_check_mode_reports_the_same_as_the_real_run(path, store, older_than, st
     assert told["changed"]
 
 
-def test_order_leaves_no_trace(tmp_path):
+def test_store_does_not_depend_on_the_order_of_names(tmp_path):
     """With removing, in any order, of names or of content first."""
 
     def tool(store):
@@ -179,7 +179,7 @@ def test_order_leaves_no_trace(tmp_path):
     assert all(one == found[0] for one in found)
 
 
-def test_bytes_freed_are_those_that_go(path, store):
+def test_bytes_freed_is_the_size_of_the_removed_content(path, store):
     before = sum(place.stat().st_size for place in path.glob("blobs/*/*"))
     freed = prune(store)["bytes_freed"]
     assert freed == before - sum(place.stat().st_size for place in path.glob("blobs/*/*")) > 0
@@ -198,7 +198,7 @@ def test_younger_content_is_kept(path, store):
 
 
 @pytest.mark.parametrize("days", [-2, -10_000, 20_000])
-def test_without_an_age_a_clock_decides_nothing(path, store, days):
+def test_clock_is_not_used_without_an_age(path, store, days):
     """S035"""
     for digest in GARBAGE:
         age(blob_path(path, digest), days)
@@ -216,7 +216,7 @@ def test_referenced_content_of_any_age_is_kept(path, store, days):
     assert_valid_store(path)
 
 
-def test_content_from_the_future_is_not_old(path, store):
+def test_content_with_a_future_date_stays(path, store):
     for digest in GARBAGE:
         age(blob_path(path, digest), -2)
     assert gone(prune(store, older_than=1.0)) == set()
@@ -282,7 +282,7 @@ def test_leftovers_of_dead_writers_are_removed_at_any_age(path, store):
     assert not prune(store, older_than=DAY)["changed"]
 
 
-def test_without_staging_all_of_it_stays(path, store):
+def test_staging_directory_is_kept_without_the_option(path, store):
     (path / ".staging" / "part-0123").write_bytes(b"x")
     part(path, "sha256:" + "2" * 64, 8)
     before = leftovers(path)
@@ -300,7 +300,7 @@ def test_file_being_written_is_kept(path, store):
     assert leftovers(path) == ["part-0123"]
 
 
-def test_a_fifo_or_a_link_in_the_staging_area_holds_nobody_up(path, store, tmp_path):
+def test_fifo_or_link_in_the_staging_directory_does_not_block(path, store, tmp_path):
     (tmp_path / "precious").write_bytes(b"x")
     os.mkfifo(path / ".staging" / "part-fifo")
     os.symlink(tmp_path / "precious", path / ".staging" / "part-link")
@@ -320,7 +320,7 @@ def test_content_of_an_entry_without_a_name_is_kept(path, store):
     assert gone(prune(store)) == digests(LOST)
 
 
-def test_attestations_and_artifacts_that_another_tool_brought_stay(path, store):
+def test_attestations_and_artifacts_of_another_tool_stay(path, store):
     """M022"""
     proved = demo_image("proved", "1", layers=1, size=50, attestations=True)
     note = as_layer(b"an SBOM", "application/spdx+json")
@@ -346,7 +346,7 @@ def test_named_content_that_is_not_a_manifest_is_kept(path, store, data, media_t
     assert gone(prune(store)) == GARBAGE
 
 
-def test_a_blob_that_is_a_manifest_for_somebody_else_is_followed(path, store):
+def test_blob_that_another_entry_uses_as_a_manifest_is_followed(path, store):
     """The same bytes as a layer of one image and as a manifest of an index."""
     inner = image([layer({"inner": b"i"})])
     outer = image([as_layer(inner.raw, inner.media_type)])
@@ -390,7 +390,7 @@ def test_stored_content_of_a_foreign_sparse_index_is_kept(path):
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "fifo", "link"])
-def test_nothing_goes_while_a_manifest_cannot_be_read(path, store, tmp_path, how):
+def test_nothing_is_removed_while_a_manifest_is_unreadable(path, store, tmp_path, how):
     """S017, S018: what it needs is not known."""
     place = blob_path(path, FAMILY.for_platform(AMD64).digest)
     raw = place.read_bytes()
@@ -415,7 +415,7 @@ def test_unreferenced_corrupt_blob_is_garbage(path, store):
     assert gone(prune(store)) == GARBAGE
 
 
-def test_files_of_others_are_left_alone(path, store):
+def test_foreign_files_stay(path, store):
     """S024"""
     strangers = ["blobs/sha256/oci-put-blob123", "blobs/sha256/.DS_Store", ".umoci-1/x", "ingest/y"]
     strangers += [f"blobs/sha256/{'A' * 64}", "blobs/sha256/abc", f"blobs/md5/{'a' * 32}"]
@@ -445,7 +445,7 @@ def test_sha512_is_pruned_too(path, store):
 # -- others at work
 
 
-def test_it_waits_for_a_pull_and_gives_up(path, store):
+def test_prune_waits_for_a_pull_until_its_timeout(path, store):
     """S008"""
     before = blobs(path)
     with ImageStore(str(path)).hold(), pytest.raises(LockedError, match="locked"):
@@ -476,7 +476,7 @@ def test_content_of_a_running_pull_is_kept(path, store):
     assert_valid_store(path)
 
 
-def test_a_missing_store_is_not_made(path):
+def test_missing_store_is_not_created(path):
     result = prune(ImageStore(str(path)))
     assert (result["changed"], result["removed"], result["staged"]) == (False, [], [])
     assert not path.exists()
@@ -490,7 +490,7 @@ def test_directory_that_is_not_a_store_is_left_alone(path):
     assert (path / "precious").read_bytes() == b"x"
 
 
-def test_ten_thousand_names_of_one_image_are_followed_once(path, monkeypatch):
+def test_image_with_ten_thousand_names_is_followed_once(path, monkeypatch):
     """S030"""
     put(path, FAMILY, "registry.example/many:0")
 

@@ -70,7 +70,7 @@ def bytes_of(path, wanted):
     return sum(blob_path(path, digest).stat().st_size for digest in wanted)
 
 
-def test_a_missing_store_is_an_empty_one_and_is_not_made(path):
+def test_missing_store_counts_as_empty_and_is_not_created(path):
     result = info(ImageStore(str(path)), layers=True)
     numbers = ("names", "images", "blobs", "bytes", "shared", "reclaimable")
     assert [result[name] for name in numbers] == [0] * 6
@@ -90,7 +90,7 @@ def test_reading_changes_nothing_and_returns_the_same_twice(path, store):
     assert first["diff"] == {"before": {}, "after": {}}
 
 
-def test_order_leaves_no_trace(tmp_path, path, store, sources):
+def test_result_does_not_depend_on_the_order_of_pulls(tmp_path, path, store, sources):
     other = ImageStore(str(tmp_path / "other"))
     pull(other, sources, NEXT)
     pull(other, sources, APP, platforms=[ARM64, AMD64])
@@ -110,7 +110,7 @@ def test_names_images_and_bytes_are_counted(path, store):
     assert (result["reclaimable"], "layers" in result) == (0, False)
 
 
-def test_shared_are_the_bytes_that_more_than_one_image_uses(path, store):
+def test_shared_bytes_are_those_that_several_images_use(path, store):
     common = {one.digest for one in MEMBER.layers} & {one.digest for one in OTHER.layers}
     assert len(common) == 1
     assert info(store)["shared"] == bytes_of(path, common)
@@ -130,7 +130,7 @@ def test_a_layer_that_an_image_has_twice_is_not_shared(path):
     assert info(ImageStore(str(path)))["shared"] == 0
 
 
-def test_reclaimable_is_what_no_name_asked_for(path, store, sources):
+def test_reclaimable_bytes_are_those_of_unreferenced_content(path, store, sources):
     """What store_prune would remove, of platforms that are not asked for too."""
     lost = demo_image("lost", "1", size=100)
     for item in (lost, SECOND):
@@ -202,7 +202,7 @@ def test_layers_are_listed_once_per_chain_they_end(path, store):
     assert len(layers) == 5
 
 
-def test_the_same_layer_on_others_is_another_chain(path):
+def test_same_layer_on_other_layers_is_another_chain(path):
     low, high = layer({"low": b"l"}), layer({"high": b"h"})
     put(path, image([low, high]), "x")
     put(path, image([high]), "y")
@@ -212,7 +212,7 @@ def test_the_same_layer_on_others_is_another_chain(path):
 
 
 @pytest.mark.parametrize("how", ["gone", "flipped", "does not fit"])
-def test_without_its_configuration_an_image_has_layers_without_chains(path, how):
+def test_image_without_its_configuration_has_layers_without_chains(path, how):
     low = layer({"low": b"l"})
     item = image([low], config={"rootfs": {"type": "layers", "diff_ids": []}})
     if how != "does not fit":
@@ -228,7 +228,7 @@ def test_without_its_configuration_an_image_has_layers_without_chains(path, how)
     assert (entry["digest"], entry["images"]) == (low.digest, [item.digest])
 
 
-def test_a_layer_that_is_missing_or_no_file_is_not_present(path, store):
+def test_layer_that_is_missing_or_not_a_file_is_not_present(path, store):
     lost, odd = (blob_path(path, one.digest) for one in MEMBER.layers)
     for place in (lost, odd):
         place.unlink()
@@ -241,7 +241,7 @@ def test_a_layer_that_is_missing_or_no_file_is_not_present(path, store):
 # -- many
 
 
-def test_ten_thousand_names_cost_as_many_reads_as_there_are_manifests(path, monkeypatch):
+def test_each_manifest_of_ten_thousand_names_is_read_once(path, monkeypatch):
     """S030: operations are counted, not time."""
     images = [image([layer({"base": b"b"}), layer({"n": b"%d" % number})]) for number in range(100)]
     for item in images:

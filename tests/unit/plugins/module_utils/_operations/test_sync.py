@@ -320,7 +320,7 @@ def test_every_previous_state_ends_in_the_same_store(path, sources, lock, wanted
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077], ids=oct)
-def test_a_umask_leaves_no_trace(path, tmp_path, sources, lock, mask):
+def test_store_does_not_depend_on_the_umask(path, tmp_path, sources, lock, mask):
     def modes(directory):
         found = whole_tree(directory).items()
         return {name: mode for name, (mode, _time, _data) in found if ".staging" not in name}
@@ -335,7 +335,7 @@ def test_a_umask_leaves_no_trace(path, tmp_path, sources, lock, mask):
 
 @pytest.mark.parametrize("workers", [1, 6])
 @pytest.mark.parametrize("step", [1, -1])
-def test_neither_order_nor_threads_leave_a_trace(path, sources, lock, wanted, workers, step):
+def test_store_does_not_depend_on_order_or_threads(path, sources, lock, wanted, workers, step):
     turned = type(lock)(lock.images[::step], lock.place, lock.manifests)
     had_some_images(path, sources)
     sync(path, turned, sources, workers=workers)
@@ -343,7 +343,7 @@ def test_neither_order_nor_threads_leave_a_trace(path, sources, lock, wanted, wo
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_an_empty_lock_is_a_lock(path, sources, lock, exclusive):
+def test_empty_lock_removes_all_images_only_if_exclusive(path, sources, lock, exclusive):
     sync(path, lock, sources)
     before = tree(path)
     none = type(lock)((), lock.place)
@@ -356,7 +356,7 @@ def test_an_empty_lock_is_a_lock(path, sources, lock, exclusive):
     assert result["fingerprint"] == fingerprint(path)
 
 
-def test_an_empty_lock_makes_no_store(path, sources, lock):
+def test_empty_lock_creates_no_store(path, sources, lock):
     result = sync(path, type(lock)(()), sources)
     assert not result["changed"]
     assert not path.exists()
@@ -405,7 +405,7 @@ REASONS = {
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize("lost", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("how", REASONS)
-def test_damaged_content_is_brought_again(path, sources, lock, wanted, lost, how, exclusive):
+def test_corrupt_content_is_fetched_again(path, sources, lock, wanted, lost, how, exclusive):
     sync(path, lock, sources)
     sources.forget()
     replace_with(blob_path(path, lost), how)
@@ -435,7 +435,7 @@ def test_damaged_content_is_brought_again(path, sources, lock, wanted, lost, how
     assert not checked(path, lock, sources, mode=FULL, exclusive=exclusive)["changed"]
 
 
-def test_a_bit_that_flips_in_garbage_is_nobodys_loss(path, sources, lock, wanted):
+def test_corrupt_unreferenced_blob_does_no_harm(path, sources, lock, wanted):
     had_more_images(path, sources)
     replace_with(blob_path(path, EXTRA_IMAGE.layers[0].digest), "flipped")
     result = sync(path, lock, sources, mode=FULL)
@@ -443,7 +443,7 @@ def test_a_bit_that_flips_in_garbage_is_nobodys_loss(path, sources, lock, wanted
     assert tree(path) == wanted
 
 
-def test_a_broken_entry_of_the_index_is_an_error_that_names_it(path, sources, lock):
+def test_invalid_entry_of_the_index_is_an_error_that_names_it(path, sources, lock):
     had_all(path, sources)
     rewrite(path, lambda entries: entries[0].update(digest="x"))
     before = whole_tree(path)
@@ -473,7 +473,7 @@ def had_much_to_do(path, sources):
 
 
 @pytest.mark.parametrize("had", [had_nothing, had_much_to_do], ids=lambda one: one.__name__)
-def test_stopped_after_any_action_the_next_run_does_exactly_the_rest(
+def test_run_after_an_interruption_applies_only_the_remaining_actions(
     tmp_path, sources, lock, wanted, had
 ):
     had(tmp_path / "undisturbed", sources)
@@ -571,9 +571,7 @@ def _last_part(name):
     return name.rpartition("/")[2].partition(":")[0].partition("@")[0]
 
 
-def test_a_locked_image_that_is_there_is_not_asked_for_when_the_registry_has_lost_it(
-    path, sources, lock, wanted
-):
+def test_existing_image_needs_no_request_after_it_left_the_registry(path, sources, lock, wanted):
     had_more_images(path, sources)
     for repository in sources.repositories.values():
         repository.content.clear()
@@ -643,7 +641,7 @@ def share(path, sources):
     return digests(orphan, image([layer({"lost": b"l" * 50})]))
 
 
-def test_beside_others_only_what_moved_names_left_is_removed(path, sources, lock):
+def test_without_exclusive_only_content_of_moved_names_is_removed(path, sources, lock):
     orphans = share(path, sources)
     expected = checked(path, lock, sources, exclusive=False)
     real = sync(path, lock, sources, exclusive=False)
@@ -666,7 +664,7 @@ def test_beside_others_only_what_moved_names_left_is_removed(path, sources, lock
     assert whole_tree(path) == before
 
 
-def test_beside_others_what_they_wrote_in_the_index_stays(path, sources, lock):
+def test_without_exclusive_foreign_entries_of_the_index_stay(path, sources, lock):
     had_foreign_annotations(path, sources)
     put(path, EXTRA_IMAGE)
     index_of = json.loads((path / "index.json").read_bytes())
@@ -694,7 +692,7 @@ def test_content_that_a_moved_name_shares_is_kept(path, sources, lock):
 
 
 @pytest.mark.parametrize("mode", [QUICK, FULL])
-def test_while_it_is_not_known_what_another_name_needs_nothing_is_removed(
+def test_nothing_is_removed_while_a_manifest_of_another_name_is_unreadable(
     path, sources, lock, mode
 ):
     copy = f"{EXTRA[:-2]}:old"
@@ -711,7 +709,7 @@ def test_while_it_is_not_known_what_another_name_needs_nothing_is_removed(
 # -- platforms
 
 
-def test_platforms_may_be_fewer_than_are_locked(path, tmp_path, sources):
+def test_sync_can_select_fewer_platforms_than_are_locked(path, tmp_path, sources):
     lock = lock_of(sources, APP)
     sync(path, lock, sources)
     both = fingerprint(path)
@@ -743,7 +741,7 @@ def test_every_kind_of_index_entry_can_be_locked(path, tmp_path, sources):
     [(["linux/s390x"], "linux/s390x"), ([AMD64, "linux/s390x"], "linux/s390x"), (["all"], "all")],
     ids=str,
 )
-def test_a_platform_that_is_not_locked_is_an_error_before_anything_is_done(
+def test_platform_outside_the_lock_is_an_error_before_any_change(
     path, sources, lock, asked_for, named
 ):
     had_more_images(path, sources)
@@ -819,7 +817,7 @@ def test_each_platform_of_an_index_is_compared(path, sources, part):
 
 
 @pytest.mark.parametrize("foreign", [False, True])
-def test_foreign_layers_are_there_on_all_hosts_or_on_none(path, tmp_path, sources, foreign):
+def test_foreign_layers_do_not_depend_on_the_previous_store(path, tmp_path, sources, foreign):
     far = layer(
         {"far": b"f" * 300},
         media_type="application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
@@ -968,7 +966,7 @@ def planned_together(path, *builds):
 @pytest.mark.parametrize(
     "had", [had_nothing, had_much_to_do, had_only_others], ids=lambda one: one.__name__
 )
-def test_two_syncs_to_one_lock_both_succeed(path, sources, lock, wanted, had):
+def test_two_concurrent_syncs_to_one_lock_succeed(path, sources, lock, wanted, had):
     had(path, sources)
     one, other = planned_together(path, *[syncing(lock, sources, workers=3)] * 2)
     assert told(one) == told(other)
@@ -978,7 +976,7 @@ def test_two_syncs_to_one_lock_both_succeed(path, sources, lock, wanted, had):
     assert leftovers(path) == []
 
 
-def test_two_syncs_that_begin_at_the_same_time_both_succeed(path, sources, lock, wanted):
+def test_two_syncs_with_plans_made_at_the_same_time_succeed(path, sources, lock, wanted):
     had_much_to_do(path, sources)
     results = at_once(*[lambda: sync(path, lock, sources, workers=3)] * 4)
     assert [result["fingerprint"] for result in results] == [fingerprint(path)] * 4
@@ -1020,7 +1018,7 @@ def test_content_that_a_running_pull_needs_is_not_removed(path, sources, lock, e
     assert_valid_store(path)
 
 
-def test_nothing_is_removed_while_a_pull_has_the_store(path, sources, lock, wanted):
+def test_nothing_is_removed_while_a_pull_holds_the_lock(path, sources, lock, wanted):
     had_much_to_do(path, sources)
     with ImageStore(str(path)).hold():
         with opened(path, 0).hold() as store, pytest.raises(LockedError):
@@ -1058,7 +1056,7 @@ class Interrupted(RepairStore):
         super().upgrade_lock(is_as_planned)
 
 
-def test_a_prune_that_comes_between_takes_nothing_that_is_needed(path, sources, lock, wanted):
+def test_concurrent_prune_removes_nothing_that_the_sync_needs(path, sources, lock, wanted):
     had_much_to_do(path, sources)
 
     def prune():
@@ -1081,7 +1079,7 @@ def move(path, name, item):
 
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize("name", [APP, EXTRA, "docker.io/library/new:1"])
-def test_a_name_that_moves_before_the_end_is_a_conflict_and_the_next_run_heals_it(
+def test_name_that_moves_during_the_sync_is_a_conflict_that_the_next_run_resolves(
     path, sources, lock, wanted, name, exclusive
 ):
     had_much_to_do(path, sources)
@@ -1119,7 +1117,7 @@ def test_foreign_names_are_not_a_conflict_without_exclusive(path, sources, lock)
     assert_valid_store(path)
 
 
-def test_a_locked_name_that_moves_while_content_comes_fails_alone(path, sources, lock, wanted):
+def test_locked_name_that_moves_during_the_transfer_fails_alone(path, sources, lock, wanted):
     had_much_to_do(path, sources)
     with opened(path).hold() as store:
         plan = syncing(lock, sources)(store)
@@ -1134,9 +1132,7 @@ def test_a_locked_name_that_moves_while_content_comes_fails_alone(path, sources,
     assert tree(path) == wanted
 
 
-def test_a_store_that_had_no_lock_file_is_protected_from_the_first_change_on(
-    path, sources, lock, wanted
-):
+def test_store_without_a_lock_file_is_locked_from_its_first_change(path, sources, lock, wanted):
     """As skopeo leaves it: nobody could be kept out while it was looked at."""
     had_what_skopeo_writes(path, sources)
     put(path, EXTRA_IMAGE, EXTRA)

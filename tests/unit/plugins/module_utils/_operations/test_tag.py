@@ -90,7 +90,7 @@ def test_planning_writes_nothing(path, store):
     assert whole_tree(path) == before
 
 
-def test_applied_and_planned_again_a_plan_is_empty(path, store):
+def test_plan_is_empty_after_it_was_applied(path, store):
     assert told(tag(store, APP, NEW, LATEST)) == {NEW: "tagged", LATEST: "tagged"}
     before = whole_tree(path)
     again = tag(store, APP, NEW, LATEST)
@@ -100,7 +100,7 @@ def test_applied_and_planned_again_a_plan_is_empty(path, store):
     assert whole_tree(path) == before
 
 
-def test_stopped_after_any_action_the_store_is_valid_and_the_rest_is_the_next_plan(path, store):
+def test_store_is_valid_after_any_action_and_the_next_plan_is_the_rest(path, store):
     targets = [f"registry.example/base/app:{number}" for number in range(3)]
     with store.hold():
         wanted = [action.summary() for action in tagging(APP, *targets)(store).actions]
@@ -126,7 +126,7 @@ def test_check_mode_reports_the_same_as_the_real_run(store, existing):
     assert checked["changed"]
 
 
-def test_order_leaves_no_trace(path, store):
+def test_store_does_not_depend_on_the_order_of_names(path, store):
     before, found = (path / "index.json").read_bytes(), set()
     for order in itertools.permutations([NEW, LATEST, "docker.io/library/zz:1"]):
         (path / "index.json").write_bytes(before)
@@ -175,13 +175,13 @@ def test_missing_image_is_not_a_source(path, store, source):
     assert whole_tree(path) == before
 
 
-def test_a_store_that_is_missing_holds_no_source_and_is_not_made(path):
+def test_missing_store_has_no_source_and_is_not_created(path):
     with pytest.raises(NotInStoreError):
         tag(ImageStore(str(path)), APP, NEW)
     assert not path.exists()
 
 
-def test_a_new_name_with_a_digest_is_refused(path, store):
+def test_new_name_with_a_digest_is_rejected(path, store):
     before = whole_tree(path)
     for target in (f"x@{FAMILY.digest}", f"x:1@{FAMILY.digest}"):
         with pytest.raises(InputError, match="has a tag, not a digest"):
@@ -189,13 +189,13 @@ def test_a_new_name_with_a_digest_is_refused(path, store):
     assert whole_tree(path) == before
 
 
-def test_a_new_name_is_normal_and_one_that_is_asked_for_twice_is_one(path, store):
+def test_new_names_are_normalized_and_deduplicated(path, store):
     result = tag(store, APP, "copy", "docker.io/copy:latest", "index.docker.io/library/copy")
     assert told(result) == {"docker.io/library/copy:latest": "tagged"}
     assert [action["action"] for action in result["actions"]] == ["set_name"]
 
 
-def test_the_platforms_of_the_source_go_with_it(path, store):
+def test_new_name_has_the_platforms_of_the_source(path, store):
     tag(store, APP, NEW)
     entry = names(path)[NEW]
     assert entry["annotations"]["io.lockstep.platforms"] == f"{AMD64},{ARM64}"
@@ -205,7 +205,7 @@ def test_the_platforms_of_the_source_go_with_it(path, store):
 # -- a name that is something else
 
 
-def test_a_name_that_is_something_else_is_moved(path, store):
+def test_name_of_another_image_is_moved(path, store):
     tag(store, TOOL, NEW)
     result = tag(store, APP, NEW)
     assert told(result) == {NEW: "tagged"}
@@ -213,7 +213,7 @@ def test_a_name_that_is_something_else_is_moved(path, store):
     assert result["actions"][0]["previous"] == TOOL_IMAGE.digest
 
 
-def test_a_name_that_is_something_else_is_kept_for_keep(path, store):
+def test_name_of_another_image_stays_with_keep(path, store):
     tag(store, TOOL, NEW)
     result = tag(store, APP, NEW, LATEST, existing=KEEP)
     digests = {entry["name"]: entry["digest"] for entry in result["images"]}
@@ -240,7 +240,7 @@ def test_name_moved_by_another_task_is_a_conflict_and_the_others_are_set(path, s
 # -- stores of other tools
 
 
-def test_a_store_of_another_tool_is_tagged_and_keeps_what_it_says(path):
+def test_store_of_another_tool_is_tagged_and_keeps_its_fields(path):
     """S025, S026: other annotations, unknown fields, no mediaType."""
     put(path, FAMILY, APP)
     put(path, TOOL_IMAGE, note="mine")
@@ -272,7 +272,7 @@ def test_last_of_two_entries_with_one_name_counts(path):
     assert names(path)[NEW]["digest"] == FAMILY.digest
 
 
-def test_an_incomplete_image_is_tagged_as_it_is(path, store):
+def test_incomplete_image_can_be_tagged(path, store):
     """S023: the next pull heals both."""
     blob_path(path, FAMILY.for_platform(AMD64).layers[0].digest).unlink()
     assert told(tag(store, APP, NEW)) == {NEW: "tagged"}

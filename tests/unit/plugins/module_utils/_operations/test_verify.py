@@ -144,7 +144,7 @@ def test_planning_writes_nothing(path, store, sources):
     assert whole_tree(path) == before
 
 
-def test_a_sound_store_is_ok_and_nothing_is_done_or_asked(path, store, sources):
+def test_intact_store_is_ok_without_actions_and_requests(path, store, sources):
     before = whole_tree(path)
     for mode in (QUICK, FULL):
         outcome, result = verify(store, mode, sources)
@@ -161,7 +161,7 @@ def test_a_sound_store_is_ok_and_nothing_is_done_or_asked(path, store, sources):
     assert whole_tree(path) == before
 
 
-def test_repaired_and_planned_again_a_plan_is_empty(path, store, sources):
+def test_plan_is_empty_after_the_repair(path, store, sources):
     whole = tree(path)
     for lost in PARTS.values():
         damage(path, lost, "flipped")
@@ -174,7 +174,7 @@ def test_repaired_and_planned_again_a_plan_is_empty(path, store, sources):
     assert whole_tree(path) == before
 
 
-def test_stopped_after_any_action_the_rest_is_the_next_plan(tmp_path, sources):
+def test_plan_after_an_interruption_has_the_remaining_actions(tmp_path, sources):
     store = fill(tmp_path / "whole", sources)
     whole = tree(tmp_path / "whole")
     lost = list(PARTS.values())
@@ -244,7 +244,7 @@ def test_every_damage_to_every_part_is_found_and_repaired_exactly(path, store, s
 
 @pytest.mark.parametrize("how", ["flipped", "other"])
 @every_part
-def test_in_quick_mode_only_the_bytes_of_what_is_read_anyway_are_known(path, store, lost, how):
+def test_quick_mode_checks_the_bytes_of_manifests_only(path, store, lost, how):
     damage(path, lost, how)
     manifests = {FAMILY.digest, MEMBER.digest, TOOL_IMAGE.digest}
     assert is_sound(path, QUICK) == (lost not in manifests)
@@ -253,7 +253,7 @@ def test_in_quick_mode_only_the_bytes_of_what_is_read_anyway_are_known(path, sto
 
 @pytest.mark.parametrize("how", ["cut", "longer", "empty", "fifo", "link", "gone"])
 @every_part
-def test_in_quick_mode_all_else_is_known(path, store, sources, lost, how):
+def test_quick_mode_finds_all_other_damage(path, store, sources, lost, how):
     damage(path, lost, how)
     assert not is_sound(path, QUICK)
     outcome, _result = verify(store, QUICK, sources)
@@ -300,7 +300,7 @@ def test_foreign_files_are_listed_and_cause_a_warning(path, store):
     assert outcome.warnings() == [f"{path}: 3 files do not belong to the store"]
 
 
-def test_a_missing_store_is_sound_and_is_not_made(path, sources):
+def test_missing_store_is_ok_and_is_not_created(path, sources):
     outcome, result = verify(RepairStore(str(path)), FULL, sources)
     assert (outcome.failure, result["ok"], result["blobs"]) == (None, True, 0)
     assert not path.exists()
@@ -382,7 +382,7 @@ def test_stored_content_of_a_foreign_index_is_needed(path, sources, platform, wh
     assert is_sound(path)
 
 
-def test_foreign_layers_are_not_missed(path, sources):
+def test_foreign_layers_are_not_missing(path, sources):
     """M028"""
     foreign = layer(
         {"w": b"w"}, media_type="application/vnd.oci.image.layer.nondistributable.v1.tar"
@@ -395,9 +395,7 @@ def test_foreign_layers_are_not_missed(path, sources):
 
 
 @pytest.mark.parametrize("repair", [True, False])
-def test_an_image_for_another_platform_than_this_hosts_is_repaired_without_a_warning(
-    path, store, sources, repair
-):
+def test_image_for_another_platform_is_repaired_without_a_warning(path, store, sources, repair):
     other = image([layer({"other": b"o" * 90})], platform="linux/s390x")
     sources.publish("registry.example/other:1", other)
     pull(store, sources, "registry.example/other:1")
@@ -473,7 +471,7 @@ def test_content_missing_in_the_registry_is_reported_and_the_rest_is_repaired(pa
 
 
 @pytest.mark.parametrize("what", ["index", "manifest", "config"])
-def test_a_registry_that_is_gone_fails_its_names_alone(path, store, sources, what):
+def test_unreachable_registry_fails_only_its_names(path, store, sources, what):
     lost = PARTS[what]
     verb = "blob" if what == "config" else "manifest"
     sources["registry.example/app"].script(verb, lost, UnreachableError("registry.example: gone"))
@@ -501,7 +499,7 @@ def test_name_that_is_not_a_reference_has_no_registry(path, sources, name):
     assert (sources.reads, result["changed"]) == ([], False)
 
 
-def test_a_name_by_digest_is_repaired_too(path, sources):
+def test_name_with_a_digest_is_repaired(path, sources):
     name = f"other.example/tool@{TOOL_IMAGE.digest}"
     pull(RepairStore(str(path)), sources, name)
     sources.forget()
@@ -524,7 +522,7 @@ def test_a_tag_that_has_moved_is_repaired_by_its_digest(path, store, sources):
 # -- many
 
 
-def test_ten_thousand_names_are_verified_with_a_few_reads_of_each(path, monkeypatch):
+def test_ten_thousand_names_are_verified_with_few_reads(path, monkeypatch):
     """S030: operations are counted, not time."""
     put(path, TOOL_IMAGE, "registry.example/many:0")
 
