@@ -75,13 +75,13 @@ def blob_reads(source):
     return [verb for verb, _what in source.reads].count("blob")
 
 
-def test_a_blob_that_is_there_is_not_read(source, sink):
+def test_existing_blob_is_not_read(source, sink):
     sink.write(LAYER, [DATA])
     copy(source, sink)
     assert source.reads == []
 
 
-def test_content_that_travels_in_its_descriptor_is_not_asked_for(source, sink):
+def test_content_embedded_in_its_descriptor_is_not_fetched(source, sink):
     """M016"""
     inline = type(LAYER)(LAYER.media_type, LAYER.digest, LAYER.size, data=DATA)
     copy(source, sink, inline)
@@ -90,18 +90,18 @@ def test_content_that_travels_in_its_descriptor_is_not_asked_for(source, sink):
     assert source.reads == []
 
 
-def test_a_blob_is_asked_for_whole_and_once(source, sink):
+def test_small_blob_is_fetched_with_one_request(source, sink):
     copy(source, sink)
     assert (source.spans, source.pauses) == ([WHOLE], [])
 
 
-def test_a_blob_that_was_begun_earlier_is_completed(source, sink):
+def test_incomplete_blob_of_an_earlier_run_is_completed(source, sink):
     sink.parts[str(LAYER.digest)] = DATA[:1234]
     copy(source, sink)
     assert source.spans == [(1234, 5000)]
 
 
-def test_a_blob_that_was_complete_earlier_is_not_asked_for(source, sink):
+def test_complete_part_of_an_earlier_run_is_not_fetched(source, sink):
     """R017"""
     sink.parts[str(LAYER.digest)] = DATA
     copy(source, sink)
@@ -117,7 +117,7 @@ def test_interrupted_transfer_resumes_where_it_stopped(source, sink, breaks):
     assert source.pauses == [1] * breaks
 
 
-def test_patience_ends_when_nothing_comes(source, sink):
+def test_retries_end_without_progress(source, sink):
     source.patience = 2
     source.script("blob", LAYER.digest, *[TruncatedError("x"), Cut(0)] * 5)
     fails(source, sink, TruncatedError)
@@ -145,7 +145,7 @@ def test_large_steps_continue_without_limit_or_wait(source, sink, monkeypatch):
     assert (blob_reads(source), set(source.pauses)) == (501, {0})
 
 
-def test_another_place_is_asked_when_one_brings_nothing_any_more(source, sink):
+def test_another_server_is_tried_after_the_retries(source, sink):
     source.patience, source.others = 1, 1
     source.script("blob", LAYER.digest, Cut(2000), Cut(0), Cut(0))
     copy(source, sink)
@@ -158,7 +158,7 @@ every_spoilt = pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
 
 
 @every_spoilt
-def test_wrong_bytes_are_read_once_more(source, sink, spoilt):
+def test_corrupt_blob_is_fetched_once_more(source, sink, spoilt):
     """R006, R009"""
     source.script("blob", LAYER.digest, spoilt)
     copy(source, sink)
@@ -167,14 +167,14 @@ def test_wrong_bytes_are_read_once_more(source, sink, spoilt):
 
 
 @every_spoilt
-def test_a_source_that_is_wrong_twice_is_wrong(source, sink, spoilt):
+def test_blob_that_is_corrupt_twice_is_an_error(source, sink, spoilt):
     source.script("blob", LAYER.digest, spoilt, spoilt)
     fails(source, sink, DigestMismatchError, SizeMismatchError)
     assert blob_reads(source) == 2
 
 
 @every_spoilt
-def test_every_other_place_is_asked_before_a_blob_is_called_wrong(source, sink, spoilt):
+def test_every_other_server_is_tried_before_a_blob_is_called_corrupt(source, sink, spoilt):
     """R009, R091"""
     source.others = 3
     source.script("blob", LAYER.digest, spoilt, spoilt, spoilt)
@@ -202,7 +202,7 @@ def test_corrupt_bytes_from_several_answers_do_not_blame_the_last_source(source,
 
 
 @pytest.mark.usefixtures("cut")
-def test_wrong_bytes_in_pieces_are_looked_for_elsewhere_without_any_patience(source, sink):
+def test_corrupt_pieces_are_fetched_elsewhere_without_retries(source, sink):
     """R009, R091: first in one answer, which shows the corrupt source, then from another source."""
     source.patience, source.others = 0, 1
     spoilt = [bytes(4000)] * len(ENDS)
@@ -211,7 +211,7 @@ def test_wrong_bytes_in_pieces_are_looked_for_elsewhere_without_any_patience(sou
     assert source.spans[len(ENDS) :] == [WHOLE, WHOLE]
 
 
-def test_an_answer_with_the_whole_blob_is_taken_from_its_start(source, sink):
+def test_whole_blob_in_place_of_a_range_is_used_from_its_start(source, sink):
     """R014: nothing is appended, and nothing asked for again."""
     source.script("blob", LAYER.digest, Cut(2500), Whole())
     copy(source, sink)
@@ -226,7 +226,7 @@ def test_fetch_restarts_without_ranges(source, sink):
     assert source.spans == [WHOLE, (2500, 5000), WHOLE]
 
 
-def test_a_source_that_cannot_give_ranges_is_asked_for_the_whole(source, sink):
+def test_source_that_fails_at_ranges_is_asked_for_the_whole_blob(source, sink):
     """R015, R016, R017"""
     source.script("blob", LAYER.digest, Cut(2500), RangeError("x"))
     copy(source, sink)
@@ -253,7 +253,7 @@ def fixture_cut(monkeypatch):
 
 @pytest.mark.usefixtures("cut")
 @pytest.mark.parametrize("workers", [1, 2, 6])
-def test_a_large_blob_is_brought_in_pieces_each_of_them_once(source, sink, workers):
+def test_large_blob_is_fetched_in_pieces_each_once(source, sink, workers):
     copy(source, sink, LARGE, SMALL, workers)
     assert sorted(source.spans) == ENDS
 
@@ -308,16 +308,14 @@ def test_as_many_connections_as_are_allowed_work_at_the_same_time(source, sink, 
 
 
 @pytest.mark.usefixtures("cut")
-def test_pieces_smaller_than_what_is_measured_go_over_several_connections_too(
-    source, sink, monkeypatch
-):
+def test_pieces_too_small_to_measure_use_several_connections_too(source, sink, monkeypatch):
     monkeypatch.setattr(copying, "_MEASURED", 1 << 20)
     source.script("blob", LARGE.digest, lambda: None, *[meeting(3)] * 15)
     copy(source, sink, LARGE, ChunkPolicy(4000, 3), 8)
 
 
 @pytest.mark.usefixtures("cut")
-def test_a_thread_with_work_of_its_own_does_that_first(source, sink):
+def test_assistant_leaves_when_the_pool_has_work(source, sink):
     order, gate, helping = [], threading.Event(), threading.Event()
 
     def answer():
@@ -348,7 +346,7 @@ def test_failed_piece_affects_only_itself(source, sink, answer, number, workers)
 
 
 @pytest.mark.usefixtures("cut")
-def test_a_helper_that_begins_while_the_whole_blob_comes_writes_nothing_into_it(source, sink):
+def test_late_assistant_does_not_write_into_a_whole_blob(source, sink):
     """R014: no thread helps when the piece is asked for; one does when the answer is there."""
     began, over = threading.Event(), threading.Event()
 
@@ -435,7 +433,7 @@ class BrokenPart(FakePart):
 
 
 @pytest.mark.usefixtures("cut")
-def test_nobody_writes_to_a_part_any_more_when_its_owner_has_failed(source, sink, monkeypatch):
+def test_no_assistant_writes_after_the_main_thread_failed(source, sink, monkeypatch):
     """Its descriptors may belong to another file by then."""
     left = []
     monkeypatch.setattr(sink, "open_partial", lambda descriptor: contextlib.nullcontext(part))
@@ -513,20 +511,20 @@ def test_a_bug_in_a_helper_is_not_hidden(source, sink):
 @pytest.mark.parametrize(
     "answer", [TruncatedError("x"), DATA[::-1], DATA + b"x", DATA[:5]], ids=short
 )
-def test_small_content_that_went_wrong_is_read_again(source, answer):
+def test_corrupt_small_content_is_read_again(source, answer):
     source.script("blob", LAYER.digest, answer)
     assert read_content(LAYER, source) == DATA
     assert source.pauses == [1]
 
 
-def test_small_content_that_is_wrong_twice_is_wrong(source):
+def test_small_content_that_is_corrupt_twice_is_an_error(source):
     source.script("blob", LAYER.digest, *[DATA[::-1]] * 9)
     with pytest.raises(DigestMismatchError):
         read_content(LAYER, source)
     assert blob_reads(source) == 2
 
 
-def test_small_content_is_looked_for_in_every_place(source):
+def test_small_content_is_tried_on_every_server(source):
     source.others = 3
     source.script("blob", LAYER.digest, *[DATA[::-1]] * 3)
     assert read_content(LAYER, source) == DATA
@@ -534,7 +532,7 @@ def test_small_content_is_looked_for_in_every_place(source):
 
 @pytest.mark.parametrize("answer", [TruncatedError("x"), DATA[::-1], DATA[:5]], ids=short)
 @pytest.mark.parametrize("patience", [0, 2])
-def test_small_content_is_looked_for_elsewhere_however_patient_we_are(source, answer, patience):
+def test_small_content_is_tried_elsewhere_with_and_without_retries(source, answer, patience):
     """R005, R009: a place that always breaks off is left, as one with wrong bytes is."""
     source.patience, source.others = patience, 1
     wrong = answer == DATA[::-1]

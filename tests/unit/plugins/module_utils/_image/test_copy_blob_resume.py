@@ -65,7 +65,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize(("fault", "lost"), BREAKS.values(), ids=BREAKS)
-def test_within_a_run_no_byte_comes_twice(tmp_path, fault, lost):
+def test_no_byte_is_fetched_twice_in_a_run(tmp_path, fault, lost):
     """Three layers break off at the same time; of some breaks the last read is lost."""
     faults = [on_layers(one.digest, **fault) for one in LAYERS]
     with serving(THREE, faults=faults) as registry:
@@ -95,7 +95,7 @@ def test_failed_run_is_resumed_by_the_next(tmp_path):
         assert stats["bytes_fetched"] < stats["bytes_to_fetch"] + 10_000
 
 
-def test_a_part_that_is_whole_needs_no_request(tmp_path):
+def test_complete_part_needs_no_request(tmp_path):
     """R017: as when a run is killed before the rename."""
     with serving(THREE) as registry:
         puller = Puller(tmp_path, registry)
@@ -197,7 +197,7 @@ def test_mirror_resumes_the_part_that_the_registry_began(tmp_path):
             assert spans(mirror, one.digest) == [(60_000, len(one.blob))]
 
 
-def test_bytes_of_a_mirror_that_lied_are_not_kept_for_the_next_run(tmp_path):
+def test_corrupt_bytes_of_a_mirror_are_not_kept(tmp_path):
     """R009: a part with wrong bytes would cost every later run a fetch."""
     wrong = on_layers(BIG.digest, corrupt=10, times=None)
     with serving(THREE, faults=[wrong]) as registry:

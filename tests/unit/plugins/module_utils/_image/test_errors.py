@@ -86,7 +86,7 @@ def test_F18_messages_have_no_full_stop_and_hints_are_sentences(messages, hints)
     assert not [text for text in hints if text and not is_sentence(text)]
 
 
-def test_F18_the_walk_sees_the_errors_of_the_source():
+def test_F18_error_messages_are_found_in_the_source():
     assert len(RAISED) > 200
     assert sum(bool(messages) for messages, _hints in (case.values for case in RAISED)) > 190
 
@@ -108,7 +108,7 @@ WITHOUT_ADVICE = {
 
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)
-def test_F18_an_error_without_a_hint_of_its_own_has_that_of_its_kind(kind):
+def test_F18_default_hint_is_that_of_the_kind(kind):
     assert bool(kind("x").hint) is (kind.kind not in WITHOUT_ADVICE)
 
 
@@ -127,7 +127,7 @@ def test_F18_a_message_without_a_hint_has_no_full_stop():
     assert errors.InputError("a: is wrong").full_message() == "a: is wrong"
 
 
-def test_F18_a_stop_that_is_there_is_not_doubled():
+def test_F18_full_stop_is_not_doubled():
     assert errors.InputError("it says no.", "Ask.").full_message() == "it says no. Ask."
 
 
@@ -185,7 +185,7 @@ def test_F35_reason_at_the_end_of_a_long_message_is_kept():
     assert str(error).startswith("subject: ") and str(error).endswith(": the reason")
 
 
-def test_F35_text_that_is_fit_for_a_message_is_not_touched():
+def test_F35_short_printable_text_is_unchanged():
     text = "/srv/a  b: 이미지 'x  y'"
     assert str(errors.InputError(text)) == text
 

@@ -128,7 +128,7 @@ def test_one_digest_with_two_sizes_is_refused():
     refused(SizeMismatchError, root, Source(root, raw), AMD, ARM)
 
 
-def test_no_match_says_which_platforms_there_are():
+def test_no_match_lists_the_available_platforms():
     """M019."""
     raw = image("arm")
     root = index(json_of(raw, OCI_MANIFEST, ARM))
@@ -226,7 +226,7 @@ def test_content_that_two_platforms_share_is_stored_once():
     assert digests.index(Digest.of(inner)) > digests.index(Digest.of(amd))
 
 
-def test_every_child_comes_before_what_names_it():
+def test_every_child_comes_before_its_parents():
     """Stopping anywhere leaves nothing that points at what is missing."""
     arm, amd = image("arm"), image("amd")
     inner = index(json_of(arm, OCI_MANIFEST, ARM), json_of(amd, OCI_MANIFEST, AMD))
@@ -288,7 +288,7 @@ def test_a_walk_yields_parents_first_and_each_digest_once():
     ]
 
 
-def test_a_walk_yields_what_is_missing_and_does_not_look_behind_it():
+def test_walk_yields_a_missing_manifest_without_its_children():
     found = walked(SHARED, SHARED, image("arm"))
     assert [(digest, there) for digest, there, _depth in found] == [
         (Digest.of(SHARED), True),
@@ -309,7 +309,7 @@ def test_a_walk_follows_the_children_that_are_chosen():
     assert [depth for _digest, _there, depth in found] == [0, 1, 2]
 
 
-def test_walks_that_share_what_they_have_seen_yield_it_once():
+def test_walks_with_shared_digests_yield_each_once():
     seen: set[Digest] = set()
     first = walked(INNER, INNER, image("amd"), seen=seen)
     second = walked(SHARED, SHARED, INNER, image("amd"), seen=seen)

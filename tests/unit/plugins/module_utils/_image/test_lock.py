@@ -266,7 +266,7 @@ def test_a_lock_of_10000_images_is_read():
         ("registry.example/pinned@" + ONE, "registry.example/pinned@" + ONE),
     ],
 )
-def test_a_reference_gets_the_digest_of_its_name(text, locked):
+def test_reference_is_pinned_to_the_locked_digest(text, locked):
     lock = Lock.parse(value(entry(), entry(OTHER), entry(f"registry.example/pinned@{ONE}")))
     reference = Reference.parse(text)
     assert str(lock.image(reference).pin(reference)) == locked

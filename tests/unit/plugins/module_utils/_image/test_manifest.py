@@ -137,7 +137,7 @@ def test_the_schema_decides_what_a_configuration_is(case):
 
 
 @pytest.mark.parametrize("case", params(table("manifest", "types"), "media_type"))
-def test_a_media_type_must_fit_what_the_document_holds(case):
+def test_media_type_must_fit_the_fields(case):
     """M009."""
     document = index() if case["media_type"] in INDEXES else image()
     for media_type in case["same"]:
@@ -180,13 +180,13 @@ def test_only_utf_8_without_a_mark_is_json(raw):
         b'{"schemaVersion": 2, "layers": [[{"x": {"a": 1, "\\u0061": 1}}]]}',
     ],
 )
-def test_a_key_stands_once_at_every_level(raw):
+def test_duplicate_keys_are_rejected_at_every_level(raw):
     """M003."""
     assert "duplicate keys" in refused(raw)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "9" * 5000])
-def test_a_number_is_finite_and_bounded_wherever_it_stands(number):
+def test_numbers_are_finite_and_bounded_everywhere(number):
     """M004."""
     refused(b'{"schemaVersion": 2, "x": [{"y": %s}]}' % number.encode())
 
@@ -205,7 +205,7 @@ def test_a_document_of_any_depth_is_an_error_and_no_crash(nested):
 
 
 @pytest.mark.parametrize("tail", [b"x", b"{}", b"\0", b",", b"\n\n]"])
-def test_nothing_follows_the_object(tail):
+def test_text_after_the_object_is_rejected(tail):
     """M006."""
     refused(json.dumps(image()).encode() + tail)
 
@@ -235,7 +235,7 @@ def test_a_huge_schema_version_makes_a_short_message():
         pytest.param(image(), SCHEMA1, id="M037-called-so-outside"),
     ],
 )
-def test_a_schema_1_manifest_is_called_that(document, content_type):
+def test_schema_1_manifest_is_reported_as_such(document, content_type):
     """M007, M037."""
     assert "schema 1 manifest" in refused(document, content_type, UnsupportedError)
 
@@ -277,7 +277,7 @@ def test_a_manifest_without_any_media_type_is_an_oci_one():
         pytest.param({**image(), "manifests": None}, OCI_MANIFEST, id="manifest-with-manifests"),
     ],
 )
-def test_two_answers_to_what_it_is_are_refused(document, content_type):
+def test_contradicting_types_are_rejected(document, content_type):
     """M009: GHSA-77vh-xpmg-72qh."""
     refused(document, content_type)
 
@@ -310,7 +310,7 @@ def test_config_and_layers_are_descriptors(key, value):
 
 
 @pytest.mark.parametrize("case", params(table("nulls", "nulls"), "case"))
-def test_F09_null_is_an_empty_list_and_never_what_an_image_needs(case):
+def test_F09_null_is_an_empty_list_but_not_a_configuration(case):
     """As the tools of the table read it."""
     if case["part"] == "config":
         assert ImageConfig.parse(json.dumps(case["patch"]).encode(), WHERE)
@@ -348,7 +348,7 @@ def test_the_entries_of_an_index_are_descriptors(value):
     refused({"schemaVersion": 2, "manifests": value})
 
 
-def test_the_error_says_which_descriptor_it_is_about():
+def test_error_names_the_descriptor():
     """M011."""
     layers = [descriptor(), descriptor(b"y", size=-1)]
     assert f"{WHERE}: layers[1]: size" in refused(image(layers=layers))
@@ -461,7 +461,7 @@ def test_config_comes_before_the_layers():
     assert parse(index()).blobs == ()
 
 
-def test_every_kind_of_manifest_is_asked_for():
+def test_accept_header_lists_every_kind_of_manifest():
     """registry-facts: without the whole list some registries convert."""
     for media_type in (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*"):
         assert media_type in ACCEPT.split(", ")
@@ -486,7 +486,7 @@ def test_a_configuration_of_the_wrong_shape_is_refused(raw):
 
 
 @pytest.mark.parametrize("raw", [b"{}", b'{"rootfs": null}', b'{"rootfs": {"type": "layers"}}'])
-def test_a_configuration_may_say_nothing(raw):
+def test_empty_configuration_is_valid(raw):
     """M030: a pull does not unpack the image."""
     config = ImageConfig.parse(raw, WHERE)
     assert (config.platform, config.diff_ids, history_steps(config)) == (None, (), [])
@@ -529,7 +529,7 @@ def test_a_wrong_history_is_tolerated(history, entries):
     ["{{ lookup('pipe', 'id') }}", "{% raw %}", "\x1b[31m\x07\n", "x" * 4 * 1024 * 1024],
     ids=["template", "block", "control-characters", "4-MiB"],
 )
-def test_a_label_is_data_whatever_it_says(text):
+def test_labels_are_not_interpreted(text):
     """M034."""
     value = {"config": {"Labels": {"text": text}}}
     assert ImageConfig.parse(json.dumps(value).encode(), WHERE).value == value

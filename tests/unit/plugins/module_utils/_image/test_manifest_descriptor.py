@@ -92,7 +92,7 @@ def test_a_size_is_a_whole_number_of_bytes(size):
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**63 - 1])
-def test_any_size_that_can_be_is_accepted(size):
+def test_every_possible_size_is_accepted(size):
     assert Descriptor.from_json(document(size=size), WHERE).size == size
 
 
@@ -121,7 +121,7 @@ def test_a_sha512_descriptor_is_verified_with_sha512():
     assert found.digest.algorithm == "sha512" and found.digest.matches(CONTENT)
 
 
-def test_data_that_is_what_the_descriptor_says_is_kept():
+def test_data_that_matches_the_descriptor_is_kept():
     """M016."""
     value = document(data=base64.b64encode(CONTENT).decode("ascii"))
     assert Descriptor.from_json(value, WHERE).data == CONTENT
@@ -225,7 +225,7 @@ def test_the_platform_of_an_entry_is_in_normal_form():
 @pytest.mark.parametrize(
     "platform", [None, {}, {"os": "linux"}, {"architecture": "amd64", "os": None}], ids=repr
 )
-def test_half_a_platform_is_none(platform):
+def test_incomplete_platform_is_none(platform):
     """M021."""
     assert Descriptor.from_json(document(platform=platform), WHERE).platform is None
 
@@ -263,12 +263,12 @@ def test_media_type_determines_the_kind_of_content(media_type, kind):
         [c for c in table("headers", "media_type") if c["header"] != "completely invalid"], "header"
     ),
 )
-def test_a_media_type_is_what_stands_before_its_parameters(case):
+def test_parameters_of_a_media_type_are_ignored(case):
     """M041."""
     assert media_type_of(case["header"]) == case["media_type"]
 
 
-def test_two_promises_of_the_same_bytes_are_equal():
+def test_descriptors_of_the_same_bytes_are_equal():
     first = Descriptor.from_json(document(annotations={"a": "b"}), WHERE)
     assert first == Descriptor.from_json(document(urls=["x"]), WHERE)
     assert first != Descriptor.from_json(document(size=8), WHERE)

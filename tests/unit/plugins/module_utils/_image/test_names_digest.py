@@ -33,7 +33,7 @@ def is_refused(case) -> bool:
     return "refused" in case or case["text"].startswith(tuple(DEVIATIONS))
 
 
-def test_every_deviation_from_upstream_is_one_still():
+def test_documented_deviations_still_differ_from_upstream():
     for start in DEVIATIONS:
         assert [c for c in PARSED if c["text"].startswith(start) and "refused" not in c]
 
@@ -79,14 +79,14 @@ def test_only_lower_case_hex_of_the_right_length_is_a_digest(text):
     assert_tells(caught.value, "invalid-digest", repr(text)[:20])
 
 
-def test_an_unsupported_algorithm_is_called_that():
+def test_unsupported_algorithm_is_reported_as_such():
     """M014."""
     with pytest.raises(DigestError, match="the algorithm is unsupported, use sha256 or sha512"):
         Digest.parse("sha384:" + "0" * 96)
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c["case"]) for c in VERIFIED])
-def test_content_matches_its_digest_or_does_not(case):
+def test_content_is_compared_with_a_digest(case):
     """M013: with the algorithm that the digest names."""
     try:
         matches = Digest.parse(case["digest"]).matches(case["text"].encode())

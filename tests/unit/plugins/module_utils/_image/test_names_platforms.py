@@ -152,7 +152,7 @@ def test_a_platform_runs_what_was_built_for_its_lesser_variants(case):
 
 
 @pytest.mark.parametrize("case", params(table("platform", "same"), "platform"))
-def test_only_the_very_platform_has_the_best_rank(case):
+def test_equal_platform_has_the_best_rank(case):
     """M020."""
     wanted = Platform.parse(case["platform"])
     ranks = {text: wanted.rank(Platform.parse(text)) for text in case["same"] + case["other"]}
@@ -189,7 +189,7 @@ def test_an_unknown_machine_is_named_as_it_is(case, host):
         ("loongarch64", "Linux", "linux/loong64"),
     ],
 )
-def test_the_host_is_what_uname_says(machine, system, expected, host):
+def test_host_platform_comes_from_uname(machine, system, expected, host):
     """The level of an amd64 CPU is never guessed."""
     assert str(host(machine, system)) == expected
 
@@ -234,7 +234,7 @@ def test_the_earlier_of_two_equals_is_chosen():
     assert choose(platform, [second, first], "name") == second
 
 
-def test_no_match_lists_what_there_is():
+def test_no_match_lists_the_available_platforms():
     """M019."""
     error = not_found("linux/s390x", *entries("linux/arm64", "linux/amd64", "linux/amd64"))
     assert "available: linux/amd64, linux/arm64" in str(error)

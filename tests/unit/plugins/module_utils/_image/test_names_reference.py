@@ -365,7 +365,7 @@ def test_F25_white_space_around_all_platforms_is_ignored():
 
 
 @pytest.mark.parametrize(("text", "hint"), [("a b", "list"), ("a,\nb", "list"), ("\u00fc", "xn--")])
-def test_F25_the_hint_fits_what_a_name_must_not_have(text, hint):
+def test_F25_hint_fits_the_invalid_character(text, hint):
     with pytest.raises(ReferenceError) as caught:
         Reference.parse(text)
     assert hint in caught.value.hint
@@ -445,7 +445,7 @@ def test_a_port_is_a_number_from_1_to_65535(port):
 
 
 @pytest.mark.parametrize("port", ["1", "80", "65535"])
-def test_such_a_port_is_accepted(port):
+def test_valid_port_is_accepted(port):
     """I015."""
     assert verdict(f"registry.example:{port}/x") == f"registry.example:{port}/x:latest"
 

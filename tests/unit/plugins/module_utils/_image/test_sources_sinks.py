@@ -72,7 +72,7 @@ def fixture_sink(kind, tmp_path):
     return kind.make(tmp_path)
 
 
-def test_a_new_sink_holds_nothing(kind, sink):
+def test_new_sink_is_empty(kind, sink):
     assert not sink.has(CONTENT)
     assert not sink.has(blob(b""))
     assert (kind.content(sink), kind.names(sink)) == ({}, {})
@@ -189,7 +189,7 @@ def test_a_name_is_set_moved_and_kept_apart_from_others(kind, sink):
         pytest.param(IndexEntry(ONE.target, ("linux/amd64",)), ONE, id="other platforms"),
     ],
 )
-def test_a_name_that_is_not_what_was_expected_is_a_conflict(kind, sink, there, expected):
+def test_unexpected_target_of_a_name_is_a_conflict(kind, sink, there, expected):
     if there:
         set_name(sink, NAME, there, None)
     before = dict(kind.names(sink))

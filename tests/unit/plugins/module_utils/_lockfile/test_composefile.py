@@ -33,7 +33,7 @@ def test_F04_image_of_an_extended_service_is_taken(files, extends, names):
     assert files.names("compose.yml") == names
 
 
-def test_F04_an_image_of_its_own_comes_before_the_one_that_is_extended(files):
+def test_F04_image_of_a_service_overrides_the_extended_one(files):
     files.write("base.yml", "services: {base: {image: r.example/base:1, platform: linux/arm64}}")
     files.write(
         "compose.yml",
@@ -88,7 +88,7 @@ def test_F04_unreadable_file_is_an_error_and_in_a_directory_a_warning(files, tex
     assert [text for text in files.warnings() if told in text]
 
 
-def test_F04_a_file_that_is_elsewhere_is_a_warning(files):
+def test_F04_remote_file_is_a_warning(files):
     files.write(
         "compose.yml",
         "include: ['https://x.example/a.git']\nservices: {a: {image: r.example/a:1}}",
@@ -98,7 +98,7 @@ def test_F04_a_file_that_is_elsewhere_is_a_warning(files):
     assert files.warnings("compose.yml") == files.warnings() == [told]
 
 
-def test_F04_a_chain_that_never_ends_is_cut(files):
+def test_F04_endless_chain_of_extends_is_cut(files):
     files.write(
         "compose.yml", "services: {a: {extends: b}, b: {extends: a}, c: {image: r.example/c:1}}"
     )

@@ -374,7 +374,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_F04_a_file_that_holds_no_image_does_not_end_the_lock_of_a_directory(files, name):
+def test_F04_file_without_an_image_does_not_end_the_lock_of_a_directory(files, name):
     files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
     path = files.write(name, STRANGE[name])
     assert files.names() == ["r.example/a:1"]
@@ -387,7 +387,7 @@ def test_F04_a_file_that_holds_no_image_does_not_end_the_lock_of_a_directory(fil
 
 
 @pytest.mark.parametrize("name", ["images.txt", "longhorn-images.txt", "image_list.lst", "images"])
-def test_F04_a_list_in_a_directory_is_named(files, name):
+def test_F04_list_in_a_directory_is_reported(files, name):
     files.write("app.yml", "containers: [{image: r.example/a:1}]\n")
     files.write(f"x/{name}", "r.example/b:1\n")
     files.write("readme.txt", "r.example/c:1\n")
@@ -437,7 +437,7 @@ def test_F04_possible_image_in_an_unreadable_file_is_named(files, name, text, to
     assert [one for one in files.warnings() if one.startswith(f"{name}, {told}")]
 
 
-def test_F26_a_key_that_is_there_twice_beside_images_is_a_warning(files):
+def test_F26_duplicate_key_next_to_images_is_a_warning(files):
     files.write("a.yml", "kind: Pod\nkind: Pod\nspec: {containers: [{image: r.example/a:1}]}\n")
     assert files.names("a.yml") == ["r.example/a:1"]
     assert files.warnings("a.yml") == [
@@ -447,7 +447,7 @@ def test_F26_a_key_that_is_there_twice_beside_images_is_a_warning(files):
 
 @pytest.mark.parametrize("name", ["rendered.txt", "rendered", "out.tpl"])
 @pytest.mark.parametrize("start", ["---\n# Source: a\n", "", "\n\n"])
-def test_F04_a_rendered_chart_is_read_whatever_it_is_called(files, name, start):
+def test_F04_rendered_chart_is_read_under_any_name(files, name, start):
     files.write(
         name, f"{start}apiVersion: v1\nkind: Pod\nspec: {{containers: [image: r.example/a:1]}}\n"
     )
@@ -471,7 +471,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize(("text", "keys"), KEYS.values(), ids=KEYS)
-def test_F04_keys_say_where_else_images_are(files, text, keys):
+def test_F04_keys_add_places_of_images(files, text, keys):
     files.write("it.yml", text)
     found = files.names("it.yml", *keys)
     assert [one.partition(":")[0] for one in found] in (
@@ -491,7 +491,7 @@ def test_F04_keys_are_settings_in_a_file_that_is_not_yaml(files):
     ]
 
 
-def test_F04_keys_add_to_what_is_known_and_one_that_is_not_there_is_an_error(files):
+def test_F04_keys_add_to_known_keys_and_a_missing_key_is_an_error(files):
     files.write("it.yml", "containers: [{image: r.example/a:1}]\nx: r.example/x:1\n")
     assert files.names("it.yml", "x") == ["r.example/x:1", "r.example/a:1"]
     assert (
@@ -532,7 +532,7 @@ def test_F04_entries_are_paths_or_mappings(monkeypatch):
     ]
 
 
-def test_F04_a_source_that_names_no_image_is_an_error_beside_others(files):
+def test_F04_source_without_an_image_is_an_error(files):
     one = files.write("a.txt", "r.example/a:1\n")
     for name, text in (
         ("values.yml", "replicas: 1\n"),
@@ -593,7 +593,7 @@ def test_invalid_line_is_an_error_with_its_number(write, text, told):
 
 
 @pytest.mark.parametrize("text", ['["r.example/a", "nginx:1"]', "- r.example/a\n- nginx:1\n"])
-def test_a_list_in_yaml_or_json_is_one_of_names(write, text):
+def test_list_in_yaml_or_json_is_a_list_of_names(write, text):
     assert names_in(write(text)) == ["r.example/a:latest", "docker.io/library/nginx:1"]
 
 
@@ -630,7 +630,7 @@ def test_names_of_a_lock_file_are_taken(write):
         ("images:\n", "others:\n", ": is not a lock file: it has no images"),
     ],
 )
-def test_a_lock_file_that_is_wrong_is_an_error_as_where_it_is_used(write, old, new, told):
+def test_invalid_lock_file_is_an_error(write, old, new, told):
     path = write(LOCK.replace(old, new, 1))
     assert str(error_of(path, "invalid-lock")).startswith(f"{path}{told}")
 
@@ -661,7 +661,7 @@ def test_invalid_entry_of_an_images_lock_is_reported_with_its_line(write, image,
 
 
 @pytest.mark.parametrize("name", ["it.yml", "it.txt", "no/such/directory", "dangling.yml"])
-def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path, name):
+def test_missing_file_is_an_error_that_names_it(tmp_path, name):
     (tmp_path / "dangling.yml").symlink_to("nowhere")
     path = tmp_path / name
     assert str(error_of(path)) == f"{path}: does not exist"
@@ -681,7 +681,7 @@ def test_unreadable_file_is_an_error_that_names_it(denied):
     assert_tells(caught.value, "store-access", str(public))
 
 
-def test_a_pipe_is_an_error_and_blocks_nobody(tmp_path):
+def test_pipe_is_an_error_and_never_blocks(tmp_path):
     os.mkfifo(tmp_path / "it.yml")
     with pytest.raises(StoreAccessError, match="is not a regular file"):
         read_source(Source(str(tmp_path / "it.yml")))

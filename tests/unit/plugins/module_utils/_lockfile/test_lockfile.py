@@ -139,7 +139,7 @@ def test_every_order_of_images_and_platforms_gives_the_same_bytes():
         assert render_lock(turned) == first
 
 
-def test_any_reader_of_yaml_sees_texts_and_numbers_as_they_are_meant(path):
+def test_every_yaml_parser_reads_the_same_types(path):
     document = yaml.safe_load(render_lock(IMAGES))
     names = [one["name"] for one in document["images"]]
     assert names == sorted(one.name for one in IMAGES)
@@ -148,7 +148,7 @@ def test_any_reader_of_yaml_sees_texts_and_numbers_as_they_are_meant(path):
             assert platform["size"] == 5 and isinstance(platform["manifest"], str)
 
 
-def test_a_lock_of_nothing_is_read(path):
+def test_empty_lock_is_read(path):
     assert render_lock([]) == b"---\nlockfile_version: 1\nimages: []\n"
     assert images_of(path, render_lock([])) == ()
 
@@ -165,13 +165,13 @@ def test_a_lock_of_nothing_is_read(path):
         pytest.param(lambda text: json.dumps(yaml.safe_load(text)), id="JSON"),
     ],
 )
-def test_other_forms_of_the_same_text_are_honoured(path, change):
+def test_other_yaml_styles_are_read(path, change):
     wanted = images_of(path, TEXT)
     assert images_of(path, change(TEXT)) == wanted
     assert render_lock(wanted).decode() == TEXT
 
 
-def test_every_entry_gets_its_line_and_all_is_as_json_has_it(path):
+def test_every_entry_has_its_line_and_json_types(path):
     found = read(path, TEXT)
     assert (found["file"], [one["line"] for one in found["images"]]) == ("a/b.yml", [4, 12])
     assert "manifests" not in found
@@ -188,7 +188,7 @@ def test_a_file_of_2000_entries_is_read_and_its_last_line_known(path):
     )
 
 
-def test_no_file_is_none(path):
+def test_missing_file_is_none(path):
     assert read(path) is None
     assert read_document(str(path), "a/b.yml") is None
 
@@ -363,7 +363,7 @@ def test_manifests_are_embedded_as_text_and_foreign_files_are_ignored(path):
     assert Lock.parse(found).manifests[Digest.parse(FAMILY.digest)] == FAMILY.raw
 
 
-def test_a_directory_without_manifests_is_as_good_as_none(path):
+def test_empty_directory_of_manifests_counts_as_missing(path):
     (put(path) / "README.md").write_text("ours")
     assert "manifests" not in read(path, render_lock(family_lock()))
 
@@ -403,7 +403,7 @@ WHITE_SPACE = "white space at its end was changed, as a pre-commit hook does"
     ids=["CRLF", "LF", "newline", "CRLF newline", "stripped", "both", "BOM"],
 )
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_F27_the_cause_of_other_bytes_is_named_and_what_to_do(path, raw, there, cause, algorithm):
+def test_F27_cause_of_changed_bytes_is_reported_with_a_hint(path, raw, there, cause, algorithm):
     file = put(path) / Digest.of(raw, algorithm).encoded
     file.write_bytes(there)
     path.write_bytes(render_lock(family_lock()[1:]))
@@ -413,7 +413,7 @@ def test_F27_the_cause_of_other_bytes_is_named_and_what_to_do(path, raw, there, 
     assert ".gitattributes" in caught.value.hint and "Lock again" in caught.value.hint
 
 
-def test_F27_a_pointer_of_git_lfs_is_named(path):
+def test_F27_git_lfs_pointer_is_reported(path):
     file = put(path) / ("a" * 64)
     file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
     assert error_of(path, render_lock(family_lock()[1:])).endswith(": it is a Git LFS pointer")
@@ -479,7 +479,7 @@ def test_an_images_lock_is_as_imgpkg_writes_it():
     }
 
 
-def test_an_images_lock_that_is_rendered_leads_to_the_same_names_and_digests(path):
+def test_rendered_images_lock_has_the_same_names_and_digests(path):
     path.write_bytes(render_images_lock(reversed(IMAGES)))
     document = read_document(str(path), "a/b.yml")
     assert is_images_lock(document)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images in objects of Kubernetes, in kustomizations, in values of Helm and in YAML of other tools."""
+"""The images in Kubernetes objects, in values of Helm and in YAML of other tools."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_F04_possible_image_is_named_with_file_and_line(files, text, told):
         assert warning.startswith(f"it.yml, line {line}: {what}")
 
 
-def test_F04_nothing_of_a_secret_is_shown(files):
+def test_F04_secrets_are_not_shown(files):
     values = ("robot/z:secret", "a:1secret", "admin:123456", "robot/z:1secret", "x:1.2")
     variables = ", ".join(f"{{name: V{n}, value: '{one}'}}" for n, one in enumerate(values))
     files.write(
@@ -228,141 +228,8 @@ def test_F04_taken_image_is_not_named_as_possible_too(files):
 
 # -- kustomizations
 
-BASE = """\
-kind: Deployment
-spec:
-  containers:
-  - image: nginx
-  - image: r.example/app:1
-"""
 
-
-@pytest.mark.parametrize(
-    ("entry", "names"),
-    [
-        ("{name: nginx, newTag: '1.25'}", ["docker.io/library/nginx:1.25", "r.example/app:1"]),
-        ("{name: nginx, newName: r.example/n}", ["r.example/n:latest", "r.example/app:1"]),
-        (
-            "{name: r.example/app, newTag: 2.10}",
-            ["docker.io/library/nginx:latest", "r.example/app:2.10"],
-        ),
-        (
-            f"{{name: r.example/app, digest: 'sha256:{HEX}'}}",
-            ["docker.io/library/nginx:latest", f"r.example/app@sha256:{HEX}"],
-        ),
-        (
-            f"{{name: r.example/app, newName: r.example/b, newTag: v2, digest: 'sha256:{HEX}'}}",
-            ["docker.io/library/nginx:latest", f"r.example/b:v2@sha256:{HEX}"],
-        ),
-        (
-            "{name: ng, newTag: v2}",
-            ["docker.io/library/nginx:latest", "r.example/app:1", "docker.io/library/ng:v2"],
-        ),
-    ],
-)
-@pytest.mark.parametrize("name", ["kustomization.yaml", "kustomization.yml", "Kustomization"])
-def test_F04_the_images_of_a_kustomization_are_applied(files, name, entry, names):
-    files.write("k/app.yml", BASE)
-    files.write(f"k/{name}", f"resources: [app.yml]\nimages: [{entry}]\n")
-    assert sorted(files.names("k")) == sorted(files.names(f"k/{name}")) == sorted(names)
-
-
-def test_F04_overlays_change_what_their_bases_name_each_in_its_way(files):
-    files.write("base/app.yml", BASE)
-    files.write(
-        "base/kustomization.yaml", "resources: [app.yml]\nimages: [{name: nginx, newTag: a}]"
-    )
-    for name, tag in (("one", "1"), ("two", "2")):
-        files.write(
-            f"over/{name}/kustomization.yaml",
-            f"resources: [../../base]\nimages: [{{name: r.example/app, newTag: v{tag}}}]",
-        )
-    files.write("alone.yml", "kind: Pod\nspec: {containers: [image: nginx]}")
-    assert sorted(files.names()) == [
-        "docker.io/library/nginx:a",
-        "docker.io/library/nginx:latest",
-        "r.example/app:v1",
-        "r.example/app:v2",
-    ]
-    assert files.skipped() == []
-    assert files.names("over/two") == ["docker.io/library/nginx:a", "r.example/app:v2"]
-    assert files.names("base") == ["docker.io/library/nginx:a", "r.example/app:1"]
-
-
-def test_F04_a_suffix_of_tags_is_applied(files):
-    files.write("app.yml", BASE)
-    files.write(
-        "kustomization.yaml", "resources: [app.yml]\nimages: [{name: r.example/app, tagSuffix: -x}]"
-    )
-    assert files.names() == ["docker.io/library/nginx:latest", "r.example/app:1-x"]
-
-
-def test_F04_components_change_the_resources_of_those_who_use_them(files):
-    files.write("k/app.yml", BASE)
-    files.write("k/kustomization.yaml", "resources: [app.yml]\ncomponents: [../tags]\n")
-    files.write(
-        "tags/kustomization.yaml", "kind: Component\nimages: [{name: nginx, newTag: '1.25'}]\n"
-    )
-    assert files.names() == files.names("k") == ["docker.io/library/nginx:1.25", "r.example/app:1"]
-
-
-def test_F04_patches_in_a_kustomization_are_read(files):
-    files.write("app.yml", BASE)
-    files.write(
-        "kustomization.yaml",
-        """\
-        resources: [app.yml]
-        patches:
-        - patch: |-
-            - op: replace
-              path: /spec/containers/0/image
-              value: redis:7
-        patchesStrategicMerge:
-        - |
-          kind: Deployment
-          spec:
-            containers:
-            - image: r.example/patched:$X
-        """,
-    )
-    with pytest.raises(
-        InputError, match=r"kustomization\.yaml, line 12: r\.example/patched:\$X contains"
-    ):
-        files.read("kustomization.yaml")
-    path = files.root / "kustomization.yaml"
-    path.write_text(path.read_text().replace("$X", "1"))
-    assert {"docker.io/library/redis:7", "r.example/patched:1"} < set(files.names())
-
-
-def test_F04_a_resource_that_is_elsewhere_is_a_warning(files):
-    files.write("app.yml", BASE)
-    files.write("kustomization.yaml", "resources:\n- app.yml\n- github.com/a/b?ref=1\n")
-    assert len(files.names("kustomization.yaml")) == 2
-    told = "kustomization.yaml, line 3: github.com/a/b?ref=1 is remote, and is not read"
-    assert files.warnings("kustomization.yaml") == files.warnings() == [told]
-
-
-def test_F04_a_resource_that_is_missing_is_an_error_and_in_a_directory_a_warning(files):
-    files.write("app.yml", BASE)
-    files.write("kustomization.yaml", "resources:\n- app.yml\n- none.yml\n")
-    told = "kustomization.yaml, line 3: the resource none.yml does not exist"
-    with pytest.raises(InputError) as caught:
-        files.read("kustomization.yaml")
-    assert str(caught.value) == f"{files.root}/{told}"
-    assert files.warnings() == [f"{told}, and is not locked"]
-
-
-def test_F04_kustomizations_that_use_each_other_end(files):
-    for name, other in (("a", "b"), ("b", "a")):
-        files.write(f"{name}/app.yml", BASE)
-        files.write(
-            f"{name}/kustomization.yaml",
-            f"resources: [app.yml, ../{other}]\nimages: [{{name: nginx, newTag: '1'}}]",
-        )
-    assert len(files.names()) <= 3
-
-
-def test_F04_a_registry_or_hub_beside_an_image_is_its_registry(files):
+def test_F04_registry_or_hub_next_to_an_image_is_its_registry(files):
     files.write(
         "values.yaml",
         """\
@@ -375,7 +242,7 @@ def test_F04_a_registry_or_hub_beside_an_image_is_its_registry(files):
     assert files.warnings() == []
 
 
-def test_F04_values_about_images_are_named_whatever_their_key(files):
+def test_F04_image_values_are_reported_under_any_key(files):
     files.write(
         "values.yaml",
         """\
@@ -408,36 +275,6 @@ def test_F04_a_registry_without_images_does_not_make_it_another_file(files):
     assert files.warnings("sync.yml") == []
 
 
-@pytest.mark.parametrize("configured", [False, True])
-def test_F04_outside_of_containers_a_kustomization_changes_nothing_unasked(files, configured):
-    files.write(
-        "kustomization.yaml",
-        "resources: [a.yaml]\nimages: [{name: r.example/a, newTag: v2}]\n"
-        "patches: [{path: p.yaml}]\n" + "configurations: [c.yaml]\n" * configured,
-    )
-    files.write("a.yaml", "kind: Prometheus\nspec: {image: 'r.example/a:1'}\n")
-    files.write("p.yaml", "- {op: replace, path: /spec/containers/0/image, value: 'r.example/a:0'}")
-    wanted = {"r.example/a:v2"} | (set() if configured else {"r.example/a:1"})
-    assert set(files.names("kustomization.yaml")) == wanted
-    assert files.warnings("kustomization.yaml") == []
-
-
-def test_F04_values_of_charts_in_a_kustomization_are_read_and_the_chart_is_named(files):
-    files.write(
-        "kustomization.yaml",
-        """\
-        helmCharts:
-        - name: web
-          valuesInline: {image: {repository: r.example/a, tag: v1}}
-          valuesFile: v.txt
-        """,
-    )
-    files.write("v.txt", "---\nimage: {repository: r.example/b, tag: v1}\n")
-    assert files.names() == ["r.example/a:v1", "r.example/b:v1"]
-    (warning,) = files.warnings()
-    assert warning.startswith("kustomization.yaml, line 2: the chart web is not read: ")
-
-
 @pytest.mark.parametrize(
     ("argument", "shown"),
     [
@@ -451,7 +288,7 @@ def test_F04_values_of_charts_in_a_kustomization_are_read_and_the_chart_is_named
         ("--helper=redis:alpine", ["the value"]),
     ],
 )
-def test_F04_names_in_arguments_are_named_however_they_are_written(files, argument, shown):
+def test_F04_names_in_arguments_are_reported_in_any_form(files, argument, shown):
     files.write("a.yml", f"containers:\n- image: r.example/x:1\n  args: ['{argument}']\n")
     found = [one.split(": ", 1)[1].split(": ", 1)[1] for one in files.warnings()]
     assert found == [f"{one} could be an image, and is not locked" for one in shown]
@@ -480,7 +317,7 @@ def test_F04_a_placeholder_does_not_end_the_lock_of_a_directory(files):
         files.read("a.yml")
 
 
-def test_F04_a_version_beside_a_name_is_not_latest(files):
+def test_F04_name_next_to_a_version_is_not_latest(files):
     files.write(
         "a.yml", "x: {image: r.example/a, version: v1}\ny: {image: 'r.example/b:1', version: '2'}"
     )
@@ -500,7 +337,7 @@ def test_F04_images_of_jobs_are_named(files):
     ]
 
 
-def test_F04_images_of_a_kustomization_of_flux_are_taken_as_they_become(files):
+def test_F04_flux_kustomization_changes_images(files):
     files.write(
         "a.yml",
         f"""\

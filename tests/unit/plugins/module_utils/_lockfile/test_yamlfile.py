@@ -109,7 +109,7 @@ def test_values_of_a_lock_file_have_their_types():
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_F26_a_scalar_is_read_as_it_is_written_whatever_its_type_allows(written, is_text):
+def test_F26_scalar_of_any_type_keeps_its_text(written, is_text):
     (document,) = load(f"first: 1\na: {written}\n")
     value = document["a"]
     assert isinstance(value, Text)
@@ -139,7 +139,7 @@ def test_F26_tags_of_applications_are_read():
         pytest.param('{"a": ["b"]}\r\n', id="CRLF"),
     ],
 )
-def test_F26_json_is_read_with_what_yaml_does_not_take(text):
+def test_F26_json_that_is_not_yaml_is_read(text):
     assert load(text)[0]["a"] == ["b"]
 
 
@@ -156,7 +156,7 @@ def test_F26_lines_of_json_are_known():
 
 
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "{a: 1, b: 2,\n\n a: 3}"])
-def test_F26_a_key_that_is_there_twice_is_a_warning_and_the_last_one_counts(text):
+def test_F26_duplicate_key_is_a_warning_and_the_last_one_counts(text):
     assert load(text) == [{"a": "3", "b": "2"}]
     assert warnings_of(text) == [f"{PLACE}, line 3: the key a occurs twice, the last one counts"]
     (warning,) = warnings_of('{"a": 1, "a": 2}')
@@ -173,7 +173,7 @@ def test_F26_a_key_that_is_there_twice_is_a_warning_and_the_last_one_counts(text
         "engineImage: a\nengineImage: b\n",
     ],
 )
-def test_F26_an_image_that_is_there_twice_is_an_error(text):
+def test_F26_duplicate_image_is_an_error(text):
     assert "occurs twice" in error_of(text)
 
 
@@ -181,14 +181,14 @@ def test_F26_an_anchor_may_be_set_again():
     assert load("- &a 1\n- &a 2\n- *a\n") == [["1", "2", "2"]]
 
 
-def test_text_is_read_in_what_its_mark_says():
+def test_byte_order_mark_decides_the_encoding():
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
         assert decode("ä".encode(encoding), PLACE) == "ä"
     with pytest.raises(InputError, match="line 2: is not text in UTF-8"):
         decode(b"a\n\xff", PLACE)
 
 
-def test_every_mapping_knows_its_line():
+def test_every_mapping_has_its_line():
     (document,) = load("# first\na: {}\nlist:\n  - b: 1\n\n  - c: 2\n    d: {e: 1}\n")
     assert isinstance(document, Located)
     mappings = [document, document["a"], *document["list"], document["list"][1]["d"]]
@@ -237,7 +237,7 @@ def test_invalid_file_is_reported_with_file_and_line(text, line, words):
 
 
 @pytest.mark.parametrize(("text", "line", "words"), WRONG + WRONG_IN_A_LOCK)
-def test_in_a_lock_file_more_is_wrong(text, line, words):
+def test_lock_file_is_read_more_strictly(text, line, words):
     told = error_of(text, load_strict)
     assert told.startswith(f"{PLACE}, line {line}: ")
     assert words in told or "aliases are not allowed" in told
@@ -261,7 +261,7 @@ def test_nesting_of_10000_levels_is_rejected(start):
         pytest.param("a: &a 1\n\n*a : 2\n", id="as a key"),
     ],
 )
-def test_aliases_are_refused_where_they_have_no_place(text):
+def test_aliases_are_rejected_in_a_lock_file(text):
     number = 1 + next(n for n, line in enumerate(text.split("\n")) if "*" in line)
     assert error_of(text, load_strict) == f"{PLACE}, line {number}: aliases are not allowed"
     assert load(text)
@@ -306,7 +306,7 @@ def test_a_bomb_of_merges_is_refused_before_it_grows(text):
         pytest.param("<<: *b\n  y: 5", {"x": "1", "y": "5", "z": "4"}, id="of one that merges"),
     ],
 )
-def test_merges_are_read_as_they_are_meant(text, wanted):
+def test_merge_keys_are_applied(text, wanted):
     """A mapping that overrides what it merges may be merged itself, which must not count as a key twice."""
     (document,) = load(f"a: &a {{x: 1, y: 2}}\nb: &b\n  <<: *a\n  y: 3\n  z: 4\nc:\n  {text}\n")
     assert document["b"] == {"x": "1", "y": "3", "z": "4"}
@@ -318,7 +318,7 @@ def test_a_mapping_that_merges_itself_ends(text):
     assert load(text) == [{"a": {"b": "1"}}]
 
 
-def test_without_pyyaml_the_library_is_asked_for(monkeypatch):
+def test_missing_pyyaml_is_a_dependency_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(DependencyError, match="PyYAML is needed to read it") as caught:
         load("a: 1")

@@ -111,7 +111,7 @@ def test_a_directory_that_cannot_be_flushed_is_an_error(place, monkeypatch):
     assert seen == [False, True]
 
 
-def test_a_source_that_breaks_off_leaves_nothing_and_its_error_is_its_own(place):
+def test_failing_source_leaves_nothing_and_its_error_is_raised(place):
     def chunks():
         yield NEW
         raise ConnectionResetError("not the disk's fault")
@@ -140,7 +140,7 @@ def test_short_writes_are_continued(place, monkeypatch):
     assert (place / "file").read_bytes() == NEW
 
 
-def test_a_file_is_flushed_before_it_has_its_name_and_the_directory_after(place, monkeypatch):
+def test_file_is_flushed_before_the_rename_and_the_directory_after(place, monkeypatch):
     """S006: in this order no power cut leaves a name without its bytes."""
     order = []
     for call in ("write", "fsync", "rename"):
@@ -176,13 +176,13 @@ def test_modes_are_as_documented_whatever_the_umask(place, mask):
     assert modes == [0o755, 0o755, 0o644, 0o644]
 
 
-def test_a_directory_that_is_there_is_left_as_it_is(place):
+def test_existing_directory_is_unchanged(place):
     (place / "mine").mkdir(mode=0o700)
     files.make_directory(str(place / "mine"))
     assert (place / "mine").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_directory_that_somebody_else_just_made_is_fine(place, monkeypatch):
+def test_directory_created_by_another_process_is_accepted(place, monkeypatch):
     """S007"""
     real = os.mkdir
 
@@ -218,7 +218,7 @@ def test_a_directory_that_cannot_be_made_is_an_error_that_names_it(place, path, 
         pytest.param("x" * 255, id="S029 255 bytes"),
     ],
 )
-def test_any_name_the_system_takes_is_good(place, name):
+def test_every_name_that_the_system_accepts_works(place, name):
     write(place, name=name)
     assert files.read_file(str(place / name), 100) == NEW
 
@@ -229,7 +229,7 @@ def test_more_than_the_limit_is_not_read(place):
     assert files.read_file(str(place / "file"), len(OLD)) == OLD
 
 
-def test_a_missing_file_is_the_callers_affair(place):
+def test_missing_file_raises_file_not_found(place):
     with pytest.raises(FileNotFoundError):
         files.read_file(str(place / "none"), 100)
 
@@ -281,7 +281,7 @@ def test_no_descriptor_is_left_open(place, monkeypatch):
     assert open_files(place) == []
 
 
-def test_F34_a_file_beside_its_target_has_a_name_of_its_own_and_is_private(tmp_path):
+def test_F34_staged_file_next_to_its_target_has_its_own_name_and_is_private(tmp_path):
     """And in a staging directory it has the name that the store knows."""
     seen = []
 
@@ -313,7 +313,7 @@ ROOT = pwd.getpwuid(os.geteuid()).pw_name
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("work", ["read", "write", "lock", "make"])
-def test_F25_a_refused_permission_says_whose_it_is_and_who_we_are(closed, work):
+def test_F25_permission_error_names_the_owner_and_the_user(closed, work):
     path = str(closed / "file")
     calls = {
         "read": lambda: files.read_file(path, 100),
@@ -337,5 +337,5 @@ def test_F25_owner_of_a_visible_file_is_named(closed):
         files.read_file(str(closed / "file"), 100)
 
 
-def test_F25_an_owner_without_a_name_is_given_by_number():
+def test_F25_owner_without_a_name_is_reported_by_number():
     assert files.user_name(4_000_000_000) == "uid 4000000000"

@@ -22,7 +22,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.index impor
     entry_json,
     labels_of,
     name_of,
-    points_at,
+    parse_entry,
     render_index,
     render_names,
 )
@@ -37,7 +37,7 @@ def entry(descriptor, name=None):
 
 def test_entry_is_read_as_it_was_written():
     written = IndexEntry(ONE, ("linux/amd64", "linux/arm64/v8"))
-    assert points_at(entry_json("app:1", written), "index.json") == written
+    assert parse_entry(entry_json("app:1", written), "index.json") == written
 
 
 def test_platforms_are_written_sorted_and_only_if_there_are_any():
@@ -50,7 +50,7 @@ def test_platforms_are_written_sorted_and_only_if_there_are_any():
 def test_entry_that_is_not_a_descriptor_is_an_error_with_the_path(wrong):
     value = {**entry(ONE, "app:1"), **wrong} if wrong else {}
     with pytest.raises(CorruptStoreError) as caught:
-        points_at(value, "/store/index.json: app:1")
+        parse_entry(value, "/store/index.json: app:1")
     assert caught.value.details["path"] == "/store/index.json"
 
 

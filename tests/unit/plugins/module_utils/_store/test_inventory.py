@@ -47,7 +47,7 @@ def fixture_store(path):
     return ImageStore(str(path))
 
 
-def test_a_missing_store_has_nothing_and_is_on_the_disk_it_will_be_on(tmp_path):
+def test_missing_store_is_empty_and_on_the_disk_of_its_parent(tmp_path):
     store = ImageStore(str(tmp_path / "a/b/c"))
     assert (roots(store), contents(store), foreign(store)) == ([], {}, [])
     assert disk(store)["mount"] == disk(ImageStore(str(tmp_path)))["mount"]
@@ -103,7 +103,7 @@ def test_file_name_that_is_not_a_digest_is_foreign(path, store):
     assert set(map(str, contents(store))) == digests(FAMILY)
 
 
-def test_roots_are_all_entries_with_their_platforms_less_some_names(path, store):
+def test_roots_are_all_entries_except_excluded_labels(path, store):
     put(path, FAMILY, "registry.example/app:2")
     put(path, FAMILY)
     annotations = {"io.lockstep.platforms": "linux/amd64,linux/arm64"}
@@ -126,7 +126,7 @@ def place_of(store, data=DATA):
     return digest, store.blob_path(digest)
 
 
-def test_a_blob_that_is_right_has_no_fault_and_one_that_is_gone_neither(store):
+def test_intact_and_missing_blobs_have_no_fault(store):
     digest, _place = place_of(store)
     assert verify_blob(store, digest) == ""
     for one in contents(store):
@@ -134,14 +134,14 @@ def test_a_blob_that_is_right_has_no_fault_and_one_that_is_gone_neither(store):
 
 
 @pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"x", DATA[:-1] + b"S"])
-def test_other_bytes_are_a_fault(store, data):
+def test_blob_with_other_bytes_is_corrupt(store, data):
     digest, place = place_of(store)
     with open(place, "wb") as handle:
         handle.write(data)
     assert verify_blob(store, digest) == "does not match its digest"
 
 
-def test_a_fifo_and_a_link_are_a_fault_and_block_nobody(store, tmp_path):
+def test_fifo_or_link_is_a_fault_and_never_blocks(store, tmp_path):
     digest, place = place_of(store)
     os.mkfifo(place)
     assert verify_blob(store, digest) == "is not a regular file"
@@ -248,7 +248,7 @@ def test_disk_is_described_by_mount_type_and_bytes(store):
     assert told["size"] == there.f_blocks * there.f_frsize
 
 
-def test_content_on_another_disk_is_that_disk(path, store):
+def test_disk_is_that_of_linked_content(path, store):
     other = "/dev/shm"
     if not os.path.ismount(other):
         pytest.skip("no other file system")
@@ -261,7 +261,7 @@ def test_content_on_another_disk_is_that_disk(path, store):
     assert disk(store)["type"] == "tmpfs"
 
 
-def test_without_proc_the_mount_is_not_known(store, monkeypatch):
+def test_mount_is_unknown_without_proc(store, monkeypatch):
     def refuse(path, *_args, **_options):
         raise FileNotFoundError(2, "No such file", path)
 

@@ -39,7 +39,7 @@ def take(lock, exclusive=True, timeout=0):
         pass
 
 
-def test_a_lock_file_nobody_holds_is_free(place):
+def test_unheld_lock_file_is_free(place):
     """S011"""
     (place / "lock").write_text("1\n")
     with locked(str(place / "lock"), exclusive=True, timeout=0):
@@ -70,7 +70,7 @@ def test_timeout_of_a_lock_names_the_process_that_holds_it(place, exclusive):
     take(lock, exclusive, timeout=5)
 
 
-def test_a_holder_that_is_not_known_is_not_named(place):
+def test_unknown_holder_is_not_named(place):
     """S012"""
     lock = str(place / "lock")
     with locked(lock, exclusive=False, timeout=0):
@@ -97,7 +97,7 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
     assert os.listdir(place / "staging") == []
 
 
-def test_a_lock_file_that_was_deleted_while_we_waited_is_not_our_lock(place, monkeypatch):
+def test_lock_file_deleted_during_the_wait_is_not_the_lock(place, monkeypatch):
     """S040"""
     lock = place / "lock"
     holder = os.open(lock, os.O_RDWR | os.O_CREAT)
@@ -115,13 +115,13 @@ def test_a_lock_file_that_was_deleted_while_we_waited_is_not_our_lock(place, mon
             take(lock)
 
 
-def test_a_lock_that_must_not_be_made_is_not_made(place):
+def test_lock_file_is_not_created_without_create(place):
     with locked(str(place / "lock"), exclusive=False, timeout=0, create=False):
         pass
     assert not (place / "lock").exists()
 
 
-def test_a_lock_is_never_followed_through_a_link(place):
+def test_lock_file_that_is_a_link_is_rejected(place):
     """S016"""
     (place / "lock").symlink_to("file")
     with pytest.raises(StoreAccessError):

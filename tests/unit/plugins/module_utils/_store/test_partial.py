@@ -178,7 +178,7 @@ def test_incomplete_part_is_not_a_blob_and_is_kept(place):
     assert partial.staged_bytes(str(place.part), len(DATA)) == 200
 
 
-def test_a_part_to_which_nothing_came_is_not_kept(place):
+def test_empty_part_is_not_kept(place):
     with place.open_partial():
         pass
     assert place.staged() == []
@@ -231,7 +231,7 @@ def test_only_valid_journal_entries_count(place, data, journal, there):
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
-def test_a_journal_that_was_cut_while_it_was_written_never_claims_more(place, cut):
+def test_truncated_journal_never_claims_more_bytes(place, cut):
     """S005: a last line without its end does not count, and what is written after it does."""
     place.leave(DATA[:1000], "0 500", "500 1000")
     place.journal.write_bytes(place.journal.read_bytes()[:-cut])
@@ -246,7 +246,7 @@ def test_a_journal_that_was_cut_while_it_was_written_never_claims_more(place, cu
     place.assert_complete()
 
 
-def test_any_bytes_at_all_in_a_journal_do_no_harm(place):
+def test_random_bytes_in_a_journal_are_harmless(place):
     for seed in range(50):
         rng = random.Random(seed)
         place.leave(DATA[: rng.randint(0, len(DATA))])
@@ -264,7 +264,7 @@ def test_any_bytes_at_all_in_a_journal_do_no_harm(place):
 
 
 @pytest.mark.parametrize("at", [0, 5000, HALF - 1])
-def test_a_wrong_byte_in_a_part_never_becomes_a_blob(place, at):
+def test_corrupt_part_never_becomes_a_blob(place, at):
     spoilt = bytearray(DATA[:HALF])
     spoilt[at] ^= 1
     place.leave(bytes(spoilt), f"0 {HALF}")
@@ -280,7 +280,7 @@ def test_a_wrong_byte_in_a_part_never_becomes_a_blob(place, at):
     place.assert_complete()
 
 
-def test_a_wrong_part_that_is_given_up_is_not_kept(place):
+def test_corrupt_part_is_not_kept(place):
     place.leave(bytes(len(DATA)), f"0 {len(DATA)}")
     with pytest.raises(DigestMismatchError), place.open_partial() as part:
         part.finish()
@@ -417,7 +417,7 @@ def fixture_holder(place, tmp_path):
         holder.kill()
 
 
-def test_a_process_that_is_stopped_hangs_no_other_for_ever(place, holder):
+def test_stopped_process_does_not_block_others_forever(place, holder):
     """S007: the stopped process also succeeds when it continues."""
     holder.send_signal(signal.SIGSTOP)
     with place.open_partial(timeout=0.2) as part:
@@ -430,7 +430,7 @@ def test_a_process_that_is_stopped_hangs_no_other_for_ever(place, holder):
     place.assert_complete()
 
 
-def test_a_process_that_is_killed_leaves_its_part_to_the_next(place, holder):
+def test_part_of_a_killed_process_is_resumed(place, holder):
     """S005"""
     holder.kill()
     holder.wait(20)
@@ -441,7 +441,7 @@ def test_a_process_that_is_killed_leaves_its_part_to_the_next(place, holder):
     place.assert_complete()
 
 
-def test_a_blob_that_is_there_already_is_not_written_again(place):
+def test_existing_blob_is_not_written_again(place):
     place.blob.write_bytes(DATA)
     place.leave(DATA[:100], "0 100")
     with place.open_partial() as part:
@@ -475,14 +475,14 @@ def test_a_part_is_kept_for_a_week(place, seconds, kept):
     assert bool(place.staged()) == kept
 
 
-def test_a_part_of_a_blob_that_is_there_is_removed(place):
+def test_part_of_a_complete_blob_is_removed(place):
     place.leave(DATA[:5000], "0 5000")
     remove_stale(place.staging, done=[DIGEST], now=0.0)
     assert place.staged() == []
 
 
 @pytest.mark.parametrize("done", [[], [DIGEST]], ids=["old", "too short in its place"])
-def test_a_part_that_is_wanted_now_is_kept(place, done):
+def test_wanted_part_is_kept(place, done):
     place.leave(DATA[:5000], "0 5000")
     os.utime(place.part, (0, 0))
     remove_stale(place.staging, done=done, wanted=[DIGEST])
@@ -515,7 +515,7 @@ def test_foreign_file_in_staging_is_left_alone(place, name):
     assert place.staged() == [name]
 
 
-def test_a_part_that_another_store_shares_by_a_link_is_not_written(place, tmp_path):
+def test_part_hard_linked_from_another_store_is_not_written(place, tmp_path):
     """S034: after ``cp -al`` of a store in the middle of a pull."""
     place.leave(DATA[:5000], "0 5000")
     other = tmp_path / "other"
@@ -632,7 +632,7 @@ def test_a_part_that_becomes_shorter_is_an_error_and_is_removed(place):
     assert (place.blob.exists(), place.staged()) == (False, [])
 
 
-def test_a_blob_is_flushed_before_it_has_its_name_and_the_directory_after(place, monkeypatch):
+def test_blob_is_flushed_before_the_rename_and_the_directory_after(place, monkeypatch):
     """S006"""
     order = []
     for call in ("pwrite", "fsync", "rename"):
@@ -706,7 +706,7 @@ def test_free_space_is_measured_where_the_store_will_be(tmp_path):
     assert abs(found - free) < 1 << 30
 
 
-def test_root_may_use_what_is_kept_for_root(tmp_path, monkeypatch):
+def test_root_can_use_blocks_reserved_for_root(tmp_path, monkeypatch):
     values = dict.fromkeys(["f_bsize", "f_blocks", "f_files", "f_ffree", "f_favail", "f_flag"], 0)
     answer = type("Answer", (), {**values, "f_frsize": 10, "f_bfree": 7, "f_bavail": 5})
     monkeypatch.setattr(files.os, "statvfs", lambda _path: answer)
@@ -715,7 +715,7 @@ def test_root_may_use_what_is_kept_for_root(tmp_path, monkeypatch):
         assert files.free_bytes(str(tmp_path)) == free
 
 
-def test_a_disk_that_is_full_when_a_part_begins_leaves_none(tmp_path, monkeypatch):
+def test_full_disk_leaves_no_empty_part(tmp_path, monkeypatch):
     """S001"""
     place, true = Place(tmp_path), os.open
 

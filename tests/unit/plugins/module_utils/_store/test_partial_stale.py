@@ -29,7 +29,7 @@ def fixture_place(tmp_path):
 
 
 @pytest.mark.parametrize("when", [EARLIER, LATER], ids=["S035 old", "S035 from the future"])
-def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, when):
+def test_staged_file_without_a_writer_is_removed_at_any_age(place, when):
     abandoned, living = place / "staging" / "part-dead", place / "staging" / "part-living"
     for path in (abandoned, living):
         path.write_bytes(b"some")
@@ -40,7 +40,7 @@ def test_a_partial_file_goes_when_its_writer_is_gone_not_when_it_is_old(place, w
     assert os.listdir(place / "staging") == ["part-living"]
 
 
-def test_only_partial_files_of_ours_are_removed(place):
+def test_files_of_other_tools_are_kept(place):
     """S024: locks, and whatever other tools stage, are left alone."""
     others = ["index.lock", "oci-put-blob123", ".umoci-1", "ingest"]
     for name in [*others, "part-1"]:
@@ -50,7 +50,7 @@ def test_only_partial_files_of_ours_are_removed(place):
     assert sorted(os.listdir(place / "staging")) == sorted([*others, "part-link"])
 
 
-def test_removing_partial_files_never_fails(place, monkeypatch):
+def test_removing_stale_files_never_fails(place, monkeypatch):
     """S003: it is housekeeping, not a duty."""
     (place / "staging" / "part-1").write_bytes(b"")
 
@@ -73,12 +73,12 @@ def test_removing_partial_files_never_fails(place, monkeypatch):
         "config.json",
     ],
 )
-def test_F34_a_file_of_another_name_is_none_of_ours(name, tmp_path):
+def test_F34_file_with_another_name_is_not_a_leftover(name, tmp_path):
     (tmp_path / name).write_text("kept")
     assert leftovers(str(tmp_path)) == []
 
 
-def test_F34_a_file_that_is_being_written_is_left_alone(tmp_path):
+def test_F34_file_in_use_is_not_a_leftover(tmp_path):
     path = tmp_path / DEAD
     with path.open("w") as writer:
         fcntl.flock(writer, fcntl.LOCK_EX)
@@ -91,13 +91,13 @@ def test_F34_a_file_that_is_being_written_is_left_alone(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of two users")
-def test_F34_a_file_of_somebody_else_is_left_alone(tmp_path):
+def test_F34_file_of_another_user_is_not_a_leftover(tmp_path):
     (tmp_path / DEAD).write_text("kept")
     os.chown(tmp_path / DEAD, 4242, 4242)
     assert leftovers(str(tmp_path)) == []
 
 
-def test_F34_links_and_directories_are_not_our_leftovers(tmp_path):
+def test_F34_links_and_directories_are_not_leftovers(tmp_path):
     (tmp_path / DEAD).symlink_to("/etc/passwd")
     assert leftovers(str(tmp_path)) == []
     (tmp_path / DEAD).unlink()
@@ -106,5 +106,5 @@ def test_F34_links_and_directories_are_not_our_leftovers(tmp_path):
     assert leftovers(str(tmp_path)) == []
 
 
-def test_F34_a_directory_that_is_missing_or_closed_has_none(tmp_path):
+def test_F34_missing_directory_has_no_leftovers(tmp_path):
     assert leftovers(str(tmp_path / "none")) == leftovers(str(tmp_path / "none" / "deep")) == []

@@ -42,14 +42,14 @@ def descriptor(blob_layer):
     return Descriptor("", Digest.parse(blob_layer.digest), len(blob_layer.blob))
 
 
-def test_a_tag_is_what_the_store_calls_so(source):
+def test_tag_is_resolved_by_the_names_of_the_store(source):
     assert str(source.resolve("1")) == ONE.digest
     assert str(source.resolve("2")) == APP.digest
     with pytest.raises(NotInStoreError, match=r"does not hold registry.example/app:3"):
         source.resolve("3")
 
 
-def test_the_tags_are_those_of_the_repository_alone(source):
+def test_tags_are_those_of_one_repository(source):
     assert source.tags() == ["1", "2"]
 
 
@@ -98,7 +98,7 @@ def test_referrers_are_those_that_the_store_holds(source):
     assert source.referrers(UNKNOWN) == []
 
 
-def test_a_store_is_not_asked_in_pieces_and_has_no_mirror(source):
+def test_store_source_has_no_ranges_and_no_mirror(source):
     assert not source.has_ranges(descriptor(ONE.layers[0]))
     assert not source.report_corrupt(descriptor(ONE.layers[0]))
     assert source.backoff(1)

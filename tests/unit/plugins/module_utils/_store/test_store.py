@@ -143,7 +143,7 @@ def test_a_read_only_store_can_be_read_and_a_write_is_an_error(path, store, monk
         pytest.param(b"some c0ntent", id="S017 flipped"),
     ],
 )
-def test_damaged_content_is_never_given_out(store, damage):
+def test_corrupt_content_is_never_returned(store, damage):
     Path(store.blob_path(CONTENT.digest)).write_bytes(damage)
     assert store.has(CONTENT) == (len(damage) == len(DATA))
     assert store.manifest(CONTENT.digest) is None
@@ -260,7 +260,7 @@ def test_a_later_minor_version_of_the_layout_is_read(path, store):
     assert check(store) == {NAME: ONE}
 
 
-def test_a_directory_of_something_else_is_refused(path):
+def test_directory_with_other_files_is_rejected(path):
     """S021: a slip in a path must not fill somebody's home directory."""
     path.mkdir()
     (path / "photo.jpg").write_bytes(b"")
@@ -296,7 +296,7 @@ def test_the_given_root_may_be_a_link(path, store, tmp_path):
     assert (linked.path, check(linked)) == (store.path, {NAME: ONE})
 
 
-def test_the_path_is_settled_once(path, store, tmp_path, monkeypatch):
+def test_links_in_the_path_are_resolved_once(path, store, tmp_path, monkeypatch):
     """S036: a later chdir, a trailing slash and dots change nothing."""
     monkeypatch.chdir(tmp_path)
     relative = ImageStore("./x/../store/")
@@ -309,7 +309,7 @@ def test_the_path_is_settled_once(path, store, tmp_path, monkeypatch):
     ["with blank", "new\nline", "100%s", "~", os.fsdecode(b"latin-\xe9")],
     ids="S037 {!r}".format,
 )
-def test_any_path_the_system_takes_is_good(tmp_path, name):
+def test_every_path_that_the_system_accepts_works(tmp_path, name):
     store = made(tmp_path / name, NAME)
     assert check(store) == {NAME: ONE}
 
@@ -324,7 +324,7 @@ def test_a_path_that_is_too_long_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["blobs", "blobs/sha256"])
-def test_a_linked_directory_is_followed_when_it_is_ours(path, store, tmp_path, name):
+def test_link_to_a_directory_of_the_same_user_is_followed(path, store, tmp_path, name):
     """S015"""
     shutil.move(path / name, tmp_path / "elsewhere")
     (path / name).symlink_to(tmp_path / "elsewhere")
@@ -334,7 +334,7 @@ def test_a_linked_directory_is_followed_when_it_is_ours(path, store, tmp_path, n
 
 
 @pytest.mark.parametrize("name", ["blobs", "blobs/sha256"])
-def test_a_link_to_somebody_elses_directory_is_an_error(path, store, tmp_path, monkeypatch, name):
+def test_link_to_a_directory_of_another_user_is_an_error(path, store, tmp_path, monkeypatch, name):
     """S015"""
     shutil.move(path / name, tmp_path / "elsewhere")
     (path / name).symlink_to(tmp_path / "elsewhere")
@@ -430,7 +430,7 @@ def test_unwritable_path_is_an_error_that_names_it(public):
         assert str(public / "store") in str(caught.value)
 
 
-def test_roots_store_can_be_looked_at_by_everybody(public):
+def test_every_user_can_read_the_store_of_root(public):
     """S032: also when root has a strict umask."""
     with umask(0o077):
         store = made(public / "store", NAME)
@@ -472,7 +472,7 @@ def test_an_empty_store_has_the_fingerprint_of_a_missing_one(path):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
-def test_the_order_of_names_leaves_no_trace(path, order):
+def test_order_of_names_does_not_change_the_index(path, order):
     names = [f"registry.example/app:{n}" for n in range(3)]
     made(path, *(names[n] for n in order))
     assert [entry["annotations"] for entry in parsed(path)["manifests"]] == [
@@ -541,7 +541,7 @@ def test_sha512_content_has_a_place_of_its_own(path, store):
     assert store.read(digest) == DATA
 
 
-def test_ten_thousand_names_are_read_with_one_look(path, monkeypatch):
+def test_ten_thousand_names_are_read_once(path, monkeypatch):
     """S030"""
     store = made(path, NAME)
     rewrite(path, *(entry(f"registry.example/app:{n}") for n in range(10_000)))
@@ -557,7 +557,7 @@ def test_ten_thousand_names_are_read_with_one_look(path, monkeypatch):
 # -- many at once
 
 
-def test_another_tools_new_name_survives_ours(path, store):
+def test_new_name_from_another_tool_is_kept(path, store):
     """S028: the index is read again under the lock."""
     rewrite(path, entry(NAME), entry("latest", TWO))
     set_name(store, NAME, TWO, ONE)
@@ -573,7 +573,7 @@ def test_a_name_that_another_tool_moved_is_a_conflict(path, store):
     assert check(store) == {NAME: TWO}
 
 
-def test_a_reader_sees_the_old_or_the_new_and_nothing_between(path, store):
+def test_reader_sees_the_old_or_the_new_index(path, store):
     """S010"""
     others = [f"registry.example/app:w{n}" for n in range(40)]
 
@@ -618,7 +618,7 @@ def test_store_in_use_is_not_locked_exclusively(path, store):
     assert check(store) == {NAME: ONE}
 
 
-def test_making_a_store_protects_it_too(path):
+def test_new_store_is_locked(path):
     """S008: also if there was no store when the task began."""
     store, other = ImageStore(str(path)), ImageStore(str(path), lock_timeout=0.1)
     with store.hold():
@@ -641,7 +641,7 @@ def test_store_created_by_another_task_meantime_is_accepted(path, monkeypatch):
     assert check(ImageStore(str(path))) == {NAME: ONE}
 
 
-def test_a_store_that_is_filled_while_we_look_does_not_lack_an_index(path, monkeypatch):
+def test_store_filled_during_the_check_has_an_index(path, monkeypatch):
     """S007, S020"""
     made(path)
     (path / "index.json").rename(path / "aside")

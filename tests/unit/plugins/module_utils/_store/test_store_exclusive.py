@@ -115,7 +115,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_other_byte_is_noticed_and_made_right(path, store, kind):
+def test_every_other_byte_is_found_and_corrected(path, store, kind):
     assert store.is_exactly(NAMES)
     whole = {name: (path / name).read_bytes() for name in ("index.json", "oci-layout")}
     other_names(path)[kind]()
@@ -137,14 +137,14 @@ def test_every_kind_of_difference_is_tried(path, store):
     [{}, {"registry.example/b:1": ONE}, {**NAMES, "x": ONE}, dict.fromkeys(NAMES, ONE)],
     ids=len,
 )
-def test_other_names_are_not_these(store, names):
+def test_store_with_other_names_is_not_exact(store, names):
     assert not store.is_exactly(names)
     store.make_exactly(names)
     assert store.is_exactly(names)
     assert dict(store.names()) == names
 
 
-def test_a_missing_store_is_as_it_would_be_made(path):
+def test_missing_store_counts_as_newly_created(path):
     store = ImageStore(str(path))
     assert store.is_exactly({})
     assert not store.is_exactly(NAMES)
@@ -154,7 +154,7 @@ def test_a_missing_store_is_as_it_would_be_made(path):
 # -- upgrade_lock
 
 
-def test_alone_and_as_planned_a_store_is_exclusive(path, store):
+def test_unused_and_unchanged_store_is_locked_exclusively(path, store):
     with store.hold():
         store.upgrade_lock(lambda: dict(store.names()) == NAMES)
         with pytest.raises(LockedError), ImageStore(str(path), 0).hold():
@@ -189,7 +189,7 @@ def test_exclusive_lock_without_waiting_reports_a_store_in_use(path):
             store.upgrade_lock(lambda: True)
 
 
-def test_two_that_hold_a_store_become_exclusive_one_after_the_other(path, store):
+def test_two_holders_become_exclusive_one_after_the_other(path, store):
     """Neither waits for the other to give up what it has."""
     both, inside = threading.Barrier(2), []
 
