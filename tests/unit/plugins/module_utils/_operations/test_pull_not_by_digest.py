@@ -117,7 +117,7 @@ def test_F13_error_for_an_index_names_the_unavailable_manifest(tmp_path, registr
     assert str(caught.value).startswith(
         f"{name}: its index lists {child}, the image for linux/amd64"
     )
-    assert "give each platform a tag" in caught.value.hint
+    assert "tag each platform" in caught.value.hint
     assert not (tmp_path / "images.lock.yml").exists()
 
 
