@@ -21,7 +21,6 @@ NOT_YET = (
     "plugins/module_utils/_operations/*",
     "plugins/module_utils/_plan.py",
     "plugins/module_utils/_registry/*",
-    "tests/integration/*",
 )
 SUFFIXES = (".md", ".py", ".yml", ".yaml", ".svg", ".j2")
 SKIPPED = (GUIDE, ".*", "docs/ko/*", "LICENSES/*", "tests/output/*", "tests/integration/*/files/*")
