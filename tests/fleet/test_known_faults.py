@@ -13,11 +13,11 @@
 - a tag with a digest is pulled each time: `test_a_tag_with_a_digest_is_asked_for_once` here
 - a login wipes other logins: `test_a_login_keeps_what_is_in_the_file_and_closes_it` here,
   `test_many_logins_at_once_are_all_kept`, `test_logging_in_and_out_leaves_the_order_of_the_file`,
-  `test_logout_removes_one_host`
+  `test_logging_out_takes_one_host_out`
 - a file with logins stays readable for all: the first of these,
   `test_a_file_is_written_for_its_owner_alone`,
   `test_a_new_file_and_its_directory_are_for_their_owner_alone`
-- a login fails at an identity token: the first of these, `test_tokens_are_told_apart`,
+- a login fails at an identity token: the first of these, `test_kinds_of_tokens_are_distinguished`,
   `test_an_identity_token_is_kept_under_the_user_token`
 - of two writers, one loses the other's name: `test_writers_at_the_same_time_keep_all_names` here,
   `test_four_pulls_at_once_lose_nothing`,
@@ -77,7 +77,7 @@ def test_every_test_that_is_named_is_there() -> None:
     root = Path(__file__).parents[1]
     there = {
         name
-        for file in [*root.glob("unit/**/test_*.py"), Path(__file__)]
+        for file in [*root.glob("unit/**/test_*.py"), *root.glob("slow/test_*.py"), Path(__file__)]
         for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.M)
     }
     named = set(re.findall(r"`(test_\w+)`", __doc__ or ""))

@@ -124,14 +124,18 @@ def run(
     check: bool = False,
     missing: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
+    python: str | os.PathLike[str] = sys.executable,
     **params: t.Any,
 ) -> Outcome:
     """Run a module and return its answer; ``start`` describes the options.
 
-    Start a new Python only for variables in ``env`` that Python reads when it starts.
+    Start a new Python only for another user or interpreter, or for variables that Python reads when it starts.
     """
-    if any(name.startswith(("PYTHON", "LC_", "LANG", "LD_")) for name in env or ()):
-        return finish(start(module, check=check, missing=missing, env=env, **params))
+    is_new = any(name.startswith(("PYTHON", "LC_", "LANG", "LD_")) for name in env or ())
+    if is_new or launcher or python != sys.executable:
+        options: dict[str, t.Any] = {"launcher": launcher, "python": python, "missing": missing}
+        return finish(start(module, check=check, env=env, **options, **params))
     stdin = _arguments(check, params)
     return _outcome(*forkserver().run(str(path_of(module)), stdin, _environment(env), missing))
 
