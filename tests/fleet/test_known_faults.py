@@ -13,7 +13,7 @@
 - a tag with a digest is pulled each time: `test_a_tag_with_a_digest_is_asked_for_once` here
 - a login wipes other logins: `test_a_login_keeps_what_is_in_the_file_and_closes_it` here,
   `test_many_logins_at_once_are_all_kept`, `test_logging_in_and_out_leaves_the_order_of_the_file`,
-  `test_logging_out_takes_one_host_out`
+  `test_logout_removes_one_host`
 - a file with logins stays readable for all: the first of these,
   `test_a_file_is_written_for_its_owner_alone`,
   `test_a_new_file_and_its_directory_are_for_their_owner_alone`
