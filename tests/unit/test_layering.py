@@ -148,7 +148,7 @@ FROM_ELSEWHERE = {
 
 
 @every_plugin
-def test_a_file_imports_only_what_its_room_may(path):
+def test_file_imports_only_the_rooms_that_its_room_may_use(path):
     room = part_of(path)
     allowed = {room} | MAY_IMPORT[room] | FROM_ELSEWHERE.get(path, set())
     wrong = {
@@ -168,7 +168,7 @@ def test_every_host_receives_three_rooms(name):
     assert rooms - BASE == SENT_ROOMS
 
 
-def test_imports_form_no_circle():
+def test_imports_between_files_have_no_cycle():
     imported = {
         path: {target for target in map(file_of, imports_of(path)) if target} - {path}
         for path in PLUGIN_FILES
@@ -181,7 +181,7 @@ def test_imports_form_no_circle():
 
 
 @pytest.mark.parametrize("room", TIERS)
-def test_a_file_imports_from_lower_tiers_of_its_room(room):
+def test_file_imports_only_from_lower_tiers_of_its_room(room):
     tier_of = {name: number for number, names in enumerate(TIERS[room]) for name in names}
     files = {path.stem: path for path in (UTILS / room).glob("*.py")}
     assert tier_of.keys() == files.keys()
@@ -195,21 +195,21 @@ def test_a_file_imports_from_lower_tiers_of_its_room(room):
 
 
 @every_plugin
-def test_imports_are_absolute_or_ansible_would_not_ship_them(path):
+def test_imports_are_absolute_so_that_ansible_sends_them(path):
     assert [module for module in imports_of(path) if module.startswith(".")] == []
 
 
 @every_plugin
-def test_imports_of_the_collection_lead_to_files(path):
+def test_imports_of_the_collection_resolve_to_files(path):
     own = {module for module in imports_of(path) if module.startswith(PREFIX)}
     assert {module for module in own if file_of(module) is None} == set()
 
 
-def test_the_closure_of_imports_is_found_at_all():
+def test_closure_of_imports_is_complete():
     assert UTILS / "_registry" / "http.py" in closure_of(PLUGINS / "modules" / "image_pull.py")
 
 
-def test_image_info_ships_nothing_that_speaks_to_a_registry():
+def test_image_info_sends_no_registry_code():
     shipped = {of_file(path) for path in closure_of(PLUGINS / "modules" / "image_info.py")}
     assert [path for path in shipped if path.startswith("module_utils/_registry/")] == []
 
@@ -238,7 +238,7 @@ def first_import_of(path: Path) -> str:
 
 
 @every_module
-def test_the_importer_comes_before_what_it_is_for(path):
+def test_importer_is_imported_first(path):
     assert first_import_of(path).startswith(f"{HOME}_ansible.")
     assert first_import_of(UTILS / "_ansible.py") == f"{HOME}_zipimport"
 
@@ -272,7 +272,7 @@ IMPORTING = {
 }
 
 
-def test_F03_imports_inside_functions_are_where_no_thread_of_a_pool_comes_first():
+def test_F03_imports_inside_functions_never_run_first_in_a_thread_of_a_pool():
     found = {}
     for path in [*UTIL_FILES, *MODULE_FILES]:
         functions = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)]
@@ -282,11 +282,11 @@ def test_F03_imports_inside_functions_are_where_no_thread_of_a_pool_comes_first(
     assert found == IMPORTING
 
 
-def test_no_package_file_pulls_in_the_rest():
+def test_package_files_are_empty():
     assert [path for path in PLUGINS.rglob("__init__.py") if path.read_bytes().strip()] == []
 
 
-def test_check_mode_is_asked_once_in_the_runner():
+def test_check_mode_is_read_once_in_the_runner():
     places = [
         of_file(path)
         for path in PLUGIN_FILES
@@ -299,7 +299,7 @@ def test_check_mode_is_asked_once_in_the_runner():
 
 
 @every_plugin
-def test_nothing_dangerous_is_called(path):
+def test_no_dangerous_function_is_called(path):
     text = path.read_text(encoding="utf-8")
     bad = r"\bextractall\b|shell\s*=\s*True|os\.system|os\.popen|\beval\(|\bexec\(|pickle"
     assert re.findall(bad, text) == []
@@ -314,7 +314,7 @@ def test_functions_are_at_most_60_lines_long(path):
 
 
 @every_util
-def test_files_are_of_a_size(path):
+def test_files_are_within_their_size_limit(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
@@ -325,7 +325,7 @@ def test_modules_have_at_most_60_lines_of_code(path):
 
 
 @every_module
-def test_documentation_stands_beside_the_module_and_does_not_travel(path):
+def test_documentation_is_next_to_the_module_and_is_not_sent(path):
     assert path.with_suffix(".yml").is_file()
     assert "DOCUMENTATION" not in path.read_text(encoding="utf-8")
 
@@ -345,7 +345,7 @@ def test_public_functions_and_classes_have_a_docstring(path):
 
 
 @every_util
-def test_private_parts_stay_private(path):
+def test_private_names_are_not_imported_from_modules(path):
     """Nobody imports a name with an underscore from a module, only the modules themselves."""
     taken = [
         alias.name

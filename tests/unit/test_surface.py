@@ -223,26 +223,26 @@ def state(is_there: bool) -> str:
 
 
 @pytest.mark.parametrize("kind", PLUGIN_TYPES)
-def test_plugins_have_the_options_and_results_they_had(kind: str) -> None:
+def test_options_and_results_of_plugins_are_unchanged(kind: str) -> None:
     report(compare_plugins(kind, HELD[PLUGIN_TYPES[kind]], plugins_of(kind)))
 
 
-def test_roles_have_the_options_they_had() -> None:
+def test_options_of_roles_are_unchanged() -> None:
     report(compare_plugins("entry point", HELD["roles"], roles()))
 
 
-def test_roles_set_the_facts_they_set() -> None:
+def test_facts_of_roles_are_unchanged() -> None:
     report(compare_groups("role", "fact", HELD["facts"], facts()))
 
 
-def test_playbooks_take_the_variables_they_took() -> None:
+def test_variables_of_playbooks_are_unchanged() -> None:
     report(compare_groups("playbook", "variable", HELD["playbooks"], playbooks()))
 
 
-def test_errors_have_the_kinds_they_had() -> None:
+def test_kinds_of_errors_are_unchanged() -> None:
     report(compare_lists("error kind", HELD["error_kinds"], error_kinds()))
 
 
-def test_action_groups_have_the_modules_they_had() -> None:
+def test_modules_of_action_groups_are_unchanged() -> None:
     found = yaml_of(ROOT / "meta" / "runtime.yml")["action_groups"]
     report(compare_groups("action group", "module", HELD["action_groups"], found))

@@ -36,7 +36,7 @@ def test_F29_an_unknown_command_is_named(word, said):
     assert (said if sys.version_info >= (3, 10) else "Python 3.10 or later") in done.stderr
 
 
-def test_F29_the_licence_of_a_file_that_is_not_ascii_stands_in_reuse_toml():
+def test_F29_licence_of_a_file_that_is_not_ascii_is_in_reuse_toml():
     """Without libmagic, reuse guesses the encoding of such a file, and may miss its header."""
     annotations = re.findall(r"path = \[(.*?)\]", (ROOT / "REUSE.toml").read_text("utf-8"), re.S)
     patterns = re.findall('"([^"]+)"', " ".join(annotations))

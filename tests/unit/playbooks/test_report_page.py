@@ -88,7 +88,7 @@ class Page(HTMLParser):
 
 
 @every_fleet
-def test_a_page_is_whole(said):
+def test_page_is_valid_and_complete_html(said):
     found = Page(page(said))
     assert [tag for tag, _own in found.tags][:2] == ["html", "head"]
     ids = found.values("id")
@@ -109,7 +109,7 @@ def test_every_table_has_a_caption_and_every_head_a_scope(said):
 
 
 @every_fleet
-def test_a_page_asks_for_nothing(said):
+def test_page_requests_nothing(said):
     text = page(said)
     found = Page(text)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|data:|fetch\(|XMLHttp", text)
@@ -120,7 +120,7 @@ def test_a_page_asks_for_nothing(said):
 
 
 @every_fleet
-def test_only_its_own_style_and_script_may_be_used(said):
+def test_content_security_policy_allows_only_the_pages_own_style_and_script(said):
     found = Page(page(said))
     (policy,) = found.all("meta", **{"http-equiv": "Content-Security-Policy"})
     hashes = {}
@@ -134,7 +134,7 @@ def test_only_its_own_style_and_script_may_be_used(said):
 
 
 @every_fleet
-def test_the_same_said_in_another_order_is_the_same_page(said):
+def test_page_does_not_depend_on_the_order_of_the_data(said):
     assert page(dict(reversed(said.items()))) == page(said)
 
 
@@ -150,7 +150,7 @@ def test_every_host_has_a_cell_for_every_image(said):
 
 
 @pytest.mark.parametrize(("verify", "depth"), [("quick", "sizes"), ("full", "every byte")])
-def test_F21_a_host_is_not_simply_the_same_and_the_page_has_its_date(verify, depth):
+def test_F21_page_shows_its_date_and_the_depth_of_the_check(verify, depth):
     said = {"a": holds(APP, sync=synced([APP]), verify=verify, date="2026-11-30T14:05:00Z")}
     text = page(said, date="2026-11-30T14:06:00Z")
     assert f"1 of 1 host holds exactly the images in the lock file ({depth} checked)." in text
@@ -161,13 +161,13 @@ def test_F21_a_host_is_not_simply_the_same_and_the_page_has_its_date(verify, dep
     assert "holds the name, but content is missing or corrupt" in text
 
 
-def test_F20_the_page_says_most_of_a_majority_alone():
+def test_F20_page_says_most_hosts_only_for_a_majority():
     held = {"a": holds(APP), "b": holds(TOOL)}
     assert "hosts holds what 1 of 2 hosts holds (" in page(held)
     assert "hosts hold what most hosts hold (" in page({**held, "c": holds(APP)})
 
 
-def test_F21_a_page_of_hosts_that_could_not_be_read_compares_nothing():
+def test_F21_page_of_only_unreadable_hosts_has_no_comparison():
     text = page({"a": {"info": UNREACHABLE}})
     assert "<p>No host could be read.</p>" in text
     assert "0 of 0" not in text
@@ -193,7 +193,7 @@ EVIL = [
 ]
 
 
-def told_by(text: str, lock: bool) -> dict[str, t.Any]:
+def fleet_with_text(text: str, lock: bool) -> dict[str, t.Any]:
     """Return a fleet in which every text that a host says is this, or begins with it."""
     layers = [{"digest": f"{text} layer {n}{'x' * 30}", "size": 10**8} for n in (1, 2)]
     own = {"digest": f"{text}{'d' * 30}", "platforms": [text, text]}
@@ -218,9 +218,9 @@ def told_by(text: str, lock: bool) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize("lock", [False, True], ids=["most", "lock"])
 @pytest.mark.parametrize("evil", EVIL)
-def test_nothing_that_a_host_says_is_markup(evil, lock):
+def test_text_from_hosts_is_never_markup(evil, lock):
     plain = "x" * len(evil)
-    bad, good = (Page(page(told_by(text, lock), title=text)) for text in (evil, plain))
+    bad, good = (Page(page(fleet_with_text(text, lock), title=text)) for text in (evil, plain))
     assert [(tag, sorted(own)) for tag, own in bad.tags] == [
         (tag, sorted(own)) for tag, own in good.tags
     ]
@@ -275,23 +275,23 @@ def test_text_has_contrast_in_every_scheme(scheme):
     assert min(contrast(colors[name], colors["paper"]) for name in ("edge", "focus")) >= 3
 
 
-def test_every_colour_is_of_a_scheme():
+def test_every_colour_is_defined_by_a_scheme():
     rules = re.sub(r":root \{.*?\}", "", STYLE, flags=re.S)
     assert re.findall(r"#[0-9a-f]{3,8}\b(?=[;} ])", rules) == []
     assert set(re.findall(r"var\(--(\w+)\)", rules)) == set(schemes()["light"])
 
 
-def test_nothing_moves():
+def test_page_has_no_animation():
     assert not re.search(r"animation|transition|@keyframes|scroll-behavior", STYLE)
 
 
 @pytest.mark.parametrize("count", [60, 61])
-def test_columns_that_do_not_fit_on_paper_are_left_out_there(count):
+def test_columns_that_do_not_fit_on_paper_are_not_printed(count):
     text = page({"a": holds(*(image(f"app:{n}") for n in range(count)))})
     assert ('class="wide"' in text) == ("do not fit on paper" in text) == (count > 60)
 
 
-def test_a_picture_has_a_title_and_words_and_a_table():
+def test_picture_has_a_title_a_description_and_a_table():
     found = Page(page(FLEETS["all states"]))
     (picture,) = found.all("svg")
     assert picture["role"] == "img"

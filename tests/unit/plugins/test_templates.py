@@ -48,7 +48,7 @@ ERRORS = {
 }
 
 
-def test_every_plugin_gives_its_value():
+def test_every_plugin_returns_its_value():
     variables = {"names": NAMES, "size": "78512345"}
     assert render(list(VALUES), variables).values == list(VALUES.values())
 
@@ -62,7 +62,7 @@ def test_every_plugin_reports_its_error_once():
         assert "Traceback" not in error and "unhandled exception" not in error
 
 
-def test_the_lookup_asks_registries_with_options_from_variables():
+def test_lookup_uses_options_from_variables():
     with Registry(auth="basic", users={"user": SECRET}) as registry:
         push(registry, "demo/app", APP, "1.0")
         name = f"{registry.address}/demo/app:1.0"
@@ -86,7 +86,7 @@ def test_the_lookup_asks_registries_with_options_from_variables():
 
 
 @pytest.mark.parametrize(("errors", "value"), [("ignore", ""), ("warn", "")])
-def test_a_failed_lookup_may_be_ignored(errors, value):
+def test_failed_lookup_can_be_ignored(errors, value):
     found = render(f"lookup('lockstep.images.digest', 'Debian', errors='{errors}') or ''")
     assert found.value == value
     assert ("must be lower case" in found.stderr) == (errors == "warn")
@@ -102,7 +102,7 @@ def test_rejected_login_is_reported_without_the_password():
     assert not [form for form in secret_forms(SECRET) if form in error]
 
 
-def test_without_requests_only_what_has_a_digest_is_found():
+def test_lookup_without_requests_accepts_only_names_with_a_digest():
     expression = "lookup('lockstep.images.digest', name)"
     assert render(expression, {"name": PINNED}, missing=("requests",)).value.startswith("sha256:")
     error = render(expression, {"name": "127.0.0.1:1/app"}, missing=("requests",)).error

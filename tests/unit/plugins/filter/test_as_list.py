@@ -29,7 +29,7 @@ def test_ansible_finds_the_filter():
 
 
 @pytest.mark.parametrize("value", SPELLINGS, ids=repr)
-def test_F19_however_a_list_is_spelled_it_has_the_same_entries(value):
+def test_F19_every_spelling_of_a_list_has_the_same_entries(value):
     assert as_list(value) == TWO
     spec = {"name": {"type": "list"}, "text": {"type": "str"}}
     if not isinstance(value, tuple):
@@ -50,7 +50,7 @@ def test_F19_however_a_list_is_spelled_it_has_the_same_entries(value):
         ("[" * 9999 + "]", ["[" * 9999 + "]"]),
     ],
 )
-def test_F19_other_texts_are_entries_between_commas_or_on_lines(value, entries):
+def test_F19_other_text_is_split_at_commas_or_lines(value, entries):
     assert as_list(value) == entries
 
 

@@ -56,12 +56,12 @@ def test_units_of_1000_are_the_default(size, text):
 
 
 @pytest.mark.parametrize(("size", "text"), BINARY)
-def test_units_of_1024_have_names_of_their_own(size, text):
+def test_units_of_1024_have_separate_names(size, text):
     assert human_size(size, "binary") == text
 
 
 @pytest.mark.parametrize("value", [78512345.0, "78512345", "7.8512345e7"])
-def test_a_number_may_have_been_divided_or_rendered(value):
+def test_size_can_be_a_float_or_a_text(value):
     assert human_size(value) == "78.5 MB"
 
 
@@ -77,6 +77,6 @@ def test_invalid_size_is_an_error_that_shows_the_value(value):
 
 
 @pytest.mark.parametrize("units", ["SI", "iec", "", None, 1000, ["si"]])
-def test_other_units_are_an_error_that_names_those_there_are(units):
+def test_unknown_unit_is_an_error_that_lists_the_valid_ones(units):
     with pytest.raises(AnsibleFilterError, match=r"human_size: units is .*, expected si or binary"):
         human_size(12, units=units)

@@ -17,7 +17,7 @@ def test_ansible_finds_the_filter():
     assert FilterModule().filters() == {"reference": reference}
 
 
-def test_a_short_name_has_all_parts_but_the_digest():
+def test_short_name_has_all_parts_except_the_digest():
     assert reference("debian") == {
         "registry": "docker.io",
         "repository": "library/debian",
@@ -41,14 +41,14 @@ def test_a_tag_and_a_digest_are_both_kept():
     }
 
 
-def test_a_digest_alone_comes_without_a_tag():
+def test_name_with_only_a_digest_has_no_tag():
     parts = reference(f"shop/web@{DIGEST}")
     assert (parts["tag"], parts["digest"]) == (None, DIGEST)
     assert parts["familiar"] == f"shop/web@{DIGEST}"
 
 
 @pytest.mark.parametrize("name", ["debian:12", "shop/web:1", f"localhost/a/b/c@{DIGEST}"])
-def test_both_whole_names_mean_the_same(name):
+def test_both_full_names_have_the_same_parts(name):
     parts = reference(name)
     assert reference(parts["canonical"]) == reference(parts["familiar"]) == parts
 
@@ -69,7 +69,7 @@ def test_invalid_name_is_an_error_of_the_filter(case):
         reference(case["text"])
 
 
-def test_the_error_says_what_is_wrong_and_what_to_do():
+def test_error_names_the_problem_and_the_remedy():
     with pytest.raises(AnsibleFilterError) as caught:
         reference("docker://debian:12")
     assert "a scheme (docker://) is not part of a name" in str(caught.value)

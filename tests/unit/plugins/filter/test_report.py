@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the report makes of what hosts said."""
+"""The report that is made from the data of all hosts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_hosts_make_an_empty_report():
     assert model["picture"]["groups"] == []
 
 
-def test_one_host_is_what_most_hosts_hold():
+def test_single_host_is_its_own_reference():
     model = report({"one": holds(APP, free=7)})
     (host,) = model["hosts"]
     assert host == {
@@ -117,7 +117,7 @@ AGAINST_MOST = {
 
 
 @pytest.mark.parametrize(("images", "wanted"), AGAINST_MOST.values(), ids=AGAINST_MOST)
-def test_a_host_is_compared_with_what_most_hold(images, wanted):
+def test_host_is_compared_with_most_hosts(images, wanted):
     model = report({"a": holds(APP, TOOL), "b": holds(*images), "c": holds(APP, TOOL)})
     assert states(model) == {"a": {}, "b": wanted, "c": {}}
     assert of_host(model, "b")["status"] == ("differs" if wanted else "same")
@@ -178,7 +178,7 @@ def test_a_host_is_compared_with_the_lock_file(images, rows, wanted):
     assert (of_host(model, "b")["bytes_to_fetch"], model["summary"]["bytes_to_fetch"]) == (12, 12)
 
 
-def test_the_lock_counts_though_no_host_holds_what_it_says():
+def test_lock_is_the_reference_even_if_no_host_matches_it():
     rows = [(one["name"], image_text(one), NONE) for one in (APP, TOOL)]
     said = {name: holds(sync=synced([APP, TOOL], *rows, fetch=5)) for name in "abc"}
     model = report(said)
@@ -222,7 +222,7 @@ def test_host_that_was_not_compared_with_the_lock_is_not_same(sync):
     assert (host["images"], host["bytes"]) == (1, APP["size"])
 
 
-def test_a_lock_file_that_cannot_be_used_is_not_replaced_by_what_most_hold():
+def test_unusable_lock_file_is_not_replaced_by_most_hosts():
     model = report({name: holds(APP, sync=FAILED) for name in "ab"})
     assert (model["compared_with"], model["fingerprint"]) == ("lock", None)
     assert {host["status"] for host in model["hosts"]} == {"failed"}
@@ -283,13 +283,13 @@ def test_host_without_data_is_in_the_report_and_does_not_affect_others(said, sta
 
 
 @pytest.mark.parametrize("store", [None, FAILED, UNREACHABLE, {"store": "/srv", "file_system": 3}])
-def test_a_host_is_compared_though_nothing_is_known_of_its_disk(store):
+def test_host_without_data_of_its_disk_is_compared(store):
     host = of_host(report({"a": holds(APP), "b": {"info": info(APP), "store": store}}), "b")
     assert (host["status"], host["bytes"], host["free"]) == ("same", None, None)
     assert len(host["messages"]) == (store is not None)
 
 
-def test_the_hosts_that_differ_most_come_first_and_then_those_that_are_not_known():
+def test_hosts_with_most_differences_come_first_then_unknown_ones():
     said = {
         "a": holds(APP, TOOL, WEB),
         "b": {"info": UNREACHABLE},
@@ -301,7 +301,7 @@ def test_the_hosts_that_differ_most_come_first_and_then_those_that_are_not_known
     assert [host["name"] for host in report(said)["hosts"]] == ["tampered", "c", "e", "b", "a", "f"]
 
 
-def test_the_order_of_hosts_and_of_what_they_say_does_not_matter():
+def test_report_does_not_depend_on_the_order_of_the_data():
     said = {
         "a": holds(APP, TOOL),
         "b": holds(MOVED, WEB),
@@ -323,14 +323,14 @@ def test_stores_that_are_all_incomplete_are_reported_as_incomplete():
     assert model["images"][0]["wanted"] == image_text(APP)
 
 
-def test_an_index_with_strange_entries_is_a_difference_of_its_own():
+def test_foreign_entries_of_an_index_are_a_separate_difference():
     odd = {**holds(APP), "info": info(APP, index="an entry without a name")}
     model = report({"a": holds(APP), "b": odd, "c": holds(APP)})
     assert states(model)["b"] == {"index.json": "differs"}
     assert [one["counts"]["same"] for one in model["images"]] == [3, 2]
 
 
-def test_hosts_with_the_same_fingerprint_stand_together():
+def test_hosts_with_the_same_fingerprint_are_grouped():
     said = {"a": holds(APP), "b": holds(MOVED), "c": holds(APP), "d": {"info": FAILED}}
     assert report(said)["fingerprints"] == [
         {"fingerprint": info(APP)["fingerprint"], "wanted": True, "hosts": ["a", "c"]},
@@ -338,7 +338,7 @@ def test_hosts_with_the_same_fingerprint_stand_together():
     ]
 
 
-def test_platforms_of_a_name_count_together():
+def test_sizes_of_all_platforms_of_a_name_are_added():
     own = {"platforms": ["linux/amd64", "linux/arm64"]}
     both = [image("app:1", **own), image("app:1", base="arm64", **own)]
     model = report({"a": holds(*both)})
@@ -370,7 +370,7 @@ def rectangles(model: t.Mapping[str, t.Any]) -> t.Iterator[tuple[int, list[float
             yield layer["size"], layer["rectangle"], group["rectangle"]
 
 
-def test_areas_in_the_picture_are_bytes_and_nothing_overlaps():
+def test_areas_in_the_picture_are_proportional_to_bytes_and_do_not_overlap():
     model = report(large_fleet(3, 40))
     picture = model["picture"]
     scale = picture["width"] * picture["height"] / model["summary"]["layer_bytes"]
@@ -389,7 +389,7 @@ def test_areas_in_the_picture_are_bytes_and_nothing_overlaps():
         assert min(across, down) <= 0.03
 
 
-def test_layers_without_bytes_have_no_place_in_the_picture():
+def test_empty_layers_are_not_in_the_picture():
     empty = image("app:1", layers=[{"digest": digest("empty"), "size": 0}])
     model = report({"a": holds(empty)})
     assert (len(model["layers"]), model["picture"]["groups"]) == (1, [])
@@ -406,7 +406,7 @@ def test_layers_without_bytes_have_no_place_in_the_picture():
     ],
     ids=["escape", "newline", "surrogate", "right to left", "long"],
 )
-def test_texts_of_hosts_can_be_shown(text, clean):
+def test_text_from_hosts_is_made_printable(text, clean):
     model = report({"a": holds(image(text)), "b": {"info": {**FAILED, "msg": text}}})
     assert model["images"][0]["name"] == clean
     assert of_host(model, "b")["messages"] == [f"image_info: {clean}"]
@@ -437,11 +437,11 @@ def _assert_documented(value: t.Any, documented: dict[str, t.Any]) -> None:
     ],
     ids=["none", "most", "lock"],
 )
-def test_the_model_is_as_it_is_documented(said):
+def test_model_is_as_documented(said):
     _assert_documented(report(said), _document())
 
 
-def test_values_from_ansible_may_have_its_own_types():
+def test_subclasses_of_str_and_int_are_accepted():
     class Text(str):
         pass
 
@@ -457,7 +457,7 @@ def test_values_from_ansible_may_have_its_own_types():
 DATE = "2026-11-30T14:05:00Z"
 
 
-def test_F21_a_report_says_what_was_checked_when_and_how_deep():
+def test_F21_report_names_date_subject_and_depth_of_the_check():
     same = {"sync": synced([APP]), "date": DATE}
     model = report(
         {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the filter says of hosts that hold the same, and of those that do not."""
+"""The differences between hosts with the same and with different images."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_ansible_finds_the_filter():
         {"one": holds(), "two": holds(), "three": holds()},
     ],
 )
-def test_hosts_that_hold_the_same_do_not_differ(held):
+def test_hosts_with_the_same_images_do_not_differ(held):
     assert store_differences(held) == []
 
 
-def test_the_host_that_is_unlike_most_is_named_with_what_it_holds():
+def test_host_that_differs_from_most_is_named_with_its_images():
     held = {
         "one": holds(image(APP, NEW)),
         "two": holds(image(APP, OLD)),
@@ -71,7 +71,7 @@ def test_first_of_two_hosts_is_the_reference():
     ]
 
 
-def test_a_name_that_is_missing_and_one_too_many_are_differences():
+def test_missing_and_extra_names_are_differences():
     most = holds(image(APP))
     held = {"one": most, "two": most, "less": holds(), "more": holds(image(APP), image(TOOL))}
     assert [
@@ -89,7 +89,7 @@ def test_other_platforms_are_a_difference():
     assert entry["found"].endswith(" (linux/amd64)")
 
 
-def test_content_that_is_missing_is_a_difference_though_the_names_are_the_same():
+def test_missing_content_is_a_difference_between_equal_names():
     held = {"one": holds(image(APP)), "two": holds(image(APP, complete=False))}
     assert held["one"]["fingerprint"] == held["two"]["fingerprint"]
     (entry,) = store_differences(held)
@@ -102,7 +102,7 @@ def test_foreign_entry_of_an_index_is_a_difference_without_a_name():
     assert (entry["host"], entry["name"], entry["found"]) == ("two", "index.json", "another index")
 
 
-def test_names_come_in_order_and_hosts_as_they_were_given():
+def test_names_are_sorted_and_hosts_stay_in_their_order():
     most = holds(image(TOOL), image(APP))
     held = {"z": holds(), "one": most, "two": most, "three": most, "a": holds()}
     assert [(one["host"], one["name"]) for one in store_differences(held)] == [
@@ -126,7 +126,7 @@ def test_names_come_in_order_and_hosts_as_they_were_given():
         {"one": {"msg": "unreachable", "unreachable": True}},
     ],
 )
-def test_anything_else_is_an_error_that_says_what_is_expected(held):
+def test_other_value_is_an_error_that_names_the_expected_one(held):
     with pytest.raises(AnsibleFilterError, match=r"store_differences: .*, expected .*image_info"):
         store_differences(held)
 
@@ -140,7 +140,7 @@ def test_incomplete_store_is_never_the_reference(others):
     assert entry["found"].endswith(", incomplete")
 
 
-def test_F20_hosts_are_compared_under_the_names_that_they_were_asked_for():
+def test_F20_hosts_are_compared_by_the_requested_names():
     """Images that an older list left on a host do not count against newer hosts."""
     held = {
         "old1": holds(image(APP), image(TOOL)),
@@ -153,7 +153,7 @@ def test_F20_hosts_are_compared_under_the_names_that_they_were_asked_for():
     assert [one["host"] for one in store_differences(held)] == ["new"]
 
 
-def test_F20_a_host_is_compared_with_those_that_were_asked_for_the_same():
+def test_F20_host_is_compared_with_hosts_of_the_same_request():
     held = {
         "web1": holds(image(APP)),
         "web2": holds(image(APP, NEW)),
@@ -180,7 +180,7 @@ def test_F20_missing_or_incomplete_image_is_never_the_reference():
 
 
 @pytest.mark.parametrize("asked", [None, {"one": [APP], "two": [APP]}])
-def test_F20_most_hosts_means_a_majority(asked):
+def test_F20_reference_needs_a_majority_of_hosts(asked):
     held = {"one": holds(image(APP)), "two": holds(image(APP, NEW))}
     (entry,) = store_differences(held, asked)
     assert entry["message"].endswith(f", 1 of 2 hosts hold {OLD} (linux/amd64)")
@@ -189,7 +189,7 @@ def test_F20_most_hosts_means_a_majority(asked):
     assert f", most hosts hold {OLD}" in entry["message"]
 
 
-def test_F20_the_index_of_a_minority_is_not_that_of_most_hosts():
+def test_F20_index_of_a_minority_is_not_the_reference():
     held = {"one": holds(image(APP)), "two": holds(image(APP), index="other")}
     (entry,) = store_differences(held)
     assert entry["wanted"] == "the index of 1 of 2 hosts"

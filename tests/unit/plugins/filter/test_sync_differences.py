@@ -15,12 +15,12 @@ OTHER = {"name": "b:1", "wanted": "none", "found": "sha256:2", "message": "b:1 i
 DIFFERS = {"changed": True, "differences": [ROW, OTHER]}
 
 
-def untold(host, reason, name="*"):
+def unknown_row(host, reason, name="*"):
     message = f"{host}: {reason}"
     return {"host": host, "name": name, "wanted": "", "found": "unknown", "message": message}
 
 
-def told(host, row):
+def difference_row(host, row):
     return {**row, "host": host, "message": f"{host}: {row['message']}"}
 
 
@@ -39,33 +39,33 @@ def failing(name, msg, **more):
     ("result", "rows"),
     [
         pytest.param(SAME, [], id="same"),
-        pytest.param(DIFFERS, [told("h", ROW), told("h", OTHER)], id="differs"),
-        pytest.param({}, [untold("h", "no result")], id="nothing"),
-        pytest.param(None, [untold("h", "no result")], id="undefined"),
+        pytest.param(DIFFERS, [difference_row("h", ROW), difference_row("h", OTHER)], id="differs"),
+        pytest.param({}, [unknown_row("h", "no result")], id="nothing"),
+        pytest.param(None, [unknown_row("h", "no result")], id="undefined"),
         pytest.param(
             {"skipped": True, "skip_reason": "Conditional result was False"},
-            [untold("h", "Conditional result was False")],
+            [unknown_row("h", "Conditional result was False")],
             id="skipped",
         ),
         pytest.param(
             {"unreachable": True, "msg": "Task failed: no route to host."},
-            [{**untold("h", "no route to host"), "found": "unreachable"}],
+            [{**unknown_row("h", "no route to host"), "found": "unreachable"}],
             id="F21 unreachable is a class of its own",
         ),
         pytest.param(
             {"failed": True, "msg": "index.json is no JSON", "error": {"kind": "store-corrupt"}},
-            [untold("h", "index.json is no JSON")],
+            [unknown_row("h", "index.json is no JSON")],
             id="failed",
         ),
         pytest.param(
             failing("c:1", "c:1: not found", differences=[ROW]),
-            [told("h", ROW), untold("h", "c:1: not found", "c:1")],
+            [difference_row("h", ROW), unknown_row("h", "c:1: not found", "c:1")],
             id="an image failed",
         ),
         pytest.param(
             failing("a:1", "a:1: not found", differences=[ROW]),
-            [untold("h", "a:1: not found", "a:1")],
-            id="what failed is told once",
+            [unknown_row("h", "a:1: not found", "a:1")],
+            id="what failed is difference_row once",
         ),
     ],
 )
@@ -73,10 +73,10 @@ def test_result_of_one_host_becomes_rows(result, rows):
     assert sync_differences({"h": result}) == rows
 
 
-def test_hosts_come_in_their_order_and_those_that_are_lost_last():
+def test_hosts_stay_in_order_and_unreachable_ones_come_last():
     found = sync_differences({"z": DIFFERS, "b": SAME, "a": DIFFERS}, lost=["gone"])
     assert [one["host"] for one in found] == ["z", "z", "a", "a", "gone"]
-    assert found[-1] == untold("gone", "no result, the play ended earlier for this host")
+    assert found[-1] == unknown_row("gone", "no result, the play ended earlier for this host")
 
 
 def test_no_hosts_have_no_differences():

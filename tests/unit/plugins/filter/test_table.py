@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter table: lines that stand below one another."""
+"""The filter table: aligned columns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEX = "0123456789abcdef" * 4
         ([{"name": "sha256:0123", "size": 1}], ["NAME         SIZE", "sha256:0123  1"]),
     ],
 )
-def test_columns_are_as_wide_as_what_is_in_them(rows, lines):
+def test_columns_are_as_wide_as_their_content(rows, lines):
     assert table(rows, ["name", "size"]) == lines
 
 
@@ -43,6 +43,6 @@ def test_long_text_is_shortened():
 
 
 @pytest.mark.parametrize("rows", [None, 1, [1], [{"b": 1}], [None]])
-def test_rows_that_have_not_these_columns_are_an_error(rows):
+def test_rows_without_the_columns_are_an_error(rows):
     with pytest.raises(AnsibleFilterError, match=r"table: .*, expected a list of dictionaries"):
         table(rows, ["a"])

@@ -35,7 +35,7 @@ ROW = {"name": EVIL, "wanted": "none", "found": EVIL, "message": f"{EVIL} is not
         pytest.param(lambda: table([ROW], ["name", "found"]), id="table"),
     ],
 )
-def test_a_fact_of_what_a_host_said_stays_what_it_is(made):
+def test_fact_of_text_from_a_host_stays_text(made):
     fact = made()
     assert EVIL in json.dumps(fact)
     templar = template.Templar(loader=DataLoader(), variables={"fact": fact})

@@ -36,13 +36,13 @@ def test_ansible_finds_the_filter():
     assert FilterModule().filters() == {"with_logins": with_logins}
 
 
-def test_F17_a_login_alone_is_an_entry():
+def test_F17_login_without_settings_becomes_an_entry():
     assert with_logins([], [login("quay.io", verify=False)]) == [
         {"registry": "quay.io", "username": "robot", "password": SECRET}
     ]
 
 
-def test_F17_without_logins_the_settings_stay():
+def test_F17_settings_are_unchanged_without_logins():
     settings = [
         {"registry": "quay.io", "mirrors": [{"url": "https://m.example"}], "ca_path": "/ca"}
     ]
@@ -60,11 +60,11 @@ def test_F17_without_logins_the_settings_stay():
         ("quay.io/org", "quay.io/org"),
     ],
 )
-def test_F17_a_login_is_for_what_its_url_names(url, prefix):
+def test_F17_login_applies_to_the_prefix_in_its_url(url, prefix):
     assert with_logins([], [login(url)])[0]["registry"] == prefix
 
 
-def test_F17_settings_of_a_registry_hold_for_a_login_of_its_namespace():
+def test_F17_settings_of_a_registry_apply_to_a_login_of_its_namespace():
     settings = [
         {"registry": "quay.io", "ca_path": "/ca", "mirrors": [{"url": "https://m.example/quay"}]}
     ]
@@ -79,7 +79,7 @@ def test_F17_settings_of_a_registry_hold_for_a_login_of_its_namespace():
         )
 
 
-def test_F17_a_login_of_a_registry_holds_for_settings_of_its_namespace():
+def test_F17_login_of_a_registry_applies_to_settings_of_its_namespace():
     settings = [{"registry": "r.example/org", "plain_http": True}]
     entries = with_logins(settings, [login("r.example")])
     (inner,), (outer,) = places("r.example/org/app", entries), places("r.example/app", entries)
@@ -105,7 +105,7 @@ def test_F17_a_mirror_gets_the_login_for_its_host_and_path():
     assert [one.get("username") for one in entry["mirrors"]] == ["part", "all", "own", None]
 
 
-def test_F17_files_are_where_the_controller_has_them():
+def test_F17_paths_are_those_of_the_controller():
     settings = [
         {
             "registry": "a.example",
@@ -149,10 +149,10 @@ def test_F01_invalid_entry_is_named_without_its_secret(settings, logins, words):
     assert not [form for form in secret_forms(SECRET) if form in str(caught.value)]
 
 
-def test_entries_may_be_json():
+def test_entries_can_be_json():
     entries = with_logins('[{"registry": "a.io"}]', json.dumps([login("b.io")]))
     assert [entry["registry"] for entry in entries] == ["a.io", "b.io"]
 
 
-def test_a_number_is_a_password():
+def test_password_can_be_a_number():
     assert with_logins([], [login("quay.io", password=1234)])[0]["password"] == "1234"

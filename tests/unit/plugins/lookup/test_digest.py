@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lookup finds, what it asks for that, and how it fails."""
+"""The results, requests and errors of the lookup."""
 
 from __future__ import annotations
 
@@ -81,20 +81,20 @@ def test_a_tag_costs_one_head(registry):
     assert asked(registry) == [("HEAD", "1.0")]
 
 
-def test_names_are_answered_in_order_and_each_asked_for_once(registry):
+def test_results_are_in_order_and_each_name_is_requested_once(registry):
     name = f"{registry.address}/demo/app"
     names = [f"{name}:1.0", f"{name}@{PINNED}", name, f"{name}:1.0", f"{name}:latest"]
     assert look_up(*names) == [APP.digest, PINNED, APP.digest, APP.digest, APP.digest]
     assert sorted(asked(registry)) == [("HEAD", "1.0"), ("HEAD", "latest")]
 
 
-def test_a_list_counts_as_its_entries(registry):
+def test_list_as_a_term_stands_for_its_entries(registry):
     name = f"{registry.address}/demo/app"
     assert look_up([f"{name}:1.0", name], name) == [APP.digest] * 3
     assert look_up() == look_up([]) == []
 
 
-def test_names_are_asked_for_at_the_same_time():
+def test_names_are_requested_concurrently():
     meeting = threading.Barrier(3)
 
     def wait(_method, _path):
@@ -109,7 +109,7 @@ def test_names_are_asked_for_at_the_same_time():
 
 
 @pytest.mark.parametrize("tag", ["", ":12"])
-def test_a_digest_costs_nothing(tag, registry):
+def test_name_with_a_digest_costs_no_request(tag, registry):
     name = f"{registry.address}/demo/app{tag}@{PINNED}"
     assert look_up(name) == [PINNED]
     assert look_up(name, result="reference") == [name]
@@ -132,7 +132,7 @@ def test_a_platform_is_chosen_from_the_index(registry):
     assert whole == [f"{name}:1.0@{AMD64}"]
 
 
-def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(registry):
+def test_missing_platform_is_an_error_that_lists_the_existing_ones(registry):
     with pytest.raises(
         AnsibleLookupError, match=r"linux/s390x, available: linux/amd64, linux/arm64\. Give"
     ) as caught:
@@ -143,9 +143,7 @@ def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(regi
 @pytest.mark.parametrize(
     ("platform", "fits"), [("linux/amd64", True), ("linux/amd64/v3", True), ("linux/arm64", False)]
 )
-def test_F23_an_image_without_an_index_is_an_error_where_it_does_not_fit(
-    platform, fits, registry, warned
-):
+def test_F23_platform_of_an_image_without_an_index_is_checked(platform, fits, registry, warned):
     one = image([layer({"etc/one": b"1"})])
     push(registry, "demo/one", one, "1")
     name = f"{registry.address}/demo/one:1"
@@ -173,7 +171,7 @@ def test_messages_of_mirrors_and_registries_are_warnings(registry, warned):
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
-def test_a_login_is_an_option_or_one_of_a_registry(auth):
+def test_login_can_be_an_option_or_a_setting_of_a_registry(auth):
     login = {"username": "user", "password": SECRET}
     with Registry(auth=auth, users={"user": SECRET}) as registry:
         push(registry, "demo/app", APP, "1")
@@ -183,7 +181,7 @@ def test_a_login_is_an_option_or_one_of_a_registry(auth):
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
-def test_a_login_that_is_refused_is_an_error_without_the_password(auth):
+def test_refused_login_is_an_error_without_the_password(auth):
     with Registry(auth=auth, users={"user": "another"}) as registry:
         with pytest.raises(AnsibleLookupError) as caught:
             look_up(f"{registry.address}/demo/app:1", username="user", password=SECRET)
@@ -202,7 +200,7 @@ def test_a_login_that_is_refused_is_an_error_without_the_password(auth):
         {"password": [SECRET]},
     ],
 )
-def test_F01_an_option_that_is_wrong_is_an_error_without_the_password(options):
+def test_F01_invalid_option_is_an_error_without_the_password(options):
     with pytest.raises(AnsibleError) as caught:
         look_up("r.example/app", **options)
     assert not [form for form in secret_forms(SECRET) if form in str(caught.value)]
@@ -243,7 +241,7 @@ def test_missing_image_is_an_error_that_names_it(registry):
         ({"username": "user", "password": SECRET, "result": SECRET}, "got: VALUE_SPECIFIED|\\*\\*"),
     ],
 )
-def test_an_option_that_is_wrong_is_an_error_of_options(options, words):
+def test_invalid_option_is_an_error_of_ansible(options, words):
     with pytest.raises(AnsibleOptionsError, match=words) as caught:
         look_up("127.0.0.1:1/app", **options)
     assert SECRET not in str(caught.value)
@@ -258,12 +256,12 @@ def test_an_option_that_is_wrong_is_an_error_of_options(options, words):
         ({"registries": [{"registry": "https://a.example"}]}, r"registries\[0\].registry"),
     ],
 )
-def test_a_value_that_the_library_refuses_is_an_error_of_the_lookup(options, words):
+def test_value_that_the_library_rejects_is_an_error_of_the_lookup(options, words):
     with pytest.raises(AnsibleLookupError, match=words):
         look_up("127.0.0.1:1/app", **options)
 
 
-def test_texts_are_read_as_options_of_modules_are(registry):
+def test_text_values_are_converted_as_for_modules(registry):
     options = {"plain_http": "yes", "timeout": "5", "retries": "0", "use_proxy": "false"}
     assert look_up(f"{registry.address}/demo/app:1.0", **options) == [APP.digest]
 
@@ -289,7 +287,7 @@ def test_vault_values_are_read_in_names_and_logins():
         assert look_up(name, registries=[{"registry": registry.address, **login}]) == [APP.digest]
 
 
-def test_F18_a_hint_follows_a_full_stop_in_a_lookup_too():
+def test_F18_hint_of_a_lookup_follows_a_full_stop():
     with pytest.raises(AnsibleLookupError, match=r"is not part of a name\. Write registry/"):
         look_up("docker://debian")
 

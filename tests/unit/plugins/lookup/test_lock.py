@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the lookup finds a lock file, what it gives, and how it fails."""
+"""The search path, results and errors of the lookup."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def error_of(*terms, **options):
     ],
     ids=str,
 )
-def test_a_relative_path_is_looked_for_as_ansible_does_and_then_where_it_was_started(
+def test_relative_path_is_searched_as_in_ansible_then_in_the_working_directory(
     tmp_path, monkeypatch, there, found
 ):
     (tmp_path / "cwd").mkdir()
@@ -88,7 +88,7 @@ def test_a_relative_path_is_looked_for_as_ansible_does_and_then_where_it_was_sta
     assert value["file"] == "images.lock.yml"
 
 
-def test_a_relative_path_may_have_directories(tmp_path, monkeypatch):
+def test_relative_path_can_have_directories(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "a" / "b.yml", "registry.example/a:1")
     (tmp_path / "play").mkdir()
@@ -97,12 +97,12 @@ def test_a_relative_path_may_have_directories(tmp_path, monkeypatch):
         assert value["file"] == term
 
 
-def test_without_a_search_path_the_directory_of_the_playbook_counts(tmp_path):
+def test_directory_of_the_playbook_is_the_default_search_path(tmp_path):
     put(tmp_path / "images.lock.yml", "registry.example/a:1")
     assert names(look_up("images.lock.yml", basedir=tmp_path)) == [["registry.example/a:1"]]
 
 
-def test_an_absolute_path_and_one_below_home_are_themselves(tmp_path, monkeypatch):
+def test_absolute_path_and_path_below_home_are_not_searched(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     path = put(tmp_path / "my" / "images.lock.yml", "registry.example/a:1")
     values = look_up(str(path), "~/my/images.lock.yml")
@@ -122,7 +122,7 @@ def test_link_is_followed_and_manifests_are_next_to_its_target(tmp_path):
 # -- what it gives
 
 
-def test_the_value_is_what_the_file_holds_with_lines_and_is_a_lock(tmp_path):
+def test_value_has_the_content_and_the_lines_of_the_file_and_is_a_lock(tmp_path):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1", "registry.example/b:1")
     (value,) = look_up(str(path))
     entry = {
@@ -147,7 +147,7 @@ def test_the_value_is_what_the_file_holds_with_lines_and_is_a_lock(tmp_path):
     assert len(Lock.parse(json.loads(json.dumps(value))).images) == 2
 
 
-def test_files_are_read_in_order_and_a_list_counts_as_its_entries(tmp_path):
+def test_files_are_read_in_order_and_a_list_stands_for_its_entries(tmp_path):
     paths = [
         str(put(tmp_path / f"{name}.yml", f"registry.example/{name}:1")) for name in ("b", "a")
     ]
@@ -178,7 +178,7 @@ def test_vault_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("term", ["images.lock.yml", "/nonexistent/images.lock.yml", "~/no.yml"])
-def test_a_file_that_is_not_there_is_an_error_that_names_it(term, tmp_path, monkeypatch):
+def test_missing_file_is_an_error_that_names_it(term, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert error_of(term) == f"{term}: there is no such lock file"
@@ -234,7 +234,7 @@ def test_unreadable_file_is_an_error_that_names_it(tmp_path):
     assert error_of(str(tmp_path)).startswith(f"{tmp_path}: is not a regular file")
 
 
-def test_an_option_is_refused(tmp_path):
+def test_unknown_option_is_an_error(tmp_path):
     assert error_of("a.yml", wantlists=True, errors="x") == (
         "lock: unsupported options: errors, wantlists"
     )
@@ -248,7 +248,7 @@ def rendered(path, *expressions, **options):
     return render([one.replace("LOCK", lookup) for one in expressions], **options)
 
 
-def test_in_templates_it_is_a_plain_value_in_which_nothing_is_a_template(tmp_path):
+def test_value_in_a_template_is_plain_and_never_a_template(tmp_path):
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     directory = tmp_path / "images.lock.d"
     directory.mkdir()
@@ -278,7 +278,7 @@ def test_error_in_a_template_is_reported_once(tmp_path):
     assert "size is not a number of bytes" in told
 
 
-def test_without_pyyaml_nothing_runs_on_the_controller(tmp_path, monkeypatch):
+def test_missing_pyyaml_is_reported_on_the_controller(tmp_path, monkeypatch):
     """It is what ansible-core needs itself; so the lookup only has to name it."""
     path = put(tmp_path / "images.lock.yml", "registry.example/a:1")
     monkeypatch.setitem(sys.modules, "yaml", None)
@@ -289,7 +289,7 @@ NAMES = ["docker.io/library/one:1", "docker.io/library/two:1"]
 
 
 @pytest.mark.parametrize("given", [NAMES, ",".join(NAMES), json.dumps(NAMES), f"[{NAMES[0]}]"])
-def test_F19_names_may_be_a_text_that_stands_for_a_list(tmp_path, given):
+def test_F19_names_can_be_text_that_stands_for_a_list(tmp_path, given):
     place = put(tmp_path / "images.lock.yml", *NAMES)
     assert names(look_up(str(place), names=given)) == [NAMES]
     with pytest.raises(AnsibleLookupError, match=r"docker\.io/library/three:1"):

@@ -70,7 +70,7 @@ def test_F12_an_image_of_another_tool_is_adopted(path, registry, kind, text):
     assert registry.storage.tags("shop/app") == ["1.0"] and not pushed.failed
 
 
-def test_F12_a_tag_of_several_images_leads_to_their_names(path):
+def test_F12_ambiguous_tag_is_an_error_that_lists_the_names(path):
     saved(path)
     put(path, WEB, "1.0-web")
     tagged = run("image_tag", name="1.0", repository=["r.example/a:1"], store=str(path))
@@ -81,7 +81,7 @@ def test_F12_a_tag_of_several_images_leads_to_their_names(path):
         assert f"1.0@{APP.digest}" in failed.result["error"]["hint"]
 
 
-def test_F12_a_digest_that_is_not_there_is_shown_as_it_was_given(path):
+def test_F12_missing_digest_is_reported_as_given(path):
     put(path, APP, "1.0")
     failed = run("image_tag", name=WEB.digest, repository=["r.example/a:1"], store=str(path))
     assert f"does not hold {WEB.digest}. " in failed.result["msg"]
@@ -99,7 +99,7 @@ def test_F12_every_name_that_image_info_shows_is_accepted(path, kind, text):
 @pytest.mark.parametrize(
     ("text", "to", "tag"), [("1.0", "", "1.0"), ("1.0", ":2", "2"), (APP.digest, ":2", "2")]
 )
-def test_F12_it_is_pushed_to_where_the_task_says(path, registry, text, to, tag):
+def test_F12_image_is_pushed_to_the_given_destination(path, registry, text, to, tag):
     put(path, APP, "1.0")
     repository = f"{registry.address}/shop/app{to}"
     outcome = run("image_push", name=[text], repository=[repository], store=str(path))
@@ -108,7 +108,7 @@ def test_F12_it_is_pushed_to_where_the_task_says(path, registry, text, to, tag):
     assert registry.storage.tags("shop/app") == [tag]
 
 
-def test_F12_without_a_place_it_is_not_pushed_and_the_hint_leads_on(path):
+def test_F12_push_without_a_destination_is_an_error_with_a_hint(path):
     put(path, APP, "1.0")
     outcome = run("image_push", name=["1.0"], store=str(path))
     assert outcome.kind == "invalid-input"
@@ -124,7 +124,7 @@ def test_F12_error_for_a_missing_image_points_to_image_info(path, module):
     assert "image_info" in outcome.result["error"]["hint"]
 
 
-def test_F12_an_own_name_comes_before_that_of_another_tool(path):
+def test_F12_full_name_has_priority_over_a_name_of_another_tool(path):
     put(path, APP, "docker.io/library/app:1.0")
     put(path, WEB, "app:1.0")
     for text, item in (("app:1.0", APP), (WEB.digest, WEB)):
@@ -135,21 +135,21 @@ def test_F12_an_own_name_comes_before_that_of_another_tool(path):
 @pytest.mark.parametrize(
     ("kind", "text"), [*((kind, texts[0]) for kind, (_write, texts) in LAYOUTS.items())]
 )
-def test_F12_it_is_removed_by_what_it_is_called(path, kind, text):
+def test_F12_image_is_removed_by_its_name(path, kind, text):
     LAYOUTS[kind][0](path)
     removed = [one.result for one in four_times("image_remove", name=[text], store=str(path))]
     assert [one["changed"] for one in removed] == [True, True, False, False]
     assert blobs(path) == (digests(WEB) - digests(APP) if kind == "docker-save" else set())
 
 
-def test_F12_one_tag_of_several_removes_them_all(path):
+def test_F12_shared_tag_removes_all_its_images(path):
     saved(path)
     result = run("image_remove", name=["1.0"], store=str(path)).result
     assert {one["name"] for one in result["removed"]} == {f"1.0@{one.digest}" for one in (APP, WEB)}
     assert blobs(path) == set()
 
 
-def test_F12_to_name_one_of_several_keeps_the_others(path):
+def test_F12_name_of_one_image_keeps_the_others(path):
     saved(path)
     run("image_tag", name=WEB.digest, repository=[FULL], store=str(path))
     entries = json.loads((path / "index.json").read_bytes())["manifests"]
@@ -159,7 +159,7 @@ def test_F12_to_name_one_of_several_keeps_the_others(path):
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-def test_F12_its_damage_is_found_and_named(path, kind):
+def test_F12_corrupt_image_is_found_and_named(path, kind):
     LAYOUTS[kind][0](path)
     (path / "blobs" / "sha256" / APP.images[0].layers[0].digest[7:]).unlink()
     outcome = run("store_verify", store=str(path))

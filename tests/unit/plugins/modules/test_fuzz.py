@@ -69,7 +69,7 @@ def test_F28_values_that_crash_ansible_or_the_system_are_rejected_by_option_name
     ],
     ids=["texts", "numbers", "what-ansible-refuses"],
 )
-def test_F28_all_else_is_left_to_ansible(given):
+def test_F28_all_other_values_are_left_to_ansible(given):
     runner.require_usable(SPEC, given)
 
 
@@ -91,7 +91,7 @@ def test_F28_a_password_that_is_not_utf8_is_a_clean_failure(tmp_path, text):
 
 
 @pytest.mark.parametrize("module", ["store_info", "image_info", "store_verify"])
-def test_F28_a_path_that_the_locale_has_no_bytes_for_is_a_clean_failure(tmp_path, module):
+def test_F28_path_that_the_locale_cannot_encode_is_a_clean_failure(tmp_path, module):
     outcome = run(module, store=str(tmp_path / "fürs"), env=ASCII)
     assert outcome.kind == "invalid-input"
     assert "store: cannot be a path here" in outcome.result["msg"]
@@ -99,7 +99,7 @@ def test_F28_a_path_that_the_locale_has_no_bytes_for_is_a_clean_failure(tmp_path
 
 
 @pytest.mark.parametrize("env", [{}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}], ids=str)
-def test_F28_a_path_beyond_ascii_works_where_names_of_files_are_utf8(tmp_path, env):
+def test_F28_path_beyond_ascii_is_accepted_if_file_names_are_utf8(tmp_path, env):
     outcome = run("store_info", store=str(tmp_path / "fürs"), env=env)
     assert not outcome.failed
 

@@ -53,14 +53,14 @@ def test_incomplete_image_is_reported_as_documented(path):
     assert (entry["name"], entry["complete"], entry["inspect"]) == (APP, False, {})
 
 
-def test_a_missing_store_is_an_empty_one(tmp_path):
+def test_missing_store_counts_as_empty(tmp_path):
     outcome = run("image_info", store=str(tmp_path / "none"), missing=("requests",))
     assert_as_documented("image_info", outcome.result)
     assert outcome.result["images"] == []
     assert not (tmp_path / "none").exists()
 
 
-def test_the_home_of_the_store_is_expanded(path):
+def test_tilde_in_the_path_of_the_store_is_expanded(path):
     outcome = run("image_info", store="~/store", env={"HOME": str(path.parent)})
     assert outcome.result["store"] == str(path)
 

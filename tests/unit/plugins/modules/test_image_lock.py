@@ -113,12 +113,12 @@ def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(params
         assert "VALUE_SPECIFIED_IN_NO_LOG" in arguments.get("password", "VALUE_SPECIFIED_IN_NO_LOG")
 
 
-def test_check_mode_makes_no_directory(params, path):
+def test_check_mode_creates_no_directory(params, path):
     assert run("image_lock", check=True, **params).result["changed"]
     assert not path.parent.exists()
 
 
-def test_a_tag_costs_one_head_and_what_is_new_its_manifests(params, registry):
+def test_unchanged_tag_costs_one_head_and_new_one_its_manifests(params, registry):
     run("image_lock", **params)
     assert asked(registry) == {"HEAD": 2, "GET": 4}
     outcome = run("image_lock", **params)
@@ -149,7 +149,7 @@ def test_every_kind_of_change_is_as_documented(params, registry):
     assert outcomes[1].result["diff"]["after"].keys() == {app, f"{app[:-1]}2"}
 
 
-def test_manifests_come_and_go(params, path):
+def test_embedded_manifests_are_added_and_removed(params, path):
     run("image_lock", **params, manifests="embed")
     outcomes = four_times("image_lock", **params)
     assert [outcome.result["changed"] for outcome in outcomes] == [True, True, False, False]
@@ -159,7 +159,7 @@ def test_manifests_come_and_go(params, path):
         assert_as_documented("image_lock", outcome.result)
 
 
-def test_one_bad_name_fails_and_nothing_is_written(params, path):
+def test_one_failed_name_prevents_writing(params, path):
     bad = f"{params['name'][0][:-1]}none"
     outcomes = four_times("image_lock", **{**params, "name": [bad, *params["name"]]})
     for outcome in outcomes:
@@ -209,7 +209,7 @@ def test_a_failure_names_its_kind_and_changes_nothing(params, path, change, kind
     ],
     ids=str,
 )
-def test_an_option_that_cannot_be_read_is_named(params, change, word):
+def test_invalid_option_is_named(params, change, word):
     outcome = run("image_lock", **{**params, **change})
     assert outcome.failed
     assert word in outcome.result["msg"]
@@ -234,7 +234,7 @@ def test_invalid_lock_file_is_an_error_with_its_line_and_is_kept(params, path, t
     assert path.read_text() == text
 
 
-def test_names_come_from_files_and_directories(params, registry, tmp_path):
+def test_names_are_read_from_files_and_directories(params, registry, tmp_path):
     app, one = params.pop("name")
     (tmp_path / "compose.yml").write_text(f"services: {{a: {{image: '{app}'}}}}")
     (tmp_path / "k").mkdir()
@@ -273,7 +273,7 @@ def test_F04_content_of_files_is_reported_in_a_successful_result(params, tmp_pat
     assert_proper_failure(run("image_lock", **params), "invalid-input")
 
 
-def test_a_link_is_followed_and_stays_one(params, path, tmp_path):
+def test_link_is_followed_and_not_replaced(params, path, tmp_path):
     """As the file it leads to is the one in version control; the manifests go beside that."""
     path.parent.mkdir()
     link = tmp_path / "link.yml"
@@ -289,7 +289,7 @@ def test_a_link_is_followed_and_stays_one(params, path, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_without_pyyaml_the_library_is_asked_for_where_it_is_needed(params, path, tmp_path):
+def test_missing_pyyaml_is_reported_only_where_it_is_needed(params, path, tmp_path):
     """A new file of names is written without it."""
     assert run("image_lock", missing=("yaml",), **params).result["changed"]
     text = path.read_bytes()
@@ -306,7 +306,7 @@ def test_without_pyyaml_the_library_is_asked_for_where_it_is_needed(params, path
     assert path.read_bytes() == text
 
 
-def test_without_requests_the_library_is_asked_for_unless_nothing_is_asked(params, path):
+def test_missing_requests_is_reported_only_if_a_request_is_needed(params, path):
     outcome = run("image_lock", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert "(requests)" in outcome.result["msg"]
@@ -317,7 +317,7 @@ def test_without_requests_the_library_is_asked_for_unless_nothing_is_asked(param
     assert (outcome.failed, outcome.result["changed"]) == (False, False)
 
 
-def test_the_store_of_module_defaults_is_taken_and_left_alone(params, tmp_path):
+def test_store_from_module_defaults_is_accepted_and_unchanged(params, tmp_path):
     outcome = run("image_lock", **params, store=str(tmp_path / "store"))
     assert outcome.result["changed"]
     assert not (tmp_path / "store").exists()

@@ -82,7 +82,7 @@ def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(params
     assert_valid_store(tmp_path / "store")
 
 
-def test_check_mode_makes_no_store(params, tmp_path):
+def test_check_mode_creates_no_store(params, tmp_path):
     assert run("image_pull", check=True, **params).result["changed"]
     assert not (tmp_path / "store").exists()
 
@@ -96,7 +96,7 @@ def test_results_are_documented_and_contain_no_secret(params):
         assert "VALUE_SPECIFIED_IN_NO_LOG" in arguments.get("password", "VALUE_SPECIFIED_IN_NO_LOG")
 
 
-def test_one_bad_name_fails_and_the_others_arrive(params):
+def test_one_failed_name_does_not_stop_the_others(params):
     """Check mode and the real run say the same of it, and the second run changes nothing."""
     good = params["name"][0]
     bad = f"{good.rpartition(':')[0]}:none"
@@ -114,7 +114,7 @@ def test_one_bad_name_fails_and_the_others_arrive(params):
 
 
 @pytest.mark.parametrize("spelled", ['["{0}"]', "[{0}]", " {0} ,", "{0}"])
-def test_F19_a_list_that_is_text_is_read_by_the_module(params, spelled):
+def test_F19_list_in_the_form_of_text_is_accepted(params, spelled):
     (good,) = params["name"]
     options = {**params, "name": spelled.format(good), "platform": '["linux/amd64"]'}
     (entry,) = run("image_pull", **options).result["images"]
@@ -177,14 +177,14 @@ def test_a_failure_names_its_kind_and_changes_nothing(params, tmp_path, change, 
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_an_option_that_cannot_be_read_is_named(params, change, word):
+def test_invalid_option_is_named(params, change, word):
     outcome = run("image_pull", **{**params, **change})
     assert outcome.failed
     assert word in outcome.result["msg"]
     assert_no_secret(outcome)
 
 
-def test_a_failure_after_some_work_says_that_something_changed(registry, params):
+def test_failure_after_some_changes_is_reported_as_changed(registry, params):
     member = demo_image("app", "1", size=500).for_platform("linux/arm64")
     registry.remove("demo/app", member.layers[2].digest)
     outcome = run("image_pull", **params, parallel=1)
@@ -192,7 +192,7 @@ def test_a_failure_after_some_work_says_that_something_changed(registry, params)
     assert outcome.result["changed"] is True
 
 
-def test_without_requests_the_library_is_asked_for(params, tmp_path):
+def test_missing_requests_is_reported(params, tmp_path):
     outcome = run("image_pull", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert "Failed to import the required Python library (requests)" in outcome.result["msg"]
@@ -207,7 +207,7 @@ def fixture_pinned(params):
     return {**params, "name": [f"{params['name'][0]}@{digest}"]}
 
 
-def test_a_converged_pull_by_digest_imports_nothing_that_speaks_to_a_registry(params, pinned):
+def test_converged_pull_by_digest_imports_no_registry_code(params, pinned):
     utils = "ansible_collections.lockstep.images.plugins.module_utils"
     outcome = run("image_pull", missing=("requests", f"{utils}._registry.http"), **pinned)
     assert (outcome.failed, outcome.result["changed"]) == (False, False)
@@ -220,7 +220,7 @@ def test_a_converged_pull_by_digest_imports_nothing_that_speaks_to_a_registry(pa
     [{"timeout": 0}, {"registries": [{"registry": "https://registry.example"}]}],
     ids=["timeout", "registries"],
 )
-def test_options_that_are_wrong_are_an_error_also_where_nobody_is_asked(pinned, wrong):
+def test_invalid_options_are_an_error_even_without_a_request(pinned, wrong):
     outcome = run("image_pull", **{**pinned, **wrong})
     assert_proper_failure(outcome, "invalid-input")
     assert next(iter(wrong)) in outcome.result["msg"]
@@ -255,7 +255,7 @@ def move_tag(registry):
 
 
 @pytest.mark.parametrize("pull", ["always", "missing"])
-def test_a_lock_decides_what_a_tag_stands_for(registry, params, lock, pull):
+def test_lock_determines_the_digest_of_a_tag(registry, params, lock, pull):
     move_tag(registry)
     asked = len(registry.requests)
     outcomes = four_times("image_pull", lock=lock, pull=pull, **params)
@@ -270,7 +270,7 @@ def test_a_lock_decides_what_a_tag_stands_for(registry, params, lock, pull):
     assert_valid_store(Path(params["store"]))
 
 
-def test_a_lock_moves_a_name_back_and_asks_nothing_when_all_is_there(registry, params, lock):
+def test_lock_moves_a_name_back_without_requests_for_existing_content(registry, params, lock):
     run("image_pull", **params)
     move_tag(registry)
     assert statuses(run("image_pull", **params).result) == ["updated"] * 2
@@ -289,14 +289,14 @@ def test_other_names_in_the_store_stay(registry, params, lock):
     assert set(names(Path(params["store"]))) == {other, params["name"][0]}
 
 
-def test_a_name_may_carry_the_digest_that_is_locked(params, lock):
+def test_name_can_include_the_locked_digest(params, lock):
     pinned = f"{params['name'][0]}@{FIRST.digest}"
     assert run("image_pull", lock=lock, **{**params, "name": [pinned]}).result["changed"]
     assert list(names(Path(params["store"]))) == params["name"]
     assert run("image_pull", lock=lock, **params).result["changed"] is False
 
 
-def test_platforms_that_are_there_stay(params, lock):
+def test_existing_platforms_stay(params, lock):
     one = {**params, "platform": BOTH[:1]}
     run("image_pull", lock=lock, **one)
     other = run("image_pull", lock=lock, **{**params, "platform": BOTH[1:]})
@@ -308,7 +308,7 @@ def test_platforms_that_are_there_stay(params, lock):
     assert_valid_store(Path(params["store"]))
 
 
-def test_platforms_that_are_there_and_not_locked_stay_too(params, tmp_path):
+def test_existing_platforms_outside_the_lock_stay(params, tmp_path):
     lock = lock_of(params, tmp_path, platforms=BOTH[:1])
     run("image_pull", **{**params, "platform": ["all"]})
     result = run("image_pull", lock=lock, **{**params, "platform": BOTH[:1]}).result
@@ -326,7 +326,7 @@ def test_embedded_manifests_of_a_lock_are_not_requested(registry, params, tmp_pa
     assert_valid_store(Path(params["store"]))
 
 
-def test_a_lock_that_was_read_without_the_lookup_is_a_lock(params, lock):
+def test_lock_that_was_read_without_the_lookup_is_accepted(params, lock):
     raw = {key: value for key, value in lock.items() if key != "file"}
     raw["images"] = [{key: one[key] for key in one if key != "line"} for one in lock["images"]]
     assert run("image_pull", lock=raw, **params).result["changed"]
@@ -385,7 +385,7 @@ def test_digest_missing_in_the_registry_is_reported_with_its_line(registry, para
 
 
 @pytest.mark.parametrize("other", ["all_tags", "referrers"])
-def test_a_lock_names_no_more_than_it_says(params, lock, other):
+def test_option_that_cannot_be_combined_with_a_lock_is_rejected(params, lock, other):
     outcome = run("image_pull", lock=lock, **{**params, other: True})
     assert outcome.failed
     assert "lock" in outcome.result["msg"]

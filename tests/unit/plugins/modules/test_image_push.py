@@ -131,7 +131,7 @@ def test_the_image_for_one_platform_is_chosen(module, params, registry):
     assert registry.manifest("demo/app", "1") == APP.for_platform("linux/arm64").raw
 
 
-def test_chunks_force_and_referrers_change_nothing_of_what_arrives(module, params, registry):
+def test_chunks_force_and_referrers_do_not_change_the_pushed_content(module, params, registry):
     more = {"chunk_size": "100", "force": True, "referrers": True, "parallel": 2}
     changed = [one.result["changed"] for one in four_times(module, **params, **more)]
     assert changed == [True, True, False, False]
@@ -139,7 +139,7 @@ def test_chunks_force_and_referrers_change_nothing_of_what_arrives(module, param
     assert registry.manifest("demo/app", "1") == APP.raw
 
 
-def test_one_name_that_is_refused_fails_and_the_others_arrive(module, params, registry):
+def test_one_refused_name_does_not_stop_the_others(module, params, registry):
     registry.faults.append(
         Fault(method="PUT", path="/manifests/2$", status=400, times=None, body=b"")
     )
@@ -153,7 +153,7 @@ def test_one_name_that_is_refused_fails_and_the_others_arrive(module, params, re
     assert registry.storage.tags("demo/app") == ["1"]
 
 
-def test_one_name_that_is_not_there_fails_and_the_others_arrive(module, params, registry):
+def test_one_missing_name_does_not_stop_the_others(module, params, registry):
     names = [f"{params['name'][0][:-1]}none", params["name"][0]]
     kind = {"image_push": "not-in-store", "image_copy": "not-found"}[module]
     outcomes = four_times(module, **{**params, "name": names})
@@ -206,7 +206,7 @@ def test_invalid_options_of_one_module_are_reported(module, params, own, change,
         assert_proper_failure(module, outcome, kind)
 
 
-def test_without_requests_the_library_is_asked_for(module, params):
+def test_missing_requests_is_reported(module, params):
     outcome = run(module, missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert outcome.result["changed"] is False
@@ -214,7 +214,7 @@ def test_without_requests_the_library_is_asked_for(module, params):
 
 
 @pytest.mark.parametrize("module", ["image_copy"])
-def test_tags_of_a_repository_are_copied_behind_a_prefix(module, params, registry, source):
+def test_tags_of_a_repository_are_copied_under_a_prefix(module, params, registry, source):
     given = {
         "name": [f"{source.address}/demo/app"],
         "destination": f"{registry.address}/mirror",
@@ -228,6 +228,6 @@ def test_tags_of_a_repository_are_copied_behind_a_prefix(module, params, registr
 
 
 @pytest.mark.parametrize("module", ["image_copy"])
-def test_nothing_is_copied_to_itself(module, params, source):
+def test_copy_of_a_name_to_itself_is_an_error(module, params, source):
     outcome = run(module, **{**params, "destination": source.address})
     assert_proper_failure(module, outcome, "invalid-input")

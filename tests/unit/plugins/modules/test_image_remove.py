@@ -40,7 +40,7 @@ def test_options_are_as_documented(monkeypatch):
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_check_mode_says_what_is_done_once(path, prune):
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(path, prune):
     before = blobs(path)
     options = {"name": ["registry.example/app:*", "none:1"], "keep_newest": 1, "prune": prune}
     outcomes = four_times("image_remove", store=str(path), missing=("requests",), **options)

@@ -152,7 +152,7 @@ def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(
     assert_valid_store(path)
 
 
-def test_check_mode_makes_no_store(params, path):
+def test_check_mode_creates_no_store(params, path):
     told = run("image_sync", check=True, **params).result
     assert told["changed"]
     assert not path.exists()
@@ -170,7 +170,7 @@ def test_a_converged_run_makes_no_request_and_needs_no_library(registry, params,
     assert whole_tree(path) == before
 
 
-def test_a_tag_is_never_asked_for(registry, params):
+def test_tag_is_never_requested(registry, params):
     push(registry, "demo/app", demo_image("app", "2", size=500), "1")
     asked = len(registry.requests)
     result = run("image_sync", **params).result
@@ -206,7 +206,7 @@ def test_a_lock_that_was_read_without_the_lookup_has_no_lines(params, lock_file,
     assert f"lock: images[0]: {app}: size for {AMD64} is 1, but" in outcome.result["msg"]
 
 
-def test_corrupt_content_is_found_by_reading_every_byte_and_repaired(params, path):
+def test_full_verification_finds_and_repairs_corrupt_content(params, path):
     run("image_sync", **params)
     wanted = tree(path)
     place = blob_path(path, FAMILY.for_platform(AMD64).layers[0].digest)
@@ -245,7 +245,7 @@ def test_failed_image_is_reported_and_nothing_is_removed(registry, params, path,
     assert_valid_store(path)
 
 
-def test_a_digest_that_is_gone_names_its_place_in_the_lock(registry, params, app):
+def test_digest_missing_in_the_registry_is_reported_with_its_line(registry, params, app):
     registry.remove("demo/app", FAMILY.digest)
     outcome = run("image_sync", **params)
     assert_proper_failure(outcome, "not-found")
@@ -287,21 +287,21 @@ def test_a_failure_names_its_kind_and_changes_nothing(params, path, change, kind
     ],
     ids=str,
 )
-def test_an_option_that_cannot_be_read_is_named(params, change, word):
+def test_invalid_option_is_named(params, change, word):
     outcome = run("image_sync", **{**params, **change})
     assert outcome.failed
     assert word in outcome.result["msg"]
     assert_no_secret(outcome)
 
 
-def test_without_requests_the_library_is_asked_for(params, path):
+def test_missing_requests_is_reported(params, path):
     outcome = run("image_sync", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert not path.exists()
     assert_no_secret(outcome)
 
 
-def test_many_at_once_each_a_process_bring_a_store_to_one_lock(params, path, extra):
+def test_many_concurrent_processes_sync_a_store_to_one_lock(params, path, extra):
     fill(params, extra)
     alone = path.parent / "alone"
     run("image_sync", **{**params, "store": str(alone)})
@@ -313,7 +313,9 @@ def test_many_at_once_each_a_process_bring_a_store_to_one_lock(params, path, ext
     assert leftovers(path) == []
 
 
-def test_a_sync_beside_a_pull_ends_valid_and_the_next_is_exact(params, path, extra, app):
+def test_store_is_valid_after_a_concurrent_pull_and_the_next_sync_is_exact(
+    params, path, extra, app
+):
     """The order is unknown: the name of the pull is removed, or it is a conflict, or it stays."""
     fill(params, extra)
     given = {key: value for key, value in params.items() if key != "lock"}

@@ -40,7 +40,7 @@ def test_options_are_as_documented(monkeypatch):
     assert argument_spec("image_tag", monkeypatch) == documented_options("image_tag")
 
 
-def test_check_mode_says_what_is_done_once(path):
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(path):
     outcomes = four_times(
         "image_tag",
         store=str(path),

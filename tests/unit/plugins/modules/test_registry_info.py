@@ -94,7 +94,7 @@ def test_a_failure_names_its_kind(params, change, kind):
     assert PASSWORD not in outcome.stdout + outcome.stderr
 
 
-def test_without_requests_the_library_is_asked_for(params):
+def test_missing_requests_is_reported(params):
     outcome = run("registry_info", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert_as_documented("registry_info", {"error": outcome.result["error"]}, "failure")

@@ -51,7 +51,7 @@ def test_options_are_as_documented(monkeypatch):
     assert argument_spec("registry_login", monkeypatch) == documented_options("registry_login")
 
 
-def test_a_login_is_verified_kept_once_and_never_shown(registry, params, path):
+def test_login_is_verified_stored_once_and_never_shown(registry, params, path):
     outcomes = four_times("registry_login", **params)
     assert [one.result["changed"] for one in outcomes] == [True, True, False, False]
     check, real, check_again, again = (one.result for one in outcomes)
@@ -64,7 +64,7 @@ def test_a_login_is_verified_kept_once_and_never_shown(registry, params, path):
         assert_no_secret(outcome)
 
 
-def test_F17_the_login_to_keep_is_verified_and_not_one_of_the_option_registries(
+def test_F17_given_login_is_verified_instead_of_one_in_the_option_registries(
     registry, params, path
 ):
     entry = {"registry": registry.address, "username": USER, "password": PASSWORD}
@@ -79,7 +79,7 @@ def test_check_mode_writes_nothing(params, path):
     assert not path.exists()
 
 
-def test_a_logout_is_as_documented_and_asks_nobody(registry, params, path):
+def test_logout_is_as_documented_and_sends_no_request(registry, params, path):
     run("registry_login", **params)
     registry.clear()
     gone = {"registry_url": registry.address, "config_path": str(path), "state": "absent"}
@@ -109,7 +109,7 @@ def test_a_failure_names_its_kind_and_writes_nothing(params, path, change, kind)
     assert not path.exists()
 
 
-def test_without_requests_the_library_is_asked_for(params, path):
+def test_missing_requests_is_reported(params, path):
     outcome = run("registry_login", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert_as_documented("registry_login", {"error": outcome.result["error"]}, "failure")
@@ -118,7 +118,7 @@ def test_without_requests_the_library_is_asked_for(params, path):
     assert not path.exists()
 
 
-def test_unverified_a_login_needs_no_requests(params, path):
+def test_unverified_login_works_without_requests(params, path):
     outcome = run("registry_login", missing=("requests",), verify=False, **params)
     assert outcome.result["changed"]
     assert path.exists()
@@ -126,7 +126,7 @@ def test_unverified_a_login_needs_no_requests(params, path):
 
 @pytest.mark.parametrize("value", [None, ""], ids=["null", "empty"])
 @pytest.mark.parametrize("lost", [("username",), ("password",), ("username", "password")], ids=str)
-def test_a_login_needs_a_name_and_a_secret(params, path, lost, value):
+def test_login_without_user_name_or_password_is_an_error(params, path, lost, value):
     outcome = run("registry_login", verify=False, **{**params, **dict.fromkeys(lost, value)})
     assert outcome.failed
     assert lost[0] in outcome.result["msg"]

@@ -42,7 +42,9 @@ def test_options_are_as_documented(monkeypatch):
 
 
 @pytest.mark.parametrize(("by", "left", "deleted"), [("tag", ["3"], 2), ("digest", [], 1)])
-def test_check_mode_says_what_is_done_once(registry, params, by, left, deleted):
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(
+    registry, params, by, left, deleted
+):
     outcomes = four_times("registry_remove", by=by, **params)
     assert [one.result["changed"] for one in outcomes] == [True, True, False, False]
     check, real, check_again, again = (one.result for one in outcomes)
@@ -93,7 +95,7 @@ def test_a_failure_names_its_kind_and_changes_nothing(registry, params, change, 
     assert registry.storage.tags("demo/app") == ["1", "2", "3"]
 
 
-def test_without_requests_the_library_is_asked_for(params):
+def test_missing_requests_is_reported(params):
     outcome = run("registry_remove", missing=("requests",), **params)
     assert outcome.kind == "missing-dependency"
     assert outcome.result["changed"] is False

@@ -81,7 +81,7 @@ def test_F01_no_module_shows_a_secret(module, given, tmp_path):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_F01_every_module_hides_secrets_that_are_right_or_wrong(module, tmp_path):
+def test_F01_every_module_hides_valid_and_invalid_secrets(module, tmp_path):
     both = {**LOGIN, "registries": [ENTRY, *GIVEN["mirror"]["registries"]]}
     both["registries"][1]["registry"] += "/a"
     assert_nothing_is_shown(module, both, tmp_path / "right")
@@ -120,7 +120,7 @@ def test_F01_a_traceback_shows_no_query_of_a_signed_url(tmp_path):
     assert "c4nary" not in outcome.stdout + outcome.stderr
 
 
-def test_F01_words_that_are_not_secret_stay(tmp_path):
+def test_F01_text_that_is_not_secret_is_shown(tmp_path):
     shown = answer_and_log("image_pull", {"name": ["debian:12@sha256:short"], **LOGIN}, tmp_path)
     assert "debian:12@sha256:short" in shown
 

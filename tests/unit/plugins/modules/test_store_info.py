@@ -53,7 +53,7 @@ def test_results_are_documented_and_nothing_is_changed(path, layers):
     assert whole_tree(path) == before
 
 
-def test_a_missing_store_is_an_empty_one(tmp_path):
+def test_missing_store_counts_as_empty(tmp_path):
     outcome = run("store_info", store=str(tmp_path / "none"), layers=True)
     assert_as_documented("store_info", outcome.result)
     assert (outcome.result["names"], outcome.result["layers"]) == (0, [])

@@ -41,7 +41,7 @@ def test_options_are_as_documented(monkeypatch):
 
 
 @pytest.mark.parametrize("staging", [True, False])
-def test_check_mode_says_what_is_done_once(path, staging):
+def test_check_mode_reports_the_real_run_and_a_second_run_changes_nothing(path, staging):
     outcomes = four_times("store_prune", store=str(path), staging=staging, missing=("requests",))
     check, real, check_again, again = (one.result for one in outcomes)
     assert [one["changed"] for one in (check, real, check_again, again)] == [

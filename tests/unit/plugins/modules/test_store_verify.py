@@ -64,7 +64,7 @@ def test_options_are_as_documented(monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["quick", "full"])
-def test_a_sound_store_is_ok_without_a_request(asked, params, path, mode):
+def test_intact_store_is_ok_without_a_request(asked, params, path, mode):
     before = whole_tree(path)
     for outcome in four_times("store_verify", mode=mode, missing=("requests",), **params):
         as_documented(outcome)
@@ -94,7 +94,7 @@ def test_corrupt_content_fails_and_is_reported(asked, params, path):
     assert asked() == []
 
 
-def test_check_mode_says_what_is_repaired_once(asked, params, path):
+def test_check_mode_reports_the_repair_and_a_second_run_changes_nothing(asked, params, path):
     whole = tree(path)
     damage(path)
     outcomes = four_times("store_verify", mode="full", repair=True, **params)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a name has a digest."""
+"""The test pinned, which is true for a name with a digest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_name_with_a_digest_is_pinned(name):
 @pytest.mark.parametrize(
     "name", ["debian", "debian:12", "localhost:5000/a/b", f"sha256:{'a' * 63}"]
 )
-def test_a_name_without_one_is_not(name):
+def test_name_without_a_digest_is_not_pinned(name):
     assert pinned(name) is False
 
 
