@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[1]
 GUIDE = "docs/contributing/language.md"
 # Files that still have to be rewritten. Remove an entry when its files are clean; "*" matches "/" too.
 NOT_YET = (
-    "plugins/module_utils/_operations/*",
+    "plugins/module_utils/_operations/copy.py",
+    "plugins/module_utils/_operations/lock.py",
+    "plugins/module_utils/_operations/push.py",
+    "plugins/module_utils/_operations/reading.py",
+    "plugins/module_utils/_operations/registry_remove.py",
+    "plugins/module_utils/_operations/sync.py",
+    "plugins/module_utils/_operations/transfer.py",
+    "plugins/module_utils/_operations/verify.py",
     "plugins/module_utils/_plan.py",
     "plugins/module_utils/_registry/*",
 )

@@ -148,7 +148,7 @@ class _Walk:
 
 
 class _View:
-    """Renders names, knowing all others: who shares a layer, what else an image is called."""
+    """Renders names with data of all names: the images that share a layer, and the other names of an image."""
 
     def __init__(self, named: t.Iterable[_Named]) -> None:
         self._names_of: dict[str, list[_Named]] = {}

@@ -16,7 +16,7 @@ Fits = t.Callable[[str, Digest], bool]
 
 
 def pattern_of(text: str) -> Fits:
-    """Tells whether a name that points at a digest fits: ``*`` is any part of one path component, or of the tag."""
+    """Return a function of name and digest that returns whether they match. ``*`` is any part of one path component, or of the tag."""
     if _ANY in text.lower():
         raise errors.InputError(f"{errors.shown_name(text)}: is not a pattern")
     try:

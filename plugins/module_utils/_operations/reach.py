@@ -21,10 +21,10 @@ _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 @dataclass
 class Reachable:
-    """Everything behind some names: all that is wanted of it, whether it is here or not.
+    """All content that is reachable from some names for their platforms, whether it is stored or not.
 
-    ``corrupt`` are manifests that are here and cannot be read, and why: what is behind them is not known.
-    ``mentioned`` are digests in what is sound and no manifest of a kind that we know: they may be needed.
+    ``corrupt`` maps stored manifests that cannot be read to the reason; what they refer to is unknown.
+    ``mentioned`` are the digests in intact content of an unknown type, which may be needed.
     """
 
     sizes: dict[Digest, int] = field(default_factory=dict)
@@ -62,11 +62,11 @@ class Reachable:
         return reach
 
     def require_intact(self, path: str) -> None:
-        """Or CorruptStoreError: nothing is garbage while it is not known what is not."""
+        """Raise CorruptStoreError if a manifest is unreadable: garbage cannot be distinguished from live content then."""
         for digest, reason in self.corrupt.items():
             raise errors.CorruptStoreError(
                 f"{path}: the manifest {digest} {reason}, so what it needs is not known",
-                "Have it fetched again with lockstep.images.store_verify, or remove its names.",
+                "Repair it with lockstep.images.store_verify, or remove its names.",
                 path=path,
             )
 
@@ -122,7 +122,7 @@ def find_label(text: str, labelled: t.Mapping[str, IndexEntry]) -> str | None:
 
 
 def not_in_store(store: ImageStore, text: str) -> errors.NotInStoreError:
-    """The error for what is no entry of the store, or several; or ReferenceError, for what could not even be a name there."""
+    """Return the error for a text that matches no entry of the store, or several. Raise ReferenceError for an invalid name."""
     called = trimmed(text)
     several = sorted(one for one in store.labelled() if one.partition("@")[0] == called)
     if several:
@@ -133,15 +133,15 @@ def not_in_store(store: ImageStore, text: str) -> errors.NotInStoreError:
     subject = called if _DIGEST.fullmatch(called) else Reference.parse(text)
     return errors.NotInStoreError(
         f"{store.path} does not hold {subject}",
-        "Pull it first. What another tool has brought is known by its tag or its digest: lockstep.images.image_info"
-        " lists these, and lockstep.images.image_tag gives it a name.",
+        "Pull it first. An image of another tool has only a tag or a digest: lockstep.images.image_info lists these,"
+        " and lockstep.images.image_tag adds a full name.",
     )
 
 
 def needed(
     store: ImageStore, points_at: IndexEntry, is_here: t.Callable[[Descriptor], bool] | None = None
 ) -> dict[Digest, Descriptor]:
-    """All that a name needs to be whole, as far as what is here tells; foreign layers are nobody's need."""
+    """Return the content that a name needs to be complete, as far as stored manifests list it; without foreign layers."""
     found: dict[Digest, Descriptor] = {}
 
     def read(descriptor: Descriptor) -> Manifest | None:
@@ -167,7 +167,7 @@ def _chooser(
 def wanted_children(
     index: Manifest, platforms: t.Sequence[str], is_here: t.Callable[[Descriptor], bool]
 ) -> list[Descriptor]:
-    """The entries of an index that are needed: those asked for, or, if another tool wrote it, those that are here."""
+    """Return the needed entries of an index: the requested platforms, or the stored entries if another tool wrote it."""
     if ALL in platforms:
         return list(index.children)
     if not platforms:
@@ -182,9 +182,9 @@ def wanted_children(
 
 
 def manifest_of(store: ImageStore, descriptor: Descriptor) -> Manifest | None:
-    """A manifest that is here; what is none leads nowhere: whatever else may be named is kept as it is.
+    """Return a stored manifest, None for other content and for missing or invalid manifests.
 
-    Or DigestMismatchError, StoreAccessError.
+    Raise DigestMismatchError or StoreAccessError.
     """
     if not (descriptor.is_index or descriptor.is_manifest):
         return None

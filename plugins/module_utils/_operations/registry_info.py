@@ -54,7 +54,7 @@ def plan_registry_info(
     The plan never has an action. Manifests and configurations are read, never layers.
     """
     if references is None and not catalog_of:
-        raise errors.InputError("there is nothing to tell of", "Give name, or repositories: true.")
+        raise errors.InputError("nothing to report", "Give name, or repositories: true.")
     look = _Look(sources, workers, platforms)
     once = list(dict.fromkeys(references or ()))
     listed = repositories(catalog_of) if catalog_of else []
@@ -75,7 +75,7 @@ def plan_registry_info(
 
 
 class _Look:
-    """Reads at the same time what names lead to, and nothing twice."""
+    """Reads the manifests of names in parallel, each of them once."""
 
     def __init__(self, sources: Registries, workers: int, platforms: t.Sequence[Platform]) -> None:
         self._sources = sources
@@ -193,7 +193,7 @@ class _Look:
             try:
                 chosen.append(choose(platform, images_of(index), subject))
             except errors.NoPlatformError:
-                continue  # what there is instead is told
+                continue  # the result lists the platforms that exist
         return chosen
 
     def _configs(self, leaves: t.Mapping[_Key, t.Sequence[_Leaf]]) -> dict[Digest, ImageConfig]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove and prune: a store loses names, and content that no name leads to."""
+"""Remove and prune: remove names and unreferenced content from a store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RemoveContent(Action):
 
 @dataclass(frozen=True)
 class RemoveStaged(Action):
-    """Remove what was left in the staging area, unless somebody is writing it by now."""
+    """Remove a leftover of the staging area, unless another task is writing it again."""
 
     path: str
     size: int
@@ -64,7 +64,7 @@ def plan_remove(
     keep_newest: int,
     all_but: t.Sequence[str] | None = None,
 ) -> Plan:
-    """Drop the names that fit, or all but some, then content that only they led to; inside an exclusive ``hold``."""
+    """Remove the names that match, or all others, then the content that became unreferenced; inside an exclusive ``hold``."""
     if keep_newest < 0:
         raise errors.InputError("keep_newest must not be less than 0")
     names = store.labelled()
@@ -115,7 +115,7 @@ def plan_remove(
 
 
 def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
-    """Remove content that no entry leads to, and what dead writers left; inside an exclusive ``hold``."""
+    """Remove unreferenced content, and the leftovers of dead writers; inside an exclusive ``hold``."""
     # A clock may be wrong: without an age, time says nothing.
     oldest = time.time() - older_than if older_than else float("inf")
     old = {digest for digest, there in contents(store).items() if there.st_mtime <= oldest}
@@ -135,16 +135,16 @@ def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
             "staged": [os.path.basename(one.path) for one in staged],
             "bytes_freed": sum(one.size for one in garbage) + sum(one.size for one in staged),
         },
-        # "prepare" would remove what is to be counted.
+        # "prepare" would remove the content that the plan counts.
         prepare=functools.partial(store.prepare, stale=False),
     )
 
 
 def seconds(text: str) -> float:
-    """A duration such as ``90s``, ``12h``, ``7d`` or ``2w``; a number alone is seconds."""
+    """Return the seconds of a duration such as ``90s``, ``12h``, ``7d`` or ``2w``; a number alone is seconds."""
     match = re.fullmatch("([0-9]{1,9})([smhdw]?)", text.strip())
     if not match:
-        raise errors.InputError(f"older_than: {text!r} is no duration such as 12h or 7d")
+        raise errors.InputError(f"older_than: {text!r} is not a duration such as 12h or 7d")
     return float(match.group(1)) * _UNITS[match.group(2)]
 
 

@@ -279,7 +279,7 @@ def test_the_catalog_is_listed_with_and_without_names(look):
 
 
 def test_request_for_nothing_is_an_error(look):
-    with pytest.raises(InputError, match="nothing to tell"):
+    with pytest.raises(InputError, match="nothing to report"):
         look()
 
 
