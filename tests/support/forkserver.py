@@ -24,6 +24,7 @@ import typing as t
 from collections.abc import Mapping
 
 LIBRARIES = ("ansible.module_utils.basic", "concurrent.futures", "requests", "tarfile", "yaml")
+LIBRARIES += ("dataclasses", "ipaddress", "secrets")
 SECONDS = 120
 REQUEST_BYTES = 1 << 16
 
