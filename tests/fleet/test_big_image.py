@@ -64,7 +64,7 @@ def test_the_store_holds_what_the_registry_holds(pulled: Pulled, big_image: BigI
 
 
 @by_parameter(EVERYWHERE)
-def test_the_result_counts_what_travelled(pulled: Pulled, big_image: BigImage) -> None:
+def test_result_counts_the_transferred_bytes(pulled: Pulled, big_image: BigImage) -> None:
     done, again = pulled.runs[1].one(PULL), pulled.runs[3].one(PULL)
     (image,) = done["images"]
     assert image["status"] == "downloaded" and image["digest"] == big_image.digests[pulled.kind]

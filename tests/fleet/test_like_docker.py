@@ -130,7 +130,7 @@ def test_every_field_of_inspect_is_dockers_or_a_known_difference(both: Both) -> 
     assert set(theirs) - set(ours) <= DOCKER_ALONE | {"LastTagTime"}
 
 
-def test_the_configuration_of_a_container_is_dockers_without_its_empty_fields(both: Both) -> None:
+def test_container_configuration_matches_docker_without_empty_fields(both: Both) -> None:
     theirs = {
         key: value
         for key, value in both.inspect["Config"].items()

@@ -156,7 +156,7 @@ def test_a_mirror_that_was_killed_costs_one_warning(
 
 
 @pytest.mark.parametrize("part,how,retries", LIED_ABOUT)
-def test_a_mirror_that_lies_is_left_out_and_the_origin_asked(
+def test_mirror_with_corrupt_content_is_skipped_for_the_origin(
     part: str,
     how: str,
     retries: int,
@@ -188,7 +188,7 @@ def test_a_mirror_that_lies_is_left_out_and_the_origin_asked(
 
 
 @pytest.mark.parametrize("path,text", HOST_FILES.values(), ids=HOST_FILES)
-def test_a_host_pulls_from_where_its_own_files_say(
+def test_host_pulls_from_the_mirrors_in_its_files(
     path: str,
     text: str,
     directory: Path,
@@ -207,7 +207,7 @@ def test_a_host_pulls_from_where_its_own_files_say(
     assert ("?ns=images.example.test" in asked) == ("containerd" in path)
 
 
-def test_a_playbook_pulls_from_where_the_files_of_a_host_say(
+def test_playbook_pulls_from_the_mirrors_in_the_files_of_a_host(
     play: PlayRunner, directory: Path, registry_plain: Registry, small_images: dict[str, str]
 ) -> None:
     path, text = HOST_FILES["mirror in registries.conf.d"]

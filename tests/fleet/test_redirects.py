@@ -68,7 +68,7 @@ def fronted() -> Iterator[tuple[Registry, Registry]]:
         yield front, registry
 
 
-def test_F06_a_front_before_a_registry_with_tokens(
+def test_F06_pull_through_a_front_of_a_registry_with_tokens_succeeds(
     directory: Path, containerd: services.Service
 ) -> None:
     """As containerd does; skopeo answers no challenge but that of the front."""
@@ -97,7 +97,7 @@ def test_F06_docker_also_pulls_through_a_front(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410])
-def test_F07_a_store_that_refuses(
+def test_F07_refusal_by_an_object_store_is_reported(
     directory: Path, containerd: services.Service, status: int
 ) -> None:
     """Once, and for good: skopeo and ctr end at once, and blame the registry or nobody."""
@@ -124,7 +124,9 @@ LINKS = ["https://{host}", "http://127.0.0.1", "http://127.0.0.1:5000", "//127.0
 
 
 @pytest.mark.parametrize("where", LINKS)
-def test_F10_a_next_page_by_another_scheme_or_port(directory: Path, where: str) -> None:
+def test_F10_next_page_at_another_scheme_or_port_is_followed_as_by_skopeo(
+    directory: Path, where: str
+) -> None:
     need_programs("skopeo")
     with serving() as registry:
         base = where.format(host=registry.address)
@@ -145,7 +147,7 @@ def test_F10_a_next_page_by_another_scheme_or_port(directory: Path, where: str) 
         assert found == [["a", "b"]] * 2
 
 
-def test_F31_a_store_with_a_certificate_of_an_authority_of_its_own(directory: Path) -> None:
+def test_F31_object_store_can_have_a_certificate_of_another_authority(directory: Path) -> None:
     """One directory of certificates does it for skopeo, which trusts a registry and where it leads alike."""
     need_programs("skopeo")
     ca = certificates.authority("store").certificate

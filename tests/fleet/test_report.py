@@ -149,7 +149,7 @@ def _focused(browser: Browser) -> str:
     )
 
 
-def test_a_page_of_ansible_runs_its_own_script_and_nobody_elses(
+def test_page_runs_only_its_own_script(
     play: PlayRunner, fleet: Path, directory: Path, browser: Browser
 ) -> None:
     path = directory / "images.html"
@@ -224,7 +224,7 @@ def test_a_column_sorts_by_mouse_and_turns_at_the_second_click(
     assert _complaints(window) == []
 
 
-def test_all_is_done_with_the_keyboard_alone(window: Browser) -> None:
+def test_page_can_be_used_with_only_the_keyboard(window: Browser) -> None:
     window.press(TAB)
     assert _focused(window) == "skip"
     window.press(TAB)

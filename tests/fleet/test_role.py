@@ -87,7 +87,7 @@ def test_a_handler_runs_where_its_image_has_moved_and_nowhere_else(site: Site) -
 
 
 @pytest.mark.parametrize("keywords", [{"serial": 2}, {"strategy": "free"}])
-def test_however_the_play_goes_over_the_hosts_they_end_alike(
+def test_hosts_end_the_same_with_every_strategy_and_batch_size(
     site: Site, keywords: dict[str, Any]
 ) -> None:
     site.run(LOCK).ok()
@@ -117,7 +117,7 @@ def test_without_a_lock_file_the_role_pulls(site: Site) -> None:
     assert restarted(done) == {"Restart all": set(HOSTS)}
 
 
-def test_an_image_that_is_not_locked_is_refused_before_anything_is_done(site: Site) -> None:
+def test_image_outside_the_lock_is_rejected_before_any_change(site: Site) -> None:
     site.run(LOCK).ok()
     other = f"{site.registry.address}/shop/other:1"
     done = site.run(PROVISION, store_images=[*site.names, other])
@@ -126,7 +126,7 @@ def test_an_image_that_is_not_locked_is_refused_before_anything_is_done(site: Si
     assert not site.store("one").exists()
 
 
-def test_other_names_stay_if_the_store_is_not_for_the_lock_alone(site: Site) -> None:
+def test_other_names_stay_without_exclusive(site: Site) -> None:
     site.run(LOCK).ok()
     site.run(PROVISION).ok()
     push(site.registry, "shop/extra", demo_image("extra", "1", size=400), "1")
@@ -163,7 +163,7 @@ def test_a_lock_file_that_was_edited_is_an_error_with_its_line(site: Site) -> No
     assert set(layout.names(site.store("one"))) == {site.names[1]}
 
 
-def test_a_relative_path_is_where_the_command_was_started(site: Site) -> None:
+def test_relative_path_is_resolved_in_the_working_directory(site: Site) -> None:
     done = site.run(LOCK, store_lock_file="images.lock.yml").ok()
     path = Path(done.one("lockstep.images.image_lock")["file"])
     assert path.exists()

@@ -116,13 +116,17 @@ def masked(mask: int) -> list[str]:
         pytest.param({"launcher": masked(0o077)}, id="umask 077"),
     ],
 )
-def test_how_it_runs_leaves_no_trace(site: Site, directory: Path, options: dict[str, Any]) -> None:
+def test_store_does_not_depend_on_how_the_module_runs(
+    site: Site, directory: Path, options: dict[str, Any]
+) -> None:
     sync(site.lock, directory / "store", **options)
     assert_same(directory / "store", site.model)
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.13"])
-def test_the_python_of_the_host_leaves_no_trace(site: Site, directory: Path, version: str) -> None:
+def test_store_does_not_depend_on_the_python_of_the_host(
+    site: Site, directory: Path, version: str
+) -> None:
     python = interpreter(version)
     packages = directory / "packages"
     command = [python, "-m", "pip", "install", "-q", "--target", os.fspath(packages), "requests"]
@@ -144,7 +148,7 @@ def test_unprivileged_user_writes_the_same_store(site: Site, directory: Path) ->
     assert_same(home / "store", site.model)
 
 
-def test_a_mirror_leaves_no_trace(site: Site, directory: Path) -> None:
+def test_store_does_not_depend_on_a_mirror(site: Site, directory: Path) -> None:
     host = site.registry.address
     mirror = {"registry": host, "mirrors": [{"url": f"http://localhost:{host.rpartition(':')[2]}"}]}
     result = sync(site.lock, directory / "store", registries=[mirror])
@@ -153,7 +157,7 @@ def test_a_mirror_leaves_no_trace(site: Site, directory: Path) -> None:
     assert_same(directory / "store", site.model)
 
 
-def test_the_order_in_which_images_came_leaves_no_trace(site: Site, directory: Path) -> None:
+def test_store_does_not_depend_on_the_order_of_pulls(site: Site, directory: Path) -> None:
     turned = dict(site.lock, images=site.lock["images"][::-1])
     for name in reversed(site.names):
         params = {"name": [name], "lock": site.lock, "store": os.fspath(directory / "store")}
@@ -204,7 +208,7 @@ def _by_skopeo(site: Site, store: Path) -> None:
 
 
 @pytest.mark.parametrize("provide", [_half, _with_others, _tampered, _by_skopeo])
-def test_previous_content_leaves_no_trace(
+def test_store_does_not_depend_on_previous_content(
     site: Site, directory: Path, provide: Callable[[Site, Path], None]
 ) -> None:
     provide(site, directory / "store")

@@ -123,7 +123,7 @@ def test_a_fleet_costs_a_registry_the_manifests_once(fleet: Fleet) -> None:
     assert len(fleet.trees()) == 1
 
 
-def test_where_nothing_differs_nobody_is_asked_anything(fleet: Fleet) -> None:
+def test_converged_fleet_sends_no_request(fleet: Fleet) -> None:
     assert fleet.run(AUDIT).ok().changed == 0
     assert fleet.registry.requests == []
 
@@ -190,7 +190,7 @@ def test_the_report_shows_the_host_that_was_tampered_with_first(fleet: Fleet) ->
     assert [host["name"] for host in hosts if host["status"] != "same"] == [ILL]
 
 
-def test_provisioned_in_full_all_are_the_same_again(fleet: Fleet) -> None:
+def test_full_provision_makes_all_hosts_the_same_again(fleet: Fleet) -> None:
     done = fleet.run(PROVISION, [HOSTS[0], ILL], store_verify="full").ok()
     assert {host for host, one in done.recap.items() if one["changed"]} == {ILL}
     assert kinds(fleet.registry) == {"GET blobs": 2}

@@ -134,7 +134,7 @@ def test_a_large_layer_comes_in_closed_ranges_over_several_connections(
     assert (spans[0][0], spans[-1][1] + 1) == (0, len(heavy.layers[0].blob))
 
 
-def test_with_one_connection_for_a_layer_it_comes_in_one_piece(
+def test_layer_over_one_connection_is_fetched_in_one_request(
     front: Front, heavy: images.Image, store: Path
 ) -> None:
     with front("limit_rate 20m;") as server:
@@ -168,7 +168,7 @@ def test_six_layers_over_several_connections_each_need_little_memory(
     assert layout.bad_blobs(store) == []
 
 
-def test_a_server_that_is_busy_now_and_then_is_asked_again(
+def test_request_to_a_temporarily_busy_server_is_retried(
     front: Front, registry_plain: Registry, store: Path
 ) -> None:
     item = noise_image("busy", [1000] * 10)
@@ -201,7 +201,7 @@ def test_layer_restarts_if_a_proxy_drops_its_range(
     assert runs[1]["stats"]["bytes_resumed"] <= heavy.size - len(large.blob)
 
 
-def test_among_ten_thousand_names_a_pull_touches_its_own_alone(
+def test_pull_changes_only_its_own_among_ten_thousand_names(
     registry_plain: Registry, store: Path, small_images: dict[str, str]
 ) -> None:
     name, more = (f"{registry_plain.address}/{DEMO}:{tag}" for tag in ("v1", "v2"))
