@@ -162,6 +162,7 @@ class _Fetch:
         self._has_ranges = True  # no server has refused a range
 
     def run(self) -> None:
+        """Fetch, verify and store the blob; raise the error of the last try."""
         mistakes = 0
         try:
             while True:

@@ -90,9 +90,11 @@ class RepairStore(ImageStore):
         self.known_bad: set[Digest] = set()
 
     def has(self, descriptor: Descriptor) -> bool:
+        """Return whether the store has a blob that is not known to be corrupt."""
         return descriptor.digest not in self.known_bad and super().has(descriptor)
 
     def read(self, digest: Digest, limit: int = 4 * 1024 * 1024) -> bytes:
+        """Return content, verified; raise NotFoundError if it is missing or known to be corrupt."""
         if digest in self.known_bad:
             raise errors.NotFoundError(
                 f"{self.path}: {digest} is corrupt", errors.NotInStoreError.advice
@@ -100,12 +102,14 @@ class RepairStore(ImageStore):
         return super().read(digest, limit)
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        """Write content, and remove a corrupt file first."""
         self._make_way(descriptor.digest)
         super().write(descriptor, chunks)
 
     def open_partial(  # type: ignore[override]  # no generator itself
         self, descriptor: Descriptor
     ) -> t.ContextManager[StagedBlob | None]:
+        """Open a blob for writing, and remove a corrupt file first."""
         self._make_way(descriptor.digest)
         return super().open_partial(descriptor)
 

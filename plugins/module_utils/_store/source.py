@@ -40,6 +40,7 @@ class StoreSource(ContentSource):
         return self._store.path
 
     def resolve(self, tag: str) -> Digest:
+        """Return the digest that the store has for a tag; raise NotInStoreError if it has none."""
         name = self._reference.with_tag(tag).store_name
         found = self._names.get(name)
         if found is None:
@@ -47,6 +48,7 @@ class StoreSource(ContentSource):
         return found.target.digest
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        """Return a manifest, verified; raise NotInStoreError if it is missing or corrupt."""
         digest = identifier if isinstance(identifier, Digest) else self.resolve(identifier)
         manifest = self._store.manifest(digest)
         if manifest is None:
@@ -58,6 +60,7 @@ class StoreSource(ContentSource):
     def read_blob(
         self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
     ) -> Blob:
+        """Return the requested span of a blob; raise NotInStoreError if the blob is missing."""
         self.require(descriptor)
         first, end = span or (0, descriptor.size)
         chunks = read_chunks(self._store.blob_path(descriptor.digest), first)
@@ -72,9 +75,11 @@ class StoreSource(ContentSource):
             )
 
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
+        """Wait as the destination does."""
         return self._backoff(attempt, descriptor)
 
     def tags(self) -> list[str]:
+        """Return the tags of the repository in the store, sorted."""
         prefix = f"{self._reference.name}:"
         return sorted(name[len(prefix) :] for name in self._names if name.startswith(prefix))
 

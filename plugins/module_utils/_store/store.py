@@ -144,6 +144,7 @@ class ImageStore:
         return str(Digest.of(render_index(index)))
 
     def has(self, descriptor: Descriptor) -> bool:
+        """Return whether the store has a blob in this size; raise StoreAccessError if its path is not a regular file."""
         path = self.blob_path(descriptor.digest)
         with access(path):
             try:
@@ -158,11 +159,13 @@ class ImageStore:
         return is_here
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
+        """Write content as ``ContentSink.write`` describes it."""
         path, staging = self._place(descriptor.digest)
         write_chunks(path, staging, verified(chunks, descriptor))
 
     @contextlib.contextmanager
     def open_partial(self, descriptor: Descriptor) -> t.Iterator[StagedBlob | None]:
+        """Open a blob for writing, with the bytes of earlier tasks; None if another process has completed it."""
         digest, size = descriptor.digest, descriptor.size
         with open_partial(*self._place(digest), digest, size, self._timeout) as part:
             yield part

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One blob from a source in memory into a sink in memory: what is asked for again, and for how long."""
+"""Copy one blob from a source in memory to a sink in memory: requests, retries and their limits."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_complete_part_of_an_earlier_run_is_not_fetched(source, sink):
 
 @pytest.mark.parametrize("breaks", [1, 3, 5, 30])
 def test_interrupted_transfer_resumes_where_it_stopped(source, sink, breaks):
-    """R005, R013: as often as it brings something."""
+    """R005, R013: each try makes progress."""
     source.script("blob", LAYER.digest, *[Cut(100)] * breaks)
     copy(source, sink)
     assert source.spans == [WHOLE, *((100 * n, 5000) for n in range(1, breaks + 1))]
@@ -212,14 +212,14 @@ def test_corrupt_pieces_are_fetched_elsewhere_without_retries(source, sink):
 
 
 def test_whole_blob_in_place_of_a_range_is_used_from_its_start(source, sink):
-    """R014: nothing is appended, and nothing asked for again."""
+    """R014: nothing is appended, and no byte is requested again."""
     source.script("blob", LAYER.digest, Cut(2500), Whole())
     copy(source, sink)
     assert source.spans == [WHOLE, (2500, 5000)]
 
 
 def test_fetch_restarts_without_ranges(source, sink):
-    """R014: and so often only as a source may bring nothing."""
+    """R014: the number of restarts is limited like the retries without progress."""
     source.patience = 2
     source.script("blob", LAYER.digest, Cut(2500), *[Whole(2000)] * 9)
     fails(source, sink, TruncatedError)
@@ -282,13 +282,13 @@ def test_a_source_without_ranges_is_not_asked_for_any(source, sink):
 
 
 def test_rest_that_ends_soon_is_not_split_further(source, sink):
-    """Of a fast source, after the first piece."""
+    """The source is fast, as measured after the first piece."""
     copy(source, sink, LARGE, SMALL, 6)
     assert source.spans == [(0, 4000), (4000, 64_000)]
 
 
 def meeting(number):
-    """A function that returns once so many threads call it; then it waits no more."""
+    """Return a function that waits until ``number`` threads call it; later calls do not wait."""
     barrier, met = threading.Barrier(number), threading.Event()
 
     def meet():
@@ -369,7 +369,7 @@ def test_late_assistant_does_not_write_into_a_whole_blob(source, sink):
 
 @pytest.mark.usefixtures("cut")
 def test_helpers_stop_when_ranges_turn_out_to_be_of_no_use(source, sink):
-    """What they would bring is thrown away."""
+    """Their bytes would be dropped."""
     helping = threading.Event()
 
     def answer():
@@ -388,7 +388,7 @@ def test_helpers_stop_when_ranges_turn_out_to_be_of_no_use(source, sink):
 
 
 class OneAtATime(FakeRepository):
-    """Refuses whoever only helps."""
+    """A source that refuses assistants."""
 
     def __init__(self):
         super().__init__()
@@ -412,7 +412,7 @@ def test_helpers_that_are_refused_are_not_called_again(sink):
 
 
 class BrokenPart(FakePart):
-    """A disk that gives back nothing of what was written, while others still write."""
+    """A disk that returns no written bytes while assistants still write."""
 
     def __init__(self, sink, descriptor):
         super().__init__(sink, descriptor)
@@ -434,7 +434,7 @@ class BrokenPart(FakePart):
 
 @pytest.mark.usefixtures("cut")
 def test_no_assistant_writes_after_the_main_thread_failed(source, sink, monkeypatch):
-    """Its descriptors may belong to another file by then."""
+    """Its file descriptors can belong to another file afterwards."""
     left = []
     monkeypatch.setattr(sink, "open_partial", lambda descriptor: contextlib.nullcontext(part))
     part = BrokenPart(sink, LARGE)
@@ -447,7 +447,7 @@ def test_no_assistant_writes_after_the_main_thread_failed(source, sink, monkeypa
 
 
 class HesitantPool(Pool):
-    """A helper looks for other work for a while."""
+    """An assistant does other work for a while."""
 
     def __init__(self, workers):
         super().__init__(workers)
@@ -533,7 +533,7 @@ def test_small_content_is_tried_on_every_server(source):
 @pytest.mark.parametrize("answer", [TruncatedError("x"), DATA[::-1], DATA[:5]], ids=short)
 @pytest.mark.parametrize("patience", [0, 2])
 def test_small_content_is_tried_elsewhere_with_and_without_retries(source, answer, patience):
-    """R005, R009: a place that always breaks off is left, as one with wrong bytes is."""
+    """R005, R009: a server that always breaks off is given up like one with corrupt bytes."""
     source.patience, source.others = patience, 1
     wrong = answer == DATA[::-1]
     source.script("blob", LAYER.digest, *[answer] * (1 if wrong else patience + 1))

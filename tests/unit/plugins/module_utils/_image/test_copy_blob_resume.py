@@ -43,13 +43,13 @@ def on_layers(path=ALL, **fault):
 
 
 def mirrored(registry, *mirrors):
-    """The option ``registries``: where to look first."""
+    """Return the options for a registry with mirrors."""
     urls = [{"url": f"http://{mirror.address}"} for mirror in mirrors]
     return {"settings": [{"registry": registry.address, "mirrors": urls}]}
 
 
 def parts(puller):
-    """The bytes that a run has left in its parts."""
+    """Return the bytes that a run has left in its parts."""
     staging = Path(puller.store.path, ".staging")
     return {path.stem: path for path in staging.glob("*.part")}
 
@@ -96,7 +96,7 @@ def test_failed_run_is_resumed_by_the_next(tmp_path):
 
 
 def test_complete_part_needs_no_request(tmp_path):
-    """R017: as when a run is killed before the rename."""
+    """R017: a run was killed before the rename."""
     with serving(THREE) as registry:
         puller = Puller(tmp_path, registry)
         puller.fails(f"{registry.address}/{REPOSITORY}:none")
@@ -186,7 +186,7 @@ def test_another_source_resumes_at_the_same_byte(tmp_path, fault):
 
 
 def test_mirror_resumes_the_part_that_the_registry_began(tmp_path):
-    """In a later run, which knows of it."""
+    """Only the later run has the mirror in its options."""
     fault = on_layers(truncate_at=60_000, times=3)
     with serving(THREE, faults=[fault]) as registry, serving(THREE) as mirror:
         Puller(tmp_path, registry, retries=0).fails(workers=3)
@@ -198,7 +198,7 @@ def test_mirror_resumes_the_part_that_the_registry_began(tmp_path):
 
 
 def test_corrupt_bytes_of_a_mirror_are_not_kept(tmp_path):
-    """R009: a part with wrong bytes would cost every later run a fetch."""
+    """R009: a corrupt part would cost every later run a fetch."""
     wrong = on_layers(BIG.digest, corrupt=10, times=None)
     with serving(THREE, faults=[wrong]) as registry:
         puller = Puller(tmp_path, registry)
@@ -218,7 +218,7 @@ def params(registry, tmp_path, **more):
     "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids="R097-{!s}".format
 )
 def test_killed_module_is_resumed_by_the_next(tmp_path, number):
-    """S005: at most the bytes of one read are lost per layer, and these come once more."""
+    """S005: at most the bytes of one read are lost per layer and fetched again."""
     stall = on_layers(stall_at=90_000, times=3)
     with serving(THREE, faults=[stall]) as registry:
         process = modules.start("image_pull", **params(registry, tmp_path))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every error says: a message, its hint, and no byte that a terminal would act on."""
+"""Every error has a message and a hint, and no control characters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def classes() -> list[type[errors.LockstepError]]:
 
 
 def texts_of(node: ast.AST | None, names: dict[str, ast.AST]) -> list[str]:
-    """Every text that an expression may stand for, with a hole for what is put in; [] if only the run can say."""
+    """Return every text of an expression, with a hole for each value; [] if the text is known only at run time."""
     if isinstance(node, ast.Constant):
         return [node.value] if isinstance(node.value, str) else []
     if isinstance(node, ast.JoinedStr):
@@ -47,7 +47,7 @@ def texts_of(node: ast.AST | None, names: dict[str, ast.AST]) -> list[str]:
 
 
 def raised(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Line, messages and hints of every error that a file makes."""
+    """Yield line, messages and hints of every error that a file raises."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {
         target.id: node.value

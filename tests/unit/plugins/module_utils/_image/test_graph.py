@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a descriptor down to every byte an image needs, also with a source that lies."""
+"""Walk from a descriptor to everything that an image needs, also with a source of wrong content."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_indexes_are_nested_8_deep_at_most(depth, accepted):
 
 
 def test_an_index_that_contains_itself_ends():
-    """M024: only a source that lies about digests can serve one, and whoever verifies finds out."""
+    """M024: only a source with wrong digests can serve one, and verification finds it."""
     promised = Digest.of(b"what it claims to be")
     loop = index({"mediaType": OCI_INDEX, "digest": str(promised), "size": 235})
     loop += b" " * (235 - len(loop))
@@ -227,7 +227,7 @@ def test_content_that_two_platforms_share_is_stored_once():
 
 
 def test_every_child_comes_before_its_parents():
-    """Stopping anywhere leaves nothing that points at what is missing."""
+    """An interruption never leaves a manifest that refers to missing content."""
     arm, amd = image("arm"), image("amd")
     inner = index(json_of(arm, OCI_MANIFEST, ARM), json_of(amd, OCI_MANIFEST, AMD))
     root = index(json_of(inner, OCI_INDEX))
@@ -272,7 +272,7 @@ SHARED = index(
 
 
 def walked(root: bytes, *documents: bytes, **options) -> list[tuple[Digest, bool, int]]:
-    """What a walk yields, where only `documents` are there."""
+    """Return what a walk yields if the source only has `documents`."""
     there = {Digest.of(raw): Manifest.parse(raw, "", NAME) for raw in documents}
     nodes = walk(root_of(root), lambda descriptor: there.get(descriptor.digest), **options)
     return [(node.descriptor.digest, node.manifest is not None, node.depth) for node in nodes]

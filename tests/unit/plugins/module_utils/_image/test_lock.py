@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lock says is checked down to the last key, before anybody trusts it."""
+"""Every key of a lock is checked before it is used."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def value(*entries, **changes):
 
 
 def in_file(*entries, **changes):
-    """As the lookup gives it."""
+    """Return a lock as the lookup returns it."""
     return value(*(dict(one, line=3 + 9 * n) for n, one in enumerate(entries)), **changes)
 
 
@@ -215,7 +215,7 @@ def test_a_name_is_listed_once(second, how):
 
 
 def test_valid_lock_is_read_and_sorted():
-    """I020: digests of another algorithm are honoured."""
+    """I020: digests of another algorithm are accepted."""
     pinned = f"registry.example/app@{LONG}"
     there = {
         "linux/amd64": platform(manifest=LONG),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manifests, indexes and configurations: views over bytes that are never changed."""
+"""Manifests, indexes and configurations: parsed strictly, with unchanged bytes."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_the_media_type_comes_from_body_header_or_structure(document, content_ty
 
 
 def test_a_manifest_without_any_media_type_is_an_oci_one():
-    """M008: upstream (c/image, TestGuessMIMEType) takes it for Docker's by its configuration."""
+    """M008: upstream (c/image, TestGuessMIMEType) guesses Docker's type from the configuration."""
     config = descriptor(b"{}", "application/vnd.docker.container.image.v1+json")
     assert parse(image(config=config)).media_type == OCI_MANIFEST
 
@@ -439,7 +439,7 @@ def test_unknown_fields_are_kept_byte_for_byte():
     ],
 )  # fmt: skip
 def test_a_layer_of_any_kind_is_listed_as_it_is(media_type, annotations):
-    """M018, M038, M039, M040: what is in a layer concerns who unpacks it, not who copies it."""
+    """M018, M038, M039, M040: the content of a layer matters only when it is unpacked."""
     layer = parse(
         image(layers=[descriptor(media_type=media_type, annotations=annotations)])
     ).layers[0]
@@ -493,7 +493,7 @@ def test_empty_configuration_is_valid(raw):
 
 
 def test_configuration_contains_its_platform():
-    """M031: so that it can be compared with what the index says."""
+    """M031: the platform can be compared with that in the index."""
     value = {"os": "Linux", "architecture": "arm", "variant": "7", "os.version": None}
     platform = ImageConfig.parse(json.dumps(value).encode(), WHERE).platform
     assert str(platform) == "linux/arm/v7"

@@ -156,7 +156,7 @@ URL = "https://elsewhere.example/layer"
     ids=str,
 )
 def test_invalid_urls_are_ignored(urls, kept):
-    """M017: only who asks for foreign layers looks at them."""
+    """M017: only foreign layers use them."""
     found = Descriptor.from_json(document(urls=urls), WHERE)
     assert found.urls == kept
     assert "elsewhere" not in repr(found)
@@ -181,7 +181,7 @@ def test_a_foreign_layer_is_known_by_its_media_type(media_type, foreign):
 
 
 def test_a_non_distributable_layer_is_a_descriptor_like_any_other():
-    """M018: that its registry does not have it is found when it is fetched."""
+    """M018: a missing layer is an error only when it is fetched."""
     media_type = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
     assert Descriptor.from_json(document(mediaType=media_type), WHERE).media_type == media_type
 

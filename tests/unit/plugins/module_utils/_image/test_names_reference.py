@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of images: Docker's rules, and the few that are ours."""
+"""Image names: Docker's rules, and the documented deviations."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ DEVIATIONS = {
 
 
 def expected(text: str, upstream: str | None) -> str | None:
-    """Our verdict: the full name, or None for an error."""
+    """Return the full name, or None for an error."""
     return DEVIATIONS[text][0] if text in DEVIATIONS else upstream
 
 
 def verdict(text: str) -> str | None:
-    """What the library makes of a text; whatever it accepts it reads back from its own spelling."""
+    """Return the reference of a text; its full spelling parses to the same reference."""
     try:
         reference = Reference.parse(text)
     except ReferenceError as exc:
@@ -301,7 +301,7 @@ def test_F11_the_limit_of_255_characters_counts_the_path_alone(host, length, acc
 
 @pytest.mark.parametrize(("length", "accepted"), [(247, True), (248, False)])
 def test_F11_the_limit_counts_the_library_of_a_short_name(length, accepted):
-    """I008: docker.io/library/NAME is what it stands for."""
+    """I008: the full name is docker.io/library/NAME."""
     assert (verdict("a" * length) is not None) == accepted
 
 

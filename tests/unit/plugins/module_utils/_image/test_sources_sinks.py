@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every ``ContentSink`` promises. A new sink joins by one entry in ``SINKS``."""
+"""The contract of every ``ContentSink``. Add a new sink to ``SINKS``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ONE, TWO, THREE = (IndexEntry(blob(text, MANIFEST)) for text in (b"one", b"two",
 
 @dataclass(frozen=True)
 class Kind:
-    """How a sink is made, and how a test looks into it past its own methods."""
+    """How to create a sink, and how to inspect it without its own methods."""
 
     make: t.Callable[[Path], t.Any]
     content: t.Callable[[t.Any], dict[str, bytes]]
@@ -151,7 +151,7 @@ def test_an_error_of_the_source_passes_through_and_leaves_nothing(kind, sink):
 
 @pytest.mark.parametrize("by", [-1, 1])
 def test_has_is_exact_in_size(sink, by):
-    """The manifest is there with another size: then what was promised is not there."""
+    """The manifest exists in another size than promised."""
     sink.write(CONTENT, [DATA])
     assert not sink.has(replace(CONTENT, size=len(DATA) + by))
 
@@ -199,7 +199,7 @@ def test_unexpected_target_of_a_name_is_a_conflict(kind, sink, there, expected):
 
 
 def test_setting_a_name_twice_is_not_an_error(kind, sink):
-    """An action may be applied again, and somebody else may have been faster with the same."""
+    """An action can be applied twice, or another process was faster."""
     for _time in range(2):
         set_name(sink, NAME, TWO, None)
     assert kind.names(sink) == {NAME: TWO}

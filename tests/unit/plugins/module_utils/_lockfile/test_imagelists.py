@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of images in files that people have, and where a wrong one stands."""
+"""Image names in the files of users, and the places of invalid ones."""
 
 from __future__ import annotations
 
@@ -669,7 +669,7 @@ def test_missing_file_is_an_error_that_names_it(tmp_path, name):
 
 @pytest.mark.parametrize("denied", ["a.yml", "b"])
 def test_unreadable_file_is_an_error_that_names_it(denied):
-    """Also a directory: its images must not be missing in silence."""
+    """Also a directory: its images must not be left out silently."""
     with public_directory() as public, ordinary_user():
         (public / "b").mkdir()
         for name in ("a.yml", "b/b.yml"):

@@ -420,7 +420,7 @@ def test_F27_git_lfs_pointer_is_reported(path):
 
 
 def test_manifest_that_is_not_text_is_an_error_that_names_its_file(path):
-    """JSON is, and nothing else can be carried to hosts."""
+    """JSON is text, and nothing else can be sent to hosts."""
     raw = b'{"a": "\xff"}'
     file = put(path) / Digest.of(raw).encoded
     file.write_bytes(raw)

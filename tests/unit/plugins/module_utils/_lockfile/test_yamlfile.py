@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""YAML of people: its lines are known, and nothing in it harms or surprises."""
+"""YAML of users: values have lines, and nothing in a file does harm."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLACE = "files/it.yml"
 
 @pytest.fixture(autouse=True, params=["libyaml", "Python"])
 def parser(request, monkeypatch):
-    """With the parser of libyaml, which a machine may lack, and with the one in Python."""
+    """Use the parser of libyaml, which can be missing, and the Python parser."""
     if request.param == "libyaml" and not yaml.__with_libyaml__:
         pytest.skip("PyYAML was built without libyaml")
     monkeypatch.setattr(yaml, "__with_libyaml__", request.param == "libyaml")
@@ -54,7 +54,7 @@ def error_of(text, read=load_documents):
 
 
 def bomb(levels, width, form):
-    """Each level holds the one before it so many times."""
+    """Return YAML in which each level refers ``width`` times to the one before it."""
     lines = ["- &a0 {a: 1, b: 2, c: 3}"]
     for level in range(1, levels + 1):
         inner = ", ".join([f"*a{level - 1}"] * width)
@@ -307,7 +307,7 @@ def test_a_bomb_of_merges_is_refused_before_it_grows(text):
     ],
 )
 def test_merge_keys_are_applied(text, wanted):
-    """A mapping that overrides what it merges may be merged itself, which must not count as a key twice."""
+    """A mapping that overrides merged keys can be merged itself, which is not a duplicate key."""
     (document,) = load(f"a: &a {{x: 1, y: 2}}\nb: &b\n  <<: *a\n  y: 3\n  z: 4\nc:\n  {text}\n")
     assert document["b"] == {"x": "1", "y": "3", "z": "4"}
     assert document["c"] == wanted

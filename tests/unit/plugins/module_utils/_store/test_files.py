@@ -41,7 +41,7 @@ def write(place, data=NEW, name="file"):
 
 
 def refuse(monkeypatch, call, code, times=99):
-    """Let a system call fail with this errno, for the first ``times`` calls."""
+    """Make the first ``times`` calls of a system call fail with this errno."""
     real, calls = getattr(os, call), []
 
     def refused(*args, **options):
@@ -87,7 +87,7 @@ def test_a_refused_call_is_an_error_that_names_the_path_and_leaves_the_old_file(
 
 
 def test_a_failed_fsync_is_never_tried_again_on_the_same_file(place, monkeypatch):
-    """S002: the second fsync after an EIO may say that all is well, and be wrong."""
+    """S002: the second fsync after an EIO can falsely report success."""
     with monkeypatch.context() as patch:
         calls = refuse(patch, "fsync", errno.EIO, times=1)
         with pytest.raises(StoreAccessError):
@@ -96,7 +96,7 @@ def test_a_failed_fsync_is_never_tried_again_on_the_same_file(place, monkeypatch
 
 
 def test_a_directory_that_cannot_be_flushed_is_an_error(place, monkeypatch):
-    """S002: a name that is not durable is not there."""
+    """S002: a name that is not durable counts as missing."""
     real, seen = os.fsync, []
 
     def only_files(fd):
@@ -141,7 +141,7 @@ def test_short_writes_are_continued(place, monkeypatch):
 
 
 def test_file_is_flushed_before_the_rename_and_the_directory_after(place, monkeypatch):
-    """S006: in this order no power cut leaves a name without its bytes."""
+    """S006: in this order a power failure never leaves a name without its bytes."""
     order = []
     for call in ("write", "fsync", "rename"):
         real = getattr(os, call)
@@ -268,7 +268,7 @@ def test_file_removed_as_abandoned_before_it_was_locked_is_created_again(place, 
 
 
 def test_no_descriptor_is_left_open(place, monkeypatch):
-    """S031: neither by success nor by failure."""
+    """S031: neither after success nor after failure."""
     write(place)
     lock = str(place / "lock")
     with locked(lock, True, 0), pytest.raises(LockedError), locked(lock, True, 0):
@@ -282,7 +282,7 @@ def test_no_descriptor_is_left_open(place, monkeypatch):
 
 
 def test_F34_staged_file_next_to_its_target_has_its_own_name_and_is_private(tmp_path):
-    """And in a staging directory it has the name that the store knows."""
+    """In a staging directory it has the prefix of staged files."""
     seen = []
 
     def chunks(directory):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every file of a store, what is wrong with it, and the disk it is on."""
+"""Every file of a store, its faults, and the disk."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_contents_are_all_blobs_with_their_sizes(path, store):
 
 
 def test_blob_removed_while_contents_are_listed_is_ignored(path, store, monkeypatch):
-    """As when another task mends the store: it removes what is wrong, then brings what is right."""
+    """Another task repairs the store: it removes a corrupt blob before it fetches the blob again."""
     gone = path / "blobs/sha256" / BLOB.digest.encoded
     gone.write_bytes(DATA)
     listed = os.listdir
@@ -152,7 +152,7 @@ def test_fifo_or_link_is_a_fault_and_never_blocks(store, tmp_path):
 
 
 def test_unreadable_blob_is_a_fault(store, monkeypatch):
-    """Root may read everything, so the system's answer is made up."""
+    """Root can read everything, so the error is simulated."""
     digest, place = place_of(store)
     with open(place, "wb") as handle:
         handle.write(DATA)

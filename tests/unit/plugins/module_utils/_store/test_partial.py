@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blobs on their way to the disk: bytes in any order, from any thread, and what a killed process leaves of them."""
+"""Incomplete blobs: bytes in any order, from any thread, and the files that a killed process leaves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WEEK = 7 * 24 * 60 * 60
 
 
 class Place:
-    """A directory for a blob, and one for its part."""
+    """A directory for a blob, and a staging directory for its part."""
 
     def __init__(self, root: Path) -> None:
         self.blob = root / "blob"
@@ -50,7 +50,7 @@ class Place:
         return partial.open_partial(str(self.blob), str(self.staging), digest, size, timeout)
 
     def leave(self, data: bytes, *journal: str) -> None:
-        """What an earlier run left."""
+        """Write the part and the journal of an earlier run."""
         self.part.write_bytes(data)
         self.journal.write_text("".join(f"{line}\n" for line in journal))
 
@@ -83,7 +83,7 @@ class Time:
 
 
 def chunks(seed, most=3000):
-    """The blob in pieces of any size, in any order."""
+    """Return the blob in pieces of random size and order."""
     rng, at, found = random.Random(seed), 0, []
     while at < len(DATA):
         length = rng.randint(1, most)
@@ -232,7 +232,7 @@ def test_only_valid_journal_entries_count(place, data, journal, there):
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_truncated_journal_never_claims_more_bytes(place, cut):
-    """S005: a last line without its end does not count, and what is written after it does."""
+    """S005: a last line without a line end is ignored, but later lines count."""
     place.leave(DATA[:1000], "0 500", "500 1000")
     place.journal.write_bytes(place.journal.read_bytes()[:-cut])
     with place.open_partial() as part:
@@ -368,7 +368,7 @@ def test_second_task_resumes_the_part_of_the_first(place, monkeypatch):
 
 
 def test_idle_holder_is_waited_for_only_as_long_as_for_a_lock(place, monkeypatch):
-    """S007: both have bytes of their own then, and both end well."""
+    """S007: each process then has its own part, and both succeed."""
     clock = Time()
     with place.open_partial() as first:
         first.write(0, DATA[:5000])
@@ -401,7 +401,7 @@ print("done", flush=True)
 
 @pytest.fixture(name="holder")
 def fixture_holder(place, tmp_path):
-    """Another process, which has a part of the blob."""
+    """Start another process that holds a part of the blob."""
     source = tmp_path / "source"
     source.write_bytes(DATA)
     arguments = [str(place.blob), str(place.staging), str(source)]
@@ -469,7 +469,7 @@ def old(place, seconds, now=1e9):
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0, True), (WEEK - 1, True), (WEEK + 1, False), (-WEEK, True)])  # fmt: skip
 def test_a_part_is_kept_for_a_week(place, seconds, kept):
-    """S035: one from the future, too."""
+    """S035: also a part with a time in the future."""
     place.leave(DATA[:5000], "0 5000")
     old(place, seconds)
     assert bool(place.staged()) == kept

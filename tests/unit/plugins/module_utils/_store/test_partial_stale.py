@@ -41,7 +41,7 @@ def test_staged_file_without_a_writer_is_removed_at_any_age(place, when):
 
 
 def test_files_of_other_tools_are_kept(place):
-    """S024: locks, and whatever other tools stage, are left alone."""
+    """S024: lock files and the staged files of other tools are kept."""
     others = ["index.lock", "oci-put-blob123", ".umoci-1", "ingest"]
     for name in [*others, "part-1"]:
         (place / "staging" / name).write_bytes(b"")
@@ -51,7 +51,7 @@ def test_files_of_other_tools_are_kept(place):
 
 
 def test_removing_stale_files_never_fails(place, monkeypatch):
-    """S003: it is housekeeping, not a duty."""
+    """S003: the clean-up is optional."""
     (place / "staging" / "part-1").write_bytes(b"")
 
     def refused(path):

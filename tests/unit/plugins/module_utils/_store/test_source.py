@@ -27,7 +27,7 @@ UNKNOWN = Digest.parse(f"sha256:{'0' * 64}")
 
 @pytest.fixture(name="source")
 def fixture_source(tmp_path):
-    """A store with two tags, one of them an index in part, and a signature."""
+    """Return a store with two tags, one of them an incomplete index, and a signature."""
     sources, store = FakeSources(), ImageStore(str(tmp_path / "store"))
     for tag, item in (("1", ONE), ("2", APP)):
         sources.publish(f"{NAME}:{tag}", item)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The image store: what it reads, what it refuses, and what it leaves alone."""
+"""The image store: reading, invalid stores, and files that stay unchanged."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_invalid_index_is_an_error_and_is_kept(path, store, content, message):
 
 
 def test_F09_null_is_an_empty_index(path, store):
-    """As a tool in Go writes a layout without an image."""
+    """A Go tool writes an empty layout so."""
     (path / "index.json").write_bytes(b'{"schemaVersion":2,"manifests":null}')
     assert store.names() == {}
     set_name(store, NAME, TWO, None)
@@ -261,7 +261,7 @@ def test_a_later_minor_version_of_the_layout_is_read(path, store):
 
 
 def test_directory_with_other_files_is_rejected(path):
-    """S021: a slip in a path must not fill somebody's home directory."""
+    """S021: a wrong path must not fill a home directory."""
     path.mkdir()
     (path / "photo.jpg").write_bytes(b"")
     with pytest.raises(NotALayoutError, match=r"no oci-layout file but photo\.jpg"):
@@ -372,7 +372,7 @@ def test_everything_is_staged_inside_the_store(path, store, monkeypatch):
 
 @contextlib.contextmanager
 def ordinary_user():
-    """Root is refused nothing; so be somebody else for a while."""
+    """Become an ordinary user, because root is refused nothing."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -488,7 +488,7 @@ def test_platforms_are_sorted_and_read_back(path, store):
 
 
 def test_foreign_entries_and_fields_are_kept(path, store):
-    """S025: fields, annotations and entries that we do not know."""
+    """S025: unknown fields, annotations and entries."""
     unnamed = entry(None, platform={"os": "linux", "architecture": "amd64"}, odd=[1, {"a": None}])
     foreign = entry("latest", TWO, artifactType="x/y")
     foreign["annotations"]["org.example"] = "\u00fc"
@@ -592,7 +592,7 @@ def test_reader_sees_the_old_or_the_new_index(path, store):
 
 
 def test_threads_lose_no_name(path):
-    """S007: no lost update, ever."""
+    """S007: no update is lost."""
     made(path, NAME)
     names = [f"registry.example/app:{n}" for n in range(20)]
     threads = [
@@ -607,7 +607,7 @@ def test_threads_lose_no_name(path):
 
 
 def test_store_in_use_is_not_locked_exclusively(path, store):
-    """S008: what removes content waits for those who work with it, and they for it."""
+    """S008: removal waits for readers and writers, and they wait for it."""
     other = ImageStore(str(path), lock_timeout=0.1)
     with store.hold():
         assert check(other) == {NAME: ONE}
@@ -672,7 +672,7 @@ def test_stale_partial_files_are_removed_with_the_next_change(path, store):
 
 @pytest.mark.parametrize("link", ["blobs", "blobs/sha256"])
 def test_content_may_be_on_another_disk(link, tmp_path):
-    """S015, S033: it is staged there, as no rename leads from one disk to another."""
+    """S015, S033: it is staged there, because no file can be renamed to another disk."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
         store = tmp_path / "store"
         (store / link).parent.mkdir(parents=True)

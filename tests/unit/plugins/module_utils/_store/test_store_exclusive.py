@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stores that hold just these names: whether one does, how it does, and who may say so."""
+"""Stores with exactly these names: the check, the write, and the exclusive lock."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_fingerprint_is_known_before_names_are_set(path, store):
 
 
 def other_names(path):
-    """Every way in which a store stops having exactly these names."""
+    """Return every change after which a store no longer has exactly these names."""
 
     def change(**fields):
         index = json.loads((path / "index.json").read_bytes())
@@ -164,7 +164,7 @@ def test_unused_and_unchanged_store_is_locked_exclusively(path, store):
 
 
 def test_unplanned_change_is_a_conflict_and_frees_the_store(path, store):
-    """It is looked at when nobody can change it any more."""
+    """The store is checked when no other process can change it."""
     before = tree(path)
 
     def look():
@@ -190,7 +190,7 @@ def test_exclusive_lock_without_waiting_reports_a_store_in_use(path):
 
 
 def test_two_holders_become_exclusive_one_after_the_other(path, store):
-    """Neither waits for the other to give up what it has."""
+    """Neither waits for the lock of the other."""
     both, inside = threading.Barrier(2), []
 
     def run(number):
