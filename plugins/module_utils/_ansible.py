@@ -224,22 +224,21 @@ def run_plan(
         required_by=REQUIRED_BY,
         **module_options,
     )
-    execution: Execution | None = None
+    done: list[t.Any] = []
     try:
         with open_target(module.params) as target:
             execution = Execution(build(module.params, target))
+            done = execution.done
             if not module.check_mode:
                 execution.run()
     except errors.DependencyError as exc:
         missing = f"{missing_required_lib(exc.details['library'])} ({exc})"
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
-        changed = bool(execution and execution.done)
-        module.fail_json(missing, error=exc.as_result(), changed=changed, exception=trace)
+        module.fail_json(missing, error=exc.as_result(), changed=bool(done), exception=trace)
     except errors.LockstepError as exc:
         # Ansible can show tracebacks, and the message of a cause may repeat a signed URL or a login.
         exc.__cause__ = exc.__context__ = None
-        changed = bool(execution and execution.done)
-        module.fail_json(exc.full_message(), error=exc.as_result(), changed=changed)
+        module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
     outcome = execution.outcome
     for warning in outcome.warnings():
         module.warn(errors.in_message(warning))

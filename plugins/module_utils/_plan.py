@@ -136,13 +136,9 @@ class Action:
     Names wait for content: ``needed_by`` are the ``subject`` of those that wait for this step.
     """
 
+    subject: str  # the name that this step sets; its failure is reported under it
     needed_by: t.Sequence[str] = ()
     urgency: tuple[float, ...] = (0.0,)
-
-    @property
-    def subject(self) -> str:
-        """The name that this step sets; its failure is reported under it."""
-        raise NotImplementedError
 
     def summary(self) -> dict[str, t.Any]:
         """Return what it does, as an entry of ``actions`` in a result."""
@@ -210,13 +206,9 @@ class PlanBuilder:
         function: t.Callable[[T], R],
         items: t.Sequence[T],
         name_of: t.Callable[[T], str] = str,
-        workers: int = 0,
     ) -> list[R]:
-        """Return what ``function`` returns for each item, in order; an error is the failure of ``name_of(item)``.
-
-        ``workers`` may be less than those of the builder. Raise DependencyError.
-        """
-        answers = attempts(function, items, workers or self.workers)
+        """Return what ``function`` returns for each item, in order; an error is the failure of ``name_of(item)``."""
+        answers = attempts(function, items, self.workers)
         return self.keep((name_of(item), answer) for item, answer in answers)
 
     def keep(self, answers: t.Iterable[tuple[str, R | errors.LockstepError]]) -> list[R]:

@@ -15,7 +15,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copy i
     Tags,
     plan_copy,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+    SendOptions,
+    TransferPlanner,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
 )
@@ -30,8 +33,7 @@ def build(params, _target):
         references(params),
         Destination.parse(params["destination"], params["rewrite"] or []),
         Tags.of(params["all_tags"], params["tags_matching"], params["newest"]),
-        registries,
-        **sending(params, registries),
+        TransferPlanner(registries, SendOptions.of(params)),
     )
 
 

@@ -13,6 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     run_plan,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
+    LockOptions,
     plan_lock,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
@@ -26,15 +27,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.registri
 def build(params, _target):
     return plan_lock(
         os.path.realpath(params["path"]),
-        references=references(params),
-        files=params["from"] or (),
-        update=params["update"],
-        platforms=params["platform"] or (),
-        embed=params["manifests"] == "embed",
-        form=params["format"],
-        sources=open_registries(RegistryOptions.of(params, params["parallel"])),
-        workers=params["parallel"],
-        allow=params["allow_platform_mismatch"],
+        references(params),
+        params["from"] or (),
+        open_registries(RegistryOptions.of(params, params["parallel"])),
+        LockOptions.of(params),
     )
 
 

@@ -14,7 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     FETCHING,
-    fetching,
+    FetchOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
@@ -34,14 +34,14 @@ def lock_of(params):
 def build(params, store):
     return plan_pull(
         references(params),
-        platforms=platforms_of(params["platform"] or ()),
+        platforms_of(params["platform"] or ()),
+        store,
+        LazyRegistries(RegistryOptions.of(params, params["parallel"])),
+        FetchOptions.of(params),
         policy=params["pull"],
-        sources=LazyRegistries(RegistryOptions.of(params, params["parallel"])),
-        store=store,
         all_tags=params["all_tags"],
         referrers=params["referrers"],
         lock=lock_of(params),
-        **fetching(params),
     )
 
 

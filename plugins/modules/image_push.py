@@ -8,7 +8,10 @@ from __future__ import annotations
 # Documented in image_push.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.push import plan_push
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import sending
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+    SendOptions,
+    TransferPlanner,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
 )
@@ -21,7 +24,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.store impor
 def build(params, store):
     registries = open_registries(RegistryOptions.of(params, params["parallel"]))
     return plan_push(
-        store, params["name"], params["repository"] or [], **sending(params, registries)
+        store,
+        params["name"],
+        params["repository"] or [],
+        TransferPlanner(registries, SendOptions.of(params)),
     )
 
 

@@ -10,7 +10,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import ru
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
     FETCHING,
-    fetching,
+    FetchOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
 from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
@@ -24,12 +24,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.store impor
 def build(params, store):
     return plan_sync(
         Lock.parse(params["lock"]),
-        store=store,
+        store,
+        LazyRegistries(RegistryOptions.of(params, params["parallel"])),
+        FetchOptions.of(params),
         platforms=params["platform"],
         exclusive=params["exclusive"],
         mode=params["verify"],
-        sources=LazyRegistries(RegistryOptions.of(params, params["parallel"])),
-        **fetching(params),
     )
 
 

@@ -30,7 +30,10 @@ if __name__ == "__main__":
 
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
+from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
+    LockOptions,
+    plan_lock,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
     plan_login,
     plan_logout,
@@ -120,14 +123,10 @@ def lock(path: Path) -> bool:
     """The locking with embedded manifests that is killed, and the one that comes after."""
     plan = plan_lock(
         str(path / "images.lock.yml"),
-        references=[Reference.parse(APP)],
-        files=(),
-        update=("none",),
-        platforms=(),
-        embed=True,
-        form="lockstep",
-        sources=sources_of("1"),
-        workers=1,
+        [Reference.parse(APP)],
+        (),
+        sources_of("1"),
+        LockOptions(1, embed=True),
     )
     return done(plan)
 

@@ -6,14 +6,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
+from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+    FetchOptions,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Action,
     Execution,
     Outcome,
     Plan,
 )
+
+# The names of what a test says of fetching.
+FETCHING_KEYS = ("workers", "pieces", "foreign", "allow")
+
+
+def fetch_options(how: Mapping[str, Any]) -> FetchOptions:
+    """Return options of fetching: one worker, if a test does not say otherwise."""
+    return FetchOptions(
+        how.get("workers", 1),
+        how.get("pieces", ChunkPolicy()),
+        how.get("foreign", False),
+        how.get("allow", False),
+    )
 
 
 def dry_run(plan: Plan) -> Outcome:

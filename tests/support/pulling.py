@@ -51,7 +51,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.trust im
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .images import image, layer, push
-from .plans import execute
+from .plans import FETCHING_KEYS, execute, fetch_options
 from .publish import Item
 from .registry import Registry
 
@@ -199,12 +199,11 @@ class Puller:
 
     def _plan(self, names: tuple[str, ...], **how: Any) -> Plan:
         texts = names or (f"{self.registries[0].address}/{REPOSITORY}:1.0",)
-        settings = {"policy": "always", "workers": 2, **how}
         platforms = [Platform.parse("linux/amd64")]
         references = [Reference.parse(text) for text in texts]
-        return plan_pull(
-            references, platforms=platforms, sources=self.sources, store=self.store, **settings
-        )
+        options = fetch_options({"workers": 2, **how})
+        more = {key: how[key] for key in how if key not in FETCHING_KEYS}
+        return plan_pull(references, platforms, self.store, self.sources, options, **more)
 
     def _check_message(self, error: LockstepError) -> None:
         text = f"{error} {error.hint} {error.details}"

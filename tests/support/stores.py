@@ -25,7 +25,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.index impor
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
-from .plans import execute, interrupt
+from .plans import FETCHING_KEYS, execute, fetch_options, interrupt
 from .publish import Item
 from .storage import FOREIGN
 
@@ -46,10 +46,8 @@ def plan(
     sources: t.Any,
     *references: str,
     platforms: Sequence[str] | None = (AMD64,),
-    policy: str = "always",
-    workers: int = 1,
     allow: bool = True,
-    **more: t.Any,
+    **how: t.Any,
 ) -> Plan:
     """The plan of a pull, None for all platforms; inside ``store.hold()`` it can be applied.
 
@@ -57,13 +55,11 @@ def plan(
     """
     return plan_pull(
         [Reference.parse(reference) for reference in references],
-        platforms=None if platforms is None else [Platform.parse(one) for one in platforms],
-        policy=policy,
-        sources=sources,
-        store=store,
-        workers=workers,
-        allow=allow,
-        **more,
+        None if platforms is None else [Platform.parse(one) for one in platforms],
+        store,
+        sources,
+        fetch_options({"allow": allow, **how}),
+        **{key: how[key] for key in how if key not in FETCHING_KEYS},
     )
 
 

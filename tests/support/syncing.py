@@ -14,8 +14,10 @@ from pathlib import Path
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
-from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import CHUNKS
+from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
+    LockOptions,
+    plan_lock,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
@@ -23,7 +25,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.inventory i
     RepairStore,
 )
 
-from .plans import dry_run, execute
+from .plans import FETCHING_KEYS, dry_run, execute, fetch_options
 from .stores import AMD64, ARM64, carry_out
 
 BOTH = (AMD64, ARM64)
@@ -38,14 +40,10 @@ def lock_value(
         path = os.path.join(directory, PLACE)
         plan = plan_lock(
             path,
-            references=[Reference.parse(name) for name in names],
-            files=[],
-            update=["none"],
-            platforms=platforms,
-            embed=embed,
-            form="lockstep",
-            sources=sources,
-            workers=1,
+            [Reference.parse(name) for name in names],
+            [],
+            sources,
+            LockOptions(1, platforms=platforms, embed=embed),
         )
         assert execute(plan).failure is None
         value = read_lock(path, PLACE)
@@ -62,8 +60,9 @@ def lock_of(sources: t.Any, *names: str, **how: t.Any) -> Lock:
 
 def syncing(lock: Lock, sources: t.Any, **how: t.Any) -> Callable[[t.Any], Plan]:
     """What plans a sync of a store."""
-    given = {"platforms": None, "exclusive": True, "mode": QUICK, "workers": 1, **how}
-    return lambda store: plan_sync(lock, store=store, sources=sources, pieces=CHUNKS, **given)
+    more = {key: how[key] for key in how if key not in FETCHING_KEYS}
+    given = {"platforms": None, "exclusive": True, "mode": QUICK, **more}
+    return lambda store: plan_sync(lock, store, sources, fetch_options(how), **given)
 
 
 def opened(path: Path, lock_timeout: float = 5) -> RepairStore:

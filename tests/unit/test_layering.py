@@ -78,7 +78,8 @@ TIERS = {
         {"dates", "errors"},
         {"names"},
         {"manifest"},
-        {"graph", "sources"},
+        {"sources"},
+        {"graph"},
         {"copy_blob", "lock"},
     ],
     "_store": [

@@ -7,7 +7,8 @@ import typing as t
 
 from . import errors
 from .manifest import Descriptor, ImageConfig, Manifest
-from .names import Digest, Platform, choose
+from .names import Digest, Platform, Reference, choose
+from .sources import ContentSource, read_root
 
 # The limits of a graph from a registry: a few small indexes that list each other can expand to millions of manifests.
 _MAX_DEPTH = 8
@@ -236,3 +237,51 @@ def _read_child(
         ) from exc
     require_size(manifest, chosen, subject)
     return manifest
+
+
+class ImageReader:
+    """Reads one image: its tag is resolved once, and every manifest is read once. Planners extend it.
+
+    ``digest`` is that of the root, None until ``resolve``. ``subject`` names the image in errors. ``manifests`` are
+    those that the source gave.
+    """
+
+    # Return the source of the image, which is needed for this content, None for the root.
+    source: t.Callable[[t.Optional[Digest]], ContentSource]
+
+    def __init__(self, reference: Reference, digest: Digest | None, subject: str) -> None:
+        self.reference, self.digest, self.subject = reference, digest, subject
+        self.manifests: dict[Digest, Manifest] = {}
+        self._is_tagged = digest is None
+
+    def known(self, digest: Digest, media_type: str) -> Manifest | None:
+        """Return a manifest that need not be read from the source, by default none."""
+        return None
+
+    def resolve(self) -> Digest:
+        """Return the digest of the image; ask the source for the tag if nothing else says it."""
+        self.digest = self.digest or self.source(None).resolve(str(self.reference.tag))
+        return self.digest
+
+    def read_root(self, media_type: str = "") -> Descriptor:
+        """Return the descriptor of the root, whose manifest is read then; raise NotFoundError if it is missing."""
+        digest = self.resolve()
+        manifest = self.known(digest, media_type)
+        if manifest:
+            return Descriptor(manifest.media_type, digest, len(manifest.raw))
+        # A tag that was just resolved may have moved, and its first manifest be gone already.
+        found = read_root(self.source(None), digest, self.reference.tag, self._is_tagged)
+        self.manifests[found[0].digest] = found[1]
+        return found[0]
+
+    def read(self, descriptor: Descriptor) -> Manifest:
+        """Return a manifest, from the source if it is not known."""
+        digest = descriptor.digest
+        manifest = self.manifests.get(digest) or self.known(digest, descriptor.media_type)
+        if manifest is None:
+            manifest = self.manifests[digest] = self.source(digest).read_manifest(digest)[1]
+        return manifest
+
+    def closure(self, root: Descriptor, platforms: t.Sequence[Platform] | None) -> Closure:
+        """Return everything that the image needs for ``platforms``, None for all; errors are those of ``closure_of``."""
+        return closure_of(root, platforms, self.read, self.subject)

@@ -14,11 +14,11 @@ from .._image.dates import Moment
 from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Reference, parse_registry, trimmed
-from .._image.sources import ContentSource, Sources
-from .._plan import Plan, PlanBuilder
+from .._image.sources import ContentSource
+from .._plan import Plan
 from .newest import Dated, Newest, join_some, newest
 from .referrers import expand_tags
-from .transfer import Sinks, Transfer, plan_transfers
+from .transfer import Transfer, TransferPlanner
 
 
 @dataclass(frozen=True)
@@ -87,31 +87,27 @@ def plan_copy(
     references: t.Sequence[Reference],
     destination: Destination,
     tags: Tags | None,
-    sources: Sources,
-    *,
-    sinks: Sinks,
-    workers: int,
-    **options: t.Any,
+    planner: TransferPlanner,
 ) -> Plan:
-    """Bring images, or all that ``tags`` means of their repositories, to ``destination``."""
-    builder = PlanBuilder(workers)
+    """Plan to send images, or all that ``tags`` means of their repositories, to ``destination``."""
+    registries = planner.registries
     if tags:
-        references = expand_tags(references, sources, builder)
+        references = expand_tags(references, registries, planner)
         matching = tags.matching
         if matching:
             references = [one for one in references if matching.search(str(one.tag))]
     left: Newest[Reference] = Newest([], [], [])
     if tags and tags.newest:
-        left = _newest(references, tags.newest, sources, builder)
+        left = _newest(references, tags.newest, planner)
         references = left.chosen
     transfers = []
     for reference in references:
         target = destination.of(reference)
         if target.name == reference.name:
             raise errors.InputError(f"{reference}: would be copied to itself")
-        content = sources.repository(reference)
-        transfers.append(Transfer(reference, target, content, sinks.of(target)))
-    plan = plan_transfers(transfers, builder, sinks=sinks, **options)
+        content = registries.repository(reference)
+        transfers.append(Transfer(reference, target, content, planner.sinks.of(target)))
+    plan = planner.plan(transfers)
     unknown = sorted(map(str, left.unknown))
     text = f"newest: it is not known when these were made, so others come before them: {join_some(unknown)}"
     return replace(
@@ -128,16 +124,15 @@ def plan_copy(
 def _newest(
     references: t.Sequence[Reference],
     count: int,
-    sources: Sources,
-    builder: PlanBuilder,
+    planner: TransferPlanner,
 ) -> Newest[Reference]:
     """Of each repository the images that were made last; one of unknown date only where too few have one."""
 
     def dated(reference: Reference) -> Dated[Reference]:
-        made = _created(sources.repository(reference), reference)
+        made = _created(planner.registries.repository(reference), reference)
         return Dated(reference, reference.name, str(reference.tag), made)
 
-    found = newest(builder.each(dated, references), count)
+    found = newest(planner.each(dated, references), count)
     chosen = collections.Counter(one.name for one in found.chosen)
     for one in found.unknown:
         if chosen[one.name] < count:

@@ -81,8 +81,13 @@ def shorten_images(facts: t.Mapping[str, t.Any], _arrived: t.Container[str]) -> 
 class Planned(t.Protocol):
     """The plan of one image: its name, and the content that is missing where it goes."""
 
-    name: str
-    content: list[Content]
+    @property
+    def name(self) -> str:
+        """The name that waits for the content."""
+
+    @property
+    def content(self) -> t.Sequence[Content]:
+        """The actions that bring the content."""
 
 
 def missing_bytes(plan: Planned) -> int:
@@ -123,7 +128,7 @@ class SetName(Action):
     sink: NameSink = field(repr=False)
 
     @property
-    def subject(self) -> str:
+    def subject(self) -> str:  # type: ignore[override]
         return self.name
 
     def summary(self) -> dict[str, t.Any]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.copy_blob import read_config
-from .._image.graph import Closure, Image, closure_of
+from .._image.graph import Closure, Image, ImageReader
 from .._image.lock import Lock, LockedImage, locked_platforms
-from .._image.manifest import Descriptor, Manifest
+from .._image.manifest import Manifest
 from .._image.names import ALL, Digest, Platform, Reference, platforms_of
-from .._image.sources import ContentSource, Sources, read_root
+from .._image.sources import ContentSource, Sources
 from .._lockfile.imagelists import parse_sources, read_sources
 from .._lockfile.lockfile import (
     MAX_LOCK,
@@ -50,31 +50,54 @@ class _Locked:
         return self.image.name
 
 
-@dataclass
-class _Locking:
-    """How the names of a task are locked: which are resolved again, for which platforms, and with what.
+class LockOptions(t.NamedTuple):
+    """How names are locked: with so many threads, and which of them are resolved again.
 
-    ``names`` are those of the task and its files, ``named`` the images in files.
+    ``update`` are patterns of names, ``none`` or ``all``. ``platforms`` are those to lock, empty for those of the file.
+    ``allow`` locks an image without an index for another platform.
     """
 
-    sources: Sources
-    old: Lock
-    everything: bool
-    chosen: t.Container[str]
-    platforms: t.Sequence[str]
-    embed: bool
-    form: str
-    allow: bool
-    names: t.Sequence[Reference]
-    named: t.Sequence[Named]
+    workers: int
+    update: t.Sequence[str] = (NONE,)
+    platforms: t.Sequence[str] = ()
+    embed: bool = False
+    form: str = LOCKSTEP
+    allow: bool = False
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> LockOptions:
+        """Read the options of image_lock."""
+        return cls(
+            params["parallel"],
+            params["update"],
+            params["platform"] or (),
+            params["manifests"] == EMBED,
+            params["format"],
+            params["allow_platform_mismatch"],
+        )
+
+
+class LockPlanner(PlanBuilder):
+    """Locks names: ``old`` is what the lock file says, ``names`` are those of the task, ``named`` the images in files."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        options: LockOptions,
+        old: Lock,
+        names: t.Sequence[Reference],
+        named: t.Sequence[Named],
+    ) -> None:
+        super().__init__(options.workers)
+        self.sources = sources
+        self.options = options
+        self.old = old
+        self.known = {one.name: one for one in old.images}
+        self.chosen = _chosen(options.update, old)
         # The platforms that files ask for with a name, and the names that are also asked for without.
-        self.own, self.shared = _own_platforms(self.names, self.named)
-        self.built_at = {one.reference.store_name: one.built_at for one in self.named}
-        self.known = {one.name: one for one in self.old.images}
-        locked = {key for one in self.old.images for key in one.platforms}
-        self.default = sorted(locked)
+        self.own, self.shared = _own_platforms(names, named)
+        self.built_at = {one.reference.store_name: one.built_at for one in named}
+        self.default = sorted({key for one in old.images for key in one.platforms})
 
     def lock(self, reference: Reference) -> _Locked:
         """Lock one name; raise LockstepError if that is impossible, with what to do for an image that compose builds."""
@@ -89,45 +112,50 @@ class _Locking:
 
     def _lock(self, reference: Reference) -> _Locked:
         """Ask nothing if all is known."""
-        name = reference.store_name
-        source = self.sources.repository(reference)
+        name, options = reference.store_name, self.options
         old, digest = self.known.get(name), reference.digest
         wanted, enough = self._platforms(name, old)
-        if digest is None and old and not self.everything and name not in self.chosen:
+        is_updated = EVERYTHING in options.update or name in self.chosen
+        if digest is None and old and not is_updated:
             digest = old.digest
-        is_resolved = digest is None
-        digest = digest or source.resolve(str(reference.tag))
+        source = self.sources.repository(reference)
+        reader = _LockReader(reference, digest, source, self.old.manifests)
+        digest = reader.resolve()
         # What is asked for by its name is read as a whole, so that it may have been changed by hand.
         if old and (old.digest != digest or name in self.chosen):
             old = None
-        if self.form == IMGPKG:
+        if options.form == IMGPKG:
             return _Locked(LockedImage(name, digest, "", {}))
-        keys = _keys(wanted)
-        if old and set(keys) != set(old.platforms):
+        if old and set(_keys(wanted)) != set(old.platforms):
             old = None
-        if old and not self.embed:
+        if old and not options.embed:
             return _Locked(old)
-        reader = _LockReader(reference, source, self.old.manifests, self.allow, is_resolved)
         try:
-            closure = reader.closure(digest, wanted, is_checked=bool(old))
+            closure = reader.closure(reader.read_root(), wanted)
         except errors.NoPlatformError:
             if enough == wanted:
                 raise
-            keys = _keys(enough)
-            closure = reader.closure(digest, enough, is_checked=False)
-        found = locked_platforms(keys, closure, closure.images)
+            wanted, old = enough, None
+            closure = reader.closure(reader.read_root(), wanted)
+        warnings = [] if old else reader.doubts(closure.images, wanted, options.allow)
+        return self._locked(name, closure, _keys(wanted), warnings)
+
+    def _locked(
+        self, name: str, closure: Closure, keys: t.Sequence[str], warnings: t.Sequence[str]
+    ) -> _Locked:
         root = closure.manifests[-1][0]
-        image = LockedImage(name, root.digest, root.media_type, found)
-        carried = {one.digest: manifest.raw for one, manifest in closure.manifests}
-        return _Locked(image, carried if self.embed else {}, reader.warnings)
+        platforms = locked_platforms(keys, closure, closure.images)
+        image = LockedImage(name, root.digest, root.media_type, platforms)
+        embedded = {one.digest: manifest.raw for one, manifest in closure.manifests}
+        return _Locked(image, embedded if self.options.embed else {}, warnings)
 
     def _platforms(
         self, name: str, old: LockedImage | None
     ) -> tuple[list[Platform] | None, list[Platform] | None]:
-        """The platforms to lock a name for, and those that are enough if it lacks others; None for all."""
+        """Return the platforms to lock a name for, and those that are enough if it lacks others; None for all."""
         own = list(self.own.get(name, ()))
         is_alone = bool(own) and name not in self.shared
-        asked = self.platforms or (sorted(old.platforms) if old else [])
+        asked = self.options.platforms or (sorted(old.platforms) if old else [])
         if not asked and is_alone:
             return own, own
         wanted = platforms_of(asked or self.default)
@@ -141,75 +169,53 @@ def _keys(platforms: t.Sequence[Platform] | None) -> list[str]:
     return [ALL] if platforms is None else [str(one) for one in platforms]
 
 
-class _LockReader:
-    """Reads one image, as far as it is not carried along."""
+class _LockReader(ImageReader):
+    """Reads one image from the manifests that are embedded beside the lock file, or else from its repository."""
 
     def __init__(
         self,
         reference: Reference,
+        digest: Digest | None,
         source: ContentSource,
-        known: t.Mapping[Digest, bytes],
-        allow: bool,
-        is_resolved: bool,
+        embedded: t.Mapping[Digest, bytes],
     ) -> None:
-        self.warnings: list[str] = []
-        self._allow = allow
-        self._reference = reference
-        self._is_resolved = is_resolved
+        super().__init__(reference, digest, str(reference))
         self._source = source
-        self._known = known
+        self._embedded = embedded
 
-    def closure(
-        self, digest: Digest, platforms: t.Sequence[Platform] | None, is_checked: bool
-    ) -> Closure:
-        """All it is made of; or NoPlatformError."""
-        found = self._embedded(digest)
-        root, top = found or read_root(self._source, digest, self._reference.tag, self._is_resolved)
+    def source(self, content: Digest | None) -> ContentSource:
+        return self._source
 
-        def read(descriptor: Descriptor) -> Manifest:
-            if descriptor is root:
-                return top
-            child = descriptor.digest
-            return (self._embedded(child) or self._source.read_manifest(child))[1]
-
-        closure = closure_of(root, platforms, read, str(self._reference))
-        for image in () if is_checked else closure.images:
-            if platforms and image.descriptor.platform is None:
-                self._look(image, platforms)
-        return closure
-
-    def _embedded(self, digest: Digest) -> tuple[Descriptor, Manifest] | None:
-        raw = self._known.get(digest)
+    def known(self, digest: Digest, media_type: str) -> Manifest | None:
+        raw = self._embedded.get(digest)
         if raw is None:
             return None
-        manifest = Manifest.parse(raw, "", f"{self._reference}: {digest}")
-        return Descriptor(manifest.media_type, digest, len(raw)), manifest
+        return Manifest.parse(raw, "", f"{self.subject}: {digest}")
 
-    def _look(self, image: Image, platforms: t.Sequence[Platform]) -> None:
-        """Require that an image of which no index says the platform is for these; a lock has no other."""
-        config = read_config(image.manifest, self._source, str(self._reference))
-        doubt = image.doubts(config, platforms, str(self._reference), self._allow)
-        self.warnings += [f"{self._reference}: {doubt}"] if doubt else []
+    def doubts(
+        self, images: t.Sequence[Image], platforms: t.Sequence[Platform] | None, allow: bool
+    ) -> list[str]:
+        """Require that images of which no index says the platform are for these; return what is doubted."""
+        doubts = []
+        for image in images if platforms else ():
+            if image.descriptor.platform is None:
+                config = read_config(image.manifest, self._source, self.subject)
+                doubts.append(image.doubts(config, platforms or (), self.subject, allow))
+        return [f"{self.subject}: {doubt}" for doubt in doubts if doubt]
 
 
 def plan_lock(
     path: str,
-    *,
     references: t.Sequence[Reference] | None,
     files: t.Sequence[t.Any],
-    update: t.Sequence[str],
-    platforms: t.Sequence[str],
-    embed: bool,
-    form: str,
     sources: Sources,
-    workers: int,
-    allow: bool = False,
+    options: LockOptions,
 ) -> Plan:
-    """Have a lock file of these names and of those in files, by default of the names it has.
+    """Plan to write a lock file of these names and of those in files, by default of the names it has.
 
     ``files`` are paths, or mappings with path and keys. A platform that a file asks for is locked too.
     """
-    if embed and form == IMGPKG:
+    if options.embed and options.form == IMGPKG:
         raise errors.InputError(
             "manifests=embed has no place beside an ImagesLock, so not with format=imgpkg"
         )
@@ -218,23 +224,19 @@ def plan_lock(
     names = [*(references or ()), *(one.reference for one in listing.named)]
     if references is None and not files:
         names = _names_of(old, is_there=there is not None)
-    builder = PlanBuilder(workers)
-    chosen = _chosen(update, old)
-    everything = EVERYTHING in update
-    locking = _Locking(
-        sources, old, everything, chosen, platforms, embed, form, allow, names, listing.named
-    )
+    planner = LockPlanner(sources, options, old, names, listing.named)
     once = each_once(names, lambda one: one)
-    locked = builder.each(locking.lock, once, lambda one: one.store_name)
-    failures = builder.failures
+    locked = planner.each(planner.lock, once, lambda one: one.store_name)
+    failures = planner.failures
     images = sorted((one.image for one in locked), key=lambda one: one.name)
     doubts = [text for one in locked for text in one.warnings]
-    carried = {digest: raw for one in locked for digest, raw in one.manifests.items()}
-    # All or nothing: a lock file without a name would have hosts let go of it.
+    embedded = {digest: raw for one in locked for digest, raw in one.manifests.items()}
+    # All or nothing: hosts would remove a name that a lock file lacks.
     changes = [] if failures else _changes(old, images)
-    kept = {one.name: _shown(locking.known.get(one.name)) for one in images if failures}
-    actions = () if failures else write_lock(path, there, _RENDER[form](images), carried)
-    return builder.build(
+    kept = {one.name: _shown(planner.known.get(one.name)) for one in images if failures}
+    data = _RENDER[options.form](images)
+    actions = () if failures else write_lock(path, there, data, embedded)
+    return planner.build(
         last=tuple(actions),
         before={**kept, **{one["name"]: one["was"] for one in changes if one["was"]}},
         after={**kept, **{one["name"]: one["is"] for one in changes if one["is"]}},

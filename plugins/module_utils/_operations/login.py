@@ -29,7 +29,7 @@ class SaveLogin(Action):
     helper: CredentialHelper | None = field(repr=False)
 
     @property
-    def subject(self) -> str:
+    def subject(self) -> str:  # type: ignore[override]
         """Return the registry, or ``host/path``, as in the diff."""
         return self.registry
 

@@ -7,11 +7,11 @@ import typing as t
 
 from .._image import errors
 from .._image.names import Platform, Reference
-from .._image.sources import ChunkPolicy, Sources
-from .._plan import Plan, PlanBuilder
+from .._image.sources import Sources
+from .._plan import Plan
 from .._store.store import ImageStore
 from .copying import FetchBlob, SetName, merged, shorten_images
-from .reading import CHUNKS, NEVER, ImagePlan, ImageRequest, Reading, shown
+from .reading import ALWAYS, NEVER, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock
@@ -19,84 +19,70 @@ if t.TYPE_CHECKING:
 
 def plan_pull(
     references: t.Sequence[Reference],
-    *,
     platforms: t.Sequence[Platform] | None,
-    policy: str,
-    sources: Sources,
     store: ImageStore,
-    workers: int,
+    sources: Sources,
+    options: FetchOptions,
+    *,
+    policy: str = ALWAYS,
     all_tags: bool = False,
-    pieces: ChunkPolicy = CHUNKS,
     referrers: bool = False,
-    foreign: bool = False,
-    allow: bool = False,
     lock: Lock | None = None,
 ) -> Plan:
-    """Bring every reference, for each platform (None: all), into the store; by digest nothing is asked twice.
+    """Plan to bring images, for each platform (None: all), into the store; by digest nothing is asked twice.
 
-    With a lock, what that says, or LockError.
+    With ``lock`` the images are what that says; raise LockError if it lacks one.
     """
-    builder = PlanBuilder(workers)
     if policy == NEVER and (all_tags or referrers):
         raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
+    planner = FetchPlanner(store, sources, options, policy, lock.manifests if lock else None)
     if all_tags or referrers:
         sources.prepare()
     if all_tags:
         from .referrers import expand_tags
 
-        references = expand_tags(references, sources, builder)
-    carried = lock.manifests if lock else {}
-    reading = Reading(store, sources, policy, pieces, foreign, carried, allow)
-    requests = [ImageRequest.of(reference, platforms, lock) for reference in references]
-    plans = reading.plan_all(requests, builder)
+        references = expand_tags(references, sources, planner)
+    plans = planner.plan_all([ImageRequest.of(one, platforms, lock) for one in references])
     if referrers:
         from .referrers import follow, referrers_of
 
         def look(plan: ImagePlan) -> list[Reference]:
             return referrers_of(plan.reference, sources.repository(plan.reference), plan.digests)
 
-        plans += follow(
-            plans,
-            look,
-            lambda one: reading.plan_image(ImageRequest(one, None)),
-            lambda one: one.store_name,
-            builder,
-        )
-    return plan_of(plans, builder, store, sources)
+        def plan_referrer(reference: Reference) -> ImagePlan:
+            return planner.plan_image(ImageRequest(reference, None))
+
+        plans += follow(plans, look, plan_referrer, lambda one: one.store_name, planner)
+    return plan_fetch(planner, plans)
 
 
-def plan_of(
-    plans: t.Sequence[ImagePlan],
-    builder: PlanBuilder,
-    store: ImageStore,
-    sources: Sources,
-) -> Plan:
-    """Return the plan that fetches the missing content of ``plans`` and sets their names; raise NoSpaceError if it does not fit."""
-    content = merged(plans)
+def plan_fetch(planner: FetchPlanner, plans: t.Sequence[ImagePlan]) -> Plan:
+    """Return the plan that fetches the missing content and sets the names; raise NoSpaceError if it does not fit."""
+    store, sources, content = planner.store, planner.sources, merged(plans)
+    warnings = [text for plan in plans for text in plan.warnings]
     sizes = {digest: size for plan in plans for digest, size in plan.sizes.items()}
     blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
     if blobs:
         sources.prepare()
     staged = sum(map(store.staged, blobs))
-    missing = sum(action.descriptor.size for action in content)
     digests = {action.descriptor.digest for action in content}
-    store.require_space(missing - staged, digests)
+    store.require_space(sum(action.descriptor.size for action in content) - staged, digests)
     stats = {
         "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
         "bytes_reused": sum(size for digest, size in sizes.items() if digest not in digests),
     }
-    return builder.build(
+    return planner.build(
         content=content,
         names=tuple(
             SetName(plan.name, plan.target, plan.before, store)
             for plan in plans
             if plan.before != plan.target
         ),
-        before={plan.name: plan.shown_before for plan in plans if plan.before},
+        before={one.name: shown(one.before, one.is_incomplete) for one in plans if one.before},
         after={plan.name: shown(plan.target) for plan in plans},
         facts={"images": [plan.entry(image) for plan in plans for image in plan.images]},
         shorten=shorten_images,
         prepare=lambda: store.prepare(digests),
         stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
-        warnings=lambda: [*sources.warnings, *(text for plan in plans for text in plan.warnings)],
+        warnings=lambda: [*sources.warnings, *warnings],
     )

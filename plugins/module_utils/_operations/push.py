@@ -8,12 +8,12 @@ import typing as t
 
 from .._image import errors
 from .._image.names import TAG, Reference, trimmed
-from .._plan import Plan, PlanBuilder
+from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.source import StoreSource
 from .._store.store import ImageStore
 from .reach import Reachable, find_label, find_name, find_text, not_in_store
-from .transfer import Sinks, Transfer, plan_transfers
+from .transfer import Transfer, TransferPlanner
 
 
 def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:
@@ -58,23 +58,21 @@ def plan_push(
     store: ImageStore,
     references: t.Sequence[Reference | str],
     repositories: t.Sequence[str],
-    sinks: Sinks,
-    workers: int,
-    **options: t.Any,
+    planner: TransferPlanner,
 ) -> Plan:
-    """Bring entries of a store to registries, each under its own name or to ``repositories``.
+    """Plan to send entries of a store to registries, each under its own name or to ``repositories``.
 
     An entry whose label is no reference needs ``repositories``.
     """
     names = store.names()
-    builder = PlanBuilder(workers)
+    sinks = planner.sinks
     transfers = []
     for text in map(str, references):
         # Of ten thousand names a task wants a few: all are looked through only for what is no name of ours.
         known = names if find_text(text, names) else store.labelled()
         there = find_label(text, known)
         if there is None:
-            builder.failures[str(Reference.parse(text))] = not_in_store(store, text)
+            planner.failures[str(Reference.parse(text))] = not_in_store(store, text)
             continue
         for source, target in _pairs(text, there, known[there], repositories):
             sink = sinks.of(target)
@@ -82,10 +80,10 @@ def plan_push(
             called = "" if find_name(source, names) else there
             transfers.append(Transfer(source, target, content, sink, content.require, called))
 
-    def holders() -> None:
+    def find_mounts() -> None:
         for name, held in names.items():
             with contextlib.suppress(errors.LockstepError):
                 near = Reference.parse(name)
                 sinks.uploads.add(near.registry, near.repository, Reachable.of(store, [held]).sizes)
 
-    return plan_transfers(transfers, builder, sinks=sinks, holders=holders, **options)
+    return planner.plan(transfers, find_mounts)

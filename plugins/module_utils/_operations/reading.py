@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading: what an image needs in a store, and what the store lacks of it."""
+"""Plan what a store needs to hold images, and fetch what it lacks: what image_pull, image_sync and store_verify share."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._image import errors
-from .._image.graph import Closure, Image, closure_of
+from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
-from .._image.sources import ChunkPolicy, ContentSource, Sources, read_root
+from .._image.sources import ChunkPolicy, ContentSource, Sources
 from .._plan import PlanBuilder, attempts
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
@@ -20,9 +21,8 @@ from .copying import Content, FetchBlob, StoreContent, fetch
 if t.TYPE_CHECKING:
     from .._image.lock import Lock, LockedImage
 
-CHUNKS = ChunkPolicy()
 ALWAYS, NEVER = "always", "never"
-# What is shown of a name that is not there, and after one that lacks content.
+# What is shown for a name that is missing, and after one that lacks content.
 NOTHING, INCOMPLETE = "none", ", incomplete"
 # The options of modules that fetch content.
 FETCHING: dict[str, t.Any] = {
@@ -34,15 +34,28 @@ FETCHING: dict[str, t.Any] = {
 }
 
 
-def fetching(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What these options mean to a plan."""
-    most = params["connections_per_blob"]
-    return {
-        "workers": params["parallel"],
-        "pieces": ChunkPolicy(params["chunk_size"], params["parallel"] if most is None else most),
-        "foreign": params["foreign_layers"] == "fetch",
-        "allow": params["allow_platform_mismatch"],
-    }
+class FetchOptions(t.NamedTuple):
+    """How content is fetched: with so many threads, and in chunks.
+
+    ``foreign`` fetches also layers that registries may not distribute. ``allow`` takes an image without an index for
+    another platform; a lock does so for what it has.
+    """
+
+    workers: int
+    chunks: ChunkPolicy = ChunkPolicy()
+    foreign: bool = False
+    allow: bool = False
+
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> FetchOptions:
+        """Read the options of ``FETCHING``; raise InputError for a size or a number below 1."""
+        workers, connections = params["parallel"], params["connections_per_blob"]
+        return cls(
+            workers,
+            ChunkPolicy(params["chunk_size"], workers if connections is None else connections),
+            params["foreign_layers"] == "fetch",
+            params["allow_platform_mismatch"],
+        )
 
 
 class ImageRequest(t.NamedTuple):
@@ -68,7 +81,7 @@ class ImageRequest(t.NamedTuple):
         return cls(locked.pin(reference), platforms, locked=locked)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImagePlan:
     """What an ImageRequest becomes: where its name will point, and the content that the store lacks for that.
 
@@ -80,37 +93,32 @@ class ImagePlan:
     before: IndexEntry | None
     target: IndexEntry
     images: tuple[Image, ...]
-    configs: dict[Digest, ImageConfig]
-    sizes: dict[Digest, int]
+    configs: t.Mapping[Digest, ImageConfig]
+    sizes: t.Mapping[Digest, int]
     content: list[Content]
     warnings: list[str]
 
     @property
     def status(self) -> str:
-        """What becomes of it."""
+        """What becomes of the name: ``updated``, ``downloaded`` or ``up_to_date``."""
         if self.before and self.before.target.digest != self.target.target.digest:
             return "updated"
         return "up_to_date" if self.before == self.target and not self.content else "downloaded"
 
     @property
-    def shown_before(self) -> str:
-        """What there is, for a diff."""
-        lacking = self.before == self.target and self.content
-        return shown(self.before) + (INCOMPLETE if lacking else "")
+    def is_incomplete(self) -> bool:
+        """Whether the name points where it will, and the store lacks some of the content."""
+        return self.before == self.target and bool(self.content)
 
     @property
     def digests(self) -> list[Digest]:
-        """Of what may be referred to."""
+        """The digests that other manifests may refer to."""
         images = (image.descriptor.digest for image in self.images)
         return list(dict.fromkeys([self.target.target.digest, *images]))
 
-    def config(self, image: Image) -> ImageConfig | None:
-        """The configuration of one of its images."""
-        return self.configs.get(image.manifest.config.digest) if image.manifest.config else None
-
     def entry(self, image: Image) -> dict[str, t.Any]:
-        """What a playbook sees of it."""
-        config = self.config(image)
+        """Return the entry of one of its images in the result."""
+        config = _config_of(image, self.configs)
         platform = image.descriptor.platform or (config.platform if config else None)
         return {
             "name": self.name,
@@ -123,45 +131,43 @@ class ImagePlan:
         }
 
 
-@dataclass
-class Reading:
-    """How the images of a task are read; ``carried`` are manifests that nobody needs to be asked for.
+class FetchPlanner(PlanBuilder):
+    """Plans what a store lacks of images. ``embedded`` are manifests that no registry is asked for."""
 
-    ``allow`` takes an image without an index for another platform; a lock does so for what it has.
-    """
-
-    store: ImageStore
-    sources: Sources
-    policy: str = ALWAYS
-    pieces: ChunkPolicy = CHUNKS
-    foreign: bool = False
-    carried: t.Mapping[Digest, bytes] = field(default_factory=dict)
-    allow: bool = False
-
-    def __post_init__(self) -> None:
-        self.names = self.store.names()
+    def __init__(
+        self,
+        store: ImageStore,
+        sources: Sources,
+        options: FetchOptions,
+        policy: str = ALWAYS,
+        embedded: t.Mapping[Digest, bytes] | None = None,
+    ) -> None:
+        super().__init__(options.workers)
+        self.store, self.sources, self.options, self.policy = store, sources, options, policy
+        self.embedded = embedded or {}
+        self.names = store.names()
 
     def plan_image(self, request: ImageRequest) -> ImagePlan:
         """Plan one image; raise LockstepError if that is impossible."""
-        return _ImageReader(request, self).plan()
+        return _FetchReader(request, self).plan()
 
-    def plan_all(self, requests: t.Sequence[ImageRequest], builder: PlanBuilder) -> list[ImagePlan]:
+    def plan_all(self, requests: t.Sequence[ImageRequest]) -> list[ImagePlan]:
         """Plan the images of ``requests``, in their order; raise InputError if two of one name differ.
 
         Registries are asked for all tags at the same time, then for all that the store lacks. The store is read by
         one thread, while tags are on their way: its files are small, and threads that read them do little but wait
         for each other.
         """
-        readers = [
-            _ImageReader(one, self) for one in each_once(requests, lambda one: one.reference)
-        ]
+        once = each_once(requests, lambda one: one.reference)
+        readers = [_FetchReader(request, self) for request in once]
         asking = [reader for reader in readers if reader.digest is None]
         known = [(reader, reader.digest) for reader in readers if reader.digest]
         answers: dict[str, ImagePlan | errors.LockstepError] = {}
         lacking = []
+        prepare = tuple if self.policy == NEVER else self.sources.prepare
         if asking:
-            self._prepare()
-        resolved = attempts(_ImageReader.resolve, asking, builder.workers)
+            prepare()
+        resolved = attempts(_FetchReader.resolve, asking, self.workers)
         for reader, digest in itertools.chain(resolved, known):
             try:
                 if isinstance(digest, errors.LockstepError):
@@ -172,205 +178,210 @@ class Reading:
             except errors.LockstepError as exc:
                 answers[reader.name] = exc
         if lacking:
-            self._prepare()
+            prepare()
             fetch()
-        for reader, answer in attempts(_ImageReader.plan, lacking, builder.workers):
+        for reader, answer in attempts(_FetchReader.plan, lacking, self.workers):
             answers[reader.name] = answer
-        return builder.keep((reader.name, answers[reader.name]) for reader in readers)
-
-    def _prepare(self) -> None:
-        if self.policy != NEVER:
-            self.sources.prepare()
+        return self.keep((reader.name, answers[reader.name]) for reader in readers)
 
 
-class _ImageReader:
-    """Reads one image."""
+class _FetchReader(ImageReader):
+    """Reads one image from the store, from embedded manifests, or else from its repository."""
 
-    def __init__(self, request: ImageRequest, how: Reading) -> None:
-        self._request = request
-        self._reference = request.reference
-        self._store = how.store
-        self._sources = None if how.policy == NEVER else how.sources
+    def __init__(self, request: ImageRequest, planner: FetchPlanner) -> None:
+        reference = request.reference
+        self.name = reference.store_name
+        self._before = before = planner.names.get(self.name)
+        digest = reference.digest
+        if digest is None and before and planner.policy != ALWAYS:
+            digest = before.target.digest
+        super().__init__(reference, digest, str(reference))
+        self._platforms, self._locked = request.platforms, request.locked
+        self._is_exact = request.exact
+        self._planner = planner
+        self._store = planner.store
+        self._is_alone = planner.policy == NEVER
         self._source: ContentSource | None = None
-        self._is_alone = False
-        self._pieces = how.pieces
-        self._elsewhere = how.sources.foreign if how.foreign else None
-        self._carried = how.carried
-        self._allow = how.allow or request.locked is not None
-        self._read: dict[Digest, Manifest] = {}  # of the registry, or the lock file
-        self._held: dict[Digest, Manifest] = {}  # of the store
-        self._is_resolved = False
-        self.name = request.reference.store_name
-        self._before = how.names.get(self.name)
-        self.digest = request.reference.digest  # of the image, None until the registry is asked
-        if self.digest is None and self._before and how.policy != ALWAYS:
-            self.digest = self._before.target.digest
-
-    def resolve(self) -> Digest:
-        """Ask what the tag is, where nothing else says it."""
-        if self.digest is None:
-            self.digest = self._required("it").resolve(str(self._reference.tag))
-            self._is_resolved = True
-        return self.digest
+        self._stored: dict[Digest, Manifest] = {}
 
     def plan(self, alone: bool = False) -> ImagePlan:
         """Plan the image; if ``alone``, ask no registry: raise NotInStoreError if one is needed."""
-        self._is_alone = alone
+        self._is_alone = alone or self._planner.policy == NEVER
         try:
             return self._plan()
         except errors.LockstepError as exc:
-            locked = self._request.locked
+            locked = self._locked
             if locked is None or isinstance(exc, (errors.DependencyError, errors.LockError)):
                 raise
             raise type(exc)(f"{locked.place}: {exc}", exc.hint, **exc.details) from exc
 
     def _plan(self) -> ImagePlan:
-        """And what the name shall point at."""
+        root = self._read_root()
+        asked = [ALL] if self._platforms is None else [str(one) for one in self._platforms]
+        kept = self._kept_platforms(root, asked)
+        closure = self._closure_for(root, kept)
+        is_index, images = closure.manifests[-1][1].is_index, closure.images
+        if is_index and set(kept) != set(asked):
+            images = self._closure_for(root, asked).images
+        if self._locked:
+            self._locked.require_match(asked, root, closure, images)
+        content = self._missing_manifests(closure)
+        configs = self._read_configs(closure.images, content)
+        content += self._missing_blobs(closure, content)
+        return ImagePlan(
+            self.reference,
+            self.name,
+            self._before,
+            IndexEntry(root, tuple(sorted(kept)) if is_index else ()),
+            images,
+            configs,
+            self._sizes(closure),
+            content,
+            self._warnings(closure, images, configs),
+        )
+
+    def _read_root(self) -> Descriptor:
+        before, digest = self._before, self.resolve()
+        if self._locked:
+            return self.read_root(self._locked.media_type)
+        media_type = before.target.media_type if before and before.target.digest == digest else ""
+        if not media_type:
+            return self.read_root()
+        root = self.read_root(media_type)
+        # The entry of the index stays as it is.
+        return Descriptor(media_type, digest, root.size) if digest in self._stored else root
+
+    def _kept_platforms(self, root: Descriptor, asked: t.Sequence[str]) -> list[str]:
+        """Return the platforms that the name will have: two tasks with a platform each must not undo one another."""
+        kept = dict.fromkeys(asked)
         before = self._before
-        platforms, locked = self._request.platforms, self._request.locked
-        root = self._root()
-        asked = [ALL] if platforms is None else [str(platform) for platform in platforms]
-        every = dict.fromkeys(asked)
-        if before and before.target.digest == root.digest and not self._request.exact:
-            # What an earlier task asked for stays: two tasks with a platform each must not undo one another.
-            every.update(dict.fromkeys(before.platforms))
-        every = {ALL: None} if ALL in every else every
-        closure = self._walk(root, every)
-        images = closure.images
-        if every.keys() != set(asked) and closure.manifests[-1][1].is_index:
-            images = self._walk(root, asked).images
-        if locked:
-            locked.require_match(asked, root, closure, images)
-        foreign = [blob for blob in closure.blobs if blob.is_foreign]
-        content: list[Content] = [
+        if before and before.target.digest == root.digest and not self._is_exact:
+            kept.update(dict.fromkeys(before.platforms))
+        return [ALL] if ALL in kept else list(kept)
+
+    def _closure_for(self, root: Descriptor, platforms: t.Sequence[str]) -> Closure:
+        parsed = None if ALL in platforms else [Platform.parse(text) for text in platforms]
+        return self.closure(root, parsed)
+
+    def _missing_manifests(self, closure: Closure) -> list[Content]:
+        return [
             StoreContent(descriptor, manifest.raw, self._store)
             for descriptor, manifest in closure.manifests
-            if descriptor.digest in self._read or not self._store.has(descriptor)
+            if descriptor.digest in self.manifests or not self._store.has(descriptor)
         ]
-        configs = self._configs(closure, content)
-        have = {action.descriptor.digest for action in content}
-        content += [
-            FetchBlob(blob, self._required(blob.digest), self._store, self._pieces)
-            for blob in closure.blobs
-            if blob not in foreign and blob.digest not in have and not self._store.has(blob)
-        ]
-        if self._elsewhere:
-            content += [
-                FetchBlob(blob, self._elsewhere(self._reference, blob), self._store, self._pieces)
-                for blob in foreign
-                if not self._store.has(blob)
-            ]
-        is_index = closure.manifests[-1][1].is_index
-        target = IndexEntry(root, tuple(sorted(every)) if is_index else ())
-        skipped = () if self._elsewhere else foreign
-        whole = [descriptor for descriptor, _manifest in closure.manifests]
-        whole += [blob for blob in closure.blobs if blob not in skipped]
-        sizes = {descriptor.digest: descriptor.size for descriptor in whole}
-        name = self.name
-        wanted = ImagePlan(
-            self._reference, name, before, target, images, configs, sizes, content, []
-        )
-        doubts = [
-            image.doubts(wanted.config(image), platforms or (), str(self._reference), self._allow)
-            for image in images
-        ]
-        wanted.warnings = [f"{self._reference}: {doubt}" for doubt in doubts if doubt]
-        if foreign and not self._elsewhere:
-            wanted.warnings.append(
-                f"{name}: {len(foreign)} foreign layers are left out, foreign_layers=fetch gets them"
-            )
-        return wanted
 
-    def _walk(self, root: Descriptor, asked: t.Iterable[str]) -> Closure:
-        platforms = None if ALL in asked else [Platform.parse(text) for text in asked]
-        return closure_of(root, platforms, self._manifest, str(self._reference))
+    def _missing_blobs(self, closure: Closure, content: t.Sequence[Content]) -> list[Content]:
+        """Return the actions that fetch the blobs the store lacks, without those in ``content``."""
+        options = self._planner.options
+        found = {action.descriptor.digest for action in content}
+        missing: list[Content] = []
+        for blob in sorted(closure.blobs, key=lambda blob: blob.is_foreign):
+            is_skipped = not options.foreign if blob.is_foreign else blob.digest in found
+            if is_skipped or self._store.has(blob):
+                continue
+            if blob.is_foreign:
+                source = self._planner.sources.foreign(self.reference, blob)
+            else:
+                source = self.source(blob.digest)
+            missing.append(FetchBlob(blob, source, self._store, options.chunks))
+        return missing
 
-    def _root(self) -> Descriptor:
-        before, digest = self._before, self.resolve()
-        locked = self._request.locked
-        known = before.target.media_type if before and before.target.digest == digest else ""
-        known = locked.media_type if locked else known
+    def _sizes(self, closure: Closure) -> dict[Digest, int]:
+        """Return the bytes of all content that the image needs, by digest."""
+        blobs = [
+            one for one in closure.blobs if self._planner.options.foreign or not one.is_foreign
+        ]
+        whole = [*(descriptor for descriptor, _manifest in closure.manifests), *blobs]
+        return {descriptor.digest: descriptor.size for descriptor in whole}
+
+    def _warnings(
+        self, closure: Closure, images: t.Sequence[Image], configs: t.Mapping[Digest, ImageConfig]
+    ) -> list[str]:
+        """Return what users should know of it; raise NoPlatformError for an image of another platform."""
+        options, subject, platforms = self._planner.options, self.subject, self._platforms or ()
+        allow, warnings = options.allow or bool(self._locked), []
+        for image in images:
+            doubt = image.doubts(_config_of(image, configs), platforms, subject, allow)
+            warnings += [f"{subject}: {doubt}"] if doubt else []
+        foreign = sum(blob.is_foreign for blob in closure.blobs)
+        if foreign and not options.foreign:
+            text = f"{foreign} foreign layers are left out, foreign_layers=fetch gets them"
+            warnings.append(f"{self.name}: {text}")
+        return warnings
+
+    def known(self, digest: Digest, media_type: str) -> Manifest | None:
         try:
-            manifest = self._stored(digest, known) or self._carry(digest, known)
+            return self._known(digest, media_type)
         except errors.ContentError as exc:
-            if locked is None:
+            if self._locked is None or digest != self._locked.digest:
                 raise
-            raise locked.type_mismatch(exc) from exc
-        if manifest:
-            known = manifest.media_type if locked else known or manifest.media_type
-            return Descriptor(known, digest, len(manifest.raw))
-        source, tag = self._required("it"), self._reference.tag
-        # A tag that was just resolved may have moved, and what it stood for be gone already.
-        descriptor, manifest = read_root(source, digest, tag, self._is_resolved)
-        self._read[descriptor.digest] = manifest
-        return descriptor
+            raise self._locked.type_mismatch(exc) from exc
 
-    def _manifest(self, descriptor: Descriptor) -> Manifest:
-        digest = descriptor.digest
-        media_type = descriptor.media_type
-        manifest = self._read.get(digest) or self._stored(digest, media_type)
-        manifest = manifest or self._carry(digest, media_type)
-        if manifest is None:
-            manifest = self._read[digest] = self._required(digest).read_manifest(digest)[1]
-        return manifest
-
-    def _stored(self, digest: Digest, media_type: str) -> Manifest | None:
-        held = self._held.get(digest)
-        if held is None or held.media_type != media_type:
-            held = self._store.manifest(digest, media_type)
-        if held is not None:
-            self._held[digest] = held
-        return held
-
-    def _carry(self, digest: Digest, media_type: str) -> Manifest | None:
-        raw = self._carried.get(digest)
+    def _known(self, digest: Digest, media_type: str) -> Manifest | None:
+        stored = self._stored.get(digest)
+        if stored is None or stored.media_type != media_type:
+            stored = self._store.manifest(digest, media_type)
+        if stored is not None:
+            self._stored[digest] = stored
+            return stored
+        raw = self._planner.embedded.get(digest)
         if raw is None:
             return None
-        manifest = Manifest.parse(raw, media_type, f"{self._reference}: {digest}")
-        self._read[digest] = manifest
+        manifest = Manifest.parse(raw, media_type, f"{self.subject}: {digest}")
+        self.manifests[digest] = manifest
         return manifest
 
-    def _configs(self, closure: Closure, content: list[Content]) -> dict[Digest, ImageConfig]:
+    def _read_configs(
+        self, images: t.Sequence[Image], content: list[Content]
+    ) -> dict[Digest, ImageConfig]:
+        """Return the configurations of images by digest; add those that the store lacks to ``content``."""
         configs: dict[Digest, ImageConfig] = {}
-        for image in closure.images:
+        for image in images:
             descriptor = image.manifest.config
             if descriptor is None or descriptor.digest in configs or not descriptor.is_image_config:
                 continue
-            try:
+            raw = None
+            with contextlib.suppress(errors.NotFoundError, errors.DigestMismatchError):
                 raw = self._store.read(descriptor.digest) if self._store.has(descriptor) else None
-            except (errors.NotFoundError, errors.DigestMismatchError):
-                raw = None
             if raw is None:
-                if descriptor.size > MAX_MANIFEST:
-                    raise errors.InputError(
-                        f"{self._reference}: its config has {errors.readable_size(descriptor.size)},"
-                        f" more than {errors.readable_size(MAX_MANIFEST)}"
-                    )
-                source = self._required(descriptor.digest)
-                raw = fetch().read_content(descriptor, source)
+                raw = self._fetched_config(descriptor)
                 content.append(StoreContent(descriptor, raw, self._store))
-            configs[descriptor.digest] = ImageConfig.parse(
-                raw, f"{self._reference}: config {descriptor.digest}"
-            )
+            where = f"{self.subject}: config {descriptor.digest}"
+            configs[descriptor.digest] = ImageConfig.parse(raw, where)
         return configs
 
-    def _required(self, what: Digest | str) -> ContentSource:
-        if self._sources is None or self._is_alone:
-            of_it = f"{what} of it" if isinstance(what, Digest) else what
-            hint = "Pull it once without pull=never."
-            raise errors.NotInStoreError(
-                f"{self._reference}: {self._store.path} does not hold {of_it}", hint
-            )
+    def _fetched_config(self, descriptor: Descriptor) -> bytes:
+        if descriptor.size > MAX_MANIFEST:
+            size, most = map(errors.readable_size, (descriptor.size, MAX_MANIFEST))
+            raise errors.InputError(f"{self.subject}: its config has {size}, more than {most}")
+        raw: bytes = fetch().read_content(descriptor, self.source(descriptor.digest))
+        return raw
+
+    def source(self, content: Digest | None) -> ContentSource:
+        if self._is_alone:
+            missing = f"{content} of it" if content else "it"
+            text = f"{self.subject}: {self._store.path} does not hold {missing}"
+            raise errors.NotInStoreError(text, "Pull it once without pull=never.")
         if self._source is None:
-            self._source = self._sources.repository(self._reference)
+            self._source = self._planner.sources.repository(self.reference)
         return self._source
+
+
+def _config_of(image: Image, configs: t.Mapping[Digest, ImageConfig]) -> ImageConfig | None:
+    return configs.get(image.manifest.config.digest) if image.manifest.config else None
+
+
+def shown(entry: IndexEntry, is_incomplete: bool = False) -> str:
+    """Return the text that diffs and reports show: digest, platforms, and whether content is missing."""
+    platforms = f" ({', '.join(entry.platforms)})" if entry.platforms else ""
+    return f"{entry.target.digest}{platforms}{INCOMPLETE if is_incomplete else ''}"
 
 
 T = t.TypeVar("T")
 
 
 def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) -> list[T]:
-    """Items by the name their reference has in a store; or InputError for one name that means two."""
+    """Return items by the name that their reference has in a store; raise InputError for one name that means two."""
     found: dict[str, T] = {}
     for item in items:
         name = reference_of(item).store_name
@@ -378,9 +389,3 @@ def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) ->
         if one != other:
             raise errors.InputError(f"{name} is asked for twice, as {other} and as {one}")
     return list(found.values())
-
-
-def shown(name: IndexEntry | None) -> str:
-    """What a name points at, as a diff shows it."""
-    platforms = f" ({', '.join(name.platforms)})" if name and name.platforms else ""
-    return f"{name.target.digest}{platforms}" if name else ""

@@ -75,7 +75,9 @@ def plan_registry_remove(
         except errors.RegistryError as exc:
             return reference, _unseen(repository, reference, by, exc)
 
-    builder.each(place_of, once, workers=1)
+    finder = PlanBuilder(1)
+    finder.each(place_of, once)
+    builder.failures.update(finder.failures)
     ready = [reference for reference in once if reference.name in places]
     found = builder.each(look, ready)
     users: dict[tuple[str, str | None, Digest], list[Reference]] = {}

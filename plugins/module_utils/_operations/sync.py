@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from .._image.lock import Lock
 from .._image.names import Digest, Reference, platforms_of
-from .._image.sources import ChunkPolicy, Sources
-from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel
+from .._image.sources import Sources
+from .._plan import Action, Plan, Pool, in_parallel
 from .._store.index import IndexEntry, render_names
 from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
 from .._store.store import ImageStore
 from .copying import shorten_images
-from .pull import plan_of
+from .pull import plan_fetch
 from .reach import Reachable
-from .reading import INCOMPLETE, NOTHING, ImagePlan, ImageRequest, Reading, shown
+from .reading import NOTHING, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
 from .remove import RemoveContent
 
 
@@ -39,16 +39,13 @@ class WriteIndex(Action):
 
 def plan_sync(
     lock: Lock,
-    *,
     store: RepairStore,
+    sources: Sources,
+    options: FetchOptions,
+    *,
     platforms: t.Sequence[str] | None,
     exclusive: bool,
     mode: str,
-    sources: Sources,
-    workers: int,
-    pieces: ChunkPolicy,
-    foreign: bool = False,
-    allow: bool = False,
 ) -> Plan:
     """Bring what a lock names, for some of its platforms (none: all of them), and let go of all else.
 
@@ -56,16 +53,13 @@ def plan_sync(
     """
     there = contents(store)
     sizes = {digest: one.st_size for digest, one in there.items()}
-    reasons = _doubts(store, there, mode, workers)
+    reasons = _doubts(store, there, mode, options.workers)
     store.known_bad = set(reasons)
-    builder = PlanBuilder(workers)
-    reading = Reading(
-        store, sources, pieces=pieces, foreign=foreign, carried=lock.manifests, allow=allow
-    )
-    plans = reading.plan_all(_requests(lock, platforms), builder)
-    plan = plan_of(plans, builder, store, sources)
+    planner = FetchPlanner(store, sources, options, embedded=lock.manifests)
+    plans = planner.plan_all(_requests(lock, platforms))
+    plan = plan_fetch(planner, plans)
     failures = plan.failures
-    before, after = reading.names, {one.name: one.target for one in plans}
+    before, after = planner.names, {one.name: one.target for one in plans}
     gone = sorted(set(before) - set(after) - set(failures)) if exclusive else []
     dropped = {name: before[name] for name in gone}
     last: list[Action] = []
@@ -207,7 +201,9 @@ def _difference(
         reason = f"has {there} bytes instead of {first.size}"
     reason = f"{first.digest} {reason}"
     reason += f", and {more} more" if more else ""
-    return _row(plan.name, wanted, f"{wanted}{INCOMPLETE}", f"is incomplete: {reason}")
+    return _row(
+        plan.name, wanted, shown(plan.target, is_incomplete=True), f"is incomplete: {reason}"
+    )
 
 
 def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[dict[str, str]]:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.copy_blob import read_config
-from .._image.graph import Closure, Image, closure_of
+from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
-from .._image.sources import ContentSource, read_root
+from .._image.sources import ContentSource
 from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel
 from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
@@ -20,6 +21,8 @@ from .._registry.sink import RemoteSink
 from .._registry.target import Uploads
 from .copying import Content, FetchBlob, merged, shorten_images
 from .referrers import follow, referrers_of
+
+_NAME_OF = operator.attrgetter("name")
 
 
 @dataclass(frozen=True)
@@ -43,29 +46,26 @@ class PushBlob(FetchBlob):
 class PublishImage(Action):
     """Send the manifests of an image, children first, and the last one under its tag."""
 
-    name: str
-    target: Reference
-    manifests: tuple[Manifest, ...] = field(repr=False)
-    sink: RemoteSink = field(repr=False)
-    previous: Digest | None = None
+    plan: TransferPlan
 
     @property
-    def subject(self) -> str:
-        return self.name
+    def subject(self) -> str:  # type: ignore[override]
+        return self.plan.name
 
     def summary(self) -> dict[str, t.Any]:
         return {
             "action": "publish_image",
-            "name": self.name,
-            "digest": str(Digest.of(self.manifests[-1].raw)),
-            "previous": str(self.previous) if self.previous else None,
+            "name": self.subject,
+            "digest": str(Digest.of(self.plan.manifests[-1].raw)),
+            "previous": str(self.plan.before) if self.plan.before else None,
         }
 
     def apply(self, pool: Pool) -> None:
-        *children, root = self.manifests
+        *children, root = self.plan.manifests
+        transfer = self.plan.transfer
         for manifest in children:
-            self.sink.put_manifest(manifest)
-        self.sink.put_manifest(root, str(self.target.digest or self.target.tag))
+            transfer.sink.put_manifest(manifest)
+        transfer.sink.put_manifest(root, transfer.identifier)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Transfer:
     target: Reference
     content: ContentSource = field(repr=False)
     sink: RemoteSink = field(repr=False)
-    require: t.Callable[[Descriptor], None] = field(default=lambda _blob: None, repr=False)
+    require: t.Callable[[Descriptor], object] = field(default=bool, repr=False)
     called: str = ""
 
     @property
@@ -87,15 +87,19 @@ class Transfer:
         """What it is called where it goes to."""
         return str(self.target)
 
+    @property
+    def identifier(self) -> str:
+        """The digest or tag that it gets there."""
+        return str(self.target.digest or self.target.tag)
 
-@dataclass
+
+@dataclass(frozen=True)
 class TransferPlan:
     """What a Transfer becomes: the blobs and manifests that are missing where it goes to.
 
     ``before`` is what stands there now. Without ``closure`` all is up to date, and nothing was read.
     """
 
-    name: str
     transfer: Transfer
     before: Digest | None
     root: Descriptor
@@ -104,6 +108,10 @@ class TransferPlan:
     blobs: list[Descriptor] = field(default_factory=list)  # that have to be there
     manifests: list[Manifest] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.transfer.name
 
     @property
     def status(self) -> str:
@@ -167,174 +175,189 @@ class Sinks:
         return {**self.uploads.stats(), **self._registries.stats()}
 
 
-def plan_transfers(
-    transfers: t.Sequence[Transfer],
-    builder: PlanBuilder,
-    *,
-    sinks: Sinks,
-    platform: Platform | None = None,
-    allow: bool = False,
-    force: bool = False,
-    referrers: bool = False,
-    holders: t.Callable[[], None] = tuple,  # type: ignore[assignment]
-    warnings: t.Callable[[], t.Sequence[str]] = tuple,
-) -> Plan:
-    """Bring images to where they go; ``holders`` tells the uploads where missing blobs may be mounted from."""
+class SendOptions(t.NamedTuple):
+    """How images are sent: with so many threads, each blob whole or in chunks of ``chunk_size`` bytes.
 
-    def plan(transfer: Transfer) -> TransferPlan:
-        return _TransferReader(transfer, platform, allow, force, referrers).plan()
+    ``platform`` sends the image of one platform only, ``force`` also what is there, ``referrers`` also what refers to
+    an image. ``allow`` sends an image without an index for another platform.
+    """
 
-    def name_of(transfer: Transfer) -> str:
-        return transfer.name
+    workers: int
+    chunk_size: int = 0
+    platform: Platform | None = None
+    allow: bool = False
+    force: bool = False
+    referrers: bool = False
 
-    plans = builder.each(plan, _each_once(transfers), name_of)
-    if referrers:
-        plans += follow(
-            plans,
-            _referring,
-            lambda one: _TransferReader(one, None, allow, force, referrers).plan(),
-            name_of,
-            builder,
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> SendOptions:
+        """Read the options that image_push and image_copy share; raise InputError for a wrong one."""
+        if params["chunk_size"] < 0:
+            raise errors.InputError("chunk_size must not be less than 0")
+        return cls(
+            params["parallel"],
+            params["chunk_size"],
+            Platform.parse(params["platform"]) if params["platform"] else None,
+            params["allow_platform_mismatch"],
+            params["force"],
+            params["referrers"],
         )
-    plans = _fill(plans, sinks, holders, builder)
-    changing = [one for one in plans if one.manifests]
-    content = merged(plans)
-    to_send = sum(action.descriptor.size for action in content)
-    return builder.build(
-        content=content,
-        names=tuple(
-            PublishImage(
-                one.name, one.transfer.target, tuple(one.manifests), one.transfer.sink, one.before
+
+
+class TransferPlanner(PlanBuilder):
+    """Plans what registries lack of images."""
+
+    def __init__(self, registries: Registries, options: SendOptions) -> None:
+        super().__init__(options.workers)
+        self.registries = registries
+        self.options = options
+        self.sinks = Sinks(registries, options.chunk_size)
+
+    def plan(
+        self, transfers: t.Sequence[Transfer], find_mounts: t.Callable[[], object] = tuple
+    ) -> Plan:
+        """Return the plan that sends what is missing; raise InputError if two images have one target.
+
+        ``find_mounts`` tells the uploads of ``sinks`` from where missing blobs may be mounted.
+        """
+        plans = self._fill(self._plan_all(transfers), find_mounts)
+        content, sinks = merged(plans), self.sinks
+        to_send = sum(action.descriptor.size for action in content)
+        warnings = [text for one in plans for text in one.warnings]
+        return self.build(
+            content=content,
+            names=tuple(PublishImage(one) for one in plans if one.manifests),
+            before={one.name: str(one.before) for one in plans if one.before},
+            after={one.name: str(one.root.digest) for one in plans},
+            facts={"images": [one.entry() for one in plans]},
+            shorten=shorten_images,
+            stats=lambda: {"bytes_to_send": to_send, **sinks.stats()},
+            warnings=lambda: [*self.registries.warnings, *warnings],
+        )
+
+    def _plan_all(self, transfers: t.Sequence[Transfer]) -> list[TransferPlan]:
+        def plan(transfer: Transfer, options: SendOptions = self.options) -> TransferPlan:
+            return _TransferReader(transfer, options).plan()
+
+        def plan_referrer(transfer: Transfer) -> TransferPlan:
+            return plan(transfer, self.options._replace(platform=None))
+
+        plans = self.each(plan, _each_once(transfers), _NAME_OF)
+        if self.options.referrers:
+            plans += follow(plans, _referring, plan_referrer, _NAME_OF, self)
+        return plans
+
+    def _fill(
+        self, plans: t.Sequence[TransferPlan], find_mounts: t.Callable[[], object]
+    ) -> list[TransferPlan]:
+        """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
+        blobs = {(one.transfer.sink, blob): one for one in plans for blob in one.blobs}
+
+        def look(pair: tuple[RemoteSink, Descriptor]) -> None:
+            # What fails here fails again below, and then for its own image.
+            with contextlib.suppress(errors.LockstepError):
+                pair[0].has(pair[1])
+
+        in_parallel(look, blobs, self.workers)
+
+        def fill(plan: TransferPlan) -> TransferPlan:
+            transfer = plan.transfer
+            missing = [blob for blob in plan.blobs if not transfer.sink.has(blob)]
+            for blob in missing:
+                transfer.require(blob)
+            return replace(
+                plan, content=[PushBlob(blob, transfer.content, transfer.sink) for blob in missing]
             )
-            for one in changing
-        ),
-        before={one.name: str(one.before) for one in plans if one.before},
-        after={one.name: str(one.root.digest) for one in plans},
-        facts={"images": [one.entry() for one in plans]},
-        shorten=shorten_images,
-        stats=lambda: {"bytes_to_send": to_send, **sinks.stats()},
-        warnings=lambda: [*warnings(), *(text for one in plans for text in one.warnings)],
-    )
+
+        filled = self.each(fill, plans, _NAME_OF)
+        if any(one.content for one in filled):
+            find_mounts()
+            self.sinks.prepare_mounts(filled)
+        return filled
 
 
-def _fill(
-    plans: t.Sequence[TransferPlan],
-    sinks: Sinks,
-    holders: t.Callable[[], None],
-    builder: PlanBuilder,
-) -> list[TransferPlan]:
-    """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
-    blobs = {(one.transfer.sink, blob): one for one in plans for blob in one.blobs}
+class _TransferReader(ImageReader):
+    """Reads one image where it comes from, and finds what is missing where it goes to."""
 
-    def look(pair: tuple[RemoteSink, Descriptor]) -> None:
-        # Who fails here fails again below, and then for itself.
-        with contextlib.suppress(errors.LockstepError):
-            pair[0].has(pair[1])
-
-    in_parallel(look, blobs, builder.workers)
-
-    def fill(plan: TransferPlan) -> TransferPlan:
-        transfer = plan.transfer
-        lacking = [blob for blob in plan.blobs if not transfer.sink.has(blob)]
-        for blob in lacking:
-            transfer.require(blob)
-        plan.content = [PushBlob(blob, transfer.content, transfer.sink) for blob in lacking]
-        return plan
-
-    filled = builder.each(fill, plans, lambda one: one.name)
-    if any(one.content for one in filled):
-        holders()
-        sinks.prepare_mounts(filled)
-    return filled
-
-
-class _TransferReader:
-    """Finds what one image needs where it goes to."""
-
-    def __init__(
-        self,
-        transfer: Transfer,
-        platform: Platform | None,
-        allow: bool,
-        force: bool,
-        whole: bool,
-    ) -> None:
-        self._allow = allow
+    def __init__(self, transfer: Transfer, options: SendOptions) -> None:
+        source = transfer.source
+        super().__init__(source, source.digest, transfer.called or str(source))
         self._transfer = transfer
-        self._platform = platform
-        self._force = force
-        self._whole = whole  # what refers to its children counts, too
-        self._read: dict[Digest, Manifest] = {}
+        self._options = options
+
+    def source(self, content: Digest | None) -> ContentSource:
+        return self._transfer.content
 
     def plan(self) -> TransferPlan:
-        transfer, sink, source = self._transfer, self._transfer.sink, self._transfer.source
-        before = sink.find(str(transfer.target.digest or transfer.target.tag))
-        pinned = source.digest
-        if before and not pinned:
-            pinned = transfer.content.resolve(str(source.tag))
-        is_asked = self._force or self._platform or self._whole
-        if pinned and pinned == before and not is_asked:
-            return TransferPlan(transfer.name, transfer, before, Descriptor("", pinned, 0))
-        # Where nothing is to be compared, one request tells what a tag is and gives it.
-        if pinned:
-            root, manifest = read_root(transfer.content, pinned, source.tag, not source.digest)
+        """Plan the transfer; its blobs are still to be looked for."""
+        transfer, force, options = self._transfer, self._options.force, self._options
+        before = transfer.sink.find(transfer.identifier)
+        if before:
+            self.resolve()
+        # What refers to its children counts, too, so that an index is read for that.
+        is_read = force or options.platform or options.referrers
+        if self.digest and self.digest == before and not is_read:
+            return TransferPlan(transfer, before, Descriptor("", self.digest, 0))
+        if self.digest:
+            root = self.read_root()
         else:
-            root, manifest = transfer.content.read_manifest(str(source.tag))
-        self._read[root.digest] = manifest
-        closure = self._closure(root, manifest)
+            # Where nothing is to be compared, one request tells what a tag is and gives it.
+            root, top = transfer.content.read_manifest(str(self.reference.tag))
+            self.manifests[root.digest] = top
+        closure = self._closure(root)
         root = closure.manifests[-1][0]
         if transfer.target.digest not in (None, root.digest):
             raise errors.InputError(
                 f"{transfer.name}: {root.digest} cannot be pushed under another digest"
             )
-        plan = TransferPlan(transfer.name, transfer, before, root, closure)
-        if before == root.digest and not self._force:
+        plan = TransferPlan(transfer, before, root, closure)
+        if before == root.digest and not force:
             return plan
-        self._look(closure.images, plan)
-        *children, top = closure.manifests
-        plan.manifests = [one for descriptor, one in children if not sink.has(descriptor)]
-        if before != root.digest or plan.manifests:
-            plan.manifests.append(top[1])
-        checked = closure
-        if not self._force:
-            sent = {id(manifest) for manifest in plan.manifests}
-            images = (image for image in closure.images if id(image.manifest) in sent)
-            checked = closure._replace(images=tuple(images))
-        plan.blobs = [blob for blob in checked.blobs if not blob.is_foreign]
-        foreign = len(checked.blobs) - len(plan.blobs)
+        warnings = self._doubts(closure.images)
+        *children, (_root, top) = closure.manifests
+        manifests = [one for descriptor, one in children if not transfer.sink.has(descriptor)]
+        if manifests or before != root.digest:
+            manifests.append(top)
+        blobs, foreign = self._blobs_of(closure, manifests)
         if foreign:
-            plan.warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
-        return plan
+            warnings.append(f"{transfer.name}: {foreign} foreign layers are not sent")
+        return replace(plan, manifests=manifests, blobs=blobs, warnings=warnings)
 
-    def _look(self, images: t.Sequence[Image], plan: TransferPlan) -> None:
-        """Require that what is sent for a platform is for it, where no index says so."""
-        for image in images if self._platform else ():
-            if image.descriptor.platform is None:
-                config = read_config(image.manifest, self._transfer.content, plan.name)
-                asked = [t.cast(Platform, self._platform)]
-                doubt = image.doubts(config, asked, plan.name, self._allow)
-                plan.warnings += [f"{plan.name}: {doubt}"] if doubt else []
+    def _blobs_of(
+        self, closure: Closure, manifests: t.Sequence[Manifest]
+    ) -> tuple[list[Descriptor], int]:
+        """Return the blobs that have to be there for ``manifests``, and how many foreign ones are left out."""
+        if not self._options.force:
+            sent = set(map(id, manifests))
+            images = (image for image in closure.images if id(image.manifest) in sent)
+            closure = closure._replace(images=tuple(images))
+        blobs = [blob for blob in closure.blobs if not blob.is_foreign]
+        return blobs, len(closure.blobs) - len(blobs)
 
-    def _closure(self, root: Descriptor, manifest: Manifest) -> Closure:
-        subject = self._transfer.called or str(self._transfer.source)
+    def _doubts(self, images: t.Sequence[Image]) -> list[str]:
+        """Require that what is sent for a platform is for it, where no index says so; return what is doubted."""
+        name, platform, doubts = self._transfer.name, self._options.platform, []
+        for image in images:
+            if platform and image.descriptor.platform is None:
+                config = read_config(image.manifest, self._transfer.content, name)
+                doubts.append(image.doubts(config, [platform], name, self._options.allow))
+        return [f"{name}: {doubt}" for doubt in doubts if doubt]
+
+    def _closure(self, root: Descriptor) -> Closure:
+        """Return the whole index, or of a platform its image alone; raise NotInStoreError for a part of an index."""
+        platform, is_index = self._options.platform, self.manifests[root.digest].is_index
         try:
-            if not (self._platform and manifest.is_index):
-                return closure_of(root, None, self._manifest, subject)
-            image = closure_of(root, [self._platform], self._manifest, subject).images[0]
+            if not (platform and is_index):
+                return self.closure(root, None)
+            image = self.closure(root, [platform]).images[0]
             return Closure(((image.descriptor, image.manifest),), (image,))
         except errors.NotInStoreError as exc:
-            if not manifest.is_index or self._platform:
+            if not is_index or platform:
                 raise
             raise errors.NotInStoreError(
-                f"{subject}: the store holds only a part of this index, and an index is pushed whole or not at all ({exc})",
+                f"{self.subject}: the store holds only a part of this index, and an index is pushed whole or not at all ({exc})",
                 "Set platform to push the image of one, or pull it with platform=all first.",
             ) from exc
-
-    def _manifest(self, descriptor: Descriptor) -> Manifest:
-        digest = descriptor.digest
-        if digest not in self._read:
-            self._read[digest] = self._transfer.content.read_manifest(digest)[1]
-        return self._read[digest]
 
 
 def _referring(plan: TransferPlan) -> list[Transfer]:
@@ -368,18 +391,3 @@ def _each_once(transfers: t.Iterable[Transfer]) -> list[Transfer]:
                 f"{transfer.name} is to be both {other.source} and {transfer.source}"
             )
     return list(found.values())
-
-
-def sending(params: t.Mapping[str, t.Any], registries: Registries) -> dict[str, t.Any]:
-    """What the options that image_push and image_copy share mean to ``plan_transfers``."""
-    if params["chunk_size"] < 0:
-        raise errors.InputError("chunk_size must not be less than 0")
-    return {
-        "sinks": Sinks(registries, params["chunk_size"]),
-        "workers": params["parallel"],
-        "platform": Platform.parse(params["platform"]) if params["platform"] else None,
-        "allow": params["allow_platform_mismatch"],
-        "force": params["force"],
-        "referrers": params["referrers"],
-        "warnings": lambda: registries.warnings,
-    }

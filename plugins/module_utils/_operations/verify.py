@@ -14,13 +14,13 @@ from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
-from .._plan import Plan, PlanBuilder, in_parallel
+from .._plan import Plan, in_parallel
 from .._store.index import IndexEntry
 from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
 from .copying import Content, StoreContent
-from .pull import plan_of
+from .pull import plan_fetch
 from .reach import Reachable, needed
-from .reading import ImageRequest, Reading
+from .reading import FetchOptions, FetchPlanner, ImageRequest
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _repair(
     """What brings the content of names again, each from its own repository and by the digest it has."""
     if sources is None or not names:
         return Plan(before={}, after={})
-    builder = PlanBuilder(workers)
+    planner = FetchPlanner(store, sources, FetchOptions(workers))
     requests: dict[str, ImageRequest] = {}
     content: list[Content] = []
     for name, held in names.items():
@@ -140,12 +140,11 @@ def _repair(
                 repository = sources.repository(reference)
                 found = _images(store, held, reference, repository, is_here, content)
         except errors.LockstepError as exc:
-            builder.failures[name] = exc
+            planner.failures[name] = exc
             continue
         platforms = platforms_of(held.platforms) if held.platforms else []
         requests.update({str(one): ImageRequest(one, platforms) for one in found})
-    plans = Reading(store, sources).plan_all(list(requests.values()), builder)
-    plan = plan_of(plans, builder, store, sources)
+    plan = plan_fetch(planner, planner.plan_all(list(requests.values())))
     content += t.cast("tuple[Content, ...]", plan.content)
     return replace(
         plan, content=_each_once(content), names=(), before={}, after={}, prepare=store.prepare

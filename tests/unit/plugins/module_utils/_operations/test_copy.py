@@ -18,7 +18,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copy i
     Tags,
     plan_copy,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+    SendOptions,
+    TransferPlanner,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
@@ -99,10 +102,7 @@ class Copier:
             [Reference.parse(f"{self.source.address}/{name}") for name in names],
             Destination.parse(f"{self.target.address}{to}", rewrite),
             Tags.of(*tags),
-            puller.sources,
-            sinks=Sinks(puller.sources, options.pop("chunk_size", 0)),
-            workers=workers,
-            **options,
+            TransferPlanner(puller.sources, SendOptions(workers, **options)),
         )
 
     def copy(self, *names, **options):

@@ -29,6 +29,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile
     render_lock,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
+    LockOptions,
     plan_lock,
 )
 from ansible_collections.lockstep.images.tests.support import syncing
@@ -73,19 +74,10 @@ def fixture_path(tmp_path):
 
 
 def plan(path, sources, *names, **options):
-    settings = {"files": (), "update": ["none"], "platforms": (), "embed": False, "workers": 2}
-    if "files" in options:
-        options["files"] = [str(file) for file in options["files"]]
-    return plan_lock(
-        str(path),
-        sources=sources,
-        **{
-            "references": [Reference.parse(name) for name in names] or None,
-            "form": "lockstep",
-            **settings,
-            **options,
-        },
-    )
+    references = options.pop("references", [Reference.parse(name) for name in names] or None)
+    files = [str(file) for file in options.pop("files", ())]
+    workers = options.pop("workers", 2)
+    return plan_lock(str(path), references, files, sources, LockOptions(workers, **options))
 
 
 def lock(path, sources, *names, **options):

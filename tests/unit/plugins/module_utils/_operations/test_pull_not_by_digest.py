@@ -20,11 +20,17 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copy i
     Destination,
     plan_copy,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import plan_lock
+from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
+    LockOptions,
+    plan_lock,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.registry_info import (
     plan_registry_info,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+    SendOptions,
+    TransferPlanner,
+)
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
 from ansible_collections.lockstep.images.tests.support.plans import execute
@@ -54,14 +60,10 @@ def lock(directory, registry, *names, embed=False):
     path = str(directory / "images.lock.yml")
     plan = plan_lock(
         path,
-        references=[Reference.parse(f"{registry.address}/demo/{name}") for name in names] or None,
-        files=(),
-        update=["none"],
-        platforms=["linux/amd64"],
-        embed=embed,
-        form="lockstep",
-        sources=Puller(directory, registry).sources,
-        workers=2,
+        [Reference.parse(f"{registry.address}/demo/{name}") for name in names] or None,
+        (),
+        Puller(directory, registry).sources,
+        LockOptions(2, platforms=["linux/amd64"], embed=embed),
     )
     outcome = execute(plan)
     if outcome.failure:
@@ -138,9 +140,7 @@ def test_F13_an_image_is_copied_by_its_tag_each_time(tmp_path, registry, status)
             [Reference.parse(f"{registry.address}/demo/app:1.0")],
             Destination.parse(target.address),
             None,
-            sources,
-            sinks=Sinks(sources, 0),
-            workers=1,
+            TransferPlanner(sources, SendOptions(1)),
         )
         outcome = execute(plan)
         assert not outcome.failures

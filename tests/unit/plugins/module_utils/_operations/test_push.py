@@ -23,8 +23,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.push i
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
     PublishImage,
-    Sinks,
-    sending,
+    SendOptions,
+    TransferPlanner,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
@@ -110,17 +110,17 @@ class Pusher:
     def plan(self, *names, to=None, chunk_size=0, workers=3, **options):
         """Names of ``registry.example``; without ``to`` each goes to its own path in the registry."""
         sources = Puller(self.directory, self.registry, login=LOGIN).sources
-        sinks = Sinks(sources, chunk_size)
         if options.get("platform"):
             options["platform"] = Platform.parse(options["platform"])
+        planner = TransferPlanner(sources, SendOptions(workers, chunk_size, **options))
         if to is not None:
             texts, targets = names, [f"{self.registry.address}/{one}" for one in to]
             references = [Reference.parse(f"{HOME}/{text}") for text in texts]
-            return plan_push(self.store, references, targets, sinks, workers=workers, **options)
+            return plan_push(self.store, references, targets, planner)
         # As if each had its own name: the store has it under that of HOME.
-        return self._many(names, sinks, workers, options)
+        return self._many(names, planner)
 
-    def _many(self, names, sinks, workers, options):
+    def _many(self, names, planner):
         store = self.store
 
         class Renamed:
@@ -140,7 +140,7 @@ class Pusher:
                 }
 
         references = [Reference.parse(f"{self.registry.address}/{name}") for name in names]
-        return plan_push(Renamed(), references, (), sinks, workers=workers, **options)
+        return plan_push(Renamed(), references, (), planner)
 
     def push(self, *names, **options):
         outcome = execute(self.plan(*names, **options))
@@ -640,9 +640,8 @@ def test_corrupt_bytes_of_the_store_are_not_sent(pusher, registry):
 
 
 def test_negative_chunk_size_is_rejected(tmp_path, registry):
-    sources = Puller(tmp_path, registry).sources
     with pytest.raises(InputError, match="chunk_size"):
-        sending({"chunk_size": -1}, sources)
+        SendOptions.of({"chunk_size": -1})
 
 
 def test_actions_of_names_come_last(pusher):
