@@ -19,13 +19,13 @@ options:
     default: skip
   parallel:
     description:
-      - The maximum number of parallel requests and downloads, for all images of the task together. The limit is 1000.
+      - The maximum number of parallel requests and downloads, for all images of the task together. The maximum value is 1000.
     type: int
     default: 6
   chunk_size:
     description:
-      - The minimum size of a part of a layer that is downloaded over its own connection. A layer of at least twice this size is downloaded over
-        several connections if one connection would need more than a second and other connections are idle.
+      - Large layers are downloaded in parts over several connections. This is the minimum size of a part. A layer of at least twice this size is
+        split if one connection would need more than a second and other connections are idle.
     type: bytes
     default: 16M
   connections_per_blob:

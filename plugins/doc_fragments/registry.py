@@ -15,7 +15,7 @@ options:
   username:
     description:
       - The user name for the registries of this task. It is not stored on the host.
-      - If not given, the task uses the stored logins of its user, see O(config_path).
+      - If not given, the task uses the stored logins of the user that it runs as, see O(config_path).
     type: str
   password:
     description:
@@ -23,10 +23,15 @@ options:
     type: str
   config_path:
     description:
-      - A login file, in the format of C(config.json) of Docker or C(auth.json) of Podman and skopeo. No other login file is read then.
-      - The default is the file that the environment variable E(REGISTRY_AUTH_FILE) names. If that is not set, the first login for the image is used from
-        C(containers/auth.json) in E(XDG_RUNTIME_DIR) and in E(XDG_CONFIG_HOME), E(DOCKER_AUTH_CONFIG), C(config.json) in E(DOCKER_CONFIG) or
-        C(~/.docker), and C(~/.dockercfg), in this order.
+      - A login file, in the format of C(config.json) of Docker or C(auth.json) of Podman and skopeo. If it is set, no other
+        login file is read.
+      - The default is the file that the environment variable E(REGISTRY_AUTH_FILE) names. If that is not set, the task uses the first login for the
+        image in these places.
+        (1) C(containers/auth.json) in E(XDG_RUNTIME_DIR), or C(/run/containers/UID/auth.json) if the variable is not set.
+        (2) C(containers/auth.json) in E(XDG_CONFIG_HOME), by default C(~/.config).
+        (3) The text in E(DOCKER_AUTH_CONFIG).
+        (4) C(config.json) in E(DOCKER_CONFIG), by default C(~/.docker).
+        (5) C(~/.dockercfg).
     type: path
   validate_certs:
     description:
@@ -59,21 +64,22 @@ options:
     default: true
   timeout:
     description:
-      - Seconds that a connection can be silent before it fails. A download also fails if it falls this many seconds behind a rate of
+      - Seconds without received data after which a connection fails. A download also fails if it falls this many seconds behind a rate of
         16 KiB per second.
     type: float
     default: 30.0
   timeout_total:
     description:
-      - Seconds to retry one request, including the waits. If a registry asks for a longer wait (C(Retry-After)), the request fails immediately.
+      - The maximum time in seconds from the first attempt of a request to the start of its last retry, including the waits. If a registry asks for a
+        wait (C(Retry-After)) that would exceed it, the request fails immediately.
     type: float
     default: 900.0
   retries:
     description:
       - How many times to retry a request after a temporary error, up to 1000. Also how many times in a row a download can fail without
-        new bytes. A download that received new bytes resumes where it stopped, and does not count as a retry.
+        receiving new bytes. A download that received new bytes resumes where it stopped, and does not count as a retry.
       - The waits grow from half a second to 30 seconds. If a registry sends C(Retry-After) (seconds, a date or a Unix time), the wait is as long as
-        that, up to 300 seconds. All threads of the task wait.
+        that, up to 300 seconds. All requests of the task to this host wait.
     type: int
     default: 5
   requests_per_second:
@@ -103,13 +109,14 @@ options:
         required: true
       mirrors:
         description:
-          - The mirrors to try before the registry. A mirror uses none of the options of the task, neither logins nor certificates.
+          - The mirrors to try before the registry. The options of the task for logins, certificates and plain HTTP do not apply to mirrors. Set them here.
         type: list
         elements: dict
         suboptions:
           url:
             description:
-              - C(https://host[:port][/path]). The path is put in front of the repository, as for the proxy projects of Harbor.
+              - C(https://host[:port][/path]). The path is prefixed to the repository name, as Harbor requires for its proxy cache
+                projects.
             type: str
             required: true
           pull_from_mirror:
@@ -128,7 +135,7 @@ options:
             description: [Use plain HTTP for the mirror.]
             type: bool
           validate_certs:
-            description: [Whether to verify the TLS certificate of the mirror. It is verified if this is not given.]
+            description: [Whether to verify the TLS certificate of the mirror. By default, it is verified.]
             type: bool
           ca_path:
             description: [A PEM file with CA certificates to trust for the mirror.]
@@ -164,7 +171,7 @@ options:
     description:
       - Whether to read the registry settings of the host, which are C(registries.conf) of Podman and skopeo, C(hosts.toml) of containerd, and their
         certificate directories. A matching entry of O(registries) takes precedence, unless it contains only a login.
-      - If such a file exists, the host needs Python 3.11, or the Python library C(tomli).
+      - If such a file exists, the host needs Python 3.11 or later, or the Python library C(tomli).
     type: bool
     default: false
 """

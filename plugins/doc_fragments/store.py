@@ -13,6 +13,6 @@ options:
       - The directory of the image store, an OCI image layout. It is created when the first image is stored.
       - The default for root is C(/var/lib/lockstep/images). The default for any other user is C(lockstep/images) in the directory that
         E(XDG_DATA_HOME) names, or in C(~/.local/share).
-      - If the directory holds anything else, the task fails and leaves it unchanged.
+      - If the directory contains anything other than an image store, the task fails and leaves it unchanged.
     type: path
 """

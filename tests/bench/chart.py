@@ -70,7 +70,7 @@ def draw(tables: Sequence[Table]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
             f' height="{height}" role="img" aria-labelledby="title description">',
             _LICENCE,
-            '<title id="title">Wall seconds of this collection and of other tools</title>',
+            '<title id="title">Wall-clock seconds for this collection and for other tools</title>',
             f'<desc id="description">{escape(_description(shown))}</desc>',
             f"<style>\n{_STYLE}</style>",
             f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',

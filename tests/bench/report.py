@@ -36,7 +36,7 @@ with `skopeo`, `docker.io` with `containerd`, and `podman`, as far as they are i
 name them: `./dev bench cold update`. `./dev bench --help` lists them. All services run in private directories, which
 are removed at the end.
 
-![Wall seconds of this collection and of other tools]({chart})
+![Wall-clock seconds for this collection and for other tools]({chart})
 
 """
 
