@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find the phrases that docs/contributing/language.md strikes, and print what to write instead.
 
-Check the whole tree, or the files that are given. ``--all`` includes the files in ``NOT_YET``.
+Check the whole tree, or the files that are given.
 """
 
 from __future__ import annotations
@@ -16,19 +16,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GUIDE = "docs/contributing/language.md"
-# Files that still have to be rewritten. Remove an entry when its files are clean; "*" matches "/" too.
-NOT_YET = (
-    "plugins/module_utils/_operations/copy.py",
-    "plugins/module_utils/_operations/lock.py",
-    "plugins/module_utils/_operations/push.py",
-    "plugins/module_utils/_operations/reading.py",
-    "plugins/module_utils/_operations/registry_remove.py",
-    "plugins/module_utils/_operations/sync.py",
-    "plugins/module_utils/_operations/transfer.py",
-    "plugins/module_utils/_operations/verify.py",
-    "plugins/module_utils/_plan.py",
-    "plugins/module_utils/_registry/*",
-)
 SUFFIXES = (".md", ".py", ".yml", ".yaml", ".svg", ".j2")
 SKIPPED = (GUIDE, ".*", "docs/ko/*", "LICENSES/*", "tests/output/*", "tests/integration/*/files/*")
 
@@ -151,10 +138,9 @@ def findings(path: str, struck: list[Rule]) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     struck = rules((ROOT / GUIDE).read_text(encoding="utf-8"))
-    skipped = SKIPPED if "--all" in arguments else SKIPPED + NOT_YET
     tree = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.*"))]
-    tree = [p for p in tree if p.endswith(SUFFIXES) and not any(fnmatch(p, g) for g in skipped)]
-    paths = [name for name in arguments if name != "--all"] or tree
+    tree = [p for p in tree if p.endswith(SUFFIXES) and not any(fnmatch(p, g) for g in SKIPPED)]
+    paths = arguments or tree
     lines = [line for path in paths for line in findings(path, struck)]
     print(*lines, f"{len(lines)} struck phrases", sep="\n")
     return 1 if lines else 0

@@ -44,12 +44,12 @@ class Pool:
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        """What was begun ends; after an error nothing else does."""
+        """Wait for running work; after an error, discard the rest."""
         with self._changed:
             self.stopped = True
             self._heap = []
             self._changed.notify_all()
-        # A thread may wait for a server. Who interrupts us does not, and after an error nobody does for long.
+        # A thread may wait for a server. After an interruption nothing waits for it, after an error only for a short time.
         if kind is None or issubclass(t.cast(type, kind), Exception):
             deadline = time.monotonic() + _GRACE
             for thread in self._threads:
@@ -57,7 +57,7 @@ class Pool:
 
     @property
     def is_busy(self) -> bool:
-        """Whether work waits for a thread."""
+        """Whether work is waiting for a thread."""
         with self._changed:
             return bool(self._heap) and self._heap[0][0] < _LAST
 
@@ -212,7 +212,7 @@ class PlanBuilder:
         return self.keep((name_of(item), answer) for item, answer in answers)
 
     def keep(self, answers: t.Iterable[tuple[str, R | errors.LockstepError]]) -> list[R]:
-        """Return the answers that are no errors, in order; an error is the failure of its name."""
+        """Return the answers that are not errors, in order; an error is recorded as the failure of its name."""
         found = []
         for name, answer in answers:
             if isinstance(answer, errors.LockstepError):
@@ -309,7 +309,7 @@ class Execution:
     def run(self) -> None:
         """Apply all actions of the plan, once.
 
-        Raise what is no LockstepError, and the first error of what comes last; ``done`` is right also then.
+        Raise any other exception than LockstepError, and the first error of the last actions. ``done`` is right even then.
         """
         self._has_run = True
         plan = self.plan
@@ -373,7 +373,7 @@ class Execution:
             raise error
 
     def _give_up(self, fatal: errors.LockstepError, pool: Pool) -> None:
-        """Keep what has ended meanwhile; ``fatal`` is the failure of all other names."""
+        """Record the actions that have ended; ``fatal`` becomes the failure of all other names."""
         while not self._ended.empty():
             self._note_content()
         self._set_names(pool)

@@ -45,14 +45,14 @@ class Destination:
         )
 
     def of(self, reference: Reference) -> Reference:
-        """Where an image goes to; the first rewrite that fits its path counts."""
+        """Return the reference of an image at the destination. The first rewrite that matches its path is applied."""
         path = reference.repository
         for pattern, replacement in self.rewrites:
             try:
                 changed, count = pattern.subn(replacement, path, count=1)
             except (re.error, IndexError) as exc:
                 raise errors.InputError(
-                    f"rewrite {pattern.pattern}: {replacement!r} is no replacement: {exc}"
+                    f"rewrite {pattern.pattern}: {replacement!r} is not a valid replacement: {exc}"
                 ) from exc
             if count:
                 path = changed
@@ -75,7 +75,7 @@ class Tags:
 
     @classmethod
     def of(cls, all_tags: bool, matching: str | None, newest: int | None) -> Tags | None:
-        """As the options say; None if a name is one image."""
+        """Read the options; return None if a name means one image. Raise InputError for a pattern or count that is not valid."""
         if newest is not None and newest < 1:
             raise errors.InputError("newest must be at least 1")
         if not all_tags and matching is None and newest is None:
@@ -89,7 +89,7 @@ def plan_copy(
     tags: Tags | None,
     planner: TransferPlanner,
 ) -> Plan:
-    """Plan to send images, or all that ``tags`` means of their repositories, to ``destination``."""
+    """Plan to send images, or those that ``tags`` chooses from their repositories, to ``destination``."""
     registries = planner.registries
     if tags:
         references = expand_tags(references, registries, planner)
@@ -126,7 +126,7 @@ def _newest(
     count: int,
     planner: TransferPlanner,
 ) -> Newest[Reference]:
-    """Of each repository the images that were made last; one of unknown date only where too few have one."""
+    """Choose the latest images of each repository; one of unknown date only where too few have a date."""
 
     def dated(reference: Reference) -> Dated[Reference]:
         made = _created(planner.registries.repository(reference), reference)
@@ -142,7 +142,7 @@ def _newest(
 
 
 def _created(source: ContentSource, reference: Reference) -> Moment | None:
-    """When an image was made, None if it does not say so; of an index the first image counts."""
+    """Return when an image was made, by the first image of an index; None if its configuration has no date."""
     root, top = source.read_manifest(reference.digest or str(reference.tag))
 
     def read(descriptor: Descriptor) -> Manifest:
@@ -163,4 +163,4 @@ def _pattern(option: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as exc:
-        raise errors.InputError(f"{option}: {text!r} is no regular expression: {exc}") from exc
+        raise errors.InputError(f"{option}: {text!r} is not a regular expression: {exc}") from exc

@@ -15,7 +15,10 @@ from .._plan import Action, Pool
 
 
 def fetch() -> t.Any:
-    """The module ``fetch``, which a run that fetches nothing need not compile; the first call is in the main thread."""
+    """Return the module ``copy_blob``, imported late: a run that fetches nothing need not compile it.
+
+    Call it first in the main thread, as ``zipimport`` is not safe in others.
+    """
     from .._image import copy_blob as module
 
     return module

@@ -53,7 +53,7 @@ class _Named:
 
 
 def plan_info(store: ImageStore, references: t.Sequence[Reference | str] | None) -> Plan:
-    """The facts about some entries, as ``find_label`` finds them, or about all for None. The plan never has an action."""
+    """Plan to report some entries, found by ``find_label``, or for None all. The plan never has an action."""
     names = store.labelled()
     named = {name: _Walk(store, points_at).named(name) for name, points_at in names.items()}
     view = _View(named.values())
@@ -161,7 +161,7 @@ class _View:
         self._shared_by = {digest: len(images) for digest, images in users.items()}
 
     def entries(self, named: _Named) -> list[dict[str, t.Any]]:
-        """One entry for each image of a name, also for one that cannot be read; one when none is here."""
+        """Return one entry for each image of a name, readable or not; one entry if no image is in the store."""
         common = {
             "name": named.name,
             "digest": str(named.points_at.target.digest),
@@ -218,7 +218,7 @@ class _View:
         ]
 
     def _inspect(self, held: _Held, size: int) -> dict[str, t.Any]:
-        """The fields of ``docker image inspect`` (Engine API v1.47, ImageInspect) that are true of a store."""
+        """Return the fields of ``docker image inspect`` (Engine API v1.47, ImageInspect) that apply to a store."""
         config = held.config
         value = config.value if config else {}
         names = self._names_of[held.id or ""]
@@ -254,7 +254,7 @@ class _View:
 
 
 def chain_ids(diff_ids: t.Sequence[Digest]) -> list[Digest]:
-    """The identity of each layer together with all below it (OCI image-spec v1.1, config.md "Layer ChainID").
+    """Return the identity of each layer together with all layers below it (OCI image-spec v1.1, config.md "Layer ChainID").
 
     These are the names of the directories in Docker's ``image/overlay2/layerdb/sha256``.
     """
@@ -269,7 +269,7 @@ def chain_ids(diff_ids: t.Sequence[Digest]) -> list[Digest]:
 
 
 def history(config: ImageConfig | None, layers: t.Sequence[Descriptor]) -> list[dict[str, t.Any]]:
-    """The steps that made an image, oldest first, each with the size of its layer as it travels."""
+    """Return the steps that made an image, oldest first, each with the compressed size of its layer in bytes."""
     sizes = iter(layer.size for layer in layers)
     steps = []
     for entry in history_steps(config):
@@ -287,7 +287,7 @@ def history(config: ImageConfig | None, layers: t.Sequence[Descriptor]) -> list[
 
 
 def history_steps(config: ImageConfig | None) -> list[dict[str, t.Any]]:
-    """The history entries that are objects; a wrong history harms nobody, so it is tolerated."""
+    """Return the history entries that are objects. Others are ignored: nothing depends on the history."""
     entries = config.value.get("history") if config else None
     return (
         [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
@@ -295,7 +295,7 @@ def history_steps(config: ImageConfig | None) -> list[dict[str, t.Any]]:
 
 
 def familiar(reference: Reference) -> str:
-    """The short form Docker shows: ``debian:12`` for ``docker.io/library/debian:12``."""
+    """Return the short form that Docker shows: ``debian:12`` for ``docker.io/library/debian:12``."""
     text = str(reference)
     if reference.registry != DOCKER_HUB:
         return text
@@ -305,7 +305,7 @@ def familiar(reference: Reference) -> str:
 
 
 def _reference(name: str) -> Reference | None:
-    """A name in the store as the reference it is; None for what another tool calls a name, such as ``latest``."""
+    """Return a name of the store as a reference; None for a bare tag that another tool wrote, such as ``latest``."""
     try:
         reference = Reference.parse(name)
     except errors.ReferenceError:

@@ -111,7 +111,7 @@ class LockPlanner(PlanBuilder):
             raise errors.NotFoundError(str(exc), hint, **exc.details) from exc
 
     def _lock(self, reference: Reference) -> _Locked:
-        """Ask nothing if all is known."""
+        """Send no request if everything is known."""
         name, options = reference.store_name, self.options
         old, digest = self.known.get(name), reference.digest
         wanted, enough = self._platforms(name, old)
@@ -256,7 +256,7 @@ def plan_lock(
 
 
 def _names_of(old: Lock, is_there: bool) -> list[Reference]:
-    """The names that a lock file has; or InputError without a file."""
+    """Return the names in a lock file; raise InputError if there is no file."""
     if not is_there:
         raise errors.InputError(
             f"{old.place}: there is no lock file yet, and nothing says what to lock",
@@ -268,7 +268,7 @@ def _names_of(old: Lock, is_there: bool) -> list[Reference]:
 def _own_platforms(
     names: t.Sequence[Reference], named: t.Sequence[Named]
 ) -> tuple[dict[str, list[Platform]], set[str]]:
-    """The platforms that files ask for, by name, and the names that are also asked for without."""
+    """Return the platforms that files request, by name, and the names that are also requested without a platform."""
     own: dict[str, list[Platform]] = {}
     counts = collections.Counter(one.store_name for one in names)
     for one in named:
@@ -279,7 +279,7 @@ def _own_platforms(
 
 
 def _existing(path: str) -> tuple[bytes | None, Lock]:
-    """The bytes of the file and what it says, of either form; what is carried along, as far as it is good."""
+    """Return the bytes of the file and its content, in either format, with the embedded manifests that are valid."""
     document = read_document(path, path)
     if document is None:
         return None, Lock((), path)
@@ -304,7 +304,7 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
 
 
 def _chosen(update: t.Sequence[str], old: Lock) -> set[str]:
-    """The names that patterns choose; or InputError for one that fits none."""
+    """Return the names that patterns match; raise InputError for a pattern that matches none."""
     chosen: set[str] = set()
     if list(update) == [NONE] or EVERYTHING in update:
         return chosen

@@ -62,7 +62,7 @@ class RemoveManifest(Action):
 def write_lock(
     path: str, there: bytes | None, data: bytes, carried: t.Mapping[Digest, bytes]
 ) -> t.Iterator[Action]:
-    """The manifests come first, so that no lock file ever lacks one."""
+    """Return the actions that write a lock file: the manifests first, so that no lock file ever lacks one."""
     directory = manifests_of(path)
     # Also those of a run that was killed before it wrote the lock file.
     good = read_manifests(path, skip_bad=True)

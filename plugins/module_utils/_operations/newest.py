@@ -54,6 +54,6 @@ def newest(dated: t.Iterable[Dated[T]], count: int) -> Newest[T]:
 
 
 def join_some(names: t.Sequence[str]) -> str:
-    """Some names for a message."""
+    """Return up to five names for a message, and the number of the others."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -17,7 +17,7 @@ from .transfer import Transfer, TransferPlanner
 
 
 def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:
-    """Where an image goes to: itself, or each of ``repositories``, under its own tag or digest where they name none."""
+    """Return where to push an image: its own name, or each of ``repositories``, by default with its tag or digest."""
     if not repositories:
         return [source._replace(digest=None) if source.tag else source]
     found = []
@@ -34,7 +34,7 @@ def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Referen
 def _pairs(
     text: str, label: str, held: IndexEntry, repositories: t.Sequence[str]
 ) -> list[tuple[Reference, Reference]]:
-    """What an entry is in a registry, and where it goes to, for each place; what another tool has named is there already."""
+    """Return the source and the target of an entry, for each target. An image named by another tool keeps its digest."""
     digest = held.target.digest
     if find_text(text, {label: held}):
         source = Reference.parse(text)
@@ -44,7 +44,7 @@ def _pairs(
     if not repositories:
         raise errors.InputError(
             f"{label}: this name of the store does not say where to push it to",
-            "Set repository, or give it a name first with lockstep.images.image_tag.",
+            "Set repository, or tag it first with lockstep.images.image_tag.",
         )
     tag = label.partition("@")[0]
     own = Reference("", "", tag if TAG.fullmatch(tag) else None, digest)
@@ -62,13 +62,13 @@ def plan_push(
 ) -> Plan:
     """Plan to send entries of a store to registries, each under its own name or to ``repositories``.
 
-    An entry whose label is no reference needs ``repositories``.
+    An entry whose label is not a reference needs ``repositories``.
     """
     names = store.names()
     sinks = planner.sinks
     transfers = []
     for text in map(str, references):
-        # Of ten thousand names a task wants a few: all are looked through only for what is no name of ours.
+        # Of ten thousand names a task needs a few: search all entries only for a name that another tool wrote.
         known = names if find_text(text, names) else store.labelled()
         there = find_label(text, known)
         if there is None:

@@ -34,7 +34,7 @@ class Reachable:
 
     @property
     def needed(self) -> set[Digest]:
-        """What is not garbage, if nothing is corrupt."""
+        """The digests that must stay. Complete only if no manifest is corrupt."""
         return self.mentioned.union(self.sizes)
 
     @classmethod
@@ -93,7 +93,7 @@ class Reachable:
 
 
 def find_name(reference: Reference, names: t.Mapping[str, IndexEntry]) -> str | None:
-    """The name a reference means here: itself, or for a digest alone any name of that content in the repository."""
+    """Return the name that a reference matches: itself, or for a digest alone any name of that content in the repository."""
     name, digest = reference.store_name, reference.digest
     if name in names and digest in (None, names[name].target.digest):
         return name
@@ -104,14 +104,14 @@ def find_name(reference: Reference, names: t.Mapping[str, IndexEntry]) -> str | 
 
 
 def find_text(text: str, names: t.Mapping[str, IndexEntry]) -> str | None:
-    """The name that a text means as a reference, if it is one."""
+    """Return the name that a text matches as a reference; None if it is not a reference or matches none."""
     with contextlib.suppress(errors.ReferenceError):
         return find_name(Reference.parse(text), names)
     return None
 
 
 def find_label(text: str, labelled: t.Mapping[str, IndexEntry]) -> str | None:
-    """The label of the entry that a user means: by a reference, or as another tool has written it, or by digest."""
+    """Return the label of the entry that matches a reference, a label written by another tool, or a digest."""
     found = find_text(text, labelled)
     for literal in (text, trimmed(text)):
         found = found or (literal if literal in labelled else None)

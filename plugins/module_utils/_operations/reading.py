@@ -37,8 +37,8 @@ FETCHING: dict[str, t.Any] = {
 class FetchOptions(t.NamedTuple):
     """How content is fetched: with so many threads, and in chunks.
 
-    ``foreign`` fetches also layers that registries may not distribute. ``allow`` takes an image without an index for
-    another platform; a lock does so for what it has.
+    ``foreign`` also fetches layers that registries must not distribute. ``allow`` accepts an image for another platform
+    if no index names its platform; a lock accepts what it lists.
     """
 
     workers: int
@@ -100,14 +100,14 @@ class ImagePlan:
 
     @property
     def status(self) -> str:
-        """What becomes of the name: ``updated``, ``downloaded`` or ``up_to_date``."""
+        """The outcome for the name: ``updated``, ``downloaded`` or ``up_to_date``."""
         if self.before and self.before.target.digest != self.target.target.digest:
             return "updated"
         return "up_to_date" if self.before == self.target and not self.content else "downloaded"
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the name points where it will, and the store lacks some of the content."""
+        """Whether the name already points to its target, and the store lacks some of the content."""
         return self.before == self.target and bool(self.content)
 
     @property
@@ -154,7 +154,7 @@ class FetchPlanner(PlanBuilder):
     def plan_all(self, requests: t.Sequence[ImageRequest]) -> list[ImagePlan]:
         """Plan the images of ``requests``, in their order; raise InputError if two of one name differ.
 
-        Registries are asked for all tags at the same time, then for all that the store lacks. The store is read by
+        Registries are asked for all tags at the same time, then for everything that the store lacks. The store is read by
         one thread, while tags are on their way: its files are small, and threads that read them do little but wait
         for each other.
         """

@@ -20,7 +20,7 @@ _SUFFIXES = ("", ".sig", ".att", ".sbom")
 def referrers_of(
     reference: Reference, source: ContentSource, digests: t.Iterable[Digest]
 ) -> list[Reference]:
-    """What refers to the content of a reference: tags as such, all else by digest."""
+    """Return what refers to the content of a reference: tags by name, other manifests by digest."""
     found: dict[Reference, None] = {}
     for digest in digests:
         for suffix in _SUFFIXES:

@@ -49,7 +49,7 @@ def plan_registry_info(
     referrers: bool = False,
     catalog_of: Registry | None = None,
 ) -> Plan:
-    """The facts about names, or with ``tags`` about repositories; and all repositories of ``catalog_of``.
+    """Plan to report names, or with ``tags`` repositories, and all repositories of ``catalog_of``.
 
     The plan never has an action. Manifests and configurations are read, never layers.
     """
@@ -86,7 +86,7 @@ class _Look:
         self._tags: dict[_Key, str | None] = {}
 
     def tags(self, references: t.Sequence[Reference]) -> dict[str, t.Any]:
-        """The tags of repositories."""
+        """Return the facts about the tags of repositories."""
         for reference in references:
             if reference.digest or reference.tag != "latest":
                 raise errors.InputError(
@@ -99,7 +99,7 @@ class _Look:
         }
 
     def images(self, references: t.Sequence[Reference], referrers: bool) -> dict[str, t.Any]:
-        """The images of names."""
+        """Return the facts about the images of names."""
         digests = self._each(self._resolve, references)
         keys = {one: _Key(one.name, digest) for one, digest in digests.items() if digest}
         self._tags = {key: one.tag for one, key in keys.items()}
@@ -130,7 +130,7 @@ class _Look:
     def _each(
         self, function: t.Callable[[t.Any], t.Any], items: t.Sequence[t.Any]
     ) -> dict[t.Any, t.Any]:
-        """What a function says of each, None for what is not found."""
+        """Return the result of ``function`` for each item, None for one that is not found."""
 
         def attempt(item: t.Any) -> t.Any:
             try:
@@ -242,7 +242,7 @@ class _View:
         self._configs = configs
 
     def entries(self, wanted: t.Sequence[Platform]) -> list[dict[str, t.Any]]:
-        """One entry for each image; one that says what is known when there is none for ``wanted``."""
+        """Return one entry for each image; without an image for ``wanted``, one entry with what is known."""
         shown = [self._entry(leaf) for leaf in self._leaves]
         there = {str(one.platform) for one in images_of(self._top) if one.platform}
         there |= {entry["platform"] for entry in shown if entry["platform"]}
@@ -295,5 +295,5 @@ def _blank(digest: Digest | None, platform: Platform | None) -> dict[str, t.Any]
 
 
 def _typed(value: t.Any, kind: type) -> t.Any:
-    """A field of a configuration, which its author may have filled with anything."""
+    """Return a field of a configuration; an empty value if it has another type."""
     return value if isinstance(value, kind) else kind()

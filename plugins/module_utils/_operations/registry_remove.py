@@ -32,7 +32,7 @@ class DeleteManifest(Action):
     needed_by: tuple[str, ...]
 
     def summary(self) -> dict[str, t.Any]:
-        """What is deleted where."""
+        """Return what is deleted, and where."""
         return {
             "action": "delete_tag" if self.tag else "delete_manifest",
             "repository": str(self.repository),
@@ -41,7 +41,7 @@ class DeleteManifest(Action):
         }
 
     def apply(self, pool: Pool) -> None:
-        """Delete it; gone already is no error."""
+        """Delete it; a manifest that is already gone is not an error."""
         delete_manifest(self.repository, self.tag or self.digest)
 
 
@@ -105,7 +105,7 @@ def plan_registry_remove(
 
 
 def _there(repository: Repository, reference: Reference, by: str) -> Digest | None:
-    """What is to be removed, if it is there: a tag with a digest only while it stands for that."""
+    """Return the digest to remove, None if it is absent; a tag with a digest only if it points to that."""
     pinned = reference.digest
     try:
         if by == BY_DIGEST and pinned:
@@ -119,7 +119,7 @@ def _there(repository: Repository, reference: Reference, by: str) -> Digest | No
 def _unseen(
     repository: Repository, reference: Reference, by: str, error: errors.RegistryError
 ) -> Digest | None:
-    """What to remove where the registry does not show it: it may refuse what is not there."""
+    """Return what to remove after a registry refused to show it: some refuse a manifest that does not exist."""
     if reference.tag and lacks(repository, reference.tag, error):
         return None
     if by == BY_DIGEST and reference.digest and isinstance(error, errors.DeniedError):

@@ -151,7 +151,7 @@ def seconds(text: str) -> float:
 def _garbage(
     store: ImageStore, reach: Reachable, candidates: t.Container[Digest]
 ) -> list[RemoveContent]:
-    """Blobs that nothing needs, of some."""
+    """Return the unreferenced blobs among ``candidates``."""
     needed = reach.needed
     return [
         RemoveContent(digest, there.st_size, store)
@@ -163,7 +163,7 @@ def _garbage(
 def _newest(
     store: ImageStore, names: t.Mapping[str, IndexEntry], fitting: t.Sequence[str], keep: int
 ) -> Newest[str]:
-    """Which names are left because their images are new, or may be."""
+    """Choose the names to keep because their images are new, or might be."""
     if not keep:
         return newest((), 1)
     dated = []
@@ -176,7 +176,7 @@ def _newest(
 
 
 def _created(store: ImageStore, held: IndexEntry) -> Moment | None:
-    """When the youngest image was made, by its configuration; None if none says so or one that is here cannot be read."""
+    """Return when the youngest image was made, by its configuration; None if it has no date or cannot be read."""
     found: list[Moment | None] = []
     reach = Reachable.of(store, [held])
     for image in reach.images.values():

@@ -17,7 +17,7 @@ from .reach import Reachable
 
 
 def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
-    """The facts about a store. The plan never has an action."""
+    """Plan to report a store. The plan never has an action."""
     reach = Reachable.of(store, roots(store))
     there = contents(store)
     sizes = {digest: one.st_size for digest, one in there.items()}
@@ -50,7 +50,7 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
 def _layers(
     store: ImageStore, reach: Reachable, files: t.Mapping[Digest, int]
 ) -> list[dict[str, t.Any]]:
-    """Each layer once for each chain it ends, sorted by that, as Docker keeps them."""
+    """Return each layer once per chain id, sorted by it, as Docker stores them."""
     found: dict[tuple[str, str], dict[str, t.Any]] = {}
     for digest, image in reach.images.items():
         diff_ids = _diff_ids(store, image)

@@ -24,7 +24,7 @@ from .remove import RemoveContent
 
 @dataclass(frozen=True)
 class WriteIndex(Action):
-    """Have the names of a lock and no others, in the very bytes that all stores of it have."""
+    """Write the names of a lock and no others, in the same bytes as in every other store."""
 
     names_kept: t.Mapping[str, IndexEntry] = field(repr=False)
     dropped: tuple[str, ...]
@@ -47,7 +47,7 @@ def plan_sync(
     exclusive: bool,
     mode: str,
 ) -> Plan:
-    """Bring what a lock names, for some of its platforms (none: all of them), and let go of all else.
+    """Plan to fetch the images of a lock, for some of its platforms (none: all), and to remove everything else.
 
     Nothing is asked by tag. ``mode`` says how content that is here is checked: by its size, or all its bytes.
     """
@@ -66,7 +66,7 @@ def plan_sync(
     if exclusive and not _will_be_exact(store, plan, before, after):
         last.append(WriteIndex(after, tuple(dropped), store))
     garbage = [] if failures else _garbage(store, sizes, plans, exclusive)
-    # Who syncs to the same lock at the same time may have done it all.
+    # Another task with the same lock may have finished first.
     accepted = [{**before, **after}, after] if exclusive else []
 
     def settle() -> None:
@@ -110,7 +110,7 @@ def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[ImageReques
 def _doubts(
     store: ImageStore, there: t.Mapping[Digest, os.stat_result], mode: str, workers: int
 ) -> dict[Digest, str]:
-    """What is wrong with content that is here."""
+    """Return what is wrong with content of the store, by digest."""
     suspects = [
         digest for digest, one in there.items() if mode == FULL or not stat.S_ISREG(one.st_mode)
     ]
@@ -124,17 +124,17 @@ def _will_be_exact(
     before: t.Mapping[str, IndexEntry],
     after: t.Mapping[str, IndexEntry],
 ) -> bool:
-    """Whether setting the names makes the index what it shall be."""
+    """Return whether the index is exact once the names are set."""
     if not plan.names:
         return store.is_exactly(after)
-    # A new or moved name leaves the rest as it is, so that has to be right by now.
+    # A new or moved name leaves the other entries unchanged, so they must be right already.
     return set(before) <= set(after) and store.is_exactly(before)
 
 
 def _garbage(
     store: ImageStore, there: t.Mapping[Digest, int], plans: t.Sequence[ImagePlan], exclusive: bool
 ) -> list[RemoveContent]:
-    """Content that nothing leads to any more: all there is, or what moved names have left."""
+    """Return the unreferenced content: all of it, or that of names that moved."""
     kept = {digest for one in plans for digest in one.sizes}
     found = set(there) - kept
     if not exclusive:
@@ -149,14 +149,14 @@ def _is_as_planned(
     accepted: t.Sequence[t.Mapping[str, IndexEntry]],
     garbage: t.Sequence[RemoveContent],
 ) -> bool:
-    """Whether the names are as accepted, or in a store of several at least need no garbage."""
+    """Return whether the names are as accepted; in a shared store, whether no name needs the garbage."""
     if accepted:
         return dict(store.names()) in accepted
     return not _needed(store, ()).intersection(one.digest for one in garbage)
 
 
 def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
-    """All that entries of the index lead to, but those of some names; or CorruptStoreError."""
+    """Return everything reachable from the index, except through some names; raise CorruptStoreError."""
     # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
     whole = ImageStore(store.path)
     reach = Reachable.of(whole, roots(whole, without))
@@ -165,7 +165,7 @@ def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
 
 
 def _fingerprint(store: ImageStore, plans: t.Sequence[ImagePlan], exclusive: bool) -> str:
-    """That of the store once all is done."""
+    """Return the fingerprint of the store after the plan."""
     if exclusive:
         return str(Digest.of(render_names({one.name: one.target for one in plans})))
     # What others wrote of names that do not move stays as it is.
@@ -207,7 +207,7 @@ def _difference(
 
 
 def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[dict[str, str]]:
-    """What differs though every name is as it shall be."""
+    """Return the differences of a store in which every name is right."""
     rows = []
     if is_rewritten:
         text = "has entries without a name, or another form than this collection writes"

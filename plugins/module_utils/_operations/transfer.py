@@ -70,9 +70,9 @@ class PublishImage(Action):
 
 @dataclass(frozen=True)
 class Transfer:
-    """One image on its way; ``require`` raises when it is known that a blob cannot be had.
+    """One image on its way. ``require`` raises an error if a blob is known to be missing at the source.
 
-    ``called`` is what the store calls it, if that is no reference.
+    ``called`` is its label in the store, if that is not a reference.
     """
 
     source: Reference
@@ -84,12 +84,12 @@ class Transfer:
 
     @property
     def name(self) -> str:
-        """What it is called where it goes to."""
+        """The name at the target, as a text."""
         return str(self.target)
 
     @property
     def identifier(self) -> str:
-        """The digest or tag that it gets there."""
+        """The digest or tag at the target."""
         return str(self.target.digest or self.target.tag)
 
 
@@ -121,7 +121,7 @@ class TransferPlan:
 
     @property
     def digests(self) -> list[Digest]:
-        """Of what may be referred to."""
+        """The digests that other manifests may refer to."""
         images = self.closure.images if self.closure else ()
         return list(dict.fromkeys([self.root.digest, *(one.descriptor.digest for one in images)]))
 
@@ -144,7 +144,7 @@ class Sinks:
         self._known: dict[str, RemoteSink] = {}
 
     def of(self, reference: Reference) -> RemoteSink:
-        """Where a reference goes to."""
+        """Return the sink of a reference."""
         if reference.name not in self._known:
             repository = self._registries.origin(reference)
             self._known[reference.name] = RemoteSink(repository, self.uploads, self._chunk_size)
@@ -171,14 +171,14 @@ class Sinks:
                 sink.mount_from(near - {own, ""})
 
     def stats(self) -> dict[str, t.Any]:
-        """What sending has cost."""
+        """Return the statistics of sending: bytes, mounts, requests."""
         return {**self.uploads.stats(), **self._registries.stats()}
 
 
 class SendOptions(t.NamedTuple):
     """How images are sent: with so many threads, each blob whole or in chunks of ``chunk_size`` bytes.
 
-    ``platform`` sends the image of one platform only, ``force`` also what is there, ``referrers`` also what refers to
+    ``platform`` sends the image of one platform only, ``force`` also existing content, ``referrers`` also what refers to
     an image. ``allow`` sends an image without an index for another platform.
     """
 
@@ -218,7 +218,7 @@ class TransferPlanner(PlanBuilder):
     ) -> Plan:
         """Return the plan that sends what is missing; raise InputError if two images have one target.
 
-        ``find_mounts`` tells the uploads of ``sinks`` from where missing blobs may be mounted.
+        ``find_mounts`` registers with ``sinks`` the repositories from which missing blobs can be mounted.
         """
         plans = self._fill(self._plan_all(transfers), find_mounts)
         content, sinks = merged(plans), self.sinks
@@ -301,7 +301,7 @@ class _TransferReader(ImageReader):
         if self.digest:
             root = self.read_root()
         else:
-            # Where nothing is to be compared, one request tells what a tag is and gives it.
+            # Without a digest to compare, one request both resolves and reads the tag.
             root, top = transfer.content.read_manifest(str(self.reference.tag))
             self.manifests[root.digest] = top
         closure = self._closure(root)
@@ -367,7 +367,7 @@ def _referring(plan: TransferPlan) -> list[Transfer]:
     for one in referrers_of(transfer.source, transfer.content, plan.digests):
         listed = transfer.content.read_manifest(one.tag)[1] if one.tag in lists else None
         if listed and listed.is_index:
-            # Not the list goes along but what it lists: there may be another one, of others.
+            # Send what the list names, not the list: the target may have a list of its own.
             children = (one._replace(tag=None, digest=child.digest) for child in listed.children)
             found.update(dict.fromkeys(children))
         else:
@@ -388,6 +388,6 @@ def _each_once(transfers: t.Iterable[Transfer]) -> list[Transfer]:
         other = found.setdefault(transfer.name, transfer)
         if other.source != transfer.source:
             raise errors.InputError(
-                f"{transfer.name} is to be both {other.source} and {transfer.source}"
+                f"{transfer.name}: conflicting sources {other.source} and {transfer.source}"
             )
     return list(found.values())

@@ -43,7 +43,7 @@ class _Fault:
 def plan_verify(
     store: RepairStore, *, mode: str, workers: int, sources: Sources | None = None
 ) -> Plan:
-    """What is wrong; with ``sources`` the actions that bring it again from where the names come from."""
+    """Plan to report damage; with ``sources``, to fetch it again from the repositories of the names."""
     names = store.labelled()
     there = contents(store)
     store.known_bad = {digest for digest, one in there.items() if not stat.S_ISREG(one.st_mode)}
@@ -126,7 +126,7 @@ def _repair(
     workers: int,
     is_here: t.Callable[[Descriptor], bool],
 ) -> Plan:
-    """What brings the content of names again, each from its own repository and by the digest it has."""
+    """Plan to fetch the content of names again, each from its own repository by its digest."""
     if sources is None or not names:
         return Plan(before={}, after={})
     planner = FetchPlanner(store, sources, FetchOptions(workers))
@@ -156,8 +156,8 @@ def _reference(name: str) -> Reference:
         reference = Reference.parse(name)
         if reference.store_name == name:
             return reference
-    hint = "Give it the name it has in a registry with lockstep.images.image_tag and remove this one, or pull it again."
-    raise errors.CorruptStoreError(f"{name}: tells no registry to fetch it from", hint)
+    hint = "Tag it with its name in a registry (lockstep.images.image_tag) and remove this name, or pull it again."
+    raise errors.CorruptStoreError(f"{name}: names no registry to fetch it from", hint)
 
 
 def _images(
@@ -168,7 +168,7 @@ def _images(
     is_here: t.Callable[[Descriptor], bool],
     content: list[Content],
 ) -> list[Reference]:
-    """The images of an index that are here: which were left out on purpose, other tools do not write."""
+    """Return the images of an index that the store has. Other tools do not record which they left out on purpose."""
 
     def read(descriptor: Descriptor) -> Manifest | None:
         if not descriptor.is_index:
@@ -190,7 +190,7 @@ def _images(
 
 
 def _each_once(content: t.Iterable[Content]) -> tuple[Content, ...]:
-    """What several plans bring is brought once, for all that wait for it."""
+    """Deduplicate the actions of several plans; each serves every name that waits for it."""
     found: dict[Digest, Content] = {}
     for action in content:
         digest = action.descriptor.digest

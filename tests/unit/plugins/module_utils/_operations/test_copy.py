@@ -392,8 +392,8 @@ def test_a_repository_keeps_its_path_behind_the_prefix(name, text, rewrites, tar
 
 WRONG = [
     ("b.example", ("(", ""), "no regular expression"),
-    ("b.example", ("x", r"\1"), "is no replacement"),
-    ("b.example", ("x", r"\g<"), "is no replacement"),
+    ("b.example", ("x", r"\1"), "is not a valid replacement"),
+    ("b.example", ("x", r"\g<"), "is not a valid replacement"),
     ("b.example", ("x/y", "UPPER CASE"), "UPPER CASE"),
     ("b.example", ("x/y", ""), "leaves nothing"),
     ("b.example/m", ("x/y", ""), "leaves nothing"),
@@ -417,7 +417,7 @@ def test_destination_that_results_in_an_invalid_name_is_an_error(text, rule, say
 
 
 def test_two_images_for_one_name_are_rejected(copier, target):
-    with pytest.raises(InputError, match="is to be both"):
+    with pytest.raises(InputError, match="conflicting sources"):
         copier.plan("demo/app:1", "demo/tool:1", rewrite=[{"match": ".*", "replace": "x"}])
     assert target.requests == []
 

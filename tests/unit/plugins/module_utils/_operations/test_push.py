@@ -575,7 +575,7 @@ def test_a_name_that_is_given_twice_is_pushed_once(pusher):
 
 
 def test_two_images_for_one_name_are_rejected(pusher, registry):
-    with pytest.raises(InputError, match="is to be both"):
+    with pytest.raises(InputError, match="conflicting sources"):
         pusher.plan("app:1", "tool:1", to=["x:1"])
     assert registry.requests == []
 

@@ -493,7 +493,7 @@ def test_name_that_is_not_a_reference_has_no_registry(path, sources, name):
     damage(path, TOOL_IMAGE.layers[0].digest, "flipped")
     outcome, result = verify(RepairStore(str(path)), FULL, sources)
     assert isinstance(outcome.failure, CorruptStoreError)
-    assert "tells no registry" in str(outcome.failure)
+    assert "names no registry" in str(outcome.failure)
     assert [entry["name"] for entry in result["failures"]] == [name]
     assert [one["names"] for one in result["corrupt"]] == [[name]]
     assert (sources.reads, result["changed"]) == ([], False)
