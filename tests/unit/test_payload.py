@@ -21,20 +21,20 @@ MODULES = PLUGINS / "modules"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
-    "image_copy": 111,
-    "image_info": 50,
+    "image_copy": 112,
+    "image_info": 48,
     "image_lock": 148,
     "image_pull": 115,
-    "image_push": 123,
-    "image_remove": 60,
-    "image_sync": 129,
-    "image_tag": 52,
+    "image_push": 124,
+    "image_remove": 59,
+    "image_sync": 130,
+    "image_tag": 51,
     "registry_info": 113,
     "registry_login": 92,
     "registry_remove": 86,
-    "store_info": 54,
+    "store_info": 52,
     "store_prune": 59,
-    "store_verify": 123,
+    "store_verify": 124,
 }
 
 
