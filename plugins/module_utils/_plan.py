@@ -168,8 +168,8 @@ class Plan:
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()
     last: tuple[Action, ...] = ()
-    before: t.Any = None
-    after: t.Any = None
+    before: t.Any = field(default_factory=dict)
+    after: t.Any = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
     promises: Facts = field(default_factory=dict)
     failures: t.Mapping[str, errors.LockstepError] = field(default_factory=dict)

@@ -281,7 +281,7 @@ def test_a_plan_without_actions_prepares_nothing():
         "images": [],
         "changed": False,
         "actions": [],
-        "diff": {"before": None, "after": None},
+        "diff": {"before": {}, "after": {}},
     }
 
 
