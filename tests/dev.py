@@ -110,7 +110,10 @@ STAGES = {
         nox("import", "build-import-check"),
         Part("artifact", ["sh", "-eux", "tests/devtools/artifact.sh", str(DEV / "dist")]),
     ],
-    "integration": [Part("integration", INTEGRATION, lambda: environment.packages("integration"))],
+    # All targets take nine minutes beside the fleet tests, and three times that on a busy machine.
+    "integration": [
+        Part("integration", INTEGRATION, lambda: environment.packages("integration"), 2400)
+    ],
     # On a bare machine it first installs a browser and engines, and builds a large image.
     "fleet": [Part("fleet", ["pytest", "-v", "--durations=10", "tests/fleet"], fleet, 2700)],
 }
