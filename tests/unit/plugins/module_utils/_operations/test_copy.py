@@ -391,7 +391,7 @@ def test_a_repository_keeps_its_path_behind_the_prefix(name, text, rewrites, tar
 
 
 WRONG = [
-    ("b.example", ("(", ""), "no regular expression"),
+    ("b.example", ("(", ""), "is not a regular expression"),
     ("b.example", ("x", r"\1"), "is not a valid replacement"),
     ("b.example", ("x", r"\g<"), "is not a valid replacement"),
     ("b.example", ("x/y", "UPPER CASE"), "UPPER CASE"),
