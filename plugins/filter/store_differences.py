@@ -66,7 +66,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import faile
 def store_differences(held, asked=None):
     """Return the differences between hosts; see RETURN."""
     try:
-        return untrusted(differences(held, asked))
+        return untrusted([one.as_result() for one in differences(held, asked)])
     except (AttributeError, KeyError, TypeError) as exc:
         raise failed(
             AnsibleFilterError,
