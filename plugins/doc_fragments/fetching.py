@@ -11,7 +11,8 @@ options:
   foreign_layers:
     description:
       - What to do with layers that registries must not distribute, such as those of Windows base images.
-      - With V(skip), they are left out, with a warning. With V(fetch), they are downloaded from the URLs in their manifest, without credentials.
+      - With V(skip), the task warns about them and does not download them. With V(fetch), it downloads them from the URLs in their manifest, without
+        credentials.
     type: str
     choices:
       - skip
@@ -19,18 +20,19 @@ options:
     default: skip
   parallel:
     description:
-      - The maximum number of parallel requests and downloads, for all images of the task together. The maximum value is 1000.
+      - The maximum number of parallel requests and downloads, for all images of the task together, up to 1000.
     type: int
     default: 6
   chunk_size:
     description:
-      - Large layers are downloaded in parts over several connections. This is the minimum size of a part. A layer of at least twice this size is
-        split if one connection would need more than a second and other connections are idle.
+      - The minimum size of a part, when a large layer is downloaded in parts over several connections.
+      - A layer is downloaded in parts if it has at least twice this size, one connection would need more than a second for the rest, and other connections
+        are idle.
     type: bytes
     default: 16M
   connections_per_blob:
     description:
-      - The maximum number of connections to download one layer. With V(1), each layer is downloaded in one piece.
-      - If not given, a layer can use all connections that O(parallel) allows and other layers do not use.
+      - The maximum number of connections for the download of one layer. With V(1), each layer is downloaded in one piece.
+      - If not given, a layer can use all connections that O(parallel) allows and that other layers do not use.
     type: int
 """

@@ -11,9 +11,8 @@ options:
   allow_platform_mismatch:
     description:
       - Whether to accept a single-platform image (an image that is not in an index) whose platform is not the requested one.
-      - With V(false), the task reports an error for such an image, as it does for an index without the requested platform. With V(true), the image is
-        used, with a warning.
-      - An image that is locked for the requested platform is always used. If its own platform differs, the task warns.
+      - With V(false), such an image is an error, like an index without the requested platform. With V(true), the task uses the image and warns.
+      - An image in a lock file is always used for the platforms that it is locked for. If the image itself names another platform, the task warns.
       - Artifacts, and images that do not name their platform, are always accepted.
     type: bool
     default: false

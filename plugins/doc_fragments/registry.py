@@ -8,14 +8,14 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 requirements:
-  - "requests >= 2.25.1 on the host, to contact a registry"
-  - "PySocks on the host, to use a SOCKS proxy"
-  - "tomli on the host, for O(use_host_config) with Python older than 3.11"
+  - "requests >= 2.25.1 on the host (to contact a registry)"
+  - "PySocks on the host (only for a SOCKS proxy)"
+  - "tomli on the host (only for O(use_host_config) with Python older than 3.11)"
 options:
   username:
     description:
       - The user name for the registries of this task. It is not stored on the host.
-      - If not given, the task uses the stored logins of the user that it runs as, see O(config_path).
+      - If not given, the task uses the stored logins of the user that it runs as. O(config_path) lists the files.
     type: str
   password:
     description:
@@ -23,10 +23,9 @@ options:
     type: str
   config_path:
     description:
-      - A login file, in the format of C(config.json) of Docker or C(auth.json) of Podman and skopeo. If it is set, no other
-        login file is read.
-      - The default is the file that the environment variable E(REGISTRY_AUTH_FILE) names. If that is not set, the task uses the first login for the
-        image in these places.
+      - A login file, in the format of C(config.json) of Docker or C(auth.json) of Podman and skopeo. If this is set, the task reads no other login file.
+      - The default is the file that the environment variable E(REGISTRY_AUTH_FILE) names. If the variable is not set, the task uses the first login for
+        the image that it finds in these places.
         (1) C(containers/auth.json) in E(XDG_RUNTIME_DIR), or C(/run/containers/UID/auth.json) if the variable is not set.
         (2) C(containers/auth.json) in E(XDG_CONFIG_HOME), by default C(~/.config).
         (3) The text in E(DOCKER_AUTH_CONFIG).
@@ -52,7 +51,7 @@ options:
     type: path
   plain_http:
     description:
-      - Use plain HTTP for the registries of this task.
+      - Whether to use plain HTTP for the registries of this task.
       - A registry on the loopback interface (V(localhost), V(127.0.0.1)) that does not support TLS is always contacted over plain HTTP.
     type: bool
     default: false
@@ -71,80 +70,83 @@ options:
   timeout_total:
     description:
       - The maximum time in seconds from the first attempt of a request to the start of its last retry, including the waits. If a registry asks for a
-        wait (C(Retry-After)) that would exceed it, the request fails immediately.
+        wait (C(Retry-After)) that would exceed this time, the request fails immediately.
     type: float
     default: 900.0
   retries:
     description:
-      - How many times to retry a request after a temporary error, up to 1000. Also how many times in a row a download can fail without
-        receiving new bytes. A download that received new bytes resumes where it stopped, and does not count as a retry.
-      - The waits grow from half a second to 30 seconds. If a registry sends C(Retry-After) (seconds, a date or a Unix time), the wait is as long as
-        that, up to 300 seconds. All requests of the task to this host wait.
+      - How many times to retry a request after a temporary error, up to 1000.
+      - For a download, only attempts in a row that bring no new bytes count. A download that received new bytes resumes where it stopped.
+      - The waits grow from half a second to 30 seconds. If a registry sends C(Retry-After) (seconds, a date or a Unix time), all requests of the task to
+        this host wait that long, up to 300 seconds.
     type: int
     default: 5
   requests_per_second:
     description:
-      - The maximum number of requests to one host per second. The minimum value is one request per day. If not given, there is no limit.
+      - The maximum number of requests per second to one host. The minimum is one request per day (V(0.0000116)). If not given, there is no limit.
     type: float
   rate_limit_floor:
     description:
-      - Fail before a manifest is read if the registry reports that this number of pulls or fewer remain (C(RateLimit-Remaining), as Docker Hub
-        sends it). With V(0), never fail for this reason.
-      - Has no effect for registries that report no limit.
+      - The number of pulls to leave to others, for a registry that reports how many remain (C(RateLimit-Remaining), as Docker Hub sends it). If only
+        this number or fewer remain, the task fails before it reads a manifest.
+      - With V(0), or for a registry that reports no limit, the task never fails for this reason.
     type: int
     default: 0
   registries:
     description:
-      - Settings for individual registries, which override the other options, and mirrors of registries.
-      - Mirrors are tried in order, and the registry itself is tried last. Content from a mirror is verified by its digest. A mirror that
-        cannot be reached or serves wrong bytes is not used for the rest of the task.
+      - Settings for individual registries, which override the other options, and the mirrors of registries.
+      - The task tries the mirrors in order, and the registry itself last. It verifies the content of a mirror by its digest. It does not use a mirror
+        again if the mirror cannot be reached or serves wrong bytes.
     type: list
     elements: dict
     suboptions:
       registry:
         description:
-          - The registry, C(host[:port]), or a part of it, C(host[:port]/namespace). The longest match for an image applies.
-          - The certificate settings of an entry for a whole host also apply if another registry redirects to that host, or has its token server there.
+          - The registry, C(host[:port]), or a part of it, C(host[:port]/namespace). For each image, the longest entry that matches applies.
+          - The certificate settings of an entry for a whole host also apply when another registry redirects to that host, or uses a token server on that
+            host.
         type: str
         required: true
       mirrors:
         description:
-          - The mirrors to try before the registry. The options of the task for logins, certificates and plain HTTP do not apply to mirrors. Set them here.
+          - The mirrors to try before the registry.
+          - The options of the task for logins, certificates and plain HTTP do not apply to mirrors. Set them here, or in an entry of O(registries)
+            for the host of the mirror.
         type: list
         elements: dict
         suboptions:
           url:
             description:
-              - C(https://host[:port][/path]). The path is prefixed to the repository name, as Harbor requires for its proxy cache
-                projects.
+              - The URL of the mirror, C([https://]host[:port][/path]). With C(http://), the mirror is contacted over plain HTTP.
+              - The path is put before the repository name, as Harbor requires for its proxy cache projects.
             type: str
             required: true
           pull_from_mirror:
             description:
-              - V(all) uses the mirror for all requests, V(digest-only) only for requests by digest, and V(tag-only) only for requests by tag.
+              - The requests that are sent to the mirror. V(all) means all requests, V(digest-only) only those by digest, and V(tag-only) only those by tag.
             type: str
             choices: [all, digest-only, tag-only]
             default: all
           username:
-            description: [The user name for the mirror. If not given, a stored login for its host is used.]
+            description: ["The user name for the mirror. If not given, the task uses the login of an entry for its host, or a stored login for its host."]
             type: str
           password:
-            description: [The password or access token of that user.]
+            description: ["The password or access token for O(registries[].mirrors[].username)."]
             type: str
           plain_http:
-            description: [Use plain HTTP for the mirror.]
+            description: [Whether to use plain HTTP for the mirror.]
             type: bool
           validate_certs:
-            description: [Whether to verify the TLS certificate of the mirror. By default, it is verified.]
+            description: ["Whether to verify the TLS certificate of the mirror. The default is V(true), unless an entry for its host sets it."]
             type: bool
           ca_path:
-            description: [A PEM file with CA certificates to trust for the mirror.]
+            description: ["A PEM file with CA certificates to trust for the mirror, in addition to those of the system."]
             type: path
           client_cert:
             description: [A PEM file with the client certificate for the mirror.]
             type: path
           client_key:
-            description: [A PEM file with the key of that certificate.]
+            description: ["A PEM file with the key of O(registries[].mirrors[].client_cert)."]
             type: path
       username:
         description: [Overrides O(username) for this registry.]
@@ -169,9 +171,9 @@ options:
         type: path
   use_host_config:
     description:
-      - Whether to read the registry settings of the host, which are C(registries.conf) of Podman and skopeo, C(hosts.toml) of containerd, and their
-        certificate directories. A matching entry of O(registries) takes precedence, unless it contains only a login.
-      - If such a file exists, the host needs Python 3.11 or later, or the Python library C(tomli).
+      - Whether to read the registry settings of the host. These are C(registries.conf) of Podman and skopeo, C(hosts.toml) of containerd, and their
+        certificate directories. An entry of O(registries) that matches the image takes precedence, unless the entry contains only a login.
+      - If one of these files exists, the host needs Python 3.11 or later, or the Python library C(tomli).
     type: bool
     default: false
 """

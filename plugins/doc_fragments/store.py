@@ -10,9 +10,9 @@ class ModuleDocFragment:
 options:
   store:
     description:
-      - The directory of the image store, an OCI image layout. It is created when the first image is stored.
-      - The default for root is C(/var/lib/lockstep/images). The default for any other user is C(lockstep/images) in the directory that
-        E(XDG_DATA_HOME) names, or in C(~/.local/share).
+      - The directory of the image store, which is an OCI image layout. The task that stores the first image creates it.
+      - The default for root is C(/var/lib/lockstep/images). The default for any other user is C(lockstep/images) in E(XDG_DATA_HOME), which is by
+        default C(~/.local/share).
       - If the directory contains anything other than an image store, the task fails and leaves it unchanged.
     type: path
 """
