@@ -77,7 +77,7 @@ TIERS = {
     "_image": [
         {"dates", "errors"},
         {"names"},
-        {"manifest"},
+        {"chain", "manifest"},
         {"sources"},
         {"graph"},
         {"copy_blob", "lock"},
@@ -101,6 +101,17 @@ TIERS = {
         {"catalog", "mirrors", "target"},
         {"registries", "upload"},
         {"lazy", "sink"},
+    ],
+    "_archive": [
+        {"tar"},
+        {"archive"},
+        {"image_archive"},
+    ],
+    "_engines": [
+        {"errors"},
+        {"engine", "socket_http"},
+        {"docker"},
+        {"choice"},
     ],
     "_lockfile": [
         {"yamlfile"},

@@ -23,6 +23,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LIMITS = {
     "image_copy": 112,
     "image_info": 48,
+    "image_load": 90,
     "image_lock": 148,
     "image_pull": 115,
     "image_push": 124,

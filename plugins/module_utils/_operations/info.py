@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import typing as t
 from dataclasses import dataclass
 
 from .._image import errors
+from .._image.chain import chain_ids
 from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, DOCKER_HUB, Digest, Reference
@@ -251,21 +251,6 @@ class _View:
                 "Layers": [str(diff_id) for diff_id in (config.diff_ids if config else ())],
             },
         }
-
-
-def chain_ids(diff_ids: t.Sequence[Digest]) -> list[Digest]:
-    """Return the identity of each layer together with all layers below it (OCI image-spec v1.1, config.md "Layer ChainID").
-
-    These are the names of the directories in Docker's ``image/overlay2/layerdb/sha256``.
-    """
-    chains: list[Digest] = []
-    for diff_id in diff_ids:
-        if chains:
-            joined = f"{chains[-1]} {diff_id}".encode("ascii")
-            chains.append(Digest("sha256", hashlib.sha256(joined).hexdigest()))
-        else:
-            chains.append(diff_id)
-    return chains
 
 
 def history(config: ImageConfig | None, layers: t.Sequence[Descriptor]) -> list[dict[str, t.Any]]:

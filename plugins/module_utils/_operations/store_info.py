@@ -7,12 +7,12 @@ import typing as t
 from stat import S_ISREG
 
 from .._image import errors
+from .._image.chain import chain_ids
 from .._image.manifest import ImageConfig, Manifest
 from .._image.names import Digest
 from .._plan import Plan
 from .._store.inventory import contents, disk, has_overlay, roots
 from .._store.store import ImageStore
-from .info import chain_ids
 from .reach import Reachable
 
 

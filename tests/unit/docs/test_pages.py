@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.lockstep.images.plugins.module_utils._engines import (
+    errors as engine_errors,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import (
     Proxy,
@@ -91,7 +94,8 @@ def test_table_of_errors_has_every_kind_once():
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     kinds = {
         value.kind
-        for value in vars(errors).values()
+        for module in (errors, engine_errors)
+        for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, errors.LockstepError)
     }
     assert sorted(re.findall(r"^\| `([a-z-]+)` \|", page, re.M)) == sorted(kinds)

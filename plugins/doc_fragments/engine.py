@@ -1,0 +1,47 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  engine:
+    description:
+      - The container engine of the host.
+      - V(docker) is Docker Engine 20.10 or newer, with a graph driver or with the containerd image store.
+      - V(containerd) is containerd 1.6 or newer, also that of k3s and RKE2. The program C(ctr) must be installed.
+      - V(podman) is the storage of podman and CRI-O. The program C(podman) 4.3 or newer must be installed.
+      - V(directory) is a directory of image archives that an engine imports when it starts, such as C(agent/images) of k3s and RKE2.
+      - V(auto) is the only one of Docker, containerd and podman that answers. If several answer, the task fails and lists them. The containerd
+        that Docker itself runs on does not count.
+    type: str
+    choices:
+      - auto
+      - docker
+      - containerd
+      - podman
+      - directory
+    default: auto
+  socket:
+    description:
+      - The path of the Unix socket of Docker or containerd.
+      - The default for Docker is the environment variable E(DOCKER_HOST), then C(/var/run/docker.sock). The default for containerd is
+        C(/run/containerd/containerd.sock), then that of k3s and RKE2.
+    type: str
+  namespace:
+    description:
+      - The namespace of containerd. Kubernetes uses V(k8s.io), and sees images only there.
+    type: str
+    default: default
+  executable:
+    description:
+      - The program, with arguments, to use instead of C(ctr) or C(podman), for example V(k3s ctr).
+    type: str
+  path:
+    description:
+      - The directory of the image archives. Required with O(engine=directory).
+    type: path
+"""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An archive as a value: its members and its size are known before the first byte is written, and nothing is on disk."""
+
+from __future__ import annotations
+
+import io
+import typing as t
+
+from .._image import errors
+from .tar import END, header, padding
+
+Opened = t.ContextManager[t.BinaryIO]
+
+
+class Output(t.Protocol):
+    """Where an archive is written to."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``."""
+
+    def send_file(self, file: t.BinaryIO, size: int) -> int:
+        """Write ``size`` bytes of a file from its start; return how many there were."""
+
+
+class Member(t.NamedTuple):
+    """A regular file in an archive: its name, its size in bytes, and what opens its content."""
+
+    name: str
+    size: int
+    open: t.Callable[[], Opened]
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> Member:
+        """Return a member with this content."""
+        return cls(name, len(data), lambda: io.BytesIO(data))
+
+
+class Archive(t.NamedTuple):
+    """A tar archive of ``members``, in their order. Equal members give equal bytes on every host."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def size(self) -> int:
+        """The size of the archive in bytes."""
+        overhead = sum(len(header(*one[:2])) + len(padding(one.size)) for one in self.members)
+        return overhead + sum(one.size for one in self.members) + len(END)
+
+    def write_to(self, output: Output) -> None:
+        """Write the archive; raise TruncatedError if a member has fewer bytes than its size says."""
+        for name, size, open_content in self.members:
+            output.write(header(name, size))
+            with open_content() as file:
+                sent = output.send_file(file, size)
+            if sent != size:
+                raise errors.TruncatedError(f"{name} ended after {sent} of {size} bytes")
+            output.write(padding(size))
+        output.write(END)

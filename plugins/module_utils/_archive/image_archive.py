@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images in one archive that is an OCI image layout and a docker-archive at once.
+
+The layout (image-spec v1.1, image-layout.md) is what containerd, Docker's containerd image store and podman read, and
+keeps digests. Docker's graph drivers read only ``manifest.json`` (moby, image/spec/v1.2). Both name the same
+files below ``blobs``.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass
+
+from .._image.chain import chain_ids
+from .._image.manifest import OCI_INDEX, Descriptor, ImageConfig, Manifest
+from .._image.names import Digest, Reference
+from .archive import Archive, Member, Opened
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"  # read by containerd and Docker, before REF_NAME
+OpenBlob = t.Callable[[Descriptor], Opened]
+
+
+class Layer(t.NamedTuple):
+    """A layer by its three identities: the blob, the uncompressed tar, and that with all layers below it."""
+
+    blob: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+
+
+@dataclass(frozen=True)
+class ImageContent:
+    """The image of one platform under one name.
+
+    ``manifests`` leads from the image manifest, which is first, to what the name points at, which is last. ``config`` is
+    the configuration.
+    """
+
+    reference: Reference
+    manifests: tuple[tuple[Descriptor, Manifest], ...]
+    config: bytes
+    diff_ids: tuple[Digest, ...]
+
+    @classmethod
+    def of(
+        cls,
+        reference: Reference,
+        manifests: t.Sequence[tuple[Descriptor, Manifest]],
+        config: bytes,
+        parsed: ImageConfig,
+    ) -> ImageContent:
+        """Return the image with a configuration in both forms."""
+        return cls(reference, tuple(manifests), config, parsed.diff_ids)
+
+    @property
+    def name(self) -> str:
+        """The name, complete."""
+        return self.reference.store_name
+
+    @property
+    def root(self) -> Descriptor:
+        """What the name points at in its registry: an index or a manifest."""
+        return self.manifests[-1][0]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the image."""
+        return self.manifests[0][1]
+
+    @property
+    def config_blob(self) -> Descriptor:
+        """The descriptor of the configuration."""
+        return t.cast(Descriptor, self.manifest.config)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, from the base."""
+        return tuple(map(Layer, self.manifest.layers, self.diff_ids, chain_ids(self.diff_ids)))
+
+
+class Entry(t.NamedTuple):
+    """An image in an archive: the names that it gets, and the blobs of it that the archive has."""
+
+    image: ImageContent
+    names: tuple[str, ...]
+    blobs: tuple[Descriptor, ...] = ()
+    manifests: bool = True  # whether the archive has the manifests and the configuration
+    root: Descriptor | None = None  # what the names point at, by default the root of the image
+
+
+def blob_name(digest: Digest) -> str:
+    """Return the name of a blob in an archive and in a layout."""
+    return f"blobs/{digest.algorithm}/{digest.encoded}"
+
+
+def image_archive(
+    entries: t.Sequence[Entry],
+    open_blob: OpenBlob,
+    docker: bool = True,
+    replaced: t.Mapping[Digest, Member] | None = None,
+) -> Archive:
+    """Return the archive of ``entries``; ``docker`` adds manifest.json.
+
+    Small files come first, then the layers in the order of the images, each once. ``replaced`` has members that stand
+    for layers in manifest.json, such as a layer in another compression.
+    """
+    replaced = replaced or {}
+    small: dict[str, Member] = {}
+    large: dict[str, Member] = {}
+    for entry in entries:
+        image = entry.image
+        if entry.manifests:
+            known = [(one.digest, manifest.raw) for one, manifest in image.manifests]
+            for digest, data in (*known, (image.config_blob.digest, image.config)):
+                small[blob_name(digest)] = Member.of(blob_name(digest), data)
+        for blob in entry.blobs:
+            member = replaced.get(blob.digest) or _member(blob, open_blob)
+            large[member.name] = member
+    heads = {"index.json": _index(entries), "oci-layout": {"imageLayoutVersion": "1.0.0"}}
+    if docker:
+        heads["manifest.json"] = [_docker_entry(one, replaced) for one in entries]
+    first = [Member.of(name, _json(value)) for name, value in sorted(heads.items())]
+    return Archive((*first, *(small[name] for name in sorted(small)), *large.values()))
+
+
+def _member(blob: Descriptor, open_blob: OpenBlob) -> Member:
+    return Member(blob_name(blob.digest), blob.size, lambda: open_blob(blob))
+
+
+def _index(entries: t.Sequence[Entry]) -> t.Any:
+    manifests = [
+        dict(
+            (entry.root or entry.image.root).as_json(),
+            annotations={IMAGE_NAME: name, REF_NAME: name},
+        )
+        for entry in entries
+        for name in entry.names
+    ]
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+
+
+def _docker_entry(entry: Entry, replaced: t.Mapping[Digest, Member]) -> dict[str, t.Any]:
+    image = entry.image
+    layers = [
+        replaced[blob.digest].name if blob.digest in replaced else blob_name(blob.digest)
+        for blob in image.manifest.layers
+    ]
+    return {
+        "Config": blob_name(image.config_blob.digest),
+        "RepoTags": [name for name in entry.names if "@" not in name],
+        "Layers": layers,
+    }
+
+
+def _json(value: t.Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")

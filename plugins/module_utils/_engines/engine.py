@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every container engine does for a load: report what it holds, plan, send, verify."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._archive.image_archive import ImageContent, OpenBlob
+from .._image import errors as image_errors
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import Digest
+from . import errors
+
+PRESENT, TAGGED, LOADED, MOVED, REPAIRED = "present", "tagged", "loaded", "moved", "repaired"
+MOVE, KEEP, FAIL = "move", "keep", "fail"
+# Returns a manifest that the engine may hold, from elsewhere; None for one that is not known.
+ReadManifest = t.Callable[[Digest], t.Optional[Manifest]]
+
+
+class HeldImage(t.NamedTuple):
+    """An image that an engine holds. ``id`` is what the engine calls it, ``layers`` are chain ids, None if unknown.
+
+    ``names`` and ``digests`` are complete names, ``digests`` with the digest that the engine knows them by. ``size`` is
+    in bytes, as the engine counts. ``complete`` is whether it can be run, None if the engine does not say.
+    """
+
+    id: str
+    names: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    size: int | None = None
+    layers: tuple[str, ...] | None = None
+    complete: bool | None = None
+    pinned: bool | None = None
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Return it as an entry of ``images`` in the result of engine_info."""
+        texts = {key: list(getattr(self, key)) for key in ("names", "digests", "platforms")}
+        layers = None if self.layers is None else list(self.layers)
+        return dict(
+            texts,
+            id=self.id,
+            size=self.size,
+            layers=layers,
+            dangling=not self.names,
+            complete=self.complete,
+            pinned=self.pinned,
+        )
+
+
+class EngineFacts(t.NamedTuple):
+    """What an engine is. ``store`` is where it keeps content: graph, containerd, containers-storage or directory."""
+
+    kind: str
+    version: str | None = None
+    api: str | None = None
+    store: str | None = None
+    root: str | None = None
+    namespace: str | None = None
+
+
+class Finding(t.NamedTuple):
+    """What an engine has of an image.
+
+    ``before`` is the id that the name points at, None if there is none; ``id`` is the one it has to point at. ``named``
+    is whether everything is recorded under the right id, ``whole`` whether the content is complete and can be run.
+    ``missing`` are the layers that the engine lacks.
+    """
+
+    id: str
+    before: str | None
+    named: bool
+    whole: bool
+    missing: tuple[Descriptor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Load:
+    """The plan for one name: its image, what the engine has of it, and the blobs to send for it.
+
+    A blob that several images of a task lack is in ``blobs`` of the first.
+    """
+
+    image: ImageContent
+    finding: Finding
+    status: str
+    blobs: tuple[Descriptor, ...] = ()
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name, complete."""
+        return self.image.name
+
+    @property
+    def bytes_sent(self) -> int:
+        """The bytes of the blobs that are sent for it."""
+        return sum(blob.size for blob in self.blobs)
+
+
+class LoadOptions(t.NamedTuple):
+    """How images are loaded.
+
+    ``existing`` says what happens to a name that points at another image. ``pin`` protects images from the garbage
+    collection of the engine. ``force`` sends all layers.
+    """
+
+    existing: str = MOVE
+    pin: bool = False
+    force: bool = False
+
+
+class Engine:
+    """A container engine on this host. Nothing is changed before ``load``.
+
+    A new engine implements ``facts``, ``images``, ``find``, ``send`` and ``restore``. The methods raise an EngineError.
+    """
+
+    keeps_digests = True  # whether it can find an image by name@digest afterwards
+    limits = ""  # what users should know of images in this engine
+
+    def __init__(self) -> None:
+        self.stats = {"bytes_sent": 0, "requests": 0, "processes": 0}
+
+    def facts(self) -> EngineFacts:
+        """Return what the engine is."""
+        raise NotImplementedError
+
+    def images(self, details: bool = False) -> t.Sequence[HeldImage]:
+        """Return what the engine holds; ``details`` also asks for what a load does not need."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Forget what the engine held, so that it is asked again."""
+        raise NotImplementedError
+
+    def find(self, image: ImageContent, options: LoadOptions) -> Finding:
+        """Return what the engine has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
+        raise NotImplementedError
+
+    def finds(self, name: str, root: Digest) -> bool:
+        """Return whether a name already points at the content ``root``, complete; False if that takes the image itself."""
+        return False
+
+    def size_of(self, loads: t.Sequence[Load]) -> int:
+        """Return how many bytes ``send`` sends to the engine."""
+        raise NotImplementedError
+
+    def send(self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions) -> None:
+        """Give the engine the names of ``loads``, and the blobs that they list."""
+        raise NotImplementedError
+
+    def restore(self, load: Load) -> None:
+        """Point a name at what it was before, or remove it if it was not there."""
+        raise NotImplementedError
+
+    def require_space(self, size: int) -> None:
+        """Raise EngineNoSpaceError if the engine cannot take ``size`` bytes; by default it is not known."""
+
+
+def plan_load(engine: Engine, image: ImageContent, options: LoadOptions, sent: set[Digest]) -> Load:
+    """Plan one name. ``sent`` are the blobs that earlier images of the task bring; those of this one are added.
+
+    Raise NameTakenError if the name must not move, UnsupportedByEngineError for an image that the engine cannot keep.
+    """
+    found = engine.find(image, options)
+    if found.before not in (None, found.id) and options.existing != MOVE:
+        if options.existing == FAIL:
+            raise errors.NameTakenError(
+                f"{image.name} is {found.before} in the engine, not {found.id}"
+            )
+        kept = f"{image.name} stays {found.before} in the engine, as existing=keep says"
+        return Load(image, found, PRESENT, (), (kept,))
+    status = _status(found, options.force)
+    layers = image.manifest.layers if options.force else found.missing
+    blobs = {blob.digest: blob for blob in layers if blob.digest not in sent}
+    sent.update(blobs)
+    return Load(image, found, status, () if status == PRESENT else tuple(blobs.values()))
+
+
+def _status(found: Finding, force: bool) -> str:
+    if found.before not in (None, found.id):
+        return MOVED
+    if found.before is None:
+        return TAGGED if found.whole and not force else LOADED
+    if not found.whole:
+        return REPAIRED
+    if force:
+        return LOADED
+    return PRESENT if found.named else TAGGED
+
+
+class Session:
+    """Loads images into an engine: what it lacks first, then everything once, if that was not enough.
+
+    ``ended`` are the loads as they ended, by name.
+    """
+
+    def __init__(self, engine: Engine, open_blob: OpenBlob, options: LoadOptions) -> None:
+        self._engine, self._open, self._options = engine, open_blob, options
+        self.ended: dict[str, Load] = {}
+
+    def run(self, loads: t.Sequence[Load]) -> list[image_errors.LockstepError | None]:
+        """Load images, and return the error of each, None for success.
+
+        A name that fails points at what it pointed at before. Raise an EngineError if the engine fails for all.
+        """
+        engine = self._engine
+        engine.refresh()
+        failed: dict[str, image_errors.LockstepError] = {}
+        todo = [load for load in loads if self._is_due(load, failed)]
+        reason = self._send(todo)
+        for load in self._unproven(todo):
+            self._repair(load, reason, failed)
+        for load in loads:
+            self.ended.setdefault(load.name, load)
+        return [failed.get(load.name) for load in loads]
+
+    def _is_due(self, load: Load, failed: dict[str, image_errors.LockstepError]) -> bool:
+        """Return whether a load is still to be done; a name that another process has moved fails."""
+        found = self._engine.find(load.image, self._options)
+        if found.before == load.finding.before:
+            return True
+        if found.before == found.id and found.whole and found.named:
+            return False
+        failed[load.name] = errors.EngineConflictError(
+            f"{load.name} was moved to {found.before or 'nothing'} in the engine by another process"
+        )
+        return False
+
+    def _send(self, loads: t.Sequence[Load]) -> errors.EngineError | None:
+        """Send images, and return what the engine said, if that was an error that concerns images."""
+        if not loads:
+            return None
+        try:
+            self._engine.send(loads, self._open, self._options)
+        except (errors.EngineGoneError, errors.EngineNoSpaceError, errors.EngineRefusedError):
+            raise
+        except errors.EngineError as exc:
+            return exc
+        return None
+
+    def _unproven(self, loads: t.Sequence[Load]) -> list[Load]:
+        """Return the loads that did not end as planned, after a look at the engine."""
+        if not loads:
+            return []
+        self._engine.refresh()
+        return [load for load in loads if not self._is_proven(load)]
+
+    def _is_proven(self, load: Load) -> bool:
+        found = self._engine.find(load.image, self._options)
+        return found.before == found.id and found.whole and found.named
+
+    def _repair(
+        self,
+        load: Load,
+        reason: errors.EngineError | None,
+        failed: dict[str, image_errors.LockstepError],
+    ) -> None:
+        """Send an image whole; if that does not help, restore its name."""
+        whole = Load(load.image, load.finding, REPAIRED, tuple(_each(load.image.manifest.layers)))
+        try:
+            reason = self._send([whole]) or reason
+            if not self._unproven([whole]):
+                self.ended[load.name] = whole
+                return
+        except image_errors.LockstepError as exc:
+            failed[load.name] = exc
+        else:
+            failed[load.name] = self._incomplete(load, reason)
+        self._engine.restore(load)
+
+    def _incomplete(self, load: Load, reason: errors.EngineError | None) -> errors.EngineError:
+        if isinstance(reason, errors.UnsupportedByEngineError):
+            return reason
+        said = f": {reason}" if reason else ""
+        return errors.EngineIncompleteError(
+            f"{load.name}: the image cannot be used in the engine, though all of it was sent{said}"
+        )
+
+
+def _each(blobs: t.Iterable[Descriptor]) -> t.Iterable[Descriptor]:
+    """Return the blobs, each digest once."""
+    return {blob.digest: blob for blob in blobs}.values()
