@@ -28,7 +28,7 @@ attributes:
       - lockstep.images.images
   platform:
     support: full
-    description: The operating systems that the module runs on.
+    description: The operating systems that the module runs on. It is tested on Linux only.
     platforms: posix
 """
 

@@ -95,8 +95,8 @@ options:
   registries:
     description:
       - Settings for individual registries, which override the other options, and the mirrors of registries.
-      - The task tries the mirrors in order, and the registry itself last. It verifies the content of a mirror by its digest. It does not use a mirror
-        again if the mirror cannot be reached or serves wrong bytes.
+      - The task tries the mirrors in order, and the registry itself last. It verifies the content of a mirror by its digest. If a mirror cannot be
+        reached or serves wrong bytes, the task does not use it again.
     type: list
     elements: dict
     suboptions:
