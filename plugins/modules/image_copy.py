@@ -15,9 +15,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copy i
     Tags,
     plan_copy,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import (
     SendOptions,
-    TransferPlanner,
+    SendPlanner,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
@@ -33,7 +33,7 @@ def build(params, _target):
         references(params),
         Destination.parse(params["destination"], params["rewrite"] or []),
         Tags.of(params["all_tags"], params["tags_matching"], params["newest"]),
-        TransferPlanner(registries, SendOptions.of(params)),
+        SendPlanner(registries, SendOptions.of(params)),
     )
 
 

@@ -18,12 +18,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.choice im
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import LoadOptions
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
+from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import FETCHING
 from ansible_collections.lockstep.images.plugins.module_utils._operations.load import (
     plan_load,
     requests_of,
     stored_images,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import FETCHING
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 

@@ -11,11 +11,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     run_plan,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import platforms_of
-from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import (
     FETCHING,
     FetchOptions,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,

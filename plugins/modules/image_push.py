@@ -8,9 +8,9 @@ from __future__ import annotations
 # Documented in image_push.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.push import plan_push
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import (
     SendOptions,
-    TransferPlanner,
+    SendPlanner,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
@@ -27,7 +27,7 @@ def build(params, store):
         store,
         params["name"],
         params["repository"] or [],
-        TransferPlanner(registries, SendOptions.of(params)),
+        SendPlanner(registries, SendOptions.of(params)),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 # Documented in image_sync.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import (
     FETCHING,
     FetchOptions,
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
-from ansible_collections.lockstep.images.plugins.module_utils._operations.reading import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import (
     FetchOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (

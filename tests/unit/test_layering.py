@@ -66,7 +66,7 @@ MAY_READ_FILES = {"_registry", "_lockfile"}
 FILES = f"{HOME}_store.files"
 # Login files are written under a lock of the same kind as a store's.
 MAY_LOCK_FILES = {UTILS / "_registry" / "loginwriter.py"}
-FILE_LOCKS = f"{HOME}_store.lock"
+FILE_LOCKS = f"{HOME}_store.filelock"
 
 # What image_pull and image_sync may send to a host beside the base: a feature never makes them grow.
 BASE = {"_zipimport", "_ansible", "_plan", "_operations", "modules"}
@@ -84,7 +84,7 @@ TIERS = {
     ],
     "_store": [
         {"files", "index"},
-        {"lock"},
+        {"filelock"},
         {"partial"},
         {"store"},
         {"inventory", "source"},
@@ -278,7 +278,7 @@ IMPORTING = {
     "module_utils/_registry/lazy.py": {"_open"},
     "module_utils/_registry/http.py": {"libraries"},
     "module_utils/_lockfile/yamlfile.py": {"_yaml_documents"},
-    "module_utils/_operations/copying.py": {"fetch"},
+    "module_utils/_operations/actions.py": {"fetch"},
     "module_utils/_operations/pull.py": {"plan_pull"},
     "modules/image_pull.py": {"lock_of"},
 }

@@ -18,7 +18,7 @@ from .._image.sources import ContentSource
 from .._plan import Plan
 from .newest import Dated, Newest, join_some, newest
 from .referrers import expand_tags
-from .transfer import Transfer, TransferPlanner
+from .sending import SendPlanner, Transfer
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def plan_copy(
     references: t.Sequence[Reference],
     destination: Destination,
     tags: Tags | None,
-    planner: TransferPlanner,
+    planner: SendPlanner,
 ) -> Plan:
     """Plan to send images, or those that ``tags`` chooses from their repositories, to ``destination``."""
     registries = planner.registries
@@ -124,7 +124,7 @@ def plan_copy(
 def _newest(
     references: t.Sequence[Reference],
     count: int,
-    planner: TransferPlanner,
+    planner: SendPlanner,
 ) -> Newest[Reference]:
     """Choose the latest images of each repository; one of unknown date only where too few have a date."""
 

@@ -28,10 +28,10 @@ from .._lockfile.lockfile import (
 from .._lockfile.mentions import Named
 from .._plan import Plan, PlanBuilder
 from .._store.files import read_file
-from .copying import shorten_images
+from .actions import shorten_images
+from .fetching import each_once
 from .lockwriting import write_lock
 from .patterns import pattern_of
-from .reading import each_once
 
 NONE, EVERYTHING = "none", "all"
 EMBED = "embed"

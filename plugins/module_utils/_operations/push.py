@@ -13,7 +13,7 @@ from .._store.index import IndexEntry
 from .._store.source import StoreSource
 from .._store.store import ImageStore
 from .reach import Reachable, find_label, find_name, find_text, not_in_store
-from .transfer import Transfer, TransferPlanner
+from .sending import SendPlanner, Transfer
 
 
 def targets_of(source: Reference, repositories: t.Sequence[str]) -> list[Reference]:
@@ -58,7 +58,7 @@ def plan_push(
     store: ImageStore,
     references: t.Sequence[Reference | str],
     repositories: t.Sequence[str],
-    planner: TransferPlanner,
+    planner: SendPlanner,
 ) -> Plan:
     """Plan to send entries of a store to registries, each under its own name or to ``repositories``.
 

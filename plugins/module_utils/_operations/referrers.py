@@ -10,7 +10,7 @@ from .._image.names import Digest, Reference
 from .._image.sources import ContentSource, Sources
 from .._plan import PlanBuilder
 from .._registry.repository import lacks, referrers_tag
-from .copying import Planned
+from .actions import Planned
 
 _MAX_LEVELS = 3  # of signatures of attestations of an image
 # The tag that stands in for a list of referrers, and those of cosign.

@@ -15,10 +15,10 @@ from .._plan import Action, Plan, Pool, in_parallel
 from .._store.index import IndexEntry, render_names
 from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
 from .._store.store import ImageStore
-from .copying import shorten_images
+from .actions import shorten_images
+from .fetching import NOTHING, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
 from .pull import plan_fetch
 from .reach import Reachable
-from .reading import NOTHING, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
 from .remove import RemoveContent
 
 

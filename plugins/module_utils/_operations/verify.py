@@ -17,10 +17,10 @@ from .._image.sources import ContentSource, Sources
 from .._plan import Plan, in_parallel
 from .._store.index import IndexEntry
 from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
-from .copying import Content, StoreContent
+from .actions import Content, StoreContent
+from .fetching import FetchOptions, FetchPlanner, ImageRequest
 from .pull import plan_fetch
 from .reach import Reachable, needed
-from .reading import FetchOptions, FetchPlanner, ImageRequest
 
 
 @dataclass

@@ -8,8 +8,8 @@ import json
 import os
 
 from .._image import errors
+from .._store.filelock import locked
 from .._store.files import make_directory, write_file
-from .._store.lock import locked
 from .credentials import TOKEN_USER, CredentialHelper, Credentials
 from .loginfiles import AuthFile, AuthPlace, field_name, scope_of_key, server_key
 

@@ -20,6 +20,7 @@ from .._image.manifest import (
 )
 from .._image.names import Digest
 from .._image.sources import verified
+from .filelock import StoreLock, locked
 from .files import access, free_bytes, make_directory, read_file, write_chunks, write_file
 from .index import (
     EntriesByName,
@@ -31,7 +32,6 @@ from .index import (
     render_index,
     render_names,
 )
-from .lock import StoreLock, locked
 from .partial import (
     KEPT,
     StagedBlob,

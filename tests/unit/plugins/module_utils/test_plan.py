@@ -19,7 +19,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     NotFoundError,
     StoreAccessError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import (
     FetchBlob,
     SetName,
     StoreContent,

@@ -79,7 +79,7 @@ def fixture_ours(archive):
 
 
 def test_every_file_after_the_importer_is_compiled_once(ours):
-    assert {f"{HOME}{name}" for name in ("_plan", "_store.store", "_operations.reading")} <= set(
+    assert {f"{HOME}{name}" for name in ("_plan", "_store.store", "_operations.fetching")} <= set(
         ours
     )
     first = f"{HOME}_zipimport"

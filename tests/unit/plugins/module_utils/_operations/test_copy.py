@@ -18,9 +18,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.copy i
     Tags,
     plan_copy,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import (
     SendOptions,
-    TransferPlanner,
+    SendPlanner,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
@@ -102,7 +102,7 @@ class Copier:
             [Reference.parse(f"{self.source.address}/{name}") for name in names],
             Destination.parse(f"{self.target.address}{to}", rewrite),
             Tags.of(*tags),
-            TransferPlanner(puller.sources, SendOptions(workers, **options)),
+            SendPlanner(puller.sources, SendOptions(workers, **options)),
         )
 
     def copy(self, *names, **options):

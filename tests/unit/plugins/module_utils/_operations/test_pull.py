@@ -28,7 +28,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.copying import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import (
     FetchBlob,
     SetName,
 )

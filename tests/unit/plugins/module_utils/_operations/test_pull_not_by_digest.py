@@ -27,9 +27,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.lock i
 from ansible_collections.lockstep.images.plugins.module_utils._operations.registry_info import (
     plan_registry_info,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import (
     SendOptions,
-    TransferPlanner,
+    SendPlanner,
 )
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push
@@ -140,7 +140,7 @@ def test_F13_an_image_is_copied_by_its_tag_each_time(tmp_path, registry, status)
             [Reference.parse(f"{registry.address}/demo/app:1.0")],
             Destination.parse(target.address),
             None,
-            TransferPlanner(sources, SendOptions(1)),
+            SendPlanner(sources, SendOptions(1)),
         )
         outcome = execute(plan)
         assert not outcome.failures

@@ -21,10 +21,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.push i
     plan_push,
     targets_of,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import (
     PublishImage,
     SendOptions,
-    TransferPlanner,
+    SendPlanner,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
@@ -112,7 +112,7 @@ class Pusher:
         sources = Puller(self.directory, self.registry, login=LOGIN).sources
         if options.get("platform"):
             options["platform"] = Platform.parse(options["platform"])
-        planner = TransferPlanner(sources, SendOptions(workers, chunk_size, **options))
+        planner = SendPlanner(sources, SendOptions(workers, chunk_size, **options))
         if to is not None:
             texts, targets = names, [f"{self.registry.address}/{one}" for one in to]
             references = [Reference.parse(f"{HOME}/{text}") for text in texts]

@@ -21,7 +21,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
     Manifest,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.transfer import Sinks
+from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import Sinks
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )

@@ -16,8 +16,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     StoreAccessError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store import files
+from ansible_collections.lockstep.images.plugins.module_utils._store.filelock import locked
 from ansible_collections.lockstep.images.plugins.module_utils._store.files import write_chunks
-from ansible_collections.lockstep.images.plugins.module_utils._store.lock import locked
 from ansible_collections.lockstep.images.tests.support.stores import open_files, remove_stale, umask
 from ansible_collections.lockstep.images.tests.support.users import (
     NOBODY,

@@ -19,7 +19,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store import files
-from ansible_collections.lockstep.images.plugins.module_utils._store.lock import locked
+from ansible_collections.lockstep.images.plugins.module_utils._store.filelock import locked
 from ansible_collections.lockstep.images.plugins.module_utils._store.partial import open_partial
 
 OLD = b"the old bytes"

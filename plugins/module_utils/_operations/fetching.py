@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan what a store needs to hold images, and fetch what it lacks: what image_pull, image_sync and store_verify share."""
+"""Images on their way to a store: what image_pull, image_sync and store_verify share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._image.sources import ChunkPolicy, ContentSource, Sources
 from .._plan import PlanBuilder, attempts
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
-from .copying import Content, FetchBlob, StoreContent, fetch
+from .actions import Content, FetchBlob, StoreContent, fetch
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock, LockedImage

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The actions that all copying is made of."""
+"""The actions on content and names that several verbs share, and their order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What push and copy are made of: images on their way to registries."""
+"""Images on their way to registries: what image_push and image_copy share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
 from .._registry.sink import RemoteSink
 from .._registry.target import Uploads
-from .copying import Content, FetchBlob, merged, shorten_images
+from .actions import Content, FetchBlob, merged, shorten_images
 from .referrers import follow, referrers_of
 
 _NAME_OF = operator.attrgetter("name")
@@ -46,7 +46,7 @@ class PushBlob(FetchBlob):
 class PublishImage(Action):
     """Send the manifests of an image, children first, and the last one under its tag."""
 
-    plan: TransferPlan
+    plan: SendPlan
 
     @property
     def subject(self) -> str:  # type: ignore[override]
@@ -94,7 +94,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class TransferPlan:
+class SendPlan:
     """What a Transfer becomes: the blobs and manifests that are missing where it goes to.
 
     ``before`` is what stands there now. Without ``closure`` all is up to date, and nothing was read.
@@ -150,7 +150,7 @@ class Sinks:
             self._known[reference.name] = RemoteSink(repository, self.uploads, self._chunk_size)
         return self._known[reference.name]
 
-    def prepare_mounts(self, plans: t.Sequence[TransferPlan]) -> None:
+    def prepare_mounts(self, plans: t.Sequence[SendPlan]) -> None:
         """Let every sink mount what other repositories of its registry have, or get in this task."""
         lacking: dict[RemoteSink, set[Digest]] = {}
         for one in plans:
@@ -204,7 +204,7 @@ class SendOptions(t.NamedTuple):
         )
 
 
-class TransferPlanner(PlanBuilder):
+class SendPlanner(PlanBuilder):
     """Plans what registries lack of images."""
 
     def __init__(self, registries: Registries, options: SendOptions) -> None:
@@ -235,11 +235,11 @@ class TransferPlanner(PlanBuilder):
             warnings=lambda: [*self.registries.warnings, *warnings],
         )
 
-    def _plan_all(self, transfers: t.Sequence[Transfer]) -> list[TransferPlan]:
-        def plan(transfer: Transfer, options: SendOptions = self.options) -> TransferPlan:
-            return _TransferReader(transfer, options).plan()
+    def _plan_all(self, transfers: t.Sequence[Transfer]) -> list[SendPlan]:
+        def plan(transfer: Transfer, options: SendOptions = self.options) -> SendPlan:
+            return _SendReader(transfer, options).plan()
 
-        def plan_referrer(transfer: Transfer) -> TransferPlan:
+        def plan_referrer(transfer: Transfer) -> SendPlan:
             return plan(transfer, self.options._replace(platform=None))
 
         plans = self.each(plan, _each_once(transfers), _NAME_OF)
@@ -248,8 +248,8 @@ class TransferPlanner(PlanBuilder):
         return plans
 
     def _fill(
-        self, plans: t.Sequence[TransferPlan], find_mounts: t.Callable[[], object]
-    ) -> list[TransferPlan]:
+        self, plans: t.Sequence[SendPlan], find_mounts: t.Callable[[], object]
+    ) -> list[SendPlan]:
         """Find which blobs are missing where they go to, all at the same time, and what may be mounted."""
         blobs = {(one.transfer.sink, blob): one for one in plans for blob in one.blobs}
 
@@ -260,7 +260,7 @@ class TransferPlanner(PlanBuilder):
 
         in_parallel(look, blobs, self.workers)
 
-        def fill(plan: TransferPlan) -> TransferPlan:
+        def fill(plan: SendPlan) -> SendPlan:
             transfer = plan.transfer
             missing = [blob for blob in plan.blobs if not transfer.sink.has(blob)]
             for blob in missing:
@@ -276,7 +276,7 @@ class TransferPlanner(PlanBuilder):
         return filled
 
 
-class _TransferReader(ImageReader):
+class _SendReader(ImageReader):
     """Reads one image where it comes from, and finds what is missing where it goes to."""
 
     def __init__(self, transfer: Transfer, options: SendOptions) -> None:
@@ -288,7 +288,7 @@ class _TransferReader(ImageReader):
     def source(self, content: Digest | None) -> ContentSource:
         return self._transfer.content
 
-    def plan(self) -> TransferPlan:
+    def plan(self) -> SendPlan:
         """Plan the transfer; its blobs are still to be looked for."""
         transfer, force, options = self._transfer, self._options.force, self._options
         before = transfer.sink.find(transfer.identifier)
@@ -297,7 +297,7 @@ class _TransferReader(ImageReader):
         # What refers to its children counts, too, so that an index is read for that.
         is_read = force or options.platform or options.referrers
         if self.digest and self.digest == before and not is_read:
-            return TransferPlan(transfer, before, Descriptor("", self.digest, 0))
+            return SendPlan(transfer, before, Descriptor("", self.digest, 0))
         if self.digest:
             root = self.read_root()
         else:
@@ -310,7 +310,7 @@ class _TransferReader(ImageReader):
             raise errors.InputError(
                 f"{transfer.name}: {root.digest} cannot be pushed under another digest"
             )
-        plan = TransferPlan(transfer, before, root, closure)
+        plan = SendPlan(transfer, before, root, closure)
         if before == root.digest and not force:
             return plan
         warnings = self._doubts(closure.images)
@@ -360,7 +360,7 @@ class _TransferReader(ImageReader):
             ) from exc
 
 
-def _referring(plan: TransferPlan) -> list[Transfer]:
+def _referring(plan: SendPlan) -> list[Transfer]:
     transfer, target = plan.transfer, plan.transfer.target
     lists = {referrers_tag(digest) for digest in plan.digests}
     found: dict[Reference, None] = {}
