@@ -3,19 +3,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
 from .._archive.image_archive import ImageContent, OpenBlob
 from .._image import errors as image_errors
 from .._image.manifest import Descriptor, Manifest
-from .._image.names import Digest
+from .._image.names import Digest, Reference
 from . import errors
 
 PRESENT, TAGGED, LOADED, MOVED, REPAIRED = "present", "tagged", "loaded", "moved", "repaired"
 MOVE, KEEP, FAIL = "move", "keep", "fail"
 # Returns a manifest that the engine may hold, from elsewhere; None for one that is not known.
 ReadManifest = t.Callable[[Digest], t.Optional[Manifest]]
+
+
+# What concerns all images of a task.
+_FATAL = (
+    errors.EngineGoneError,
+    errors.EngineNoSpaceError,
+    errors.EngineRefusedError,
+    image_errors.NoSpaceError,
+    image_errors.DependencyError,
+)
 
 
 class HeldImage(t.NamedTuple):
@@ -139,9 +150,12 @@ class Engine:
         """Return what the engine has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
         raise NotImplementedError
 
-    def finds(self, name: str, root: Digest) -> bool:
-        """Return whether a name already points at the content ``root``, complete; False if that takes the image itself."""
-        return False
+    def held_as(self, reference: Reference, root: Digest, config: Digest | None) -> str | None:
+        """Return the id of an image that needs nothing, found by its name and digests alone; None if that is not known.
+
+        ``root`` is what the name points at in its registry, ``config`` the configuration of the image, if known.
+        """
+        return None
 
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""
@@ -194,25 +208,31 @@ def _status(found: Finding, force: bool) -> str:
 class Session:
     """Loads images into an engine: what it lacks first, then everything once, if that was not enough.
 
-    ``ended`` are the loads as they ended, by name.
+    ``batch`` limits the bytes of blobs that are sent at once, None for no limit. ``ended`` are the loads as they ended, by
+    name.
     """
 
-    def __init__(self, engine: Engine, open_blob: OpenBlob, options: LoadOptions) -> None:
-        self._engine, self._open, self._options = engine, open_blob, options
+    def __init__(
+        self, engine: Engine, open_blob: OpenBlob, options: LoadOptions, batch: int | None = None
+    ) -> None:
+        self._engine, self._open, self._options, self._batch = engine, open_blob, options, batch
         self.ended: dict[str, Load] = {}
 
     def run(self, loads: t.Sequence[Load]) -> list[image_errors.LockstepError | None]:
         """Load images, and return the error of each, None for success.
 
-        A name that fails points at what it pointed at before. Raise an EngineError if the engine fails for all.
+        A name that fails points at what it pointed at before.
         """
-        engine = self._engine
-        engine.refresh()
+        self._engine.refresh()
         failed: dict[str, image_errors.LockstepError] = {}
         todo = [load for load in loads if self._is_due(load, failed)]
-        reason = self._send(todo)
-        for load in self._unproven(todo):
-            self._repair(load, reason, failed)
+        reasons, fatal = self._send_all(todo)
+        for load in self._unproven(todo, fatal):
+            error = fatal or self._repair(load, reasons.get(load.name))
+            if error:
+                failed[load.name] = error
+                with contextlib.suppress(errors.EngineError):
+                    self._engine.restore(load)
         for load in loads:
             self.ended.setdefault(load.name, load)
         return [failed.get(load.name) for load in loads]
@@ -222,62 +242,89 @@ class Session:
         found = self._engine.find(load.image, self._options)
         if found.before == load.finding.before:
             return True
-        if found.before == found.id and found.whole and found.named:
+        if _is_right(found):
             return False
         failed[load.name] = errors.EngineConflictError(
             f"{load.name} was moved to {found.before or 'nothing'} in the engine by another process"
         )
         return False
 
-    def _send(self, loads: t.Sequence[Load]) -> errors.EngineError | None:
-        """Send images, and return what the engine said, if that was an error that concerns images."""
-        if not loads:
-            return None
-        try:
-            self._engine.send(loads, self._open, self._options)
-        except (errors.EngineGoneError, errors.EngineNoSpaceError, errors.EngineRefusedError):
-            raise
-        except errors.EngineError as exc:
-            return exc
-        return None
+    def _send_all(
+        self, loads: t.Sequence[Load]
+    ) -> tuple[dict[str, image_errors.LockstepError], image_errors.LockstepError | None]:
+        """Send images in batches; return the error of the batch by name, and the error that ended all, if there was one."""
+        reasons: dict[str, image_errors.LockstepError] = {}
+        for batch in _batches(loads, self._batch):
+            try:
+                self._engine.send(batch, self._open, self._options)
+            except _FATAL as exc:
+                return reasons, exc
+            except image_errors.LockstepError as exc:
+                reasons.update(dict.fromkeys((load.name for load in batch), exc))
+        return reasons, None
 
-    def _unproven(self, loads: t.Sequence[Load]) -> list[Load]:
-        """Return the loads that did not end as planned, after a look at the engine."""
+    def _unproven(
+        self, loads: t.Sequence[Load], fatal: image_errors.LockstepError | None = None
+    ) -> list[Load]:
+        """Return the loads that did not end as planned, after a look at the engine; after a fatal error it may be gone."""
         if not loads:
             return []
-        self._engine.refresh()
-        return [load for load in loads if not self._is_proven(load)]
+        try:
+            self._engine.refresh()
+            return [load for load in loads if not self._is_proven(load)]
+        except errors.EngineError:
+            if fatal is None:
+                raise
+            return list(loads)
 
     def _is_proven(self, load: Load) -> bool:
-        found = self._engine.find(load.image, self._options)
-        return found.before == found.id and found.whole and found.named
+        return _is_right(self._engine.find(load.image, self._options))
 
     def _repair(
-        self,
-        load: Load,
-        reason: errors.EngineError | None,
-        failed: dict[str, image_errors.LockstepError],
-    ) -> None:
-        """Send an image whole; if that does not help, restore its name."""
+        self, load: Load, reason: image_errors.LockstepError | None
+    ) -> image_errors.LockstepError | None:
+        """Send an image by itself, then whole; return why it is still not right, None for success."""
         whole = Load(load.image, load.finding, REPAIRED, tuple(_each(load.image.manifest.layers)))
-        try:
-            reason = self._send([whole]) or reason
-            if not self._unproven([whole]):
-                self.ended[load.name] = whole
-                return
-        except image_errors.LockstepError as exc:
-            failed[load.name] = exc
-        else:
-            failed[load.name] = self._incomplete(load, reason)
-        self._engine.restore(load)
-
-    def _incomplete(self, load: Load, reason: errors.EngineError | None) -> errors.EngineError:
-        if isinstance(reason, errors.UnsupportedByEngineError):
-            return reason
-        said = f": {reason}" if reason else ""
-        return errors.EngineIncompleteError(
-            f"{load.name}: the image cannot be used in the engine, though all of it was sent{said}"
+        # An error of the content says nothing about this image if it was sent together with others.
+        is_ours = reason is None or isinstance(reason, errors.EngineError)
+        for attempt in (whole,) if is_ours else (load, whole):
+            reasons, fatal = self._send_all([attempt])
+            if fatal:
+                return fatal
+            if not self._unproven([attempt]):
+                self.ended[load.name] = attempt
+                return None
+            reason = reasons.get(load.name, reason)
+            if reason and not isinstance(reason, errors.EngineError):
+                return reason
+        return (
+            reason if isinstance(reason, errors.UnsupportedByEngineError) else _lost(load, reason)
         )
+
+
+def _is_right(found: Finding) -> bool:
+    return found.before == found.id and found.whole and found.named
+
+
+def _lost(load: Load, reason: image_errors.LockstepError | None) -> errors.EngineError:
+    said = f": {reason}" if reason else ""
+    return errors.EngineIncompleteError(
+        f"{load.name}: the image cannot be used in the engine, though all of it was sent{said}"
+    )
+
+
+def _batches(loads: t.Sequence[Load], limit: int | None) -> t.Iterator[list[Load]]:
+    """Yield the loads in their order, in batches whose blobs have at most ``limit`` bytes, or that are one image."""
+    batch: list[Load] = []
+    size = 0
+    for load in loads:
+        if batch and limit is not None and size + load.bytes_sent > limit:
+            yield batch
+            batch, size = [], 0
+        batch.append(load)
+        size += load.bytes_sent
+    if batch:
+        yield batch
 
 
 def _each(blobs: t.Iterable[Descriptor]) -> t.Iterable[Descriptor]:
