@@ -17,7 +17,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.login 
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     lookup_keys,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import parse_url
+from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import parse_url
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     list_from,
     plain,

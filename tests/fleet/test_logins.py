@@ -22,11 +22,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.credenti
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import Endpoint
 from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
     AuthFile,
     AuthPlace,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import Endpoint
 from ansible_collections.lockstep.images.tests.support import certificates, modules, services
 from ansible_collections.lockstep.images.tests.support.fleet import need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, push

@@ -36,18 +36,18 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.credenti
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import (
-    Endpoint,
-    HostConfig,
-    api_host,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
     HttpClient,
     HttpOptions,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import (
+    Endpoint,
+    HostConfig,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.pacing import Clock
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import Registries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
+from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import api_host
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .images import image, layer, push

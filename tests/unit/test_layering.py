@@ -93,12 +93,12 @@ TIERS = {
         {"credentials", "options", "urls"},
         {"connect", "loginfiles"},
         {"loginwriter", "response", "trust"},
-        {"hosts", "pacing"},
+        {"mirrors", "pacing"},
         {"http"},
         {"challenge", "hostfiles"},
         {"registry"},
         {"repository"},
-        {"catalog", "mirrors", "target"},
+        {"catalog", "failover", "target"},
         {"registries", "upload"},
         {"lazy", "sink"},
     ],
@@ -238,7 +238,7 @@ def test_code_that_a_converged_run_does_not_need_is_imported_late(name, more):
     """What is imported is compiled, on every host and in every run."""
     path = PLUGINS / "modules" / f"{name}.py"
     late = {one.stem for one in closure_of(path) - closure_of(path, early=True)}
-    asking = {"challenge", "hostfiles", "hosts", "registries", "registry", "http"}
+    asking = {"challenge", "hostfiles", "mirrors", "registries", "registry", "http"}
     assert late >= asking | more
 
 

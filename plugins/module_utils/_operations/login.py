@@ -11,10 +11,10 @@ from .._image import errors
 from .._image.names import parse_registry
 from .._plan import Action, Plan, Pool
 from .._registry.credentials import CredentialHelper, Credentials
-from .._registry.hosts import parse_url, repository_name
 from .._registry.loginfiles import AuthFile, AuthPlace, containers_config, docker_config
 from .._registry.loginwriter import save_login, store_in_helper
 from .._registry.registry import Registry
+from .._registry.urls import parse_url, repository_name
 from .._store.files import user_name
 from .leftovers import remove_leftovers
 

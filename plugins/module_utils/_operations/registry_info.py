@@ -14,7 +14,7 @@ from .._image.names import Digest, Platform, Reference, choose
 from .._image.sources import read_root
 from .._plan import Plan, in_parallel
 from .._registry.catalog import repositories
-from .._registry.mirrors import Mirrored
+from .._registry.failover import Mirrored
 from .._registry.registries import Registries
 from .._registry.registry import Registry
 from .._registry.repository import Repository, lacks

@@ -15,18 +15,9 @@ from dataclasses import replace
 from .._image import errors
 from .._image.names import Reference
 from .._store.files import encoding_fault, is_hidden, read_file, refusal
-from .hosts import (
-    Endpoint,
-    Origin,
-    Place,
-    Table,
-    api_host,
-    parse_url,
-    refuse,
-    repository_name,
-    trusting,
-)
+from .mirrors import Endpoint, Origin, Place, Table, refuse, trusting
 from .trust import Trust
+from .urls import api_host, parse_url, repository_name
 
 _MAX_FILE = 1024 * 1024
 _USES = ("all", "digest-only", "tag-only")

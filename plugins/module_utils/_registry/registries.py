@@ -13,16 +13,16 @@ from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
 from .credentials import Credentials
-from .hosts import Endpoint, HostConfig, api_host
+from .failover import Mirrored
 from .http import HttpClient, is_refusal_elsewhere, libraries
 from .loginfiles import CredentialStore, places
-from .mirrors import Mirrored
+from .mirrors import Endpoint, HostConfig
 from .options import RegistryOptions
 from .registry import FindCredentials, Registry
 from .repository import Repository, is_encoded
 from .response import Response
 from .trust import Trust
-from .urls import may_reach, shown_url
+from .urls import api_host, may_reach, shown_url
 
 
 class Registries:

@@ -12,8 +12,8 @@ import typing as t
 from .._image import errors
 from .challenge import Authorizer, Challenge, parse_challenges
 from .credentials import Credentials
-from .hosts import Endpoint, registry_at
 from .http import HttpClient, Identity, is_refusal_elsewhere
+from .mirrors import Endpoint
 from .pacing import RateLimit
 from .response import Response
 from .trust import DEFAULT_TRUST
@@ -24,6 +24,7 @@ from .urls import (
     next_page,
     origin,
     rate_limit,
+    registry_at,
     shown_url,
     warning_text,
 )

@@ -13,7 +13,10 @@ import typing as t
 import urllib.parse
 
 from .._image import errors
+from .._image.names import DOCKER_HUB, Reference, parse_registry
 
+_HUB_API = "registry-1.docker.io"
+_URL = re.compile(r"(?:(https?)://)?([^/@?#\s]+)((?:/[^/@?#\s]+)*)/*")
 # Anybody can register below these suffixes: example.co.uk and registry.co.uk are unrelated.
 _PUBLIC_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
 _WARNING = re.compile(r'299 - "((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
@@ -24,6 +27,37 @@ _IN_REPOSITORY = re.compile(
 )
 
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+def api_host(registry: str) -> str:
+    """Return the ``host[:port]`` of the API of a registry."""
+    return _HUB_API if registry == DOCKER_HUB else registry
+
+
+def registry_at(url: str) -> str:
+    """Return the name of the registry whose API is at a URL."""
+    name = host_name(url)
+    return DOCKER_HUB if name == _HUB_API else name
+
+
+def parse_url(text: str, where: str) -> tuple[str, str, str]:
+    """Split a URL into scheme, registry and path, "" for no scheme or path; raise InputError, which never repeats a URL."""
+    match = _URL.fullmatch(text)
+    with contextlib.suppress(errors.ReferenceError):
+        if match:
+            return match.group(1) or "", parse_registry(match.group(2)), match.group(3)
+    raise errors.InputError(
+        f"{where}: must be host[:port][/path], without user, query and fragment"
+    )
+
+
+def repository_name(path: str, where: str) -> str:
+    """Return a path as the name of a repository; raise InputError if it is not a valid one."""
+    name = path.lstrip("/")
+    with contextlib.suppress(errors.ReferenceError):
+        if Reference.parse(f"localhost/{name}").repository == name:
+            return name
+    raise errors.InputError(f"{where}: {name!r} is not a valid repository name")
 
 
 def retry_after(value: str, now: float, date: str = "") -> float | None:

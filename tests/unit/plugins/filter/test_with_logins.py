@@ -14,7 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import (
+from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import (
     Endpoint,
     HostConfig,
 )

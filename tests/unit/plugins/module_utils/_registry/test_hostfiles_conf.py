@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import Endpoint
+from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import Endpoint
 from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells, params, table
 from ansible_collections.lockstep.images.tests.support.users import (

@@ -12,7 +12,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob i
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import HostConfig
+from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import HostConfig
 from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust, tls_hint
 from ansible_collections.lockstep.images.tests.support import certificates
 from ansible_collections.lockstep.images.tests.support.faults import Fault

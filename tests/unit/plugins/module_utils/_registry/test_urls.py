@@ -10,8 +10,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     ProtocolError,
     RedirectError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.hosts import api_host
 from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import (
+    api_host,
     is_loopback,
     is_same_host,
     may_get_credentials,
