@@ -129,7 +129,8 @@ class Engine:
     """
 
     keeps_digests = True  # whether it can find an image by name@digest afterwards
-    limits = ""  # what users should know of images in this engine
+    # Whether ``find`` asks for manifests of images that the engine holds and the task does not name.
+    reads_manifests = False
 
     def __init__(self) -> None:
         self.stats = {"bytes_sent": 0, "requests": 0, "processes": 0}
@@ -150,7 +151,9 @@ class Engine:
         """Return what the engine has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
         raise NotImplementedError
 
-    def held_as(self, reference: Reference, root: Digest, config: Digest | None) -> str | None:
+    def held_as(
+        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+    ) -> str | None:
         """Return the id of an image that needs nothing, found by its name and digests alone; None if that is not known.
 
         ``root`` is what the name points at in its registry, ``config`` the configuration of the image, if known.
