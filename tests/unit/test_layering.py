@@ -109,7 +109,7 @@ TIERS = {
     ],
     "_engines": [
         {"errors"},
-        {"engine", "socket_http"},
+        {"engine", "process", "socket_http"},
         {"docker"},
         {"choice"},
     ],

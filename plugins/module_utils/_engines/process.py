@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs of engines: run without a shell, for a limited time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+import typing as t
+
+from . import errors
+
+_CHUNK = 1024 * 1024
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux, which Python has from 3.10
+_LINGER = 5.0  # seconds to wait for the output of children that outlive their program
+
+
+class Completed(t.NamedTuple):
+    """A program that ended. ``status`` is its exit code, or minus the signal that ended it."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+class PipeOutput:
+    """The standard input of a program, as the output of an archive; ``count`` are the bytes so far."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.count = 0
+        # A pipe of 64 KiB, which is the default, takes 16 times as many system calls.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK)
+
+    def write(self, data: bytes) -> None:
+        """Send all of ``data``."""
+        rest = memoryview(data)
+        while rest:
+            sent = os.write(self._descriptor, rest)
+            self.count += sent
+            rest = rest[sent:]
+
+    def send_file(self, file: t.BinaryIO, size: int) -> int:
+        """Send ``size`` bytes of a file from its start, without copying them through this process where the system can."""
+        done = 0
+        while done < size:
+            sent = self._move(file, done, min(_CHUNK, size - done))
+            if not sent:
+                break
+            done += sent
+        return done
+
+    def _move(self, file: t.BinaryIO, offset: int, size: int) -> int:
+        try:
+            sent = os.sendfile(self._descriptor, file.fileno(), offset, size)
+        except BrokenPipeError:
+            raise
+        except OSError:  # not a file of the system, or on a file system without sendfile
+            file.seek(offset)
+            data = file.read(size)
+            self.write(data)
+            return len(data)
+        self.count += sent
+        return sent
+
+
+def run(
+    command: t.Sequence[str],
+    timeout: float,
+    stdin: t.Callable[[PipeOutput], None] | None = None,
+    env: t.Mapping[str, str] | None = None,
+) -> Completed:
+    """Run a program and return how it ended. ``stdin`` writes its input, ``env`` adds to the environment.
+
+    A program may end before it has read its input: its status and its messages say why it ended. If
+    ``stdin`` raises, the program is killed before it sees the end of its input. Raise EngineNotFoundError if the program
+    cannot be started, EngineTimeoutError if it takes more than ``timeout`` seconds.
+    """
+    process = _start(command, stdin is not None, env)
+    limit = _Limit(process, timeout)
+    output = [_Reader(t.cast(t.BinaryIO, pipe)) for pipe in (process.stdout, process.stderr)]
+    try:
+        if stdin and process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                stdin(PipeOutput(process.stdin.fileno()))
+            process.stdin.close()
+        process.wait()
+        stdout, stderr = (reader.result() for reader in output)
+    finally:
+        limit.end()
+        if process.stdin:
+            process.stdin.close()
+    if limit.is_exceeded:
+        raise errors.EngineTimeoutError(f"{command[0]} did not end within {timeout:g} seconds")
+    return Completed(process.returncode, stdout, stderr.decode("utf-8", "replace"))
+
+
+def _start(
+    command: t.Sequence[str], has_input: bool, env: t.Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # a group of its own can be killed with its children
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise errors.EngineNotFoundError(f"{command[0]}: this program is not installed") from None
+    except OSError as exc:
+        raise errors.EngineNotFoundError(f"{command[0]}: {exc.strerror}") from exc
+
+
+class _Reader(threading.Thread):
+    """Reads a pipe to its end."""
+
+    def __init__(self, pipe: t.BinaryIO) -> None:
+        super().__init__(daemon=True)
+        self._pipe = pipe
+        self._read: list[bytes] = []
+        self.start()
+
+    def run(self) -> None:
+        with self._pipe:
+            self._read.extend(iter(lambda: self._pipe.read(_CHUNK), b""))
+
+    def result(self) -> bytes:
+        """Return what was read when the program has ended."""
+        self.join(_LINGER)
+        return b"".join(self._read)
+
+
+class _Limit:
+    """Kills a program with its children when its time is over, or when ``end`` finds it running."""
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+        self._process = process
+        self.is_exceeded = False
+        self._timer = threading.Timer(timeout, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        self._kill()
+        self._process.wait()
+
+    def _expire(self) -> None:
+        self.is_exceeded = self._kill()
+
+    def _kill(self) -> bool:
+        if self._process.poll() is not None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return True
