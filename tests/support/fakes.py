@@ -20,13 +20,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
     Descriptor,
     Manifest,
+    verified,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import (
     Blob,
     ContentSource,
     Span,
-    verified,
 )
 
 from .publish import Item

@@ -17,7 +17,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
     Platform,
     Reference,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import SetName
+from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan, Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store import partial

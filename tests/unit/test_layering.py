@@ -78,7 +78,7 @@ TIERS = {
         {"dates", "errors"},
         {"names"},
         {"chain", "manifest"},
-        {"sources"},
+        {"sources", "walk"},
         {"graph"},
         {"copy_blob", "lock"},
     ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The graph of manifests: everything that is reachable from a root."""
+"""What an image needs: its manifests and blobs, and the reader of one image."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import typing as t
 from . import errors
 from .manifest import Descriptor, ImageConfig, Manifest
 from .names import Digest, Platform, Reference, choose
-from .sources import ContentSource, read_root
-
-# The limits of a graph from a registry: a few small indexes that list each other can expand to millions of manifests.
-_MAX_DEPTH = 8
-_MAX_MANIFESTS = 10_000
+from .sources import ContentSource
+from .walk import Node, walk
 
 
 class Image(t.NamedTuple):
@@ -72,73 +69,6 @@ class Closure(t.NamedTuple):
         """Return configurations, layers and other blobs, each digest once."""
         blobs = [*self.others, *(blob for image in self.images for blob in image.manifest.blobs)]
         return list({blob.digest: blob for blob in blobs}.values())
-
-
-class Node(t.NamedTuple):
-    """One step of a walk.
-
-    ``manifest`` is None for other content and for an unreadable manifest. ``depth`` is 0 for the root.
-    """
-
-    descriptor: Descriptor
-    manifest: Manifest | None
-    depth: int
-
-
-Read = t.Callable[[Descriptor], t.Optional[Manifest]]
-
-
-def walk(
-    root: Descriptor,
-    read: Read,
-    choose_children: t.Callable[[Manifest], t.Sequence[Descriptor]] = lambda manifest: (
-        manifest.children
-    ),
-    subject: str = "",
-    seen: set[Digest] | None = None,
-) -> t.Iterator[Node]:
-    """Yield what is reachable from a root: parents before children, in the order of the indexes, each digest once.
-
-    ``read`` returns the manifest of a descriptor, or None if there is nothing to follow. ``choose_children`` returns
-    the entries of an index to follow. ``seen`` has the digests to leave out; the walk adds those that it yields.
-
-    With a ``subject``, which errors name, the graph comes from a registry and is bounded: raise ManifestError for more
-    than 8 levels below the root or 10,000 manifests, and for a digest that is listed with two sizes.
-    """
-    seen = set() if seen is None else seen
-    sizes: dict[Digest, int] = {}
-    todo, count = [(root, 0)], 0
-    while todo:
-        descriptor, depth = todo.pop()
-        if subject and sizes.setdefault(descriptor.digest, descriptor.size) != descriptor.size:
-            raise errors.ManifestError(f"{subject}: {descriptor.digest} is listed with two sizes")
-        if descriptor.digest in seen:
-            continue
-        seen.add(descriptor.digest)
-        if subject and (descriptor.is_index or descriptor.is_manifest):
-            count += 1
-            _require_bounds(depth, count, subject)
-        manifest = read(descriptor)
-        yield Node(descriptor, manifest, depth)
-        if manifest and manifest.is_index:
-            todo += [(child, depth + 1) for child in reversed(choose_children(manifest))]
-
-
-def _require_bounds(depth: int, count: int, subject: str) -> None:
-    if depth > _MAX_DEPTH:
-        raise errors.ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
-    if count > _MAX_MANIFESTS:
-        raise errors.ManifestError(f"{subject}: has more than {_MAX_MANIFESTS} manifests")
-
-
-def images_of(index: Manifest) -> list[Descriptor]:
-    """Return the entries of an index that are images or indexes, without attestations."""
-    return [
-        child
-        for child in index.children
-        if (child.is_index or child.is_manifest)
-        and not (child.platform and child.platform.is_unknown)
-    ]
 
 
 def require_size(manifest: Manifest, descriptor: Descriptor, subject: str) -> None:
@@ -285,3 +215,27 @@ class ImageReader:
     def closure(self, root: Descriptor, platforms: t.Sequence[Platform] | None) -> Closure:
         """Return everything that the image needs for ``platforms``, None for all; errors are those of ``closure_of``."""
         return closure_of(root, platforms, self.read, self.subject)
+
+
+def read_root(
+    source: ContentSource, digest: Digest, tag: str | None, may_have_moved: bool = False
+) -> tuple[Descriptor, Manifest]:
+    """Read a manifest by its digest, or by its tag where nothing is served by digest.
+
+    If the tag ``may_have_moved``, what it is now is returned, else NotFoundError is raised.
+    """
+    try:
+        return source.read_manifest(digest)
+    except errors.RegistryError as exc:
+        is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
+        if tag is None or is_closed or not exc.may_be_missing:
+            raise
+        try:
+            found, manifest = source.read_manifest(tag)
+        except errors.RegistryError:
+            raise exc from None  # what was asked for is the digest
+        if digest.matches(manifest.raw):
+            return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
+        if may_have_moved:
+            return found, manifest
+        raise

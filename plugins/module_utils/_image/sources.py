@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import typing as t
 from dataclasses import dataclass
@@ -66,30 +65,6 @@ class ContentSource:
         Return False if there is no further retry, which is the default.
         """
         return False
-
-
-def read_root(
-    source: ContentSource, digest: Digest, tag: str | None, may_have_moved: bool = False
-) -> tuple[Descriptor, Manifest]:
-    """Read a manifest by its digest, or by its tag where nothing is served by digest.
-
-    If the tag ``may_have_moved``, what it is now is returned, else NotFoundError is raised.
-    """
-    try:
-        return source.read_manifest(digest)
-    except errors.RegistryError as exc:
-        is_closed = isinstance(exc, (errors.AuthenticationError, errors.DeniedError))
-        if tag is None or is_closed or not exc.may_be_missing:
-            raise
-        try:
-            found, manifest = source.read_manifest(tag)
-        except errors.RegistryError:
-            raise exc from None  # what was asked for is the digest
-        if digest.matches(manifest.raw):
-            return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
-        if may_have_moved:
-            return found, manifest
-        raise
 
 
 class Sources(t.Protocol):
@@ -161,34 +136,6 @@ class ContentSink(t.Protocol):
 
     def open_partial(self, descriptor: Descriptor) -> t.ContextManager[PartialBlob | None]:
         """Open a blob for writing, with the bytes that earlier tries have left; None if the sink has the blob already."""
-
-
-class NameSink(t.Protocol):
-    """A destination of image names."""
-
-    def set_names(self, moves: t.Sequence[t.Any]) -> None:
-        """Point names at content, all or none; raise ConflictError if another process has changed one of them."""
-
-
-def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:
-    """Yield the chunks unchanged; raise a ContentError as soon as size or digest cannot match, at the end at the latest."""
-    digest, size = descriptor.digest, 0
-    hasher = hashlib.new(digest.algorithm)
-    for chunk in chunks:
-        size += len(chunk)
-        if size > descriptor.size:
-            raise errors.SizeMismatchError(
-                f"{digest} is longer than the {descriptor.size} bytes promised"
-            )
-        hasher.update(chunk)
-        yield chunk
-    if size < descriptor.size:
-        raise errors.TruncatedError(f"{digest} ended after {size} of {descriptor.size} bytes")
-    if hasher.hexdigest() != digest.encoded:
-        got = f"{digest.algorithm}:{hasher.hexdigest()}"
-        raise errors.DigestMismatchError(
-            f"{digest}: the {size} bytes received have the digest {got}"
-        )
 
 
 class TransferStats:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
-from .._image.sources import ChunkPolicy, ContentSink, ContentSource, NameSink
+from .._image.sources import ChunkPolicy, ContentSink, ContentSource
 from .._plan import Action, Pool
 
 
@@ -119,32 +119,3 @@ def merged(plans: t.Sequence[Planned]) -> tuple[Content, ...]:
             fetch()  # before threads do
         content.append(action)
     return tuple(content)
-
-
-@dataclass(frozen=True)
-class SetName(Action):
-    """Point a name at content, for None at nothing; ``expected`` is where it pointed."""
-
-    name: str
-    target: t.Any
-    expected: t.Any
-    sink: NameSink = field(repr=False)
-
-    @property
-    def subject(self) -> str:  # type: ignore[override]
-        return self.name
-
-    def summary(self) -> dict[str, t.Any]:
-        was, now = (str(one.target.digest) if one else None for one in (self.expected, self.target))
-        action = "set_name" if self.target else "drop_name"
-        return {"action": action, "name": self.name, "digest": now, "previous": was}
-
-    def apply(self, pool: Pool) -> None:
-        self.sink.set_names([self])
-
-    def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
-        try:
-            self.sink.set_names(actions)
-        except errors.ConflictError:  # of one, so each on its own
-            return super().apply_all(actions, pool)
-        return [None for _action in actions]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from .._image import errors
 from .._image.copy_blob import read_config
 from .._image.dates import Moment
-from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Reference, parse_registry, trimmed
 from .._image.sources import ContentSource
+from .._image.walk import images_of, walk
 from .._plan import Plan
 from .newest import Dated, Newest, join_some, newest
 from .referrers import expand_tags

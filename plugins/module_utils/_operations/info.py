@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from .._image import errors
 from .._image.chain import chain_ids
-from .._image.graph import images_of, walk
 from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, DOCKER_HUB, Digest, Reference
+from .._image.walk import images_of, walk
 from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
+from .history import history
 from .reach import find_label, needed, wanted_children
 
 
@@ -251,32 +252,6 @@ class _View:
                 "Layers": [str(diff_id) for diff_id in (config.diff_ids if config else ())],
             },
         }
-
-
-def history(config: ImageConfig | None, layers: t.Sequence[Descriptor]) -> list[dict[str, t.Any]]:
-    """Return the steps that made an image, oldest first, each with the compressed size of its layer in bytes."""
-    sizes = iter(layer.size for layer in layers)
-    steps = []
-    for entry in history_steps(config):
-        empty = entry.get("empty_layer") is True
-        steps.append(
-            {
-                "created": entry.get("created"),
-                "created_by": entry.get("created_by") or "",
-                "size": 0 if empty else next(sizes, 0),
-                "empty_layer": empty,
-                "comment": entry.get("comment") or "",
-            }
-        )
-    return steps
-
-
-def history_steps(config: ImageConfig | None) -> list[dict[str, t.Any]]:
-    """Return the history entries that are objects. Others are ignored: nothing depends on the history."""
-    entries = config.value.get("history") if config else None
-    return (
-        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    )
 
 
 def familiar(reference: Reference) -> str:

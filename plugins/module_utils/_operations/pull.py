@@ -10,8 +10,9 @@ from .._image.names import Platform, Reference
 from .._image.sources import Sources
 from .._plan import Plan
 from .._store.store import ImageStore
-from .actions import FetchBlob, SetName, merged, shorten_images
+from .actions import FetchBlob, merged, shorten_images
 from .fetching import ALWAYS, NEVER, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
+from .naming import SetName
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock

@@ -9,9 +9,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._image import errors
-from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Platform, Reference, choose, trimmed
+from .._image.walk import walk
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
 

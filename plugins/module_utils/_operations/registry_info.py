@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from .._image import errors
 from .._image.copy_blob import read_content
-from .._image.graph import Image, images_of, require_size, walk
+from .._image.graph import Image, read_root, require_size
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Platform, Reference, choose
-from .._image.sources import read_root
+from .._image.walk import images_of, walk
 from .._plan import Plan, in_parallel
 from .._registry.catalog import repositories
 from .._registry.failover import Mirrored
 from .._registry.registries import Registries
 from .._registry.registry import Registry
 from .._registry.repository import Repository, lacks
-from .info import history
+from .history import history
 
 Source = t.Union[Repository, Mirrored]
 

@@ -19,7 +19,7 @@ from .._store.index import IndexEntry
 from .._store.inventory import contents, remove, roots
 from .._store.partial import KEPT, part_size, remove_unlocked
 from .._store.store import ImageStore
-from .actions import SetName
+from .naming import SetName
 from .newest import Dated, Newest, join_some, newest
 from .patterns import pattern_of
 from .reach import Reachable

@@ -10,7 +10,7 @@ from .._image.names import Reference
 from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
-from .actions import SetName
+from .naming import SetName
 from .reach import find_label, not_in_store
 
 OVERWRITE, KEEP = "overwrite", "keep"

@@ -10,10 +10,10 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._image import errors
-from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
+from .._image.walk import walk
 from .._plan import Plan, in_parallel
 from .._store.index import IndexEntry
 from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob

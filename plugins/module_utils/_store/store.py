@@ -17,9 +17,9 @@ from .._image.manifest import (
     Manifest,
     entries_of,
     parse_object,
+    verified,
 )
 from .._image.names import Digest
-from .._image.sources import verified
 from .filelock import StoreLock, locked
 from .files import access, free_bytes, make_directory, read_file, write_chunks, write_file
 from .index import (

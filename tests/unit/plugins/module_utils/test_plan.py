@@ -21,9 +21,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import (
     FetchBlob,
-    SetName,
     StoreContent,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import shorten_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Action,

@@ -28,7 +28,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
     parse_object,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.info import history_steps
 from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
     params,
@@ -489,7 +488,7 @@ def test_a_configuration_of_the_wrong_shape_is_refused(raw):
 def test_empty_configuration_is_valid(raw):
     """M030: a pull does not unpack the image."""
     config = ImageConfig.parse(raw, WHERE)
-    assert (config.platform, config.diff_ids, history_steps(config)) == (None, (), [])
+    assert (config.platform, config.diff_ids) == (None, ())
 
 
 def test_configuration_contains_its_platform():
@@ -505,23 +504,6 @@ def test_a_layer_is_compared_with_its_diff_id():
     first, second = ImageConfig.parse(json.dumps(value).encode(), WHERE).diff_ids
     assert first.matches(b"layer") and not first.matches(b"another")
     assert second.matches(b"x")
-
-
-@pytest.mark.parametrize(
-    ("history", "entries"),
-    [
-        ([{"created_by": "x"}] * 9, 9),
-        ([], 0),
-        ("text", 0),
-        (None, 0),
-        ([7, {"empty_layer": "perhaps"}, None], 1),
-    ],
-    ids=["longer", "none", "text", "null", "odd-entries"],
-)
-def test_a_wrong_history_is_tolerated(history, entries):
-    """M033."""
-    raw = json.dumps({"history": history, "rootfs": {"diff_ids": []}}).encode()
-    assert len(history_steps(ImageConfig.parse(raw, WHERE))) == entries
 
 
 @pytest.mark.parametrize(

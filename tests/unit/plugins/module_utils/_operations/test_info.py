@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import (
-    chain_ids,
     plan_info,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
@@ -135,13 +134,6 @@ def test_chain_ids_match_the_specification(store):
     layers = info(store, APP)["images"][0]["layers"]
     assert [item["diff_id"] for item in layers] == diff_ids
     assert [item["chain_id"] for item in layers] == wanted
-
-
-def test_the_lowest_layer_is_its_own_chain():
-    first = Digest.parse("sha256:" + "4f" * 32)
-    assert chain_ids([]) == []
-    assert chain_ids([first]) == [first]
-    assert len(set(chain_ids([first, first, first]))) == 3
 
 
 def test_layers_count_the_images_that_share_them(store, sources):

@@ -28,10 +28,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import (
-    FetchBlob,
-    SetName,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import FetchBlob
+from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import (

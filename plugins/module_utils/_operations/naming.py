@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action that points a name of a store at content."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._image import errors
+from .._plan import Action, Pool
+
+
+class NameSink(t.Protocol):
+    """A destination of image names."""
+
+    def set_names(self, moves: t.Sequence[t.Any]) -> None:
+        """Point names at content, all or none; raise ConflictError if another process has changed one of them."""
+
+
+@dataclass(frozen=True)
+class SetName(Action):
+    """Point a name at content, for None at nothing; ``expected`` is where it pointed."""
+
+    name: str
+    target: t.Any
+    expected: t.Any
+    sink: NameSink = field(repr=False)
+
+    @property
+    def subject(self) -> str:  # type: ignore[override]
+        return self.name
+
+    def summary(self) -> dict[str, t.Any]:
+        was, now = (str(one.target.digest) if one else None for one in (self.expected, self.target))
+        action = "set_name" if self.target else "drop_name"
+        return {"action": action, "name": self.name, "digest": now, "previous": was}
+
+    def apply(self, pool: Pool) -> None:
+        self.sink.set_names([self])
+
+    def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
+        try:
+            self.sink.set_names(actions)
+        except errors.ConflictError:  # of one, so each on its own
+            return super().apply_all(actions, pool)
+        return [None for _action in actions]
