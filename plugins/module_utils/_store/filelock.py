@@ -10,7 +10,7 @@ import time
 import typing as t
 
 from .._image import errors
-from .files import FILE_MODE, access, is_same_file
+from .files import FILE_MODE, READ_ONLY, access, is_same_file
 
 
 @contextlib.contextmanager
@@ -114,3 +114,15 @@ class StoreLock:
 
     def _take(self, exclusive: bool, create: bool = True) -> None:
         self._held.enter_context(locked(self._path, exclusive, self._timeout, create))
+
+
+def open_unlocked(path: str) -> int | None:
+    """Open and lock a staged file; return its file descriptor, None if it is missing or a process is writing it."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, READ_ONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except OSError:
+            os.close(fd)
+    return None

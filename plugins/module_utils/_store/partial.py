@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import stat
 import threading
 import time
@@ -18,7 +17,6 @@ from .._image.names import Digest
 from .files import (
     FILE_MODE,
     PIECE,
-    READ_ONLY,
     STAGED,
     access,
     is_same_file,
@@ -26,6 +24,7 @@ from .files import (
     read_file,
     sync_directory,
 )
+from .lock import open_unlocked
 
 _MAX_JOURNAL = 16 * 1024 * 1024
 Spans = list[tuple[int, int]]
@@ -258,8 +257,6 @@ def _is_file_of(path: str, size: int) -> bool:
 
 # An incomplete blob is stale after so many seconds without progress: a week.
 KEPT = 7 * 24 * 60 * 60.0
-# The name of a staged file outside a store, in the directory of the file that it will be.
-_BESIDE = re.compile(r"\.lockstep-[0-9a-f]{16}")
 
 
 def stale_files(
@@ -290,41 +287,12 @@ def stale_files(
                         yield path
 
 
-def leftovers(directory: str) -> list[str]:
-    """Return the staged files of killed writers of this user in a directory that is not a store, sorted."""
-    left = []
-    with contextlib.suppress(OSError):
-        for name in sorted(os.listdir(directory)):
-            path = os.path.join(directory, name)
-            if not _BESIDE.fullmatch(name):
-                continue
-            found = os.lstat(path)
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-            fd = _open_unlocked(path) if is_ours else None
-            if fd is not None:
-                os.close(fd)
-                left.append(path)
-    return left
-
-
 def remove_unlocked(path: str) -> None:
     """Remove a staged file unless a process is writing it; never fail."""
-    fd = _open_unlocked(path)
+    fd = open_unlocked(path)
     if fd is not None:
         discard(path)
         os.close(fd)
-
-
-def _open_unlocked(path: str) -> int | None:
-    """Open and lock a staged file; return None if it is missing or a process is writing it."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, READ_ONLY)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except OSError:
-            os.close(fd)
-    return None
 
 
 def discard(path: str) -> None:
