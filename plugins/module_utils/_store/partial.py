@@ -14,6 +14,7 @@ import typing as t
 
 from .._image import errors
 from .._image.names import Digest
+from .filelock import open_unlocked
 from .files import (
     FILE_MODE,
     PIECE,
@@ -24,7 +25,6 @@ from .files import (
     read_file,
     sync_directory,
 )
-from .lock import open_unlocked
 
 _MAX_JOURNAL = 16 * 1024 * 1024
 Spans = list[tuple[int, int]]
