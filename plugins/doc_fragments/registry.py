@@ -63,8 +63,8 @@ options:
     default: true
   timeout:
     description:
-      - Seconds without received data after which a connection fails. A download also fails if it falls this many seconds behind a rate of
-        16 KiB per second.
+      - Seconds without received data after which an attempt fails. To connect, an attempt has at most 10 seconds.
+      - A download is also interrupted when it is this many seconds behind a rate of 16 KiB per second.
     type: float
     default: 30.0
   timeout_total:

@@ -114,10 +114,10 @@ def read_sources(
 
 def read_source(source: Source, without: str = "") -> Listing:
     """Return the images of one source; raise InputError with file and line."""
-    return _Reader(source).read(without)
+    return _SourceReader(source).read(without)
 
 
-class _Reader:
+class _SourceReader:
     """Reads the files of one source, and the files that they include."""
 
     def __init__(self, source: Source) -> None:
