@@ -212,6 +212,8 @@ def test_F01_modules_show_no_secret_whether_they_succeed_or_fail(site: Site) -> 
         "image_copy": {"name": names, "destination": copies},
         "image_lock": {"name": names, "path": "{{ store_lock_file }}"},
         "image_sync": {"lock": "{{ lookup('lockstep.images.lock', store_lock_file) }}"},
+        "image_load": {"name": names, "engine": "docker", "socket": NO_SOCKET},
+        "engine_info": {"name": names, "engine": "docker", "socket": NO_SOCKET},
         "registry_remove": {"name": [f"{NOWHERE}/app:1"]},
         "image_remove": {"name": names},
         "store_info": {},
@@ -237,11 +239,12 @@ def test_F01_modules_show_no_secret_whether_they_succeed_or_fail(site: Site) -> 
     done = site.run(json.dumps([play], indent=2), logins, login=LOGIN).ok()
     assert len(done.tasks) == 2 * len(called)
     failed = {one.action for one in done.tasks if one.host == "right" and one.status == "failed"}
-    # They ask the registry of the copies, which is not there.
+    # They ask the registry of the copies or the engine, which are not there.
     assert failed == {f"lockstep.images.{name}" for name in NOT_THERE}, messages(done)
 
 
-NOT_THERE = ("image_push", "image_copy", "registry_remove")
+NO_SOCKET = "/nonexistent/docker.sock"
+NOT_THERE = ("image_push", "image_copy", "registry_remove", "image_load", "engine_info")
 
 
 def messages(done: PlayResult) -> dict[str, str]:

@@ -25,7 +25,9 @@ NOWHERE = "127.0.0.1:1"
 ENTRY = {"registry": NOWHERE, **LOGIN}
 # What each module cannot do without.
 NEEDED = {
+    "engine_info": {"engine": "docker", "socket": "/nonexistent/docker.sock"},
     "image_copy": {"name": [f"{NOWHERE}/a:1"], "destination": NOWHERE},
+    "image_load": {"name": [f"{NOWHERE}/a:1"], "engine": "docker"},
     "image_lock": {"name": [f"{NOWHERE}/a:1"], "path": "lock.yml"},
     "image_pull": {"name": [f"{NOWHERE}/a:1"]},
     "image_push": {"name": [f"{NOWHERE}/a:1"]},
