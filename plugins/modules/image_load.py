@@ -18,25 +18,42 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.choice im
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import LoadOptions
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import FETCHING
+from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import (
+    FETCHING,
+    FetchOptions,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.load import (
-    plan_load,
+    LoadPlanner,
     requests_of,
-    stored_images,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.load_origins import (
+    Origin,
+    RegistryOrigin,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
+from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
+    RegistryOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
+
+
+def origin_of(params, store):
+    if params["source"] == "store":
+        return Origin(store)
+    options = FetchOptions.of(params)
+    registries = LazyRegistries(RegistryOptions.of(params, options.workers))
+    return RegistryOrigin(store, registries, options)
 
 
 def build(params, store):
     lock = Lock.parse(params["lock"]) if params["lock"] is not None else None
     platform = Platform.parse(params["platform"]) if params["platform"] else Platform.host()
+    origin = origin_of(params, store)
+    engine = open_engine(EngineOptions.of(params), origin.read_manifest)
+    options = LoadOptions(params["existing"], params["pin"], params["force"])
+    planner = LoadPlanner(engine, origin, options, params["parallel"])
     requests = requests_of(references(params), lock, platform)
-    return plan_load(
-        open_engine(EngineOptions.of(params), store.manifest),
-        lambda builder: stored_images(requests, store, builder),
-        lambda blob: open(store.blob_path(blob.digest), "rb"),
-        LoadOptions(params["existing"], params["pin"], params["force"]),
-    )
+    return planner.plan(requests, params["allow_platform_mismatch"])
 
 
 def main():

@@ -35,13 +35,14 @@ class ImageContent:
     """The image of one platform under one name.
 
     ``manifests`` leads from the image manifest, which is first, to what the name points at, which is last. ``config`` is
-    the configuration.
+    the configuration, ``doubts`` are reasons why its platform could be wrong.
     """
 
     reference: Reference
     manifests: tuple[tuple[Descriptor, Manifest], ...]
     config: bytes
     diff_ids: tuple[Digest, ...]
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -50,9 +51,10 @@ class ImageContent:
         manifests: t.Sequence[tuple[Descriptor, Manifest]],
         config: bytes,
         parsed: ImageConfig,
+        doubts: tuple[str, ...] = (),
     ) -> ImageContent:
         """Return the image with a configuration in both forms."""
-        return cls(reference, tuple(manifests), config, parsed.diff_ids)
+        return cls(reference, tuple(manifests), config, parsed.diff_ids, doubts)
 
     @property
     def name(self) -> str:

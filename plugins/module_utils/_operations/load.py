@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import typing as t
 from dataclasses import dataclass, field
 
-from .._archive.image_archive import ImageContent, OpenBlob
+from .._archive.image_archive import ImageContent
 from .._engines import engine as engines
 from .._engines.engine import Engine, Load, LoadOptions, Session
 from .._image import errors
@@ -17,12 +19,8 @@ from .._image.manifest import ImageConfig
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
 from .._plan import Action, Plan, PlanBuilder, Pool
-from .._store.index import IndexEntry
-from .._store.source import StoreSource
-from .._store.store import ImageStore
-
-# Threads that read a store gain nothing: its files are small.
-_READERS = 1
+from .fetching import each_once
+from .load_origins import Origin
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,7 @@ class LoadImage(Action):
 
     load: Load
     session: Session = field(repr=False)
+    origin: Origin = field(repr=False)
 
     @property
     def subject(self) -> str:  # type: ignore[override]
@@ -46,14 +45,16 @@ class LoadImage(Action):
         }
 
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
-        return self.session.run([action.load for action in actions])
+        with self.origin.running(pool):
+            return self.session.run([action.load for action in actions])
 
 
 class ImageRequest(t.NamedTuple):
-    """An image that a task names, for one platform."""
+    """An image that a task names, for one platform; ``config`` is its locked configuration."""
 
     reference: Reference
     platform: Platform
+    config: Digest | None = None
 
 
 def requests_of(
@@ -65,34 +66,47 @@ def requests_of(
     """
     if references is None:
         references = [Reference.parse(one.name) for one in lock.images] if lock else []
-    return [ImageRequest(_pinned(one, lock, platform), platform) for one in references]
+    return [_request(reference, lock, platform) for reference in references]
 
 
-def _pinned(reference: Reference, lock: Lock | None, platform: Platform) -> Reference:
+def _request(reference: Reference, lock: Lock | None, platform: Platform) -> ImageRequest:
     if lock is None:
-        return reference
+        return ImageRequest(reference, platform)
     locked = lock.image(reference)
     if ALL not in locked.platforms:
         locked.require_platforms([str(platform)])
-    return locked.pin(reference)
+    found = locked.platforms.get(str(platform))
+    return ImageRequest(locked.pin(reference), platform, found.config if found else None)
 
 
-class StoredReader(ImageReader):
-    """Reads one image of a store."""
+class LoadReader(ImageReader):
+    """Reads one image where it comes from, and asks first whether the engine needs it."""
 
-    def __init__(
-        self, request: ImageRequest, store: ImageStore, names: t.Mapping[str, IndexEntry]
-    ) -> None:
+    def __init__(self, request: ImageRequest, origin: Origin, allow: bool = False) -> None:
         reference = request.reference
         super().__init__(reference, reference.digest, str(reference))
-        self._platform = request.platform
-        self._source = StoreSource(store, names, reference, lambda *_args: False)
+        self.name = reference.store_name
+        self._platform, self._config, self._origin = request.platform, request.config, origin
+        self._allow = allow or request.config is not None
 
     def source(self, content: Digest | None) -> ContentSource:
-        return self._source
+        return self._origin.source(self.reference)
+
+    def held(self, engine: Engine, options: LoadOptions) -> Held | None:
+        """Return the image as the engine has it, if it needs nothing and that is known without reading it."""
+        known, root = self._origin.known, self.resolve()
+        config = self._config or (known.get(root, self._platform) if known else None)
+        held_id = None if options.force else engine.held_as(self.reference, root, config, options)
+        return Held(self.name, root, held_id) if held_id else None
+
+    def learn(self, before: str | None) -> None:
+        """Make known what the engine holds under the name."""
+        with contextlib.suppress(errors.DigestError):
+            if before != str(self.digest):
+                self._origin.learn(self.reference, Digest.parse(before), self._platform)
 
     def content(self) -> ImageContent:
-        """Return the image; raise NotInStoreError for a part that is missing."""
+        """Return the image; raise NotInStoreError or a RegistryError for a part that cannot be read."""
         root = self.read_root()
         closure = self.closure(root, [self._platform])
         image = closure.images[0]
@@ -101,26 +115,34 @@ class StoredReader(ImageReader):
             raise errors.UnsupportedError(
                 f"{self.subject}: is an artifact, which no container engine can run"
             )
-        raw = read_content(config, self._source)
+        raw = read_content(config, self.source(config.digest))
         parsed = ImageConfig.parse(raw, f"{self.subject}: config {config.digest}")
-        image.doubts(parsed, [self._platform], self.subject)
-        for layer in image.manifest.layers:
-            if not layer.is_foreign:
-                self._source.require(layer)
-        return ImageContent.of(self.reference, closure.manifests, raw, parsed)
+        doubt = image.doubts(parsed, [self._platform], self.subject, self._allow)
+        if self._origin.known:
+            self._origin.known.add(root.digest, self._platform, config.digest)
+        doubts = (f"{self.subject}: {doubt}",) if doubt else ()
+        return ImageContent.of(self.reference, closure.manifests, raw, parsed, doubts)
+
+
+class Held(t.NamedTuple):
+    """An image that the engine has, and of which nothing was read."""
+
+    name: str
+    root: Digest
+    id: str
 
 
 class Report(t.Mapping[str, t.Any]):
     """The facts of a load, read when the result is made: an image may end in another way than it was planned."""
 
-    def __init__(self, engine: Engine, loads: t.Sequence[Load], session: Session) -> None:
-        self._engine, self._loads, self._session = engine, loads, session
+    def __init__(self, engine: Engine, rows: t.Sequence[Load | Held], session: Session) -> None:
+        self._engine, self._rows, self._session = engine, rows, session
 
     def __getitem__(self, key: str) -> t.Any:
-        if key == "images":
-            return [self._entry(self._session.ended.get(one.name, one)) for one in self._loads]
         if key == "engine":
             return self._engine.facts()._asdict()
+        if key == "images":
+            return [self._entry(row) for row in self._rows]
         raise KeyError(key)
 
     def __iter__(self) -> t.Iterator[str]:
@@ -129,74 +151,109 @@ class Report(t.Mapping[str, t.Any]):
     def __len__(self) -> int:
         return 2
 
-    def _entry(self, load: Load) -> dict[str, t.Any]:
-        layers = load.image.manifest.layers
-        return {
-            "name": load.name,
-            "digest": str(load.image.root.digest),
-            "id": load.finding.id,
-            "before": load.finding.before,
-            "status": load.status,
-            "layers": {"sent": len(load.blobs), "reused": len(layers) - len(load.blobs)},
-            "bytes_sent": load.bytes_sent,
-            "keeps_digest": self._engine.keeps_digests,
-        }
+    def _entry(self, row: Load | Held) -> dict[str, t.Any]:
+        common = {"name": row.name, "keeps_digest": self._engine.keeps_digests}
+        if isinstance(row, Held):
+            return dict(
+                common,
+                digest=str(row.root),
+                id=row.id,
+                before=row.id,
+                status=engines.PRESENT,
+                layers={"sent": 0, "reused": None},
+                bytes_sent=0,
+            )
+        load = self._session.ended.get(row.name, row)
+        sent, layers = len(load.blobs), load.image.manifest.layers
+        return dict(
+            common,
+            digest=str(load.image.root.digest),
+            id=load.finding.id,
+            before=load.finding.before,
+            status=load.status,
+            layers={"sent": sent, "reused": len(layers) - sent},
+            bytes_sent=load.bytes_sent,
+        )
 
 
-def plan_load(
-    engine: Engine,
-    contents: t.Callable[[PlanBuilder], t.Sequence[ImageContent]],
-    open_blob: OpenBlob,
-    options: LoadOptions,
-) -> Plan:
-    """Plan to load images into an engine. ``contents`` returns them, with their errors kept by the builder it gets."""
-    builder = PlanBuilder(_READERS)
-    images = contents(builder)
-    sent: set[Digest] = set()
+class LoadPlanner(PlanBuilder):
+    """Plans what an engine lacks of images."""
 
-    def plan(image: ImageContent) -> Load:
-        return engines.plan_load(engine, image, options, sent)
+    def __init__(self, engine: Engine, origin: Origin, options: LoadOptions, workers: int) -> None:
+        super().__init__(workers)
+        self._engine, self._origin, self._options = engine, origin, options
 
-    # One by one: what an image brings, those after it need not.
-    loads = _planned(builder, plan, images)
-    session = Session(engine, open_blob, options)
-    due = [load for load in loads if load.status != engines.PRESENT]
-    size = engine.size_of(due)
-    engine.require_space(size)
-    whole = {blob.digest: blob.size for image in images for blob in image.manifest.blobs}
-    planned = dict(engine.stats, bytes_sent=size)
-    return builder.build(
-        names=tuple(LoadImage(load, session) for load in due),
-        before={one.name: one.finding.before for one in loads if one.finding.before},
-        after={one.name: one.finding.id for one in loads},
-        facts=Report(engine, loads, session),
-        stats=lambda: {
-            **(engine.stats if session.ended else planned),
-            "bytes_whole": sum(whole.values()),
-        },
-        warnings=lambda: [text for load in loads for text in load.warnings],
-    )
+    def plan(self, requests: t.Sequence[ImageRequest], allow: bool = False) -> Plan:
+        """Return the plan that loads what is missing; raise EngineNoSpaceError if it does not fit."""
+        readers = [
+            LoadReader(request, self._origin, allow)
+            for request in each_once(requests, lambda one: one.reference)
+        ]
+        rows = self._rows(readers)
+        loads = [row for row in rows if isinstance(row, Load)]
+        due = [load for load in loads if load.status != engines.PRESENT]
+        engine, origin = self._engine, self._origin
+        origin.plan(due)
+        size = engine.size_of(due)
+        engine.require_space(size)
+        session = Session(engine, origin.open, self._options, origin.batch)
+        actions = tuple(LoadImage(load, session, origin) for load in due)
+        whole = {blob.digest: blob.size for load in loads for blob in load.image.manifest.blobs}
+        planned = dict(engine.stats, bytes_sent=size)
+        texts = [text for load in loads for text in (*load.image.doubts, *load.warnings)]
+        return self.build(
+            names=actions,
+            before={row.name: before_of(row) for row in rows if before_of(row)},
+            after={row.name: after_of(row) for row in rows},
+            facts=Report(engine, rows, session),
+            shorten=shorten_load,
+            stats=lambda: {
+                **(engine.stats if session.ended else planned),
+                "bytes_whole": sum(whole.values()),
+                **origin.stats(),
+            },
+            warnings=lambda: texts,
+        )
+
+    def _rows(self, readers: t.Sequence[LoadReader]) -> list[Load | Held]:
+        """Return what is to be done for each image, in their order."""
+        engine, options = self._engine, self._options
+        self._origin.prepare()
+        answers = self.each(lambda one: (one, one.held(engine, options)), readers, _NAME_OF)
+        unread = [reader for reader, held in answers if held is None]
+        if unread and engine.reads_manifests:
+            ids = {name: one.id for one in engine.images() for name in one.names}
+            self.each(lambda one: one.learn(ids.get(one.name)), unread, _NAME_OF)
+        images = {one.name: one for one in self.each(LoadReader.content, unread, _NAME_OF)}
+        sent: set[Digest] = set()
+        rows: list[Load | Held] = []
+        # One by one: what an image brings, those after it need not.
+        for reader, held in answers:
+            try:
+                if held:
+                    rows.append(held)
+                elif reader.name in images:
+                    rows.append(engines.plan_load(engine, images[reader.name], options, sent))
+            except errors.LockstepError as exc:
+                self.failures[reader.name] = exc
+        return rows
 
 
-def _planned(
-    builder: PlanBuilder, plan: t.Callable[[ImageContent], Load], images: t.Sequence[ImageContent]
-) -> list[Load]:
-    loads = []
-    for image in images:
-        try:
-            loads.append(plan(image))
-        except errors.LockstepError as exc:
-            builder.failures[image.name] = exc
-    return loads
+_NAME_OF = operator.attrgetter("name")
 
 
-def stored_images(
-    requests: t.Sequence[ImageRequest], store: ImageStore, builder: PlanBuilder
-) -> list[ImageContent]:
-    """Return the images of a store; what cannot be read is a failure of the builder."""
-    names = store.names()
+def before_of(row: Load | Held) -> str | None:
+    """Return what a name points at in the engine."""
+    return row.id if isinstance(row, Held) else row.finding.before
 
-    def read(request: ImageRequest) -> ImageContent:
-        return StoredReader(request, store, names).content()
 
-    return builder.each(read, requests, lambda one: one.reference.store_name)
+def after_of(row: Load | Held) -> str | None:
+    """Return what a name will point at."""
+    if isinstance(row, Held) or row.status == engines.PRESENT:
+        return before_of(row)
+    return row.finding.id
+
+
+def shorten_load(facts: t.Mapping[str, t.Any], _arrived: t.Container[str]) -> dict[str, t.Any]:
+    """Return ``images`` of a failed result: those that changed."""
+    return {"images": [one for one in facts["images"] if one["status"] != engines.PRESENT]}

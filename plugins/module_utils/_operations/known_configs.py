@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which configuration belongs to which digest in a registry: what an engine that keeps no digests cannot say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+
+from .._image import errors
+from .._image.names import Digest, Platform
+from .._store.files import read_file, write_file
+from .._store.store import ImageStore
+
+_LIMIT = 16 * 1024 * 1024  # bytes
+
+
+class KnownConfigs:
+    """The configuration of each root and platform that the last task read, in a file below ``.staging`` of a store.
+
+    A digest decides what it leads to, so an entry never gets old. The file saves requests; without it, manifests are read.
+    """
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+        self._path = os.path.join(store.path, ".staging", "configs.json")
+        self._known = self._read()
+        self._used: dict[str, str] = {}
+
+    def get(self, root: Digest, platform: Platform) -> Digest | None:
+        """Return the configuration of the image for a platform, None if it is not known."""
+        key = f"{root} {platform}"
+        with contextlib.suppress(errors.DigestError):
+            found = Digest.parse(self._known.get(key))
+            self._used[key] = str(found)
+            return found
+        return None
+
+    def add(self, root: Digest, platform: Platform, config: Digest) -> None:
+        """Remember a configuration that was read."""
+        self._used[f"{root} {platform}"] = str(config)
+
+    def save(self) -> None:
+        """Write the entries that this task used, if they differ from the file."""
+        if self._used != self._known:
+            data = json.dumps(self._used, sort_keys=True).encode("ascii")
+            write_file(self._path, os.path.dirname(self._path), data)
+
+    def _read(self) -> dict[str, t.Any]:
+        with contextlib.suppress(OSError, ValueError, errors.StoreError):
+            found = json.loads(read_file(self._path, _LIMIT))
+            return found if isinstance(found, dict) else {}
+        return {}
