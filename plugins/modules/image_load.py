@@ -10,25 +10,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._engines.choice import (
-    ENGINE,
-    EngineOptions,
-    open_engine,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._engines import choice
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import LoadOptions
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import (
-    FETCHING,
-    FetchOptions,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.load import (
-    LoadPlanner,
-    requests_of,
-)
-from ansible_collections.lockstep.images.plugins.module_utils._operations.load_origins import (
-    Origin,
-    RegistryOrigin,
+from ansible_collections.lockstep.images.plugins.module_utils._operations import (
+    fetching,
+    load,
+    load_origins,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
@@ -37,23 +26,16 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.options 
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 
-def origin_of(params, store):
-    if params["source"] == "store":
-        return Origin(store)
-    options = FetchOptions.of(params)
-    registries = LazyRegistries(RegistryOptions.of(params, options.workers))
-    return RegistryOrigin(store, registries, options)
-
-
 def build(params, store):
     lock = Lock.parse(params["lock"]) if params["lock"] is not None else None
     platform = Platform.parse(params["platform"]) if params["platform"] else Platform.host()
-    origin = origin_of(params, store)
-    engine = open_engine(EngineOptions.of(params), origin.read_manifest)
-    options = LoadOptions(params["existing"], params["pin"], params["force"])
-    planner = LoadPlanner(engine, origin, options, params["parallel"])
-    requests = requests_of(references(params), lock, platform)
-    return planner.plan(requests, params["allow_platform_mismatch"])
+    origin, options = load_origins.Origin(store), fetching.FetchOptions.of(params)
+    if params["source"] == "registry":
+        registries = LazyRegistries(RegistryOptions.of(params, options.workers))
+        origin = load_origins.RegistryOrigin(store, registries, options)
+    engine = choice.open_engine(choice.EngineOptions.of(params), origin.read_manifest)
+    planner = load.LoadPlanner(engine, origin, LoadOptions.of(params), options)
+    return planner.plan(load.requests_of(references(params), lock, platform))
 
 
 def main():
@@ -63,7 +45,7 @@ def main():
         required_one_of=[("name", "lock")],
         required_if=[("engine", "directory", ["path"])],
         argument_spec=dict(
-            {**ENGINE, **FETCHING},
+            {**choice.ENGINE, **fetching.FETCHING},
             name=dict(type="list", elements="str"),
             lock=dict(type="dict"),
             platform=dict(type="str"),

@@ -24,7 +24,7 @@ LIMITS = {
     "engine_info": 70,
     "image_copy": 111.2,
     "image_info": 43.9,
-    "image_load": 74.9,
+    "image_load": 165,
     "image_lock": 147.8,
     "image_pull": 115.0,
     "image_push": 123.0,

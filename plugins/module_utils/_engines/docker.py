@@ -52,7 +52,7 @@ class DockerEngine(Engine):
         status = self._info.get("DriverStatus") or []
         is_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in status
         self._store = CONTAINERD if is_containerd else GRAPH
-        self.keeps_digests = is_containerd
+        self.keeps_digests = self.reads_manifests = is_containerd
         self._images: list[dict[str, t.Any]] | None = None
         self._chains: set[str] | None = None
 
@@ -69,6 +69,22 @@ class DockerEngine(Engine):
     def refresh(self) -> None:
         """Forget what the engine held, so that it is asked again."""
         self._images = self._chains = None
+
+    def held_as(
+        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+    ) -> str | None:
+        """Return the id of an image that is there under its name, if digests alone show that."""
+        found = self._target_of(reference)
+        if self._store == CONTAINERD:
+            is_right = found == str(root) and any(self._availability(found))
+        else:
+            # A pull keeps the digest in the registry, a load does not.
+            pinned = str(reference._replace(tag=None, digest=root))
+            pulled = (
+                one["Id"] for one in self._list() if pinned in _complete_names(one, "RepoDigests")
+            )
+            is_right = found is not None and (found == str(config) or found in pulled)
+        return found if is_right else None
 
     def find(self, image: ImageContent, options: LoadOptions) -> Finding:
         """Return what the engine has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
@@ -157,8 +173,8 @@ class DockerEngine(Engine):
         return self._images
 
     def _held(self, one: dict[str, t.Any], details: bool) -> HeldImage:
-        names = tuple(text for text in map(_complete, one.get("RepoTags") or ()) if text)
-        digests = tuple(text for text in map(_complete, one.get("RepoDigests") or ()) if text)
+        names = tuple(_complete_names(one, "RepoTags"))
+        digests = tuple(_complete_names(one, "RepoDigests"))
         layers: tuple[str, ...] | None = None
         platforms: tuple[str, ...] = ()
         if details:
@@ -175,7 +191,7 @@ class DockerEngine(Engine):
         """Return the id that a name points at."""
         key = "RepoTags" if reference.tag else "RepoDigests"
         for one in self._list():
-            if reference.store_name in map(_complete, one.get(key) or ()):
+            if reference.store_name in _complete_names(one, key):
                 return str(one["Id"])
         return None
 
@@ -205,6 +221,13 @@ class DockerEngine(Engine):
         for layer in image.layers:
             if str(layer.chain_id) not in self._chains:
                 yield layer.blob
+
+    def _availability(self, image_id: str) -> list[bool]:
+        """Return for each manifest of an image whether all its content is there; [True] if the engine does not say."""
+        for one in self._list():
+            if one["Id"] == image_id and "Manifests" in one:
+                return [bool(entry.get("Available")) for entry in one["Manifests"] or ()]
+        return [True]
 
     def _available(self) -> dict[str, bool]:
         """Return every manifest that the engine lists, and whether all its content is there."""
@@ -274,6 +297,10 @@ def _error(text: str) -> errors.EngineError:
     if _NO_SPACE in text:
         return errors.EngineNoSpaceError(f"Docker: {text}")
     return errors.EngineError(f"Docker: {text}")
+
+
+def _complete_names(one: t.Mapping[str, t.Any], key: str) -> list[str]:
+    return [text for text in map(_complete, one.get(key) or ()) if text]
 
 
 def _complete(text: str) -> str | None:

@@ -121,6 +121,11 @@ class LoadOptions(t.NamedTuple):
     pin: bool = False
     force: bool = False
 
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> LoadOptions:
+        """Read the options of image_load."""
+        return cls(params["existing"], params["pin"], params["force"])
+
 
 class Engine:
     """A container engine on this host. Nothing is changed before ``load``.

@@ -19,7 +19,7 @@ from .._image.manifest import ImageConfig
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
 from .._plan import Action, Plan, PlanBuilder, Pool
-from .fetching import each_once
+from .fetching import FetchOptions, each_once
 from .load_origins import Origin
 
 
@@ -179,14 +179,17 @@ class Report(t.Mapping[str, t.Any]):
 class LoadPlanner(PlanBuilder):
     """Plans what an engine lacks of images."""
 
-    def __init__(self, engine: Engine, origin: Origin, options: LoadOptions, workers: int) -> None:
-        super().__init__(workers)
+    def __init__(
+        self, engine: Engine, origin: Origin, options: LoadOptions, fetching: FetchOptions
+    ) -> None:
+        super().__init__(fetching.workers)
         self._engine, self._origin, self._options = engine, origin, options
+        self._allow = fetching.allow
 
-    def plan(self, requests: t.Sequence[ImageRequest], allow: bool = False) -> Plan:
+    def plan(self, requests: t.Sequence[ImageRequest]) -> Plan:
         """Return the plan that loads what is missing; raise EngineNoSpaceError if it does not fit."""
         readers = [
-            LoadReader(request, self._origin, allow)
+            LoadReader(request, self._origin, self._allow)
             for request in each_once(requests, lambda one: one.reference)
         ]
         rows = self._rows(readers)
@@ -219,19 +222,19 @@ class LoadPlanner(PlanBuilder):
         """Return what is to be done for each image, in their order."""
         engine, options = self._engine, self._options
         self._origin.prepare()
+        held = {name: one.id for one in engine.images() for name in one.names}  # before threads ask
         answers = self.each(lambda one: (one, one.held(engine, options)), readers, _NAME_OF)
-        unread = [reader for reader, held in answers if held is None]
+        unread = [reader for reader, found in answers if found is None]
         if unread and engine.reads_manifests:
-            ids = {name: one.id for one in engine.images() for name in one.names}
-            self.each(lambda one: one.learn(ids.get(one.name)), unread, _NAME_OF)
+            self.each(lambda one: one.learn(held.get(one.name)), unread, _NAME_OF)
         images = {one.name: one for one in self.each(LoadReader.content, unread, _NAME_OF)}
         sent: set[Digest] = set()
         rows: list[Load | Held] = []
         # One by one: what an image brings, those after it need not.
-        for reader, held in answers:
+        for reader, found in answers:
             try:
-                if held:
-                    rows.append(held)
+                if found:
+                    rows.append(found)
                 elif reader.name in images:
                     rows.append(engines.plan_load(engine, images[reader.name], options, sent))
             except errors.LockstepError as exc:
