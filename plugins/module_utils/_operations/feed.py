@@ -30,7 +30,7 @@ class FedBlob(t.NamedTuple):
 class BlobFeed:
     """Downloads blobs in the order in which an engine will ask for them, a few ahead of it.
 
-    At most ``window`` blobs that nobody has asked for yet are on the disk: below ``.staging`` of ``store``, where a task
+    At most ``window`` blobs are on the disk before the engine asks for them: below ``.staging`` of ``store``, where a task
     that was interrupted resumes them. ``wait`` is in seconds, for another task that does the same. ``expect`` and ``start`` come first.
     """
 
@@ -121,7 +121,7 @@ class BlobFeed:
         with self._lock:
             self._users[digest] -= 1
             if not self._users[digest]:
-                # Whoever asks again, as after an interruption, downloads it again.
+                # It is downloaded again if the engine asks again, as after an interruption.
                 self._fetching.pop(digest, None)
                 with contextlib.suppress(OSError):
                     os.unlink(self._sink.blob_path(digest))

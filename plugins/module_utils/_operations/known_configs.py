@@ -19,7 +19,7 @@ _LIMIT = 16 * 1024 * 1024  # bytes
 class KnownConfigs:
     """The configuration of each root and platform that the last task read, in a file below ``.staging`` of a store.
 
-    A digest decides what it leads to, so an entry never gets old. The file saves requests; without it, manifests are read.
+    A digest stands for the same content forever, so an entry never gets old. Without the file, manifests are read.
     """
 
     def __init__(self, store: ImageStore) -> None:

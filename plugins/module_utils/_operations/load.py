@@ -219,7 +219,7 @@ class LoadPlanner(PlanBuilder):
         )
 
     def _rows(self, readers: t.Sequence[LoadReader]) -> list[Load | Held]:
-        """Return what is to be done for each image, in their order."""
+        """Return the plan of each image, in their order."""
         engine, options = self._engine, self._options
         self._origin.prepare()
         held = {name: one.id for one in engine.images() for name in one.names}  # before threads ask
