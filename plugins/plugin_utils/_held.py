@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._operations import fetching
+from ansible_collections.lockstep.images.plugins.module_utils._operations import naming
 
 
 class Held(t.NamedTuple):
@@ -29,7 +29,7 @@ class Held(t.NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Held:
         """Return the value of ``wanted`` or ``found`` in a result of image_sync, which marks missing content in the text."""
-        what, mark, _detail = text.partition(fetching.INCOMPLETE)
+        what, mark, _detail = text.partition(naming.INCOMPLETE)
         return cls(what, bool(mark))
 
     @property
@@ -38,10 +38,10 @@ class Held(t.NamedTuple):
         return self._replace(is_incomplete=False)
 
     def __str__(self) -> str:
-        return f"{self.what}{fetching.INCOMPLETE if self.is_incomplete else ''}"
+        return f"{self.what}{naming.INCOMPLETE if self.is_incomplete else ''}"
 
 
-NOTHING = Held(fetching.NOTHING)
+NOTHING = Held(naming.NOTHING)
 UNKNOWN = Held("unknown")
 
 

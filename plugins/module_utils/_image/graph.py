@@ -70,6 +70,11 @@ class Closure(t.NamedTuple):
         blobs = [*self.others, *(blob for image in self.images for blob in image.manifest.blobs)]
         return list({blob.digest: blob for blob in blobs}.values())
 
+    @property
+    def contents(self) -> list[Descriptor]:
+        """Return manifests and blobs."""
+        return [*(descriptor for descriptor, _manifest in self.manifests), *self.blobs]
+
 
 def require_size(manifest: Manifest, descriptor: Descriptor, subject: str) -> None:
     """Raise SizeMismatchError unless a manifest has the size that its index promised."""

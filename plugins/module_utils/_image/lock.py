@@ -166,8 +166,8 @@ def locked_platforms(
     """Return the image of each requested platform, as a lock records it."""
     root, top = closure.manifests[-1]
     if top.is_index and ALL in platforms:
-        parts = [*(descriptor for descriptor, _manifest in closure.manifests), *closure.blobs]
-        return {ALL: LockedPlatform(root.digest, None, sum(part.size for part in parts))}
+        size = sum(content.size for content in closure.contents)
+        return {ALL: LockedPlatform(root.digest, None, size)}
     if top.is_index:
         return {str(image.wanted): _locked(image) for image in images}
     return {platform: _locked(images[0]) for platform in platforms}

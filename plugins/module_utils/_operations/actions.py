@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.manifest import Descriptor
-from .._image.names import Digest
+from .._image.names import Digest, Reference
 from .._image.sources import ChunkPolicy, ContentSink, ContentSource
 from .._plan import Action, Pool
+
+T = t.TypeVar("T")
 
 
 def fetch() -> t.Any:
@@ -119,3 +121,14 @@ def merged(plans: t.Sequence[Planned]) -> tuple[Content, ...]:
             fetch()  # before threads do
         content.append(action)
     return tuple(content)
+
+
+def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) -> list[T]:
+    """Return items by the name that their reference has in a store; raise InputError for one name that means two."""
+    found: dict[str, T] = {}
+    for item in items:
+        name = reference_of(item).store_name
+        one, other = reference_of(item), reference_of(found.setdefault(name, item))
+        if one != other:
+            raise errors.InputError(f"{name} is asked for twice, as {other} and as {one}")
+    return list(found.values())

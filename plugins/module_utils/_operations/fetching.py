@@ -13,17 +13,16 @@ from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ChunkPolicy, ContentSource, Sources
-from .._plan import PlanBuilder, attempts
+from .._plan import Plan, PlanBuilder, attempts
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
-from .actions import Content, FetchBlob, StoreContent, fetch
+from .actions import Content, FetchBlob, StoreContent, each_once, fetch, merged, shorten_images
+from .naming import SetName, shown
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock, LockedImage
 
 ALWAYS, NEVER = "always", "never"
-# What is shown for a name that is missing, and after one that lacks content.
-NOTHING, INCOMPLETE = "none", ", incomplete"
 # The options of modules that fetch content.
 FETCHING: dict[str, t.Any] = {
     "allow_platform_mismatch": {"type": "bool", "default": False},
@@ -288,11 +287,8 @@ class _FetchReader(ImageReader):
 
     def _sizes(self, closure: Closure) -> dict[Digest, int]:
         """Return the bytes of all content that the image needs, by digest."""
-        blobs = [
-            one for one in closure.blobs if self._planner.options.foreign or not one.is_foreign
-        ]
-        whole = [*(descriptor for descriptor, _manifest in closure.manifests), *blobs]
-        return {descriptor.digest: descriptor.size for descriptor in whole}
+        foreign = self._planner.options.foreign
+        return {one.digest: one.size for one in closure.contents if foreign or not one.is_foreign}
 
     def _warnings(
         self, closure: Closure, images: t.Sequence[Image], configs: t.Mapping[Digest, ImageConfig]
@@ -371,21 +367,33 @@ def _config_of(image: Image, configs: t.Mapping[Digest, ImageConfig]) -> ImageCo
     return configs.get(image.manifest.config.digest) if image.manifest.config else None
 
 
-def shown(entry: IndexEntry, is_incomplete: bool = False) -> str:
-    """Return the text that diffs and reports show: digest, platforms, and whether content is missing."""
-    platforms = f" ({', '.join(entry.platforms)})" if entry.platforms else ""
-    return f"{entry.target.digest}{platforms}{INCOMPLETE if is_incomplete else ''}"
-
-
-T = t.TypeVar("T")
-
-
-def each_once(items: t.Iterable[T], reference_of: t.Callable[[T], Reference]) -> list[T]:
-    """Return items by the name that their reference has in a store; raise InputError for one name that means two."""
-    found: dict[str, T] = {}
-    for item in items:
-        name = reference_of(item).store_name
-        one, other = reference_of(item), reference_of(found.setdefault(name, item))
-        if one != other:
-            raise errors.InputError(f"{name} is asked for twice, as {other} and as {one}")
-    return list(found.values())
+def plan_fetch(planner: FetchPlanner, plans: t.Sequence[ImagePlan]) -> Plan:
+    """Return the plan that fetches the missing content and sets the names; raise NoSpaceError if it does not fit."""
+    store, sources, content = planner.store, planner.sources, merged(plans)
+    warnings = [text for plan in plans for text in plan.warnings]
+    sizes = {digest: size for plan in plans for digest, size in plan.sizes.items()}
+    blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
+    if blobs:
+        sources.prepare()
+    staged = sum(map(store.staged, blobs))
+    digests = {action.descriptor.digest for action in content}
+    store.require_space(sum(action.descriptor.size for action in content) - staged, digests)
+    stats = {
+        "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
+        "bytes_reused": sum(size for digest, size in sizes.items() if digest not in digests),
+    }
+    return planner.build(
+        content=content,
+        names=tuple(
+            SetName(plan.name, plan.target, plan.before, store)
+            for plan in plans
+            if plan.before != plan.target
+        ),
+        before={one.name: shown(one.before, one.is_incomplete) for one in plans if one.before},
+        after={plan.name: shown(plan.target) for plan in plans},
+        facts={"images": [plan.entry(image) for plan in plans for image in plan.images]},
+        shorten=shorten_images,
+        prepare=lambda: store.prepare(digests),
+        stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
+        warnings=lambda: [*sources.warnings, *warnings],
+    )

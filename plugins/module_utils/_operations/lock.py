@@ -28,8 +28,7 @@ from .._lockfile.lockfile import (
 from .._lockfile.mentions import Named
 from .._plan import Plan, PlanBuilder
 from .._store.files import read_file
-from .actions import shorten_images
-from .fetching import each_once
+from .actions import each_once, shorten_images
 from .lockwriting import write_lock
 from .patterns import pattern_of
 

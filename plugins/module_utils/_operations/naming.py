@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action that points a name of a store at content."""
+"""The names of a store: the action that points one at content, and what diffs show for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 
 from .._image import errors
 from .._plan import Action, Pool
+from .._store.index import IndexEntry
+
+# What is shown for a name that is missing, and after one that lacks content.
+NOTHING, INCOMPLETE = "none", ", incomplete"
 
 
 class NameSink(t.Protocol):
@@ -44,3 +48,9 @@ class SetName(Action):
         except errors.ConflictError:  # of one, so each on its own
             return super().apply_all(actions, pool)
         return [None for _action in actions]
+
+
+def shown(entry: IndexEntry, is_incomplete: bool = False) -> str:
+    """Return the text that diffs and reports show: digest, platforms, and whether content is missing."""
+    platforms = f" ({', '.join(entry.platforms)})" if entry.platforms else ""
+    return f"{entry.target.digest}{platforms}{INCOMPLETE if is_incomplete else ''}"

@@ -10,9 +10,7 @@ from .._image.names import Platform, Reference
 from .._image.sources import Sources
 from .._plan import Plan
 from .._store.store import ImageStore
-from .actions import FetchBlob, merged, shorten_images
-from .fetching import ALWAYS, NEVER, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
-from .naming import SetName
+from .fetching import ALWAYS, NEVER, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock
@@ -55,35 +53,3 @@ def plan_pull(
 
         plans += follow(plans, look, plan_referrer, lambda one: one.store_name, planner)
     return plan_fetch(planner, plans)
-
-
-def plan_fetch(planner: FetchPlanner, plans: t.Sequence[ImagePlan]) -> Plan:
-    """Return the plan that fetches the missing content and sets the names; raise NoSpaceError if it does not fit."""
-    store, sources, content = planner.store, planner.sources, merged(plans)
-    warnings = [text for plan in plans for text in plan.warnings]
-    sizes = {digest: size for plan in plans for digest, size in plan.sizes.items()}
-    blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
-    if blobs:
-        sources.prepare()
-    staged = sum(map(store.staged, blobs))
-    digests = {action.descriptor.digest for action in content}
-    store.require_space(sum(action.descriptor.size for action in content) - staged, digests)
-    stats = {
-        "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
-        "bytes_reused": sum(size for digest, size in sizes.items() if digest not in digests),
-    }
-    return planner.build(
-        content=content,
-        names=tuple(
-            SetName(plan.name, plan.target, plan.before, store)
-            for plan in plans
-            if plan.before != plan.target
-        ),
-        before={one.name: shown(one.before, one.is_incomplete) for one in plans if one.before},
-        after={plan.name: shown(plan.target) for plan in plans},
-        facts={"images": [plan.entry(image) for plan in plans for image in plan.images]},
-        shorten=shorten_images,
-        prepare=lambda: store.prepare(digests),
-        stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
-        warnings=lambda: [*sources.warnings, *warnings],
-    )

@@ -8,7 +8,7 @@ import os
 import re
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._image import errors
 from .._image.dates import Moment
@@ -16,30 +16,16 @@ from .._image.manifest import ImageConfig
 from .._image.names import Digest, Reference
 from .._plan import Action, Plan, Pool
 from .._store.index import IndexEntry
-from .._store.inventory import contents, remove, roots
+from .._store.inventory import contents, roots
 from .._store.partial import KEPT, part_size, remove_unlocked
 from .._store.store import ImageStore
+from .garbage import RemoveContent
 from .naming import SetName
 from .newest import Dated, Newest, join_some, newest
 from .patterns import pattern_of
 from .reach import Reachable
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-@dataclass(frozen=True)
-class RemoveContent(Action):
-    """Remove content that nothing leads to."""
-
-    digest: Digest
-    size: int
-    store: ImageStore = field(repr=False)
-
-    def summary(self) -> dict[str, t.Any]:
-        return {"action": "remove_content", "digest": str(self.digest), "size": self.size}
-
-    def apply(self, pool: Pool) -> None:
-        remove(self.store, self.digest)
 
 
 @dataclass(frozen=True)

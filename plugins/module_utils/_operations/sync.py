@@ -16,10 +16,10 @@ from .._store.index import IndexEntry, render_names
 from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
 from .._store.store import ImageStore
 from .actions import shorten_images
-from .fetching import NOTHING, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, shown
-from .pull import plan_fetch
+from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
+from .garbage import RemoveContent
+from .naming import NOTHING, shown
 from .reach import Reachable
-from .remove import RemoveContent
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from .._plan import Plan, in_parallel
 from .._store.index import IndexEntry
 from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
 from .actions import Content, StoreContent
-from .fetching import FetchOptions, FetchPlanner, ImageRequest
-from .pull import plan_fetch
+from .fetching import FetchOptions, FetchPlanner, ImageRequest, plan_fetch
 from .reach import Reachable, needed
 
 
