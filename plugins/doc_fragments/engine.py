@@ -15,8 +15,9 @@ options:
       - V(containerd) is containerd 1.6 or newer, also that of k3s and RKE2. The program C(ctr) must be installed.
       - V(podman) is the storage of podman and CRI-O. The program C(podman) 4.3 or newer must be installed.
       - V(directory) is a directory of image archives that an engine imports when it starts, such as C(agent/images) of k3s and RKE2.
-      - V(auto) is the only one of Docker, containerd and podman that answers. If several answer, the task fails and lists them. The containerd
-        that Docker itself runs on does not count.
+      - V(auto) is the only one of Docker, containerd and podman that the host has. If it has several, the task fails and lists them. An engine
+        that refuses the user of the task counts too. The containerd that Docker itself runs on counts only if it has images of its own. With
+        O(socket), only what listens there counts.
     type: str
     choices:
       - auto
@@ -28,8 +29,9 @@ options:
   socket:
     description:
       - The path of the Unix socket of Docker or containerd.
-      - The default for Docker is the environment variable E(DOCKER_HOST), then C(/var/run/docker.sock). The default for containerd is
-        C(/run/containerd/containerd.sock), then that of k3s and RKE2.
+      - The default for Docker is the environment variable E(DOCKER_HOST), then C(/var/run/docker.sock), then C(docker.sock) in
+        E(XDG_RUNTIME_DIR), where Docker without root listens. The default for containerd is C(/run/containerd/containerd.sock), then that of
+        k3s and RKE2.
     type: str
   namespace:
     description:
@@ -38,7 +40,8 @@ options:
     default: default
   executable:
     description:
-      - The program, with arguments, to use instead of C(ctr) or C(podman), for example V(k3s ctr).
+      - The program, with arguments, to use instead of C(ctr) or C(podman), for example V(k3s ctr). With O(engine=auto), a program that is called
+        C(podman) replaces C(podman), and any other program replaces C(ctr).
     type: str
   path:
     description:

@@ -10,10 +10,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._engines.choice import (
+from ansible_collections.lockstep.images.plugins.module_utils._engines.choice import open_engine
+from ansible_collections.lockstep.images.plugins.module_utils._engines.options import (
     ENGINE,
     EngineOptions,
-    open_engine,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.engine_info import (
     plan_engine_info,

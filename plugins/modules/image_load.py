@@ -10,8 +10,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._engines import choice
+from ansible_collections.lockstep.images.plugins.module_utils._engines.choice import open_engine
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import LoadOptions
+from ansible_collections.lockstep.images.plugins.module_utils._engines.options import (
+    ENGINE,
+    EngineOptions,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._operations import (
@@ -33,7 +37,7 @@ def build(params, store):
     if params["source"] == "registry":
         registries = LazyRegistries(RegistryOptions.of(params, options.workers))
         origin = load_origins.RegistryOrigin(store, registries, options)
-    engine = choice.open_engine(choice.EngineOptions.of(params), origin.read_manifest)
+    engine = open_engine(EngineOptions.of(params), origin.read_manifest)
     planner = load.LoadPlanner(engine, origin, LoadOptions.of(params), options)
     return planner.plan(load.requests_of(references(params), lock, platform))
 
@@ -45,7 +49,7 @@ def main():
         required_one_of=[("name", "lock")],
         required_if=[("engine", "directory", ["path"])],
         argument_spec=dict(
-            {**choice.ENGINE, **fetching.FETCHING},
+            {**ENGINE, **fetching.FETCHING},
             name=dict(type="list", elements="str"),
             lock=dict(type="dict"),
             platform=dict(type="str"),

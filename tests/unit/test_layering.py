@@ -109,7 +109,7 @@ TIERS = {
     ],
     "_engines": [
         {"errors"},
-        {"engine", "process", "socket_http"},
+        {"engine", "options", "process", "socket_http"},
         {"docker"},
         {"choice"},
     ],

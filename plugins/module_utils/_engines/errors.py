@@ -31,7 +31,7 @@ class EngineAmbiguousError(EngineError):
     """Several engines answer."""
 
     kind = "engine-ambiguous"
-    advice = "Choose one with engine."
+    advice = "Choose one with engine, or with socket."
 
 
 class EngineTooOldError(EngineError):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -99,6 +100,18 @@ def run(
     return Completed(process.returncode, stdout, stderr.decode("utf-8", "replace"))
 
 
+def find_program(command: t.Sequence[str]) -> tuple[str, ...]:
+    """Return a command with the path of its program; raise EngineNotFoundError if that is not installed."""
+    path = shutil.which(command[0])
+    if not path:
+        raise _not_installed(command)
+    return (path, *command[1:])
+
+
+def _not_installed(command: t.Sequence[str]) -> errors.EngineNotFoundError:
+    return errors.EngineNotFoundError(f"{command[0]}: this program is not installed")
+
+
 def _start(
     command: t.Sequence[str], has_input: bool, env: t.Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
@@ -113,7 +126,7 @@ def _start(
             start_new_session=True,
         )
     except FileNotFoundError:
-        raise errors.EngineNotFoundError(f"{command[0]}: this program is not installed") from None
+        raise _not_installed(command) from None
     except OSError as exc:
         raise errors.EngineNotFoundError(f"{command[0]}: {exc.strerror}") from exc
 

@@ -101,24 +101,36 @@ class SocketClient:
                     send(SocketOutput(connection.sock))
             return _read(connection)
         except (OSError, http.client.HTTPException) as exc:
-            raise self._error(exc) from exc
+            raise socket_error(self.path, exc) from exc
         finally:
             connection.close()
 
-    def _error(self, exc: Exception) -> errors.EngineError:
-        if isinstance(exc, PermissionError):
-            return errors.EngineRefusedError(f"{self.path}: this user cannot open the socket")
-        if isinstance(exc, FileNotFoundError):
-            return errors.EngineNotFoundError(f"{self.path} does not exist")
-        if isinstance(exc, socket.timeout):
-            return errors.EngineTimeoutError(f"{self.path}: the engine did not answer in time")
-        if isinstance(exc, ConnectionRefusedError):
-            return errors.EngineNotFoundError(f"{self.path}: nothing listens on this socket")
-        if isinstance(exc, (ConnectionError, http.client.HTTPException)):
-            return errors.EngineGoneError(
-                f"{self.path}: the connection was closed before an HTTP answer came"
-            )
-        return errors.EngineNotFoundError(f"{self.path}: {exc.strerror or exc}")  # type: ignore[attr-defined]
+
+def socket_error(path: str, exc: Exception) -> errors.EngineError:
+    """Return the error for what went wrong at the socket ``path``: an OSError, or an HTTPException."""
+    if isinstance(exc, PermissionError):
+        return errors.EngineRefusedError(f"{path}: this user cannot open the socket")
+    if isinstance(exc, FileNotFoundError):
+        return errors.EngineNotFoundError(f"{path} does not exist")
+    if isinstance(exc, socket.timeout):
+        return errors.EngineTimeoutError(f"{path}: the engine did not answer in time")
+    if isinstance(exc, ConnectionRefusedError):
+        return errors.EngineNotFoundError(f"{path}: nothing listens on this socket")
+    if isinstance(exc, (ConnectionError, http.client.HTTPException)):
+        return errors.EngineGoneError(
+            f"{path}: the connection was closed before an HTTP answer came"
+        )
+    return errors.EngineNotFoundError(f"{path}: {exc.strerror or exc}")  # type: ignore[attr-defined]
+
+
+def require_listener(path: str, timeout: float) -> None:
+    """Raise EngineNotFoundError unless something listens on a socket, EngineRefusedError if this user cannot connect."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(timeout)
+            client.connect(path)
+    except OSError as exc:
+        raise socket_error(path, exc) from exc
 
 
 def _read(connection: http.client.HTTPConnection) -> Answer:
