@@ -17,7 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.options i
     EngineOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
 from ansible_collections.lockstep.images.plugins.module_utils._operations import (
     fetching,
     load,
@@ -32,14 +31,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.store impor
 
 def build(params, store):
     lock = Lock.parse(params["lock"]) if params["lock"] is not None else None
-    platform = Platform.parse(params["platform"]) if params["platform"] else Platform.host()
+    wanted = LoadOptions.of(params)
     origin, options = load_origins.Origin(store), fetching.FetchOptions.of(params)
     if params["source"] == "registry":
         registries = LazyRegistries(RegistryOptions.of(params, options.workers))
         origin = load_origins.RegistryOrigin(store, registries, options)
     engine = open_engine(EngineOptions.of(params), origin.read_manifest)
-    planner = load.LoadPlanner(engine, origin, LoadOptions.of(params), options)
-    return planner.plan(load.requests_of(references(params), lock, platform))
+    planner = load.LoadPlanner(engine, origin, wanted, options)
+    return planner.plan(load.requests_of(references(params), lock, wanted.platform))
 
 
 def main():

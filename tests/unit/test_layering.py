@@ -110,6 +110,8 @@ TIERS = {
     "_engines": [
         {"errors"},
         {"engine", "options", "process", "socket_http"},
+        {"docker_api"},
+        {"docker_store"},
         {"docker"},
         {"choice"},
     ],

@@ -47,12 +47,24 @@ class Archive(t.NamedTuple):
         return overhead + sum(one.size for one in self.members) + len(END)
 
     def write_to(self, output: Output) -> None:
-        """Write the archive; raise TruncatedError if a member has fewer bytes than its size says."""
+        """Write the archive.
+
+        Raise CorruptStoreError for a member that cannot be opened, TruncatedError for one that has fewer bytes than its
+        size says. What was written until then is not a complete archive.
+        """
         for name, size, open_content in self.members:
             output.write(header(name, size))
-            with open_content() as file:
+            with _opened(name, open_content) as file:
                 sent = output.send_file(file, size)
             if sent != size:
-                raise errors.TruncatedError(f"{name} ended after {sent} of {size} bytes")
+                hint = errors.CorruptStoreError.advice
+                raise errors.TruncatedError(f"{name} ended after {sent} of {size} bytes", hint)
             output.write(padding(size))
         output.write(END)
+
+
+def _opened(name: str, open_content: t.Callable[[], Opened]) -> Opened:
+    try:
+        return open_content()
+    except OSError as exc:
+        raise errors.CorruptStoreError(f"{name} cannot be read: {exc.strerror or exc}") from exc

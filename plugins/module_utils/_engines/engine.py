@@ -3,22 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._archive.image_archive import ImageContent, OpenBlob
 from .._image import errors as image_errors
 from .._image.manifest import Descriptor, Manifest
-from .._image.names import Digest, Reference
+from .._image.names import Digest, Platform, Reference
 from . import errors
 
 PRESENT, TAGGED, LOADED, MOVED, REPAIRED = "present", "tagged", "loaded", "moved", "repaired"
 MOVE, KEEP, FAIL = "move", "keep", "fail"
 # Returns a manifest that the engine may hold, from elsewhere; None for one that is not known.
 ReadManifest = t.Callable[[Digest], t.Optional[Manifest]]
-
-
 # What concerns all images of a task.
 _FATAL = (
     errors.EngineGoneError,
@@ -120,11 +117,14 @@ class LoadOptions(t.NamedTuple):
     existing: str = MOVE
     pin: bool = False
     force: bool = False
+    platform: Platform | None = None  # of all images; None if it is not known
 
     @classmethod
     def of(cls, params: t.Mapping[str, t.Any]) -> LoadOptions:
         """Read the options of image_load."""
-        return cls(params["existing"], params["pin"], params["force"])
+        asked = params["platform"]
+        platform = Platform.parse(asked) if asked else Platform.host()
+        return cls(params["existing"], params["pin"], params["force"], platform)
 
 
 class Engine:
@@ -194,6 +194,14 @@ def plan_load(engine: Engine, image: ImageContent, options: LoadOptions, sent: s
             )
         kept = f"{image.name} stays {found.before} in the engine, as existing=keep says"
         return Load(image, found, PRESENT, (), (kept,))
+    return _load(image, found, options, sent)
+
+
+def _load(
+    image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest] | None = None
+) -> Load:
+    """Return the load of what an engine lacks of an image; ``sent`` as in ``plan_load``."""
+    sent = set() if sent is None else sent
     status = _status(found, options.force)
     layers = image.manifest.layers if options.force else found.missing
     blobs = {blob.digest: blob for blob in layers if blob.digest not in sent}
@@ -211,6 +219,13 @@ def _status(found: Finding, force: bool) -> str:
     if force:
         return LOADED
     return PRESENT if found.named else TAGGED
+
+
+class _Failure(t.NamedTuple):
+    """Why images did not arrive. ``is_shared`` is whether several were sent: then each of the others may be right."""
+
+    error: image_errors.LockstepError
+    is_shared: bool = False
 
 
 class Session:
@@ -234,13 +249,17 @@ class Session:
         self._engine.refresh()
         failed: dict[str, image_errors.LockstepError] = {}
         todo = [load for load in loads if self._is_due(load, failed)]
-        reasons, fatal = self._send_all(todo)
-        for load in self._unproven(todo, fatal):
-            error = fatal or self._repair(load, reasons.get(load.name))
+        failures, fatal = self._send_all(todo)
+        try:
+            unproven = self._unproven(todo)
+        except errors.EngineError as exc:
+            # It has stopped answering, so no name can be restored either.
+            failed.update((load.name, fatal or exc) for load in todo)
+            unproven = []
+        for load in unproven:
+            error = fatal or self._repair(load, failures.get(load.name))
             if error:
-                failed[load.name] = error
-                with contextlib.suppress(errors.EngineError):
-                    self._engine.restore(load)
+                failed[load.name] = self._restored(load, error)
         for load in loads:
             self.ended.setdefault(load.name, load)
         return [failed.get(load.name) for load in loads]
@@ -250,7 +269,9 @@ class Session:
         found = self._engine.find(load.image, self._options)
         if found.before == load.finding.before:
             return True
-        if _is_right(found):
+        if _is_right(load, found):
+            # Another process has loaded it.
+            self.ended[load.name] = replace(load, status=PRESENT, blobs=())
             return False
         failed[load.name] = errors.EngineConflictError(
             f"{load.name} was moved to {found.before or 'nothing'} in the engine by another process"
@@ -259,59 +280,83 @@ class Session:
 
     def _send_all(
         self, loads: t.Sequence[Load]
-    ) -> tuple[dict[str, image_errors.LockstepError], image_errors.LockstepError | None]:
-        """Send images in batches; return the error of the batch by name, and the error that ended all, if there was one."""
-        reasons: dict[str, image_errors.LockstepError] = {}
+    ) -> tuple[dict[str, _Failure], image_errors.LockstepError | None]:
+        """Send images in batches; return the failures by name, and the error that ended all, if there was one."""
+        failures: dict[str, _Failure] = {}
         for batch in _batches(loads, self._batch):
             try:
                 self._engine.send(batch, self._open, self._options)
             except _FATAL as exc:
-                return reasons, exc
+                return failures, exc
             except image_errors.LockstepError as exc:
-                reasons.update(dict.fromkeys((load.name for load in batch), exc))
-        return reasons, None
+                failure = _Failure(exc, is_shared=len(batch) > 1)
+                failures.update((load.name, failure) for load in batch)
+        return failures, None
 
-    def _unproven(
-        self, loads: t.Sequence[Load], fatal: image_errors.LockstepError | None = None
-    ) -> list[Load]:
-        """Return the loads that did not end as planned, after a look at the engine; after a fatal error it may be gone."""
+    def _unproven(self, loads: t.Sequence[Load]) -> list[Load]:
+        """Return the loads that did not end as planned, after a look at the engine."""
         if not loads:
             return []
-        try:
-            self._engine.refresh()
-            return [load for load in loads if not self._is_proven(load)]
-        except errors.EngineError:
-            if fatal is None:
-                raise
-            return list(loads)
+        self._engine.refresh()
+        find, options = self._engine.find, self._options
+        return [load for load in loads if not _is_right(load, find(load.image, options))]
 
-    def _is_proven(self, load: Load) -> bool:
-        return _is_right(self._engine.find(load.image, self._options))
-
-    def _repair(
-        self, load: Load, reason: image_errors.LockstepError | None
-    ) -> image_errors.LockstepError | None:
+    def _repair(self, load: Load, failure: _Failure | None) -> image_errors.LockstepError | None:
         """Send an image by itself, then whole; return why it is still not right, None for success."""
-        whole = Load(load.image, load.finding, REPAIRED, tuple(_each(load.image.manifest.layers)))
-        # An error of the content says nothing about this image if it was sent together with others.
-        is_ours = reason is None or isinstance(reason, errors.EngineError)
-        for attempt in (whole,) if is_ours else (load, whole):
-            reasons, fatal = self._send_all([attempt])
-            if fatal:
-                return fatal
-            if not self._unproven([attempt]):
-                self.ended[load.name] = attempt
-                return None
-            reason = reasons.get(load.name, reason)
-            if reason and not isinstance(reason, errors.EngineError):
-                return reason
-        return (
-            reason if isinstance(reason, errors.UnsupportedByEngineError) else _lost(load, reason)
-        )
+        attempts = [self._whole]
+        reason = failure.error if failure else None
+        if failure and failure.is_shared:
+            attempts, reason = [self._lacking, self._whole], None
+        try:
+            for attempt in attempts:
+                if _is_final(reason):
+                    return reason
+                sent = attempt(load)
+                failures, fatal = self._send_all([sent])
+                if fatal:
+                    return fatal
+                if not self._unproven([sent]):
+                    self.ended[load.name] = sent
+                    return None
+                reason = failures[load.name].error if failures else reason
+        except errors.EngineError as exc:
+            return exc
+        return reason if _is_final(reason) else _lost(load, reason)
+
+    def _lacking(self, load: Load) -> Load:
+        """Return the load of what the engine lacks now."""
+        found = self._engine.find(load.image, self._options)
+        return _load(load.image, found._replace(before=load.finding.before), self._options)
+
+    def _whole(self, load: Load) -> Load:
+        blobs = {blob.digest: blob for blob in load.image.manifest.layers}
+        return replace(load, status=REPAIRED, blobs=tuple(blobs.values()))
+
+    def _restored(
+        self, load: Load, error: image_errors.LockstepError
+    ) -> image_errors.LockstepError:
+        """Point a name at what it was before; return the error, with that of the restoring if it fails."""
+        try:
+            self._engine.restore(load)
+        except errors.EngineError as exc:
+            return errors.EngineIncompleteError(
+                f"{error}; the name {load.name} could not be restored: {exc}"
+            )
+        return error
 
 
-def _is_right(found: Finding) -> bool:
-    return found.before == found.id and found.whole and found.named
+def _is_right(load: Load, found: Finding) -> bool:
+    """Return whether a name points at the image of its load, and that can be used."""
+    return found.before == found.id == load.finding.id and found.whole and found.named
+
+
+def _is_final(reason: image_errors.LockstepError | None) -> bool:
+    """Return whether sending more cannot help: the content cannot be read, or the engine cannot keep such an image."""
+    if reason is None:
+        return False
+    return isinstance(reason, errors.UnsupportedByEngineError) or not isinstance(
+        reason, errors.EngineError
+    )
 
 
 def _lost(load: Load, reason: image_errors.LockstepError | None) -> errors.EngineError:
@@ -333,8 +378,3 @@ def _batches(loads: t.Sequence[Load], limit: int | None) -> t.Iterator[list[Load
         size += load.bytes_sent
     if batch:
         yield batch
-
-
-def _each(blobs: t.Iterable[Descriptor]) -> t.Iterable[Descriptor]:
-    """Return the blobs, each digest once."""
-    return {blob.digest: blob for blob in blobs}.values()

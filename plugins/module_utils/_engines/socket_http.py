@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import socket
 import typing as t
 
 from . import errors
 
 _LONGEST_ANSWER = 256 * 1024 * 1024
+_CHUNK = 1024 * 1024
 
 
 class _Connection(http.client.HTTPConnection):
@@ -61,18 +63,31 @@ class SocketOutput:
 
     def send_file(self, file: t.BinaryIO, size: int) -> int:
         """Send ``size`` bytes of a file from its start, without copying them through this process where the system can."""
+        try:
+            os.fstat(file.fileno())
+        except (AttributeError, OSError):  # not a file of the system
+            return self._copy(file, size)
         sent = self._sock.sendfile(file, 0, size) if size else 0
         self.count += sent
         return sent
 
+    def _copy(self, file: t.BinaryIO, size: int) -> int:
+        left = size
+        while left:
+            data = file.read(min(left, _CHUNK))
+            if not data:
+                break
+            self.write(data)
+            left -= len(data)
+        return size - left
+
 
 class SocketClient:
-    """Requests over one Unix socket, each on a connection of its own. ``count`` are the requests so far."""
+    """Requests over one Unix socket, each on a connection of its own."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
-        self.count = 0
 
     def request(
         self,
@@ -87,7 +102,6 @@ class SocketClient:
         ``timeout`` is in seconds without a byte. Raise EngineNotFoundError, EngineRefusedError, EngineGoneError or
         EngineTimeoutError if there is no answer.
         """
-        self.count += 1
         connection = _Connection(self.path, timeout or self.timeout)
         try:
             connection.putrequest(method, target)
