@@ -110,9 +110,9 @@ TIERS = {
     "_engines": [
         {"errors"},
         {"engine", "options", "process", "socket_http"},
-        {"docker_api"},
-        {"docker_store"},
-        {"docker"},
+        {"ctr", "docker_api"},
+        {"containerd_store", "docker_store"},
+        {"containerd", "docker"},
         {"choice"},
     ],
     "_lockfile": [

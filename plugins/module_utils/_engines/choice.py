@@ -8,6 +8,7 @@ import os
 import typing as t
 
 from . import errors
+from .containerd import ContainerdEngine
 from .docker import DEFAULT_SOCKET, DockerEngine
 from .engine import Engine, ReadManifest
 from .options import AUTO, CONTAINERD, DOCKER, PODMAN, EngineOptions, socket_path
@@ -27,6 +28,12 @@ def open_engine(options: EngineOptions, read_manifest: ReadManifest) -> Engine:
     return _open(options, read_manifest)
 
 
+def containerd_sockets() -> list[str]:
+    """Return where containerd may listen: at the address that ctr uses, or else by itself or as part of k3s and RKE2."""
+    address = os.environ.get("CONTAINERD_ADDRESS")
+    return [socket_path(address)] if address else list(CONTAINERD_SOCKETS)
+
+
 def docker_sockets() -> list[str]:
     """Return where Docker may listen: at DOCKER_HOST, or else as root or as the user of the task."""
     host = os.environ.get("DOCKER_HOST")
@@ -40,6 +47,10 @@ def _open(options: EngineOptions, read_manifest: ReadManifest) -> Engine:
     if options.kind == DOCKER:
         path = options.socket or _first_existing(docker_sockets())
         return DockerEngine(path, options.timeout, options.load_timeout, read_manifest)
+    if options.kind == CONTAINERD:
+        path = options.socket or _first_existing(containerd_sockets())
+        program, namespace = options.program_of(CONTAINERD), options.namespace
+        return ContainerdEngine(program, path, namespace, options.timeout, options.load_timeout)
     raise errors.EngineNotFoundError(f"{options.kind}: this engine is not supported yet")
 
 
@@ -82,7 +93,7 @@ class _Search:
             return
         for path in _distinct(docker_sockets()):
             self._try(DOCKER, path, self._docker)
-        for path in _distinct(CONTAINERD_SOCKETS):
+        for path in _distinct(containerd_sockets()):
             self._try(CONTAINERD, path, self._containerd)
         self._try(PODMAN, self._options.program_of(PODMAN)[0], self._podman)
 

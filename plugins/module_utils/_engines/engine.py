@@ -177,6 +177,10 @@ class Engine:
         """Point a name at what it was before, or remove it if it was not there."""
         raise NotImplementedError
 
+    def warnings(self) -> t.Sequence[str]:
+        """Return what users should know of the engine, beside its images."""
+        return ()
+
     def require_space(self, size: int) -> None:
         """Raise EngineNoSpaceError if the engine cannot take ``size`` bytes; by default it is not known."""
 

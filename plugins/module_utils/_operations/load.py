@@ -203,7 +203,8 @@ class LoadPlanner(PlanBuilder):
         actions = tuple(LoadImage(load, session, origin) for load in due)
         whole = {blob.digest: blob.size for load in loads for blob in load.image.manifest.blobs}
         planned = dict(engine.stats, bytes_sent=size)
-        texts = [text for load in loads for text in (*load.image.doubts, *load.warnings)]
+        texts = [*engine.warnings()] if due else []
+        texts += [text for load in loads for text in (*load.image.doubts, *load.warnings)]
         return self.build(
             names=actions,
             before={row.name: before_of(row) for row in rows if before_of(row)},
