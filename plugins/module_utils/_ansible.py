@@ -27,7 +27,7 @@ _PASSWORD_IN_URL = re.compile(r"(?:\w+://)?[^/:@\s]*:(.+)@(?!sha\d+:)")
 
 REQUIRED_BY = {"password": ["username"], "client_key": ["client_cert"]}
 
-# The options of one registry or mirror.
+# The options of one registry or mirror; as options of a task they apply to all registries.
 _REGISTRY: dict[str, t.Any] = {
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
@@ -42,14 +42,10 @@ _REGISTRY: dict[str, t.Any] = {
 def shared_options() -> dict[str, t.Any]:
     """Return the argument spec of the doc fragments. Every module takes all of it, so that ``module_defaults`` works."""
     return {
+        **_REGISTRY,
         "store": {"type": "path"},
-        "username": {"type": "str"},
-        "password": {"type": "str", "no_log": True},
         "config_path": {"type": "path"},
         "validate_certs": {"type": "bool", "default": True},
-        "ca_path": {"type": "path"},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
         "plain_http": {"type": "bool", "default": False},
         "use_proxy": {"type": "bool", "default": True},
         "timeout": {"type": "float", "default": 30.0},
@@ -240,7 +236,7 @@ def run_plan(
         exc.__cause__ = exc.__context__ = None
         module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
     outcome = execution.outcome
-    for warning in outcome.warnings():
+    for warning in outcome.plan.warnings():
         module.warn(errors.in_message(warning))
     failure = outcome.failure
     if failure:

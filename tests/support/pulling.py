@@ -32,6 +32,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
@@ -46,7 +47,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors 
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.pacing import Clock
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import Registries
-from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import api_host
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 

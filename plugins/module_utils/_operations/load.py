@@ -19,7 +19,8 @@ from .._image.manifest import ImageConfig
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
 from .._plan import Action, Plan, PlanBuilder, Pool
-from .fetching import FetchOptions, each_once
+from .actions import each_once
+from .fetching import FetchOptions
 from .load_origins import Origin
 
 

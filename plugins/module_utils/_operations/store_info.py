@@ -11,7 +11,8 @@ from .._image.chain import chain_ids
 from .._image.manifest import ImageConfig, Manifest
 from .._image.names import Digest
 from .._plan import Plan
-from .._store.inventory import contents, disk, has_overlay, roots
+from .._store.disk import disk, has_overlay
+from .._store.inventory import contents, roots
 from .._store.store import ImageStore
 from .reach import Reachable
 

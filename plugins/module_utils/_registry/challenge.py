@@ -11,10 +11,10 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from .._image import errors
+from .connect import DEFAULT_TRUST, Trust
 from .credentials import Credentials
 from .http import HttpClient, Identity
 from .pacing import BUSY
-from .trust import DEFAULT_TRUST, Trust
 from .urls import host_name, is_same_host, may_get_credentials, shown_url, token_server_fault
 
 CLIENT_ID = "lockstep-images"

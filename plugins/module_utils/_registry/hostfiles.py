@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from .._image import errors
 from .._image.names import Reference
-from .._store.files import encoding_fault, is_hidden, read_file, refusal
+from .._store.files import read_file, refusal
+from .connect import Trust
+from .loginfiles import encoding_fault, is_hidden
 from .mirrors import Endpoint, Origin, Place, Table, refuse, trusting
-from .trust import Trust
 from .urls import api_host, parse_url, repository_name
 
 _MAX_FILE = 1024 * 1024

@@ -16,20 +16,24 @@ import warnings
 from .._image import errors
 from .._image.sources import TransferStats
 from .connect import (
+    DEFAULT_TRUST,
     NOT_TLS,
     NoAnswer,
     Proxy,
+    Trust,
+    TrustOf,
     failure_of,
     hung_up,
     proxy_for,
     reason,
     refused,
     require_library,
+    tls_context,
+    tls_hint,
 )
 from .options import HttpOptions
 from .pacing import BUSY, Clock, Pacing
 from .response import DRAIN, LARGEST_READ, Response, Watch
-from .trust import DEFAULT_TRUST, Trust, TrustOf, tls_context, tls_hint
 from .urls import host_name, is_same_host, origin, redirect_target, shown_url
 
 _ALL_READS = 16 * 1024 * 1024  # bytes of all concurrent reads together

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 from .._image import errors
 from .._image.names import DOCKER_HUB
-from .._store.files import encoding_fault, is_hidden, is_ours, read_file
+from .._store.files import read_file
 from .credentials import BYTES, CredentialHelper, Credentials, lookup_keys
 
 # The key under which Docker keeps the login for Docker Hub.
@@ -295,7 +296,7 @@ def _read(place: AuthPlace) -> tuple[bytes, str]:
         return b"", ""
     except errors.StoreAccessError as exc:
         cause, text = exc.__cause__, str(exc)
-        closed = isinstance(cause, PermissionError) and place.tried and not is_ours(target)
+        closed = isinstance(cause, PermissionError) and place.tried and not _is_ours(target)
         if closed or isinstance(cause, NotADirectoryError):
             return b"", ""
         named = text if target == place.name else f"{place.name}: {text}"
@@ -305,4 +306,36 @@ def _read(place: AuthPlace) -> tuple[bytes, str]:
         f"{place.name} contains logins and is readable by others (mode {mode:04o})"
         if mode & 0o077
         else "",
+    )
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a path is below a directory that this user cannot search."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_ours(path: str) -> bool:
+    """Return whether a path, or a directory above it except the root directory, belongs to this user."""
+    while path != os.path.dirname(path):
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_uid == os.geteuid():
+                return True
+        path = os.path.dirname(path)
+    return False
+
+
+def encoding_fault(raw: bytes) -> str:
+    """Return why most tools cannot read a text as UTF-8, "" if they can."""
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark (BOM)"
+    return (
+        "is in UTF-16, not in UTF-8"
+        if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]
+        else ""
     )

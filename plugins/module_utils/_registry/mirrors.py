@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.names import Reference
+from .connect import DEFAULT_TRUST, Trust
 from .credentials import Credentials, lookup_keys
-from .trust import DEFAULT_TRUST, Trust
 from .urls import api_host, parse_url, registry_at, repository_name
 
 # The keys of an entry that describe a place; the others are a login.

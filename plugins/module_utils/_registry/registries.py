@@ -12,6 +12,7 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
+from .connect import Trust
 from .credentials import Credentials
 from .failover import Mirrored
 from .http import HttpClient, is_refusal_elsewhere, libraries
@@ -21,7 +22,6 @@ from .options import RegistryOptions
 from .registry import FindCredentials, Registry
 from .repository import Repository, is_encoded
 from .response import Response
-from .trust import Trust
 from .urls import api_host, may_reach, shown_url
 
 

@@ -11,12 +11,12 @@ import typing as t
 
 from .._image import errors
 from .challenge import Authorizer, Challenge, parse_challenges
+from .connect import DEFAULT_TRUST
 from .credentials import Credentials
 from .http import HttpClient, Identity, is_refusal_elsewhere
 from .mirrors import Endpoint
 from .pacing import RateLimit
 from .response import Response
-from .trust import DEFAULT_TRUST
 from .urls import (
     api_path,
     is_loopback,

@@ -174,38 +174,6 @@ def read_file(path: str, limit: int) -> bytes:
     return data
 
 
-def is_hidden(path: str) -> bool:
-    """Return whether a path is below a directory that this user cannot search."""
-    try:
-        os.stat(path)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def is_ours(path: str) -> bool:
-    """Return whether a path, or a directory above it except the root directory, belongs to this user."""
-    while path != os.path.dirname(path):
-        with contextlib.suppress(OSError):
-            if os.stat(path).st_uid == os.geteuid():
-                return True
-        path = os.path.dirname(path)
-    return False
-
-
-def encoding_fault(raw: bytes) -> str:
-    """Return why most tools cannot read a text as UTF-8, "" if they can."""
-    if raw.startswith(b"\xef\xbb\xbf"):
-        return "begins with a byte order mark (BOM)"
-    return (
-        "is in UTF-16, not in UTF-8"
-        if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]
-        else ""
-    )
-
-
 def read_chunks(path: str, first: int = 0) -> t.Generator[bytes, None, None]:
     """Yield the bytes of a file from the offset ``first``, in chunks of at most 1 MiB."""
     with access(path), os.fdopen(os.open(path, READ_ONLY), "rb", buffering=0) as handle:

@@ -112,13 +112,12 @@ class ImageStore:
 
         A missing file counts as ``prepare`` would create it.
         """
-        wanted = {self._layout_path: (_LAYOUT, _LAYOUT)}
-        wanted[self._index_path] = (render_names(names), render_names({}))
-        for path, (data, made) in wanted.items():
+        created = self._files_of({})
+        for path, data in self._files_of(names).items():
             try:
                 found = read_file(path, _MAX_INDEX)
             except FileNotFoundError:
-                found = made
+                found = created[path]
             if found != data:
                 return False
         return True
@@ -126,8 +125,8 @@ class ImageStore:
     def make_exactly(self, names: t.Mapping[str, IndexEntry]) -> None:
         """Write index.json with exactly these names, and oci-layout."""
         with self._index_lock():
-            write_file(self._layout_path, self._staging, _LAYOUT)
-            write_file(self._index_path, self._staging, render_names(names))
+            for path, data in self._files_of(names).items():
+                write_file(path, self._staging, data)
 
     def upgrade_lock(self, is_as_planned: t.Callable[[], bool]) -> None:
         """Wait, inside ``hold``, until no other process uses the store; raise ConflictError unless it is as planned then."""
@@ -241,11 +240,7 @@ class ImageStore:
         make_directory(self._staging)
         with self._index_lock():
             make_directory(os.path.join(self.path, "blobs", "sha256"))
-            empty = render_index(empty_index())
-            for path, data in (
-                (self._layout_path, _LAYOUT),
-                (self._index_path, empty),
-            ):
+            for path, data in self._files_of({}).items():
                 if not os.path.lexists(path):
                     write_file(path, self._staging, data)
         if not self._lock.is_held:
@@ -285,6 +280,10 @@ class ImageStore:
                 staging = os.path.join(directory, ".staging")
                 make_directory(staging)
         return path, staging
+
+    def _files_of(self, names: t.Mapping[str, IndexEntry]) -> dict[str, bytes]:
+        """Return oci-layout and index.json of a store with exactly these names, by their paths, in the order of writing."""
+        return {self._layout_path: _LAYOUT, self._index_path: render_names(names)}
 
     def _labelled(self, entries: t.Sequence[dict[str, t.Any]]) -> t.Mapping[str, IndexEntry]:
         return EntriesByName(dict(zip(labels_of(entries), entries)), self._index_path)

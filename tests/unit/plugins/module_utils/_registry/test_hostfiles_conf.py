@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
 from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import Endpoint
-from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
 from ansible_collections.lockstep.images.tests.support.tables import assert_tells, params, table
 from ansible_collections.lockstep.images.tests.support.users import (
     as_ordinary_user,

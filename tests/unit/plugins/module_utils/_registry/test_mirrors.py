@@ -15,6 +15,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     InputError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
@@ -27,7 +28,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors 
     HostConfig,
     Place,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import api_host
 from ansible_collections.lockstep.images.plugins.module_utils._store import store as files
 from ansible_collections.lockstep.images.tests.support.tables import (

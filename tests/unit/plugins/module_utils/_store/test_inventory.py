@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every file of a store, its faults, and the disk."""
+"""Every file of a store, and its faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._store import inve
 from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
     RepairStore,
     contents,
-    disk,
     foreign,
     remove,
     roots,
@@ -47,10 +46,9 @@ def fixture_store(path):
     return ImageStore(str(path))
 
 
-def test_missing_store_is_empty_and_on_the_disk_of_its_parent(tmp_path):
+def test_missing_store_is_empty(tmp_path):
     store = ImageStore(str(tmp_path / "a/b/c"))
     assert (roots(store), contents(store), foreign(store)) == ([], {}, [])
-    assert disk(store)["mount"] == disk(ImageStore(str(tmp_path)))["mount"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,39 +232,3 @@ def test_content_repaired_by_another_task_is_kept(path):
     with store.open_partial(BLOB) as part:
         assert part is None
     assert store.read(BLOB.digest) == DATA
-
-
-# -- the disk
-
-
-def test_disk_is_described_by_mount_type_and_bytes(store):
-    told = disk(store)
-    assert told.keys() == {"mount", "type", "size", "free"}
-    assert os.path.ismount(told["mount"])
-    assert told["size"] >= told["free"] > 0
-    there = os.statvfs(store.path)
-    assert told["size"] == there.f_blocks * there.f_frsize
-
-
-def test_disk_is_that_of_linked_content(path, store):
-    other = "/dev/shm"
-    if not os.path.ismount(other):
-        pytest.skip("no other file system")
-    sha256 = path / "blobs" / "sha256"
-    for place in sha256.iterdir():
-        place.unlink()
-    sha256.rmdir()
-    sha256.symlink_to(other)
-    assert disk(store)["mount"] == other
-    assert disk(store)["type"] == "tmpfs"
-
-
-def test_mount_is_unknown_without_proc(store, monkeypatch):
-    def refuse(path, *_args, **_options):
-        raise FileNotFoundError(2, "No such file", path)
-
-    monkeypatch.setattr(inventory, "open", refuse, raising=False)
-    told = disk(store)
-    assert (told["mount"], told["type"]) == (None, None)
-    assert told["size"] > 0
-    assert inventory.has_overlay() is False

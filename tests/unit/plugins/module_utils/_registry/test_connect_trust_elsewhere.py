@@ -11,9 +11,12 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import read_content
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import (
+    Trust,
+    tls_hint,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
 from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import HostConfig
-from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import Trust, tls_hint
 from ansible_collections.lockstep.images.tests.support import certificates
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
-from ansible_collections.lockstep.images.plugins.module_utils._registry.trust import (
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import (
     Trust,
     tls_context,
 )
