@@ -108,11 +108,11 @@ TIERS = {
         {"image_archive"},
     ],
     "_engines": [
-        {"errors"},
-        {"engine", "options", "process", "socket_http"},
+        {"containers_storage", "errors"},
+        {"engine", "loopback", "options", "process", "socket_http"},
         {"ctr", "docker_api"},
         {"containerd_store", "docker_store"},
-        {"containerd", "docker"},
+        {"containerd", "docker", "podman"},
         {"choice"},
     ],
     "_lockfile": [
@@ -273,6 +273,7 @@ def names_in(node: ast.AST) -> list[ast.alias]:
 # before the pool starts (`prepare`, `fetch`), or only that thread calls them: `zipimport` is not safe in threads.
 # `test_imports.py` runs the modules, and sees whether it is so.
 IMPORTING = {
+    "module_utils/_engines/podman.py": {"send"},
     # Where it is installed, requests has imported it before.
     "module_utils/_registry/connect.py": {"require_library"},
     "module_utils/_registry/hostfiles.py": {"_toml"},

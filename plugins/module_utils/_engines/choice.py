@@ -12,6 +12,7 @@ from .containerd import ContainerdEngine
 from .docker import DEFAULT_SOCKET, DockerEngine
 from .engine import Engine, ReadManifest
 from .options import AUTO, CONTAINERD, DOCKER, PODMAN, EngineOptions, socket_path
+from .podman import PodmanEngine
 from .process import find_program, run
 from .socket_http import require_listener
 
@@ -51,6 +52,8 @@ def _open(options: EngineOptions, read_manifest: ReadManifest) -> Engine:
         path = options.socket or _first_existing(containerd_sockets())
         program, namespace = options.program_of(CONTAINERD), options.namespace
         return ContainerdEngine(program, path, namespace, options.timeout, options.load_timeout)
+    if options.kind == PODMAN:
+        return PodmanEngine(options.program_of(PODMAN), options.timeout, options.load_timeout)
     raise errors.EngineNotFoundError(f"{options.kind}: this engine is not supported yet")
 
 

@@ -165,6 +165,18 @@ class Engine:
         """
         return None
 
+    def to_send(
+        self, image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest]
+    ) -> tuple[Descriptor, ...]:
+        """Return the blobs to send for an image.
+
+        ``sent`` are those that earlier images of the task bring; those of this one are added.
+        """
+        layers = image.manifest.layers if options.force else found.missing
+        blobs = {blob.digest: blob for blob in layers if blob.digest not in sent}
+        sent.update(blobs)
+        return tuple(blobs.values())
+
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""
         raise NotImplementedError
@@ -198,19 +210,21 @@ def plan_load(engine: Engine, image: ImageContent, options: LoadOptions, sent: s
             )
         kept = f"{image.name} stays {found.before} in the engine, as existing=keep says"
         return Load(image, found, PRESENT, (), (kept,))
-    return _load(image, found, options, sent)
+    return _load(engine, image, found, options, sent)
 
 
 def _load(
-    image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest] | None = None
+    engine: Engine,
+    image: ImageContent,
+    found: Finding,
+    options: LoadOptions,
+    sent: set[Digest] | None = None,
 ) -> Load:
     """Return the load of what an engine lacks of an image; ``sent`` as in ``plan_load``."""
     sent = set() if sent is None else sent
     status = _status(found, options.force)
-    layers = image.manifest.layers if options.force else found.missing
-    blobs = {blob.digest: blob for blob in layers if blob.digest not in sent}
-    sent.update(blobs)
-    return Load(image, found, status, () if status == PRESENT else tuple(blobs.values()))
+    blobs = () if status == PRESENT else engine.to_send(image, found, options, sent)
+    return Load(image, found, status, blobs)
 
 
 def _status(found: Finding, force: bool) -> str:
@@ -330,11 +344,13 @@ class Session:
     def _lacking(self, load: Load) -> Load:
         """Return the load of what the engine lacks now."""
         found = self._engine.find(load.image, self._options)
-        return _load(load.image, found._replace(before=load.finding.before), self._options)
+        found = found._replace(before=load.finding.before)
+        return _load(self._engine, load.image, found, self._options)
 
     def _whole(self, load: Load) -> Load:
-        blobs = {blob.digest: blob for blob in load.image.manifest.layers}
-        return replace(load, status=REPAIRED, blobs=tuple(blobs.values()))
+        everything = self._options._replace(force=True)
+        blobs = self._engine.to_send(load.image, load.finding, everything, set())
+        return replace(load, status=REPAIRED, blobs=blobs)
 
     def _restored(
         self, load: Load, error: image_errors.LockstepError
