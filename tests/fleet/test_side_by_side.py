@@ -24,7 +24,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
     OCI_MANIFEST,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
-from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
+from ansible_collections.lockstep.images.plugins.module_utils._registry.client import (
     HttpClient,
     HttpOptions,
 )

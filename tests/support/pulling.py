@@ -32,15 +32,15 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
+from ansible_collections.lockstep.images.plugins.module_utils._registry.client import (
+    HttpClient,
+    HttpOptions,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import Trust
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
-from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
-    HttpClient,
-    HttpOptions,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import (
     Endpoint,
     HostConfig,

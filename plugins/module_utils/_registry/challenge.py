@@ -11,9 +11,9 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from .._image import errors
+from .client import HttpClient, Identity
 from .connect import DEFAULT_TRUST, Trust
 from .credentials import Credentials
-from .http import HttpClient, Identity
 from .pacing import BUSY
 from .urls import host_name, is_same_host, may_get_credentials, shown_url, token_server_fault
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a host is reached: the proxy for it, its trust in TLS, and why a connection failed. http.py connects."""
+"""How a host is reached: the proxy for it, its trust in TLS, and why a connection failed. client.py connects."""
 
 from __future__ import annotations
 

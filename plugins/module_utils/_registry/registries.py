@@ -12,10 +12,10 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
+from .client import HttpClient, is_refusal_elsewhere, libraries
 from .connect import Trust
 from .credentials import Credentials
 from .failover import Mirrored
-from .http import HttpClient, is_refusal_elsewhere, libraries
 from .loginfiles import CredentialStore, places
 from .mirrors import Endpoint, HostConfig
 from .options import RegistryOptions

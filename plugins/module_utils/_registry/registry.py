@@ -11,9 +11,9 @@ import typing as t
 
 from .._image import errors
 from .challenge import Authorizer, Challenge, parse_challenges
+from .client import HttpClient, Identity, is_refusal_elsewhere
 from .connect import DEFAULT_TRUST
 from .credentials import Credentials
-from .http import HttpClient, Identity, is_refusal_elsewhere
 from .mirrors import Endpoint
 from .pacing import RateLimit
 from .response import Response

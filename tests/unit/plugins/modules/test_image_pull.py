@@ -209,7 +209,7 @@ def fixture_pinned(params):
 
 def test_converged_pull_by_digest_imports_no_registry_code(params, pinned):
     utils = "ansible_collections.lockstep.images.plugins.module_utils"
-    outcome = run("image_pull", missing=("requests", f"{utils}._registry.http"), **pinned)
+    outcome = run("image_pull", missing=("requests", f"{utils}._registry.client"), **pinned)
     assert (outcome.failed, outcome.result["changed"]) == (False, False)
     assert outcome.result["stats"]["requests"] == {}
     assert list(names(Path(params["store"]))) == params["name"]

@@ -9,11 +9,11 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     InputError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import Trust
-from ansible_collections.lockstep.images.plugins.module_utils._registry.http import (
+from ansible_collections.lockstep.images.plugins.module_utils._registry.client import (
     HttpClient,
     HttpOptions,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import Trust
 from ansible_collections.lockstep.images.tests.support.tables import (
     assert_tells,
 )
