@@ -36,6 +36,7 @@ TYPES = {
     "config": (f"{OCI}config.v1+json", f"{DOCKER}container.image.v1+json"),
     "tar": (f"{OCI}layer.v1.tar", f"{DOCKER}image.rootfs.diff.tar"),
     "gzip": (f"{OCI}layer.v1.tar+gzip", f"{DOCKER}image.rootfs.diff.tar.gzip"),
+    "zstd": (f"{OCI}layer.v1.tar+zstd", f"{OCI}layer.v1.tar+zstd"),
 }
 
 
@@ -158,7 +159,8 @@ def layer(
 ) -> Layer:
     """Return a layer with these files (mode 0644, owner root, a fixed time).
 
-    A name that ends in ``/`` makes a directory.
+    A name that ends in ``/`` makes a directory. A file in ``bin/`` can be executed. ``compression`` is ``gzip``, None,
+    or ``zstd``, which needs the Python library zstandard.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -166,15 +168,25 @@ def layer(
             entry = tarfile.TarInfo(name.rstrip("/"))
             entry.mtime = MTIME
             entry.mode = 0o644
+            if name.startswith("bin/"):
+                entry.mode = 0o755
             if name.endswith("/"):
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             entry.size = len(files[name])
             archive.addfile(entry, io.BytesIO(files[name]))
     tar = buffer.getvalue()
-    blob = gzip.compress(tar, 6, mtime=0) if compression == "gzip" else tar
+    blob = _compressed(tar, compression)
     if media_type is None:
-        media_type = TYPES["gzip" if compression == "gzip" else "tar"][0]
+        media_type = TYPES[compression or "tar"][0]
     return Layer(blob, media_type, digest_of(tar), digest_of(blob), compression)
+
+
+def _compressed(tar: bytes, compression: str | None) -> bytes:
+    if compression == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor().compress(tar)
+    return gzip.compress(tar, 6, mtime=0) if compression == "gzip" else tar
 
 
 def image(

@@ -105,13 +105,14 @@ TIERS = {
     "_archive": [
         {"tar"},
         {"archive"},
+        {"zstd"},
         {"image_archive"},
     ],
     "_engines": [
         {"containers_storage", "errors"},
         {"engine", "loopback", "options", "process", "socket_http"},
-        {"ctr", "docker_api"},
-        {"containerd_store", "docker_store"},
+        {"ctr", "docker_api", "plain_layers"},
+        {"containerd_store", "docker_store", "session"},
         {"containerd", "docker", "podman"},
         {"choice"},
     ],
@@ -158,6 +159,7 @@ FROM_ELSEWHERE = {
     UTILS / "_registry" / "connect.py": {"socks"},
     UTILS / "_registry" / "hostfiles.py": {"tomllib", "tomli"},
     UTILS / "_lockfile" / "yamlfile.py": {"yaml"},
+    UTILS / "_archive" / "zstd.py": {"backports", "compression", "zstandard"},
 }
 
 
@@ -281,6 +283,7 @@ IMPORTING = {
     "module_utils/_registry/lazy.py": {"_open"},
     "module_utils/_registry/client.py": {"libraries"},
     "module_utils/_lockfile/yamlfile.py": {"_yaml_documents"},
+    "module_utils/_archive/zstd.py": {"_library"},
     "module_utils/_operations/actions.py": {"fetch"},
     "module_utils/_operations/pull.py": {"plan_pull"},
     "modules/image_pull.py": {"lock_of"},

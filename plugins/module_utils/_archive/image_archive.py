@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._image.chain import chain_ids
 from .._image.manifest import OCI_INDEX, Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Reference
 from .archive import Archive, Member, Opened
+from .zstd import decompressed
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"  # read by containerd and Docker, before REF_NAME
@@ -35,7 +36,8 @@ class ImageContent:
     """The image of one platform under one name.
 
     ``manifests`` leads from the image manifest, which is first, to what the name points at, which is last. ``config`` is
-    the configuration, ``doubts`` are reasons why its platform could be wrong.
+    the configuration, ``doubts`` are reasons why its platform could be wrong. ``plain`` are layers that an archive has
+    without their compression, which is zstd: the tar archive in each, by the digest of the layer.
     """
 
     reference: Reference
@@ -43,6 +45,7 @@ class ImageContent:
     config: bytes
     diff_ids: tuple[Digest, ...]
     doubts: tuple[str, ...] = ()
+    plain: t.Mapping[Digest, Descriptor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -76,6 +79,10 @@ class ImageContent:
         """The descriptor of the configuration."""
         return t.cast(Descriptor, self.manifest.config)
 
+    def sent_as(self, blob: Descriptor) -> Descriptor:
+        """Return what an archive has for a blob."""
+        return self.plain.get(blob.digest, blob)
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, from the base."""
@@ -101,14 +108,11 @@ def image_archive(
     entries: t.Sequence[Entry],
     open_blob: OpenBlob,
     docker: bool = True,
-    replaced: t.Mapping[Digest, Member] | None = None,
 ) -> Archive:
     """Return the archive of ``entries``; ``docker`` adds manifest.json.
 
-    Small files come first, then the layers in the order of the images, each once. ``replaced`` has members that stand
-    for layers in manifest.json, such as a layer in another compression.
+    Small files come first, then the layers in the order of the images, each once.
     """
-    replaced = replaced or {}
     small: dict[str, Member] = {}
     large: dict[str, Member] = {}
     for entry in entries:
@@ -118,17 +122,21 @@ def image_archive(
             for digest, data in (*known, (image.config_blob.digest, image.config)):
                 small[blob_name(digest)] = Member.of(blob_name(digest), data)
         for blob in entry.blobs:
-            member = replaced.get(blob.digest) or _member(blob, open_blob)
+            member = _member(blob, image.sent_as(blob), open_blob)
             large[member.name] = member
     heads = {"index.json": _index(entries), "oci-layout": {"imageLayoutVersion": "1.0.0"}}
     if docker:
-        heads["manifest.json"] = [_docker_entry(one, replaced) for one in entries]
+        heads["manifest.json"] = [_docker_entry(one) for one in entries]
     first = [Member.of(name, _json(value)) for name, value in sorted(heads.items())]
     return Archive((*first, *(small[name] for name in sorted(small)), *large.values()))
 
 
-def _member(blob: Descriptor, open_blob: OpenBlob) -> Member:
-    return Member(blob_name(blob.digest), blob.size, lambda: open_blob(blob))
+def _member(blob: Descriptor, sent: Descriptor, open_blob: OpenBlob) -> Member:
+    def open_content() -> Opened:
+        opened = open_blob(blob)
+        return opened if sent is blob else decompressed(blob, opened)
+
+    return Member(blob_name(sent.digest), sent.size, open_content)
 
 
 def _index(entries: t.Sequence[Entry]) -> t.Any:
@@ -143,16 +151,12 @@ def _index(entries: t.Sequence[Entry]) -> t.Any:
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
 
 
-def _docker_entry(entry: Entry, replaced: t.Mapping[Digest, Member]) -> dict[str, t.Any]:
+def _docker_entry(entry: Entry) -> dict[str, t.Any]:
     image = entry.image
-    layers = [
-        replaced[blob.digest].name if blob.digest in replaced else blob_name(blob.digest)
-        for blob in image.manifest.layers
-    ]
     return {
         "Config": blob_name(image.config_blob.digest),
         "RepoTags": [name for name in entry.names if "@" not in name],
-        "Layers": layers,
+        "Layers": [blob_name(image.sent_as(blob).digest) for blob in image.manifest.layers],
     }
 
 

@@ -16,6 +16,7 @@ from . import errors
 from .docker_api import DockerApi
 from .docker_store import open_store
 from .engine import Engine, EngineFacts, Finding, HeldImage, Load, LoadOptions, ReadManifest
+from .plain_layers import PlainLayers
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
 
@@ -39,6 +40,7 @@ class DockerEngine(Engine):
         self._info = self._api.get("/info")
         self._store = open_store(self._api, self._info, read_manifest)
         self._load_timeout = load_timeout
+        self._plain_layers = PlainLayers()
         self._broken: set[str] = set()  # names that the engine has, but could not unpack
         self.keeps_digests = self._store.keeps_digests
         self.reads_manifests = self._store.reads_manifests
@@ -72,6 +74,12 @@ class DockerEngine(Engine):
         whole = store.is_whole(image) and image.name not in self._broken
         missing = () if whole else tuple(store.missing(image))
         return Finding(wanted, before, before == wanted, whole, missing)
+
+    def prepare(self, load: Load, open_blob: OpenBlob | None) -> Load:
+        """Return a load whose layers the engine can read; raise UnsupportedLayerError if it cannot be made."""
+        if self._store.reads_zstd:
+            return load
+        return self._plain_layers.prepare(load, open_blob)
 
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""

@@ -1,29 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every container engine does for a load: report what it holds, plan, send, verify."""
+"""What every container engine does for a load: say what it holds, take images and names, give names back."""
 
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .._archive.image_archive import ImageContent, OpenBlob
-from .._image import errors as image_errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
-from . import errors
 
 PRESENT, TAGGED, LOADED, MOVED, REPAIRED = "present", "tagged", "loaded", "moved", "repaired"
 MOVE, KEEP, FAIL = "move", "keep", "fail"
 # Returns a manifest that the engine may hold, from elsewhere; None for one that is not known.
 ReadManifest = t.Callable[[Digest], t.Optional[Manifest]]
-# What concerns all images of a task.
-_FATAL = (
-    errors.EngineGoneError,
-    errors.EngineNoSpaceError,
-    errors.EngineRefusedError,
-    image_errors.NoSpaceError,
-    image_errors.DependencyError,
-)
 
 
 class HeldImage(t.NamedTuple):
@@ -104,7 +94,7 @@ class Load:
     @property
     def bytes_sent(self) -> int:
         """The bytes of the blobs that are sent for it."""
-        return sum(blob.size for blob in self.blobs)
+        return sum(self.image.sent_as(blob).size for blob in self.blobs)
 
 
 class LoadOptions(t.NamedTuple):
@@ -177,6 +167,14 @@ class Engine:
         sent.update(blobs)
         return tuple(blobs.values())
 
+    def prepare(self, load: Load, open_blob: OpenBlob | None) -> Load:
+        """Return a load as the engine can take it; by default as it is.
+
+        ``open_blob`` is None as long as no blob can be read. Raise UnsupportedLayerError for a layer that the engine cannot
+        read, not even in another compression, and an error of the content.
+        """
+        return load
+
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""
         raise NotImplementedError
@@ -195,206 +193,3 @@ class Engine:
 
     def require_space(self, size: int) -> None:
         """Raise EngineNoSpaceError if the engine cannot take ``size`` bytes; by default it is not known."""
-
-
-def plan_load(engine: Engine, image: ImageContent, options: LoadOptions, sent: set[Digest]) -> Load:
-    """Plan one name. ``sent`` are the blobs that earlier images of the task bring; those of this one are added.
-
-    Raise NameTakenError if the name must not move, UnsupportedByEngineError for an image that the engine cannot keep.
-    """
-    found = engine.find(image, options)
-    if found.before not in (None, found.id) and options.existing != MOVE:
-        if options.existing == FAIL:
-            raise errors.NameTakenError(
-                f"{image.name} is {found.before} in the engine, not {found.id}"
-            )
-        kept = f"{image.name} stays {found.before} in the engine, as existing=keep says"
-        return Load(image, found, PRESENT, (), (kept,))
-    return _load(engine, image, found, options, sent)
-
-
-def _load(
-    engine: Engine,
-    image: ImageContent,
-    found: Finding,
-    options: LoadOptions,
-    sent: set[Digest] | None = None,
-) -> Load:
-    """Return the load of what an engine lacks of an image; ``sent`` as in ``plan_load``."""
-    sent = set() if sent is None else sent
-    status = _status(found, options.force)
-    blobs = () if status == PRESENT else engine.to_send(image, found, options, sent)
-    return Load(image, found, status, blobs)
-
-
-def _status(found: Finding, force: bool) -> str:
-    if found.before not in (None, found.id):
-        return MOVED
-    if found.before is None:
-        return TAGGED if found.whole and not force else LOADED
-    if not found.whole:
-        return REPAIRED
-    if force:
-        return LOADED
-    return PRESENT if found.named else TAGGED
-
-
-class _Failure(t.NamedTuple):
-    """Why images did not arrive. ``is_shared`` is whether several were sent: then each of the others may be right."""
-
-    error: image_errors.LockstepError
-    is_shared: bool = False
-
-
-class Session:
-    """Loads images into an engine: what it lacks first, then everything once, if that was not enough.
-
-    ``batch`` limits the bytes of blobs that are sent at once, None for no limit. ``ended`` are the loads as they ended, by
-    name.
-    """
-
-    def __init__(
-        self, engine: Engine, open_blob: OpenBlob, options: LoadOptions, batch: int | None = None
-    ) -> None:
-        self._engine, self._open, self._options, self._batch = engine, open_blob, options, batch
-        self.ended: dict[str, Load] = {}
-
-    def run(self, loads: t.Sequence[Load]) -> list[image_errors.LockstepError | None]:
-        """Load images, and return the error of each, None for success.
-
-        A name that fails points at what it pointed at before.
-        """
-        self._engine.refresh()
-        failed: dict[str, image_errors.LockstepError] = {}
-        todo = [load for load in loads if self._is_due(load, failed)]
-        failures, fatal = self._send_all(todo)
-        try:
-            unproven = self._unproven(todo)
-        except errors.EngineError as exc:
-            # It has stopped answering, so no name can be restored either.
-            failed.update((load.name, fatal or exc) for load in todo)
-            unproven = []
-        for load in unproven:
-            error = fatal or self._repair(load, failures.get(load.name))
-            if error:
-                failed[load.name] = self._restored(load, error)
-        for load in loads:
-            self.ended.setdefault(load.name, load)
-        return [failed.get(load.name) for load in loads]
-
-    def _is_due(self, load: Load, failed: dict[str, image_errors.LockstepError]) -> bool:
-        """Return whether a load is still to be done; a name that another process has moved fails."""
-        found = self._engine.find(load.image, self._options)
-        if found.before == load.finding.before:
-            return True
-        if _is_right(load, found):
-            # Another process has loaded it.
-            self.ended[load.name] = replace(load, status=PRESENT, blobs=())
-            return False
-        failed[load.name] = errors.EngineConflictError(
-            f"{load.name} was moved to {found.before or 'nothing'} in the engine by another process"
-        )
-        return False
-
-    def _send_all(
-        self, loads: t.Sequence[Load]
-    ) -> tuple[dict[str, _Failure], image_errors.LockstepError | None]:
-        """Send images in batches; return the failures by name, and the error that ended all, if there was one."""
-        failures: dict[str, _Failure] = {}
-        for batch in _batches(loads, self._batch):
-            try:
-                self._engine.send(batch, self._open, self._options)
-            except _FATAL as exc:
-                return failures, exc
-            except image_errors.LockstepError as exc:
-                failure = _Failure(exc, is_shared=len(batch) > 1)
-                failures.update((load.name, failure) for load in batch)
-        return failures, None
-
-    def _unproven(self, loads: t.Sequence[Load]) -> list[Load]:
-        """Return the loads that did not end as planned, after a look at the engine."""
-        if not loads:
-            return []
-        self._engine.refresh()
-        find, options = self._engine.find, self._options
-        return [load for load in loads if not _is_right(load, find(load.image, options))]
-
-    def _repair(self, load: Load, failure: _Failure | None) -> image_errors.LockstepError | None:
-        """Send an image by itself, then whole; return why it is still not right, None for success."""
-        attempts = [self._whole]
-        reason = failure.error if failure else None
-        if failure and failure.is_shared:
-            attempts, reason = [self._lacking, self._whole], None
-        try:
-            for attempt in attempts:
-                if _is_final(reason):
-                    return reason
-                sent = attempt(load)
-                failures, fatal = self._send_all([sent])
-                if fatal:
-                    return fatal
-                if not self._unproven([sent]):
-                    self.ended[load.name] = sent
-                    return None
-                reason = failures[load.name].error if failures else reason
-        except errors.EngineError as exc:
-            return exc
-        return reason if _is_final(reason) else _lost(load, reason)
-
-    def _lacking(self, load: Load) -> Load:
-        """Return the load of what the engine lacks now."""
-        found = self._engine.find(load.image, self._options)
-        found = found._replace(before=load.finding.before)
-        return _load(self._engine, load.image, found, self._options)
-
-    def _whole(self, load: Load) -> Load:
-        everything = self._options._replace(force=True)
-        blobs = self._engine.to_send(load.image, load.finding, everything, set())
-        return replace(load, status=REPAIRED, blobs=blobs)
-
-    def _restored(
-        self, load: Load, error: image_errors.LockstepError
-    ) -> image_errors.LockstepError:
-        """Point a name at what it was before; return the error, with that of the restoring if it fails."""
-        try:
-            self._engine.restore(load)
-        except errors.EngineError as exc:
-            return errors.EngineIncompleteError(
-                f"{error}; the name {load.name} could not be restored: {exc}"
-            )
-        return error
-
-
-def _is_right(load: Load, found: Finding) -> bool:
-    """Return whether a name points at the image of its load, and that can be used."""
-    return found.before == found.id == load.finding.id and found.whole and found.named
-
-
-def _is_final(reason: image_errors.LockstepError | None) -> bool:
-    """Return whether sending more cannot help: the content cannot be read, or the engine cannot keep such an image."""
-    if reason is None:
-        return False
-    return isinstance(reason, errors.UnsupportedByEngineError) or not isinstance(
-        reason, errors.EngineError
-    )
-
-
-def _lost(load: Load, reason: image_errors.LockstepError | None) -> errors.EngineError:
-    said = f": {reason}" if reason else ""
-    return errors.EngineIncompleteError(
-        f"{load.name}: the image cannot be used in the engine, though all of it was sent{said}"
-    )
-
-
-def _batches(loads: t.Sequence[Load], limit: int | None) -> t.Iterator[list[Load]]:
-    """Yield the loads in their order, in batches whose blobs have at most ``limit`` bytes, or that are one image."""
-    batch: list[Load] = []
-    size = 0
-    for load in loads:
-        if batch and limit is not None and size + load.bytes_sent > limit:
-            yield batch
-            batch, size = [], 0
-        batch.append(load)
-        size += load.bytes_sent
-    if batch:
-        yield batch

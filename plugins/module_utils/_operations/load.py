@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from .._archive.image_archive import ImageContent
 from .._engines import engine as engines
-from .._engines.engine import Engine, Load, LoadOptions, Session
+from .._engines.engine import Engine, Load, LoadOptions
+from .._engines.session import Session, plan_load
 from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
@@ -231,6 +232,7 @@ class LoadPlanner(PlanBuilder):
             self.each(lambda one: one.learn(held.get(one.name)), unread, _NAME_OF)
         images = {one.name: one for one in self.each(LoadReader.content, unread, _NAME_OF)}
         sent: set[Digest] = set()
+        open_blob = self._origin.open if self._origin.is_local else None
         rows: list[Load | Held] = []
         # One by one: what an image brings, those after it need not.
         for reader, found in answers:
@@ -238,7 +240,8 @@ class LoadPlanner(PlanBuilder):
                 if found:
                     rows.append(found)
                 elif reader.name in images:
-                    rows.append(engines.plan_load(engine, images[reader.name], options, sent))
+                    image = images[reader.name]
+                    rows.append(plan_load(engine, image, options, sent, open_blob))
             except errors.LockstepError as exc:
                 self.failures[reader.name] = exc
         return rows

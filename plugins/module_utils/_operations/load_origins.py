@@ -25,6 +25,7 @@ class Origin:
 
     batch: int | None = None  # bytes that are sent to the engine at once, None for no limit
     known: KnownConfigs | None = None
+    is_local = True  # whether blobs can be opened before ``running``
 
     def __init__(self, store: ImageStore) -> None:
         self.store = store
@@ -76,6 +77,7 @@ class RegistryOrigin(Origin):
 
     # Small enough that little is sent again after an interruption, large enough for many small images at once.
     batch = 64 * 1024 * 1024
+    is_local = False
 
     def __init__(self, store: ImageStore, sources: Sources, options: FetchOptions) -> None:
         super().__init__(store)
