@@ -23,7 +23,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils import basic
-from ansible_collections.lockstep.images.plugins.module_utils._registry import http
+from ansible_collections.lockstep.images.plugins.module_utils._registry import client
 
 from .documented import module_options
 from .images import demo_image, push
@@ -203,7 +203,7 @@ def _isolate(place: Path) -> None:
         raise TimeoutError(f"no answer in {_PATIENCE} s")
 
     socket.getaddrinfo = lookup
-    http.Clock.sleep = staticmethod(_short_sleep)
+    client.Clock.sleep = staticmethod(_short_sleep)
     signal.signal(signal.SIGALRM, late)
     os.chdir(place)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"):

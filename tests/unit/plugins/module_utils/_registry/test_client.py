@@ -10,7 +10,7 @@ import socket
 
 import pytest
 import requests
-from ansible_collections.lockstep.images.plugins.module_utils._registry import http
+from ansible_collections.lockstep.images.plugins.module_utils._registry import client
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.pulling import (
     LAYER,
@@ -309,7 +309,7 @@ OTHER_URLS = [
 @pytest.mark.parametrize("url", PLAIN_URLS + OTHER_URLS)
 def test_a_request_is_prepared_as_requests_does_it(url, body):
     method, headers = "GET" if body is None else "PUT", {"Accept": "a/b"}
-    ours = http._prepared(requests, method, url, headers, body)
+    ours = client._prepared(requests, method, url, headers, body)
     theirs = requests.Request(method, url, headers=headers, data=body).prepare()
     assert (ours.url, ours.method, ours.body) == (theirs.url, theirs.method, theirs.body)
     assert dict(ours.headers) == dict(theirs.headers)
