@@ -313,4 +313,4 @@ def test_a_request_is_prepared_as_requests_does_it(url, body):
     theirs = requests.Request(method, url, headers=headers, data=body).prepare()
     assert (ours.url, ours.method, ours.body) == (theirs.url, theirs.method, theirs.body)
     assert dict(ours.headers) == dict(theirs.headers)
-    assert bool(http._PLAIN_URL.fullmatch(url)) == (url in PLAIN_URLS)
+    assert bool(client._PLAIN_URL.fullmatch(url)) == (url in PLAIN_URLS)
