@@ -137,8 +137,7 @@ def _refuse_foreign_forms(text: str) -> None:
         # "oci:latest" is a legal name on Docker Hub; "oci:/path" is skopeo's notation for something else.
         what = "a scheme" if foreign.group().endswith("/") else "a transport"
         raise errors.ReferenceError(
-            f"reference {errors.shown_name(text)}: {what} ({foreign.group()}) is not part of a name",
-            "Write registry/repository:tag, for example docker.io/library/debian:12.",
+            f"reference {errors.shown_name(text)}: {what} ({foreign.group()}) is not part of a name"
         )
     if re.fullmatch("[a-f0-9]{64}", text):
         raise errors.ReferenceError(

@@ -70,8 +70,6 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference | str] | None)
             elif found not in chosen:
                 chosen.append(found)
     return Plan(
-        before={},
-        after={},
         facts={
             "images": [entry for name in chosen for entry in view.entries(named[name])],
             "missing": missing,

@@ -9,16 +9,10 @@ from dataclasses import dataclass, field
 from .._image import errors
 from .._plan import Action, Pool
 from .._store.index import IndexEntry
+from .._store.store import ImageStore
 
 # What is shown for a name that is missing, and after one that lacks content.
 NOTHING, INCOMPLETE = "none", ", incomplete"
-
-
-class NameSink(t.Protocol):
-    """A destination of image names."""
-
-    def set_names(self, moves: t.Sequence[t.Any]) -> None:
-        """Point names at content, all or none; raise ConflictError if another process has changed one of them."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +20,9 @@ class SetName(Action):
     """Point a name at content, for None at nothing; ``expected`` is where it pointed."""
 
     name: str
-    target: t.Any
-    expected: t.Any
-    sink: NameSink = field(repr=False)
+    target: IndexEntry | None
+    expected: IndexEntry | None
+    store: ImageStore = field(repr=False)
 
     @property
     def subject(self) -> str:  # type: ignore[override]
@@ -40,11 +34,11 @@ class SetName(Action):
         return {"action": action, "name": self.name, "digest": now, "previous": was}
 
     def apply(self, pool: Pool) -> None:
-        self.sink.set_names([self])
+        self.store.set_names([self])
 
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
         try:
-            self.sink.set_names(actions)
+            self.store.set_names(actions)
         except errors.ConflictError:  # of one, so each on its own
             return super().apply_all(actions, pool)
         return [None for _action in actions]

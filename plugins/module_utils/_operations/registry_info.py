@@ -60,8 +60,6 @@ def plan_registry_info(
     listed = repositories(catalog_of) if catalog_of else []
     facts = look.tags(once) if tags else look.images(once, referrers)
     return Plan(
-        before={},
-        after={},
         facts={
             "images": [],
             "tags": {},

@@ -45,7 +45,7 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
     if layers:
         files = {digest: size for digest, size in sizes.items() if S_ISREG(there[digest].st_mode)}
         facts["layers"] = _layers(store, reach, files)
-    return Plan(before={}, after={}, facts=facts)
+    return Plan(facts=facts)
 
 
 def _layers(

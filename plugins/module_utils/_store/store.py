@@ -132,9 +132,7 @@ class ImageStore:
         """Wait, inside ``hold``, until no other process uses the store; raise ConflictError unless it is as planned then."""
         self._lock.upgrade()
         if not is_as_planned():
-            raise errors.ConflictError(
-                f"{self.path}: names were changed by another process", "Run again."
-            )
+            raise errors.ConflictError(f"{self.path}: names were changed by another process")
 
     def fingerprint(self, moved: t.Mapping[str, IndexEntry] | None = None) -> str:
         """Return the digest of the canonical index, as if the names ``moved`` were set."""
