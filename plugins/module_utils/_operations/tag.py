@@ -47,7 +47,7 @@ def plan_tag(
     return Plan(
         names=tuple(moves),
         before={move.name: _digest(move.expected) for move in moves if move.expected},
-        after={move.name: _digest(move.target) for move in moves},
+        after={move.name: _digest(held) for move in moves},
         facts={"images": entries},
         prepare=store.prepare,
     )
