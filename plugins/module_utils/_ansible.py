@@ -236,7 +236,7 @@ def run_plan(
         exc.__cause__ = exc.__context__ = None
         module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
     outcome = execution.outcome
-    for warning in outcome.plan.warnings():
+    for warning in outcome.warnings():
         module.warn(errors.in_message(warning))
     failure = outcome.failure
     if failure:

@@ -269,6 +269,10 @@ class Outcome(t.NamedTuple):
         lead = f"{len(self.failures)} of {total} {self.plan.noun} failed: "
         return errors.combine(lead, causes[:_SHOWN], more)
 
+    def warnings(self) -> t.Sequence[str]:
+        """Return what users should know."""
+        return self.plan.warnings()
+
     def _without_failures(self, fact: t.Any) -> t.Any:
         """Return a fact without its entries about names that failed."""
         if not isinstance(fact, list):
