@@ -106,14 +106,14 @@ TIERS = {
         {"tar"},
         {"archive"},
         {"zstd"},
-        {"image_archive"},
+        {"archive_file", "image_archive"},
     ],
     "_engines": [
         {"containers_storage", "errors"},
         {"engine", "loopback", "options", "process", "socket_http"},
         {"ctr", "docker_api", "plain_layers"},
         {"containerd_store", "docker_store", "session"},
-        {"containerd", "docker", "podman"},
+        {"containerd", "directory", "docker", "podman"},
         {"choice"},
     ],
     "_lockfile": [

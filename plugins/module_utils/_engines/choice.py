@@ -9,6 +9,7 @@ import typing as t
 
 from . import errors
 from .containerd import ContainerdEngine
+from .directory import DirectoryEngine
 from .docker import DEFAULT_SOCKET, DockerEngine
 from .engine import Engine, ReadManifest
 from .options import AUTO, CONTAINERD, DOCKER, PODMAN, EngineOptions, socket_path
@@ -54,7 +55,7 @@ def _open(options: EngineOptions, read_manifest: ReadManifest) -> Engine:
         return ContainerdEngine(program, path, namespace, options.timeout, options.load_timeout)
     if options.kind == PODMAN:
         return PodmanEngine(options.program_of(PODMAN), options.timeout, options.load_timeout)
-    raise errors.EngineNotFoundError(f"{options.kind}: this engine is not supported yet")
+    return DirectoryEngine(str(options.path))
 
 
 def _first_existing(paths: t.Sequence[str]) -> str:

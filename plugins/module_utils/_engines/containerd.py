@@ -19,7 +19,15 @@ from .._image.names import Digest, Platform, Reference
 from . import errors
 from .containerd_store import Held
 from .ctr import PINNED, Ctr
-from .engine import Engine, EngineFacts, Finding, HeldImage, Load, LoadOptions
+from .engine import (
+    Engine,
+    EngineFacts,
+    Finding,
+    HeldImage,
+    Load,
+    LoadOptions,
+    require_loadable,
+)
 
 _KUBERNETES = "k8s.io"
 
@@ -69,11 +77,7 @@ class ContainerdEngine(Engine):
 
     def find(self, image: ImageContent, options: LoadOptions) -> Finding:
         """Return what the engine has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
-        if len(image.diff_ids) != len(image.manifest.layers):
-            raise errors.UnsupportedByEngineError(
-                f"{image.name}: its configuration lists {len(image.diff_ids)} layers, its manifest"
-                f" {len(image.manifest.layers)}"
-            )
+        require_loadable(image)
         held, root = self._known(), str(image.root.digest)
         names = _names(image.reference, image.root.digest)
         is_named, missing = held.points_at(names, root), held.missing(image)

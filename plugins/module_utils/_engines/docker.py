@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import typing as t
 import urllib.parse
 
 from .._archive.archive import Archive
 from .._archive.image_archive import Entry, ImageContent, OpenBlob, image_archive
-from .._image import errors as image_errors
 from .._image.names import Digest, Reference
-from . import errors
 from .docker_api import DockerApi
 from .docker_store import open_store
-from .engine import Engine, EngineFacts, Finding, HeldImage, Load, LoadOptions, ReadManifest
+from .engine import (
+    Engine,
+    EngineFacts,
+    Finding,
+    HeldImage,
+    Load,
+    LoadOptions,
+    ReadManifest,
+    require_disk,
+)
 from .plain_layers import PlainLayers
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -106,13 +111,7 @@ class DockerEngine(Engine):
 
     def require_space(self, size: int) -> None:
         """Raise EngineNoSpaceError if the disk of the engine has less than ``size`` bytes."""
-        root = str(self._info.get("DockerRootDir") or "")
-        with contextlib.suppress(OSError):
-            found = os.statvfs(root)
-            free = found.f_bavail * found.f_frsize
-            if size > free:
-                need, left = map(image_errors.readable_size, (size, free))
-                raise errors.EngineNoSpaceError(f"{root}: {need} needed, {left} free", path=root)
+        require_disk(str(self._info.get("DockerRootDir") or ""), size)
 
     def _send_archive(self, loads: t.Sequence[Load], open_blob: OpenBlob) -> None:
         names = {load.name for load in loads}

@@ -16,7 +16,7 @@ from .._image.manifest import Descriptor
 from .._image.names import Digest, Platform, Reference
 from . import errors
 from .docker_api import DockerApi, complete_name
-from .engine import HeldImage, ReadManifest
+from .engine import HeldImage, ReadManifest, require_loadable
 
 GRAPH, CONTAINERD = "graph", "containerd"
 _WITH_MANIFESTS = (1, 47)  # /images/json?manifests=1
@@ -72,11 +72,7 @@ class DockerStore:
 
     def require_loadable(self, image: ImageContent) -> None:
         """Raise UnsupportedByEngineError for an image that the store cannot keep, or not under its name."""
-        if len(image.diff_ids) != len(image.manifest.layers):
-            raise errors.UnsupportedByEngineError(
-                f"{image.name}: its configuration lists {len(image.diff_ids)} layers, its manifest"
-                f" {len(image.manifest.layers)}"
-            )
+        require_loadable(image)
 
     def held(self, details: bool) -> list[HeldImage]:
         """Return all images; ``details`` also asks for layers and platforms of each."""

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import typing as t
 from dataclasses import dataclass, field
 
 from .._archive.image_archive import ImageContent, OpenBlob
+from .._image.errors import readable_size
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
+from . import errors
 
 PRESENT, TAGGED, LOADED, MOVED, REPAIRED = "present", "tagged", "loaded", "moved", "repaired"
 MOVE, KEEP, FAIL = "move", "keep", "fail"
@@ -155,6 +159,10 @@ class Engine:
         """
         return None
 
+    def keeps_digest(self, image: ImageContent) -> bool:
+        """Return whether the engine can find this image by name@digest afterwards."""
+        return self.keeps_digests
+
     def to_send(
         self, image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest]
     ) -> tuple[Descriptor, ...]:
@@ -193,3 +201,23 @@ class Engine:
 
     def require_space(self, size: int) -> None:
         """Raise EngineNoSpaceError if the engine cannot take ``size`` bytes; by default it is not known."""
+
+
+def require_loadable(image: ImageContent) -> None:
+    """Raise UnsupportedByEngineError for an image whose manifest and configuration contradict each other."""
+    if len(image.diff_ids) != len(image.manifest.layers):
+        raise errors.UnsupportedByEngineError(
+            f"{image.name}: its configuration lists {len(image.diff_ids)} layers, its manifest"
+            f" {len(image.manifest.layers)}"
+        )
+
+
+def require_disk(path: str, size: int, hint: str = "") -> None:
+    """Raise EngineNoSpaceError if the disk of a directory has less than ``size`` bytes; not if that is unknown."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(path)
+        free = found.f_bavail * found.f_frsize
+        if size > free:
+            need, left = map(readable_size, (size, free))
+            text = f"{path}: {need} needed, {left} free"
+            raise errors.EngineNoSpaceError(text, hint, path=path)

@@ -21,7 +21,16 @@ from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from . import errors
 from .containers_storage import ContainersStorage
-from .engine import Engine, EngineFacts, Finding, HeldImage, Load, LoadOptions
+from .engine import (
+    Engine,
+    EngineFacts,
+    Finding,
+    HeldImage,
+    Load,
+    LoadOptions,
+    require_disk,
+    require_loadable,
+)
 from .process import Completed, run
 
 _OLDEST = (4, 3)
@@ -75,7 +84,11 @@ class PodmanEngine(Engine):
 
     def find(self, image: ImageContent, options: LoadOptions) -> Finding:
         """Return what podman has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
-        _require_loadable(image)
+        require_loadable(image)
+        if any(layer.is_foreign for layer in image.manifest.layers):
+            raise errors.UnsupportedByEngineError(
+                f"{image.name}: has foreign layers, which podman fetches from elsewhere"
+            )
         wanted = str(image.config_blob.digest)
         held = self._list().get(wanted)
         is_named = self._is_right(image.reference, image.root.digest, wanted)
@@ -128,13 +141,7 @@ class PodmanEngine(Engine):
         """Raise EngineNoSpaceError if the disk of podman has less than ``size`` bytes."""
         if not size:
             return
-        root = str(_get(self._ask_info(), "store", "graphRoot"))
-        with contextlib.suppress(OSError):
-            found = os.statvfs(root)
-            free = found.f_bavail * found.f_frsize
-            if size > free:
-                need, left = map(image_errors.readable_size, (size, free))
-                raise errors.EngineNoSpaceError(f"{root}: {need} needed, {left} free", path=root)
+        require_disk(str(_get(self._ask_info(), "store", "graphRoot")), size)
 
     def _is_right(self, reference: Reference, root: Digest, wanted: str) -> bool:
         """Return whether a name leads to the image ``wanted``, which podman knows by the digest ``root`` too."""
@@ -248,18 +255,6 @@ class PodmanEngine(Engine):
     ) -> Completed:
         self.stats["processes"] += 1
         return run((*self._program, *arguments), timeout or self._timeout, env=env)
-
-
-def _require_loadable(image: ImageContent) -> None:
-    if len(image.diff_ids) != len(image.manifest.layers):
-        raise errors.UnsupportedByEngineError(
-            f"{image.name}: its configuration lists {len(image.diff_ids)} layers, its manifest"
-            f" {len(image.manifest.layers)}"
-        )
-    if any(layer.is_foreign for layer in image.manifest.layers):
-        raise errors.UnsupportedByEngineError(
-            f"{image.name}: has foreign layers, which podman fetches from elsewhere"
-        )
 
 
 def _by_platform(loads: t.Sequence[Load]) -> dict[str, list[str]]:

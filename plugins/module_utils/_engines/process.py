@@ -12,6 +12,7 @@ import subprocess
 import threading
 import typing as t
 
+from .._archive.archive_file import DescriptorOutput
 from . import errors
 
 _CHUNK = 1024 * 1024
@@ -27,46 +28,14 @@ class Completed(t.NamedTuple):
     stderr: str
 
 
-class PipeOutput:
-    """The standard input of a program, as the output of an archive; ``count`` are the bytes so far."""
+class PipeOutput(DescriptorOutput):
+    """The standard input of a program, as the output of an archive."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.count = 0
+        super().__init__(descriptor)
         # A pipe of 64 KiB, which is the default, takes 16 times as many system calls.
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK)
-
-    def write(self, data: bytes) -> None:
-        """Send all of ``data``."""
-        rest = memoryview(data)
-        while rest:
-            sent = os.write(self._descriptor, rest)
-            self.count += sent
-            rest = rest[sent:]
-
-    def send_file(self, file: t.BinaryIO, size: int) -> int:
-        """Send ``size`` bytes of a file from its start, without copying them through this process where the system can."""
-        done = 0
-        while done < size:
-            sent = self._move(file, done, min(_CHUNK, size - done))
-            if not sent:
-                break
-            done += sent
-        return done
-
-    def _move(self, file: t.BinaryIO, offset: int, size: int) -> int:
-        try:
-            sent = os.sendfile(self._descriptor, file.fileno(), offset, size)
-        except BrokenPipeError:
-            raise
-        except OSError:  # not a file of the system, or on a file system without sendfile
-            file.seek(offset)
-            data = file.read(size)
-            self.write(data)
-            return len(data)
-        self.count += sent
-        return sent
 
 
 def run(

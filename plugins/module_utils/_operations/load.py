@@ -154,28 +154,29 @@ class Report(t.Mapping[str, t.Any]):
         return 2
 
     def _entry(self, row: Load | Held) -> dict[str, t.Any]:
-        common = {"name": row.name, "keeps_digest": self._engine.keeps_digests}
         if isinstance(row, Held):
-            return dict(
-                common,
-                digest=str(row.root),
-                id=row.id,
-                before=row.id,
-                status=engines.PRESENT,
-                layers={"sent": 0, "reused": None},
-                bytes_sent=0,
-            )
+            return {
+                "name": row.name,
+                "digest": str(row.root),
+                "id": row.id,
+                "before": row.id,
+                "status": engines.PRESENT,
+                "layers": {"sent": 0, "reused": None},
+                "bytes_sent": 0,
+                "keeps_digest": self._engine.keeps_digests,
+            }
         load = self._session.ended.get(row.name, row)
         sent, layers = len(load.blobs), load.image.manifest.layers
-        return dict(
-            common,
-            digest=str(load.image.root.digest),
-            id=load.finding.id,
-            before=load.finding.before,
-            status=load.status,
-            layers={"sent": sent, "reused": len(layers) - sent},
-            bytes_sent=load.bytes_sent,
-        )
+        return {
+            "name": row.name,
+            "digest": str(load.image.root.digest),
+            "id": load.finding.id,
+            "before": load.finding.before,
+            "status": load.status,
+            "layers": {"sent": sent, "reused": len(layers) - sent},
+            "bytes_sent": load.bytes_sent,
+            "keeps_digest": self._engine.keeps_digest(load.image),
+        }
 
 
 class LoadPlanner(PlanBuilder):

@@ -15,9 +15,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.engine im
     EngineFacts,
     Finding,
     LoadOptions,
-    plan_load,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.podman import PodmanEngine
+from ansible_collections.lockstep.images.plugins.module_utils._engines.session import plan_load
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.tests.support.contents import content_of, opener
 from ansible_collections.lockstep.images.tests.support.fakepodman import FakePodman
