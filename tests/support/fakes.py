@@ -194,6 +194,10 @@ class FakeSources:
     def repository(self, reference: Reference) -> FakeRepository:
         return self[reference.name]
 
+    def foreign(self, reference: Reference, descriptor: Descriptor) -> FakeRepository:
+        """Return the place of all foreign layers."""
+        return self["foreign"]
+
     def publish(self, reference: str, item: Item) -> str:
         """Store an image or index under a reference. Return its digest."""
         parsed = Reference.parse(reference)

@@ -148,7 +148,7 @@ class Session:
     ) -> tuple[dict[str, _Failure], image_errors.LockstepError | None]:
         """Send images in batches; return the failures by name, and the error that ended all, if there was one."""
         failures: dict[str, _Failure] = {}
-        for batch in _batches(loads, self._batch):
+        for batch in batches(loads, self._batch):
             try:
                 self._engine.send(batch, self._open, self._options)
             except _FATAL as exc:
@@ -233,7 +233,7 @@ def _lost(load: Load, reason: image_errors.LockstepError | None) -> errors.Engin
     )
 
 
-def _batches(loads: t.Sequence[Load], limit: int | None) -> t.Iterator[list[Load]]:
+def batches(loads: t.Sequence[Load], limit: int | None) -> t.Iterator[list[Load]]:
     """Yield the loads in their order, in batches whose blobs have at most ``limit`` bytes, or that are one image."""
     batch: list[Load] = []
     size = 0

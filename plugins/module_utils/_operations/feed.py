@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blobs of registries for an engine: downloaded shortly before they are needed, and removed once they were sent."""
+"""Blobs of registries for an engine: downloaded shortly before they are needed, and removed after they were sent."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import threading
 import typing as t
+from dataclasses import dataclass
 
 from .._image import errors
 from .._image.copy_blob import copy_blob
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.sources import ChunkPolicy, ContentSource
-from .._plan import Pool
+from .._plan import Future, Pool
+from .._store.files import access
 from .._store.store import ImageStore
+from .transit import TransitStore
 
-_PLACE = "engine"
+# The most blobs that an engine asks for at once, twice as many as podman does by default.
+_AT_ONCE = 12
 
 
 class FedBlob(t.NamedTuple):
@@ -27,25 +29,41 @@ class FedBlob(t.NamedTuple):
     source: ContentSource
 
 
-class BlobFeed:
-    """Downloads blobs in the order in which an engine will ask for them, a few ahead of it.
+@dataclass
+class _Download:
+    """A blob on the disk, or on its way there. ``place`` is its number in the order of the engine."""
 
-    At most ``window`` blobs are on the disk before the engine asks for them: below ``.staging`` of ``store``, where a task
-    that was interrupted resumes them. ``wait`` is in seconds, for another task that does the same. ``expect`` and ``start`` come first.
+    blob: Descriptor
+    place: int
+    future: Future[None]
+    users: int = 0
+    was_sent: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is complete, and nobody reads it."""
+        return not self.users and self.future.done() and not self.future.exception()
+
+
+class BlobFeed:
+    """Downloads blobs in the order in which an engine will ask for them, as far ahead as the disk is to be used.
+
+    On the disk of ``store`` are at most the bytes of the ``window`` largest blobs. Those that were sent stay until others
+    need the space: an engine may ask again. One that the engine passes over, because it has it, gives way as well.
+    ``expect`` comes first, then ``running``. Any thread may call ``open``.
     """
 
-    def __init__(
-        self, store: ImageStore, chunks: ChunkPolicy, window: int, wait: float = 900.0
-    ) -> None:
-        self._home = store
-        self._path = os.path.join(store.path, ".staging", _PLACE)
-        self._sink = ImageStore(self._path, wait)
+    def __init__(self, store: ImageStore, chunks: ChunkPolicy, window: int) -> None:
+        self._home, self._sink = store, TransitStore(store)
         self._chunks, self._window = chunks, window
         self._lock = threading.Lock()
         self._sources: dict[Digest, FedBlob] = {}
-        self._expected: list[Digest] = []
-        self._fetching: dict[Digest, t.Any] = {}  # digest -> future
-        self._users: dict[Digest, int] = {}
+        self._places: dict[Digest, int] = {}
+        self._expected: dict[Digest, Descriptor] = {}  # not started, in their order
+        self._downloads: dict[Digest, _Download] = {}
+        self._limit = self._size = 0  # bytes
+        self._reached = 0  # the last place that the engine has asked for
+        self._is_finished = False
         self._pool: Pool | None = None
 
     def add(self, blob: FedBlob) -> None:
@@ -53,76 +71,119 @@ class BlobFeed:
         self._sources.setdefault(blob.descriptor.digest, blob)
 
     def expect(self, blobs: t.Iterable[Descriptor]) -> None:
-        """Say which blobs the engine will ask for, in this order."""
-        self._expected = list(dict.fromkeys(blob.digest for blob in blobs))
-
-    @property
-    def most_bytes(self) -> int:
-        """The bytes on the disk, if the largest blobs come together."""
-        sizes = (self._sources[digest].descriptor.size for digest in self._expected)
-        return sum(sorted(sizes, reverse=True)[: self._window])
+        """Say which blobs the engine will ask for, in this order; raise NoSpaceError if the disk is too small for that."""
+        self._expected = {blob.digest: blob for blob in blobs if not self._home.has(blob)}
+        self._places = {digest: place for place, digest in enumerate(self._expected)}
+        sizes = sorted((blob.size for blob in self._expected.values()), reverse=True)
+        self._limit = sum(sizes[: self._window])
+        there = sum(map(self._bytes_there, self._expected.values()))
+        self._sink.require_space(max(0, self._limit - there), self._sources)
 
     @contextlib.contextmanager
-    def running(self, pool: Pool) -> t.Iterator[None]:
-        """Download with the threads of ``pool`` until the end of the block; nothing stays if that ends well.
+    def running(self) -> t.Iterator[None]:
+        """Download until the end of the block. What is there then stays for the next task, unless ``finish`` was called.
 
         Only one task at a time does so in a store; others wait.
         """
         self._home.prepare()
         with self._sink.hold(exclusive=True):
             self._sink.prepare(self._sources)
-            self._pool = pool
-            self._fill()
-            yield
-            shutil.rmtree(self._path, ignore_errors=True)
+            self._sink.keep_only(self._sources)
+            with Pool(self._window) as self._pool:
+                with self._lock:
+                    self._fill()
+                yield
+            if self._is_finished:
+                self._sink.clear()
+
+    def finish(self) -> None:
+        """Say that no blob is needed any more."""
+        self._is_finished = True
 
     @contextlib.contextmanager
     def open(self, blob: Descriptor) -> t.Iterator[t.BinaryIO]:
         """Open a blob, as soon as it has been downloaded and verified; raise the error of the download."""
         digest = blob.digest
-        held = self._home.blob_path(digest)
         if self._home.has(blob):
-            with open(held, "rb") as file:
+            with _opened(self._home.blob_path(digest)) as file:
                 yield file
             return
         with self._lock:
-            self._users[digest] = self._users.get(digest, 0) + 1
-            future = self._fetch(digest)
+            download = self._downloads.get(digest) or self._start(digest, is_urgent=True)
+            download.users += 1
+            self._reached = max(self._reached, download.place)
         try:
-            future.result()
-            with open(self._sink.blob_path(digest), "rb") as file:
+            download.future.result()
+            with _opened(self._sink.blob_path(digest)) as file:
                 yield file
         finally:
-            self._release(digest)
+            with self._lock:
+                download.users -= 1
+                download.was_sent = True
+                self._fill()
+
+    def _bytes_there(self, blob: Descriptor) -> int:
+        """Return the bytes of a blob that an earlier task has left."""
+        return blob.size if self._sink.has(blob) else self._sink.staged(blob)
 
     def _fill(self) -> None:
-        """Start downloads up to the window."""
-        with self._lock:
-            while self._expected and len(self._fetching) < self._window:
-                digest = self._expected.pop(0)
-                if not self._home.has(self._sources[digest].descriptor):
-                    self._fetch(digest)
+        """Start downloads up to the limit."""
+        while self._expected and not self._has_ended:
+            digest, blob = next(iter(self._expected.items()))
+            if not self._make_room(blob.size, self._is_spare):
+                return
+            self._start(digest)
 
-    def _fetch(self, digest: Digest) -> t.Any:
-        """Return the download of a blob, started unless it is on its way; call it with the lock."""
-        if digest not in self._fetching:
-            pool, blob = self._pool, self._sources[digest]
-            if pool is None:
-                raise errors.InputError(f"{digest}: was asked for before the download began")
-            if digest in self._expected:
-                self._expected.remove(digest)
-            self._fetching[digest] = pool.submit(
-                lambda: copy_blob(blob.descriptor, blob.source, self._sink, pool, self._chunks),
-                (float(len(self._sources) - len(self._expected)),),
+    def _start(self, digest: Digest, is_urgent: bool = False) -> _Download:
+        """Start a download. An urgent one takes the place of any blob that nobody reads."""
+        if self._pool is None or self._has_ended:
+            raise errors.NotInStoreError(f"{digest}: nothing is downloaded after the end of a load")
+        fed = self._sources[digest]
+        self._expected.pop(digest, None)
+        if is_urgent:
+            self._make_room(fed.descriptor.size, self._is_spare)
+            self._make_room(fed.descriptor.size, lambda _other: True)
+        place = self._places.get(digest, len(self._places))
+        future = self._pool.submit(
+            lambda: self._download(fed), (-1.0 if is_urgent else float(place),)
+        )
+        self._size += fed.descriptor.size
+        download = self._downloads[digest] = _Download(fed.descriptor, place, future)
+        return download
+
+    def _download(self, fed: FedBlob) -> None:
+        try:
+            copy_blob(
+                fed.descriptor, fed.source, self._sink, t.cast(Pool, self._pool), self._chunks
             )
-        return self._fetching[digest]
+        except BaseException:
+            with self._lock:
+                self._size -= fed.descriptor.size
+            raise
 
-    def _release(self, digest: Digest) -> None:
-        with self._lock:
-            self._users[digest] -= 1
-            if not self._users[digest]:
-                # It is downloaded again if the engine asks again, as after an interruption.
-                self._fetching.pop(digest, None)
-                with contextlib.suppress(OSError):
-                    os.unlink(self._sink.blob_path(digest))
-        self._fill()
+    def _make_room(self, size: int, may_go: t.Callable[[_Download], bool]) -> bool:
+        """Remove blobs that nobody reads until ``size`` bytes fit, the oldest first; return whether they fit."""
+        for download in list(self._downloads.values()):
+            if self._size + size <= self._limit:
+                break
+            if download.is_idle and may_go(download):
+                del self._downloads[download.blob.digest]
+                self._sink.drop(download.blob.digest)
+                self._size -= download.blob.size
+        return self._size + size <= self._limit
+
+    def _is_spare(self, download: _Download) -> bool:
+        """Return whether the engine has read a blob, or passed it over."""
+        return download.was_sent or download.place + _AT_ONCE <= self._reached
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._pool is None or self._pool.stopped
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> t.Iterator[t.BinaryIO]:
+    with contextlib.ExitStack() as held:
+        with access(path):
+            file = held.enter_context(open(path, "rb"))
+        yield file

@@ -14,16 +14,16 @@ from .._store.files import read_file, write_file
 from .._store.store import ImageStore
 
 _LIMIT = 16 * 1024 * 1024  # bytes
+_MOST = 10_000  # entries
 
 
 class KnownConfigs:
-    """The configuration of each root and platform that the last task read, in a file below ``.staging`` of a store.
+    """The configuration of each root and platform that tasks have read, in a file below ``.staging`` of a store.
 
     A digest stands for the same content forever, so an entry never gets old. Without the file, manifests are read.
     """
 
     def __init__(self, store: ImageStore) -> None:
-        self._store = store
         self._path = os.path.join(store.path, ".staging", "configs.json")
         self._known = self._read()
         self._used: dict[str, str] = {}
@@ -42,13 +42,21 @@ class KnownConfigs:
         self._used[f"{root} {platform}"] = str(config)
 
     def save(self) -> None:
-        """Write the entries that this task used, if they differ from the file."""
-        if self._used != self._known:
-            data = json.dumps(self._used, sort_keys=True).encode("ascii")
+        """Add what this task used to the file, and drop what was not used for longest if there are too many entries.
+
+        Call it while no other process does so. The file only saves requests, so that a failure is no error.
+        """
+        entries = self._read()
+        if self._used.items() <= entries.items():
+            return
+        entries = {key: entries[key] for key in entries if key not in self._used}
+        entries.update(self._used)
+        data = json.dumps(dict(list(entries.items())[-_MOST:])).encode("ascii")
+        with contextlib.suppress(errors.StoreError):
             write_file(self._path, os.path.dirname(self._path), data)
 
     def _read(self) -> dict[str, t.Any]:
-        with contextlib.suppress(OSError, ValueError, errors.StoreError):
+        with contextlib.suppress(OSError, ValueError, RecursionError, errors.StoreError):
             found = json.loads(read_file(self._path, _LIMIT))
             return found if isinstance(found, dict) else {}
         return {}

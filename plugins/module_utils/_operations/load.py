@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from .._archive.image_archive import ImageContent
 from .._engines import engine as engines
 from .._engines.engine import Engine, Load, LoadOptions
-from .._engines.session import Session, plan_load
+from .._engines.session import Session, batches, plan_load
 from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
-from .._image.lock import Lock
-from .._image.manifest import ImageConfig
+from .._image.lock import Lock, LockedImage
+from .._image.manifest import ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
 from .._plan import Action, Plan, PlanBuilder, Pool
@@ -47,16 +47,20 @@ class LoadImage(Action):
         }
 
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
-        with self.origin.running(pool):
-            return self.session.run([action.load for action in actions])
+        with self.origin.running():
+            ended = self.session.run([action.load for action in actions])
+            if not any(ended):
+                self.origin.finish()
+        return ended
 
 
 class ImageRequest(t.NamedTuple):
-    """An image that a task names, for one platform; ``config`` is its locked configuration."""
+    """An image that a task names, for one platform. ``locked`` is what it must match, ``manifests`` come with the lock."""
 
     reference: Reference
     platform: Platform
-    config: Digest | None = None
+    locked: LockedImage | None = None
+    manifests: t.Mapping[Digest, bytes] = {}
 
 
 def requests_of(
@@ -77,8 +81,7 @@ def _request(reference: Reference, lock: Lock | None, platform: Platform) -> Ima
     locked = lock.image(reference)
     if ALL not in locked.platforms:
         locked.require_platforms([str(platform)])
-    found = locked.platforms.get(str(platform))
-    return ImageRequest(locked.pin(reference), platform, found.config if found else None)
+    return ImageRequest(locked.pin(reference), platform, locked, lock.manifests)
 
 
 class LoadReader(ImageReader):
@@ -88,17 +91,23 @@ class LoadReader(ImageReader):
         reference = request.reference
         super().__init__(reference, reference.digest, str(reference))
         self.name = reference.store_name
-        self._platform, self._config, self._origin = request.platform, request.config, origin
-        self._allow = allow or request.config is not None
+        self._platform, self._locked, self._origin = request.platform, request.locked, origin
+        self._embedded = request.manifests
+        self._allow = allow or request.locked is not None
 
     def source(self, content: Digest | None) -> ContentSource:
         return self._origin.source(self.reference)
 
+    def known(self, digest: Digest, media_type: str) -> Manifest | None:
+        raw = self._embedded.get(digest)
+        return Manifest.parse(raw, media_type, f"{self.subject}: {digest}") if raw else None
+
     def held(self, engine: Engine, options: LoadOptions) -> Held | None:
         """Return the image as the engine has it, if it needs nothing and that is known without reading it."""
-        known, root = self._origin.known, self.resolve()
-        config = self._config or (known.get(root, self._platform) if known else None)
-        held_id = None if options.force else engine.held_as(self.reference, root, config, options)
+        root = self.resolve()
+        if options.force:
+            return None
+        held_id = engine.held_as(self.reference, root, self._known_config(root), options)
         return Held(self.name, root, held_id) if held_id else None
 
     def learn(self, before: str | None) -> None:
@@ -109,9 +118,11 @@ class LoadReader(ImageReader):
 
     def content(self) -> ImageContent:
         """Return the image; raise NotInStoreError or a RegistryError for a part that cannot be read."""
-        root = self.read_root()
+        root = self.read_root(self._locked.media_type if self._locked else "")
         closure = self.closure(root, [self._platform])
-        image = closure.images[0]
+        image, platform = closure.images[0], str(self._platform)
+        if self._locked and platform in self._locked.platforms:
+            self._locked.require_match([platform], root, closure, closure.images)
         config = image.manifest.config
         if config is None or not config.is_image_config:
             raise errors.UnsupportedError(
@@ -124,6 +135,14 @@ class LoadReader(ImageReader):
             self._origin.known.add(root.digest, self._platform, config.digest)
         doubts = (f"{self.subject}: {doubt}",) if doubt else ()
         return ImageContent.of(self.reference, closure.manifests, raw, parsed, doubts)
+
+    def _known_config(self, root: Digest) -> Digest | None:
+        """Return the configuration of the image, None if it is not known without reading the image."""
+        locked = self._locked.platforms.get(str(self._platform)) if self._locked else None
+        if locked:
+            return locked.config
+        known = self._origin.known
+        return known.get(root, self._platform) if known else None
 
 
 class Held(t.NamedTuple):
@@ -200,7 +219,7 @@ class LoadPlanner(PlanBuilder):
         due = [load for load in loads if load.status != engines.PRESENT]
         engine, origin = self._engine, self._origin
         origin.plan(due)
-        size = engine.size_of(due)
+        size = sum(engine.size_of(batch) for batch in batches(due, origin.batch))
         engine.require_space(size)
         session = Session(engine, origin.open, self._options, origin.batch)
         actions = tuple(LoadImage(load, session, origin) for load in due)
@@ -219,21 +238,25 @@ class LoadPlanner(PlanBuilder):
                 "bytes_whole": sum(whole.values()),
                 **origin.stats(),
             },
-            warnings=lambda: texts,
+            warnings=lambda: [*origin.warnings, *texts],
         )
 
     def _rows(self, readers: t.Sequence[LoadReader]) -> list[Load | Held]:
         """Return the plan of each image, in their order."""
         engine, options = self._engine, self._options
-        self._origin.prepare()
+        origin = self._origin
+        if any(reader.digest is None for reader in readers):
+            origin.prepare()
         held = {name: one.id for one in engine.images() for name in one.names}  # before threads ask
         answers = self.each(lambda one: (one, one.held(engine, options)), readers, _NAME_OF)
         unread = [reader for reader, found in answers if found is None]
+        if unread:
+            origin.prepare()
         if unread and engine.reads_manifests:
             self.each(lambda one: one.learn(held.get(one.name)), unread, _NAME_OF)
         images = {one.name: one for one in self.each(LoadReader.content, unread, _NAME_OF)}
         sent: set[Digest] = set()
-        open_blob = self._origin.open if self._origin.is_local else None
+        open_blob = origin.open if origin.is_local else None
         rows: list[Load | Held] = []
         # One by one: what an image brings, those after it need not.
         for reader, found in answers:
@@ -241,8 +264,11 @@ class LoadPlanner(PlanBuilder):
                 if found:
                     rows.append(found)
                 elif reader.name in images:
-                    image = images[reader.name]
-                    rows.append(plan_load(engine, image, options, sent, open_blob))
+                    image, brought = images[reader.name], set(sent)
+                    load = plan_load(engine, image, options, brought, open_blob)
+                    origin.require(load)
+                    rows.append(load)
+                    sent = brought
             except errors.LockstepError as exc:
                 self.failures[reader.name] = exc
         return rows

@@ -12,24 +12,37 @@ from .._image.graph import walk
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
 from .._image.sources import ContentSource, Sources
-from .._plan import Pool
 from .._store.source import StoreSource
 from .._store.store import ImageStore
 from .feed import BlobFeed, FedBlob
 from .fetching import FetchOptions
 from .known_configs import KnownConfigs
 
+# What is sent at once is lost if the task is killed before the engine has taken it: at most this many bytes, and a small
+# part of all.
+_LARGEST_BATCH = 64 * 1024 * 1024
+_FEWEST_BATCHES = 25
+
 
 class Origin:
     """Where images come from: a store, unless a method says otherwise."""
 
-    batch: int | None = None  # bytes that are sent to the engine at once, None for no limit
     known: KnownConfigs | None = None
     is_local = True  # whether blobs can be opened before ``running``
 
     def __init__(self, store: ImageStore) -> None:
         self.store = store
         self._names = store.names()
+
+    @property
+    def batch(self) -> int | None:
+        """The bytes of blobs that are sent to the engine at once, None for no limit."""
+        return None
+
+    @property
+    def warnings(self) -> t.Sequence[str]:
+        """What users should know of where the images come from."""
+        return ()
 
     def source(self, reference: Reference) -> ContentSource:
         """Return the source of an image."""
@@ -45,17 +58,21 @@ class Origin:
     def learn(self, reference: Reference, root: Digest, platform: Platform) -> None:
         """Make the manifests known of an image that the engine holds under a name; by default they are not."""
 
-    def plan(self, loads: t.Sequence[Load]) -> None:
-        """Take the plan; raise NotInStoreError for the first blob to send that is missing here."""
-        for load in loads:
-            source = self.source(load.image.reference)
-            if isinstance(source, StoreSource):
-                for blob in load.blobs:
-                    source.require(blob)
+    def require(self, load: Load) -> None:
+        """Raise NotInStoreError for the first blob of a load that is missing here."""
+        source = StoreSource(self.store, self._names, load.image.reference, lambda *_args: False)
+        for blob in load.blobs:
+            source.require(blob)
 
-    def running(self, pool: Pool) -> t.ContextManager[None]:
+    def plan(self, loads: t.Sequence[Load]) -> None:
+        """Take the plan; raise NoSpaceError if the disk is too small for it."""
+
+    def running(self) -> t.ContextManager[None]:
         """Return what is held while images are sent."""
         return contextlib.nullcontext()
+
+    def finish(self) -> None:
+        """Say that all images have arrived, inside ``running``."""
 
     def open(self, blob: Descriptor) -> t.ContextManager[t.BinaryIO]:
         """Open a blob; raise NotInStoreError if it is missing."""
@@ -73,10 +90,8 @@ class Origin:
 
 
 class RegistryOrigin(Origin):
-    """The registries of the images. What is downloaded is removed once it was sent."""
+    """The registries of the images. What is downloaded is removed after it was sent."""
 
-    # Small enough that little is sent again after an interruption, large enough for many small images at once.
-    batch = 64 * 1024 * 1024
     is_local = False
 
     def __init__(self, store: ImageStore, sources: Sources, options: FetchOptions) -> None:
@@ -85,6 +100,15 @@ class RegistryOrigin(Origin):
         self._sources, self._options = sources, options
         self._feed = BlobFeed(store, options.chunks, options.workers)
         self._learned: dict[Digest, Manifest] = {}
+        self._batch = _LARGEST_BATCH
+
+    @property
+    def batch(self) -> int:
+        return self._batch
+
+    @property
+    def warnings(self) -> t.Sequence[str]:
+        return self._sources.warnings
 
     def source(self, reference: Reference) -> ContentSource:
         return self._sources.repository(reference)
@@ -99,15 +123,27 @@ class RegistryOrigin(Origin):
         source = self.source(reference)
 
         def read(descriptor: Descriptor) -> Manifest | None:
-            if descriptor.digest != root and descriptor.platform not in (None, platform):
+            offered = descriptor.platform
+            if offered and platform.rank(offered) is None:
                 return None
-            manifest = source.read_manifest(descriptor.digest)[1]
-            self._learned[descriptor.digest] = manifest
-            return manifest
+            # The registry may not have it any more; then more is sent than needed.
+            with contextlib.suppress(errors.RegistryError, errors.ContentError):
+                manifest = source.read_manifest(descriptor.digest)[1]
+                self._learned[descriptor.digest] = manifest
+                return manifest
+            return None
 
-        # The registry may have removed it; then more is sent than needed.
-        with contextlib.suppress(errors.RegistryError, errors.ContentError):
-            list(walk(Descriptor("", root, 0), read))
+        for _node in walk(Descriptor("", root, 0), read):
+            pass
+
+    def require(self, load: Load) -> None:
+        """Raise UnsupportedError for the first blob of a load that registries do not have."""
+        for blob in load.blobs:
+            if blob.is_foreign and not self._options.foreign and not self.store.has(blob):
+                raise errors.UnsupportedError(
+                    f"{load.name}: its layer {blob.digest} is a foreign layer, which no registry has",
+                    "Set foreign_layers to fetch, to download it from where its manifest says.",
+                )
 
     def plan(self, loads: t.Sequence[Load]) -> None:
         for load in loads:
@@ -119,14 +155,18 @@ class RegistryOrigin(Origin):
                     FedBlob(blob, self._sources.foreign(reference, blob) if foreign else source)
                 )
         self._feed.expect(blob for load in loads for blob in load.blobs)
-        self.store.require_space(self._feed.most_bytes)
+        size = sum(load.bytes_sent for load in loads)
+        self._batch = min(_LARGEST_BATCH, size // _FEWEST_BATCHES)
 
     @contextlib.contextmanager
-    def running(self, pool: Pool) -> t.Iterator[None]:
-        with self._feed.running(pool):
-            yield
+    def running(self) -> t.Iterator[None]:
+        with self._feed.running():
             if self.known:
                 self.known.save()
+            yield
+
+    def finish(self) -> None:
+        self._feed.finish()
 
     def open(self, blob: Descriptor) -> t.ContextManager[t.BinaryIO]:
         return self._feed.open(blob)
