@@ -7,7 +7,7 @@ from __future__ import annotations
 
 # Documented in store_prune.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
     seconds,
 )

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore

@@ -76,7 +76,9 @@ class FakeEngine(Engine):
             known = (self._read_manifest(Digest.parse(one)) for one in self.whole)
             there = {str(blob.digest) for manifest in known if manifest for blob in manifest.layers}
         missing = [blob for blob in image.manifest.layers if str(blob.digest) not in there]
-        return Finding(wanted, before, before == wanted, is_whole, () if is_whole else tuple(missing))
+        return Finding(
+            wanted, before, before == wanted, is_whole, () if is_whole else tuple(missing)
+        )
 
     def size_of(self, loads: t.Sequence[Load]) -> int:
         return sum(100 + load.bytes_sent for load in loads)

@@ -28,14 +28,14 @@ LIMITS = {
     "image_lock": 132.7,
     "image_pull": 114.7,
     "image_push": 122.8,
-    "image_remove": 48.3,
+    "image_remove": 47.4,
     "image_sync": 120.8,
     "image_tag": 41.1,
     "registry_info": 95.1,
     "registry_login": 87.2,
     "registry_remove": 84.6,
     "store_info": 43.7,
-    "store_prune": 48.2,
+    "store_prune": 49.2,
     "store_verify": 120.5,
 }
 

@@ -1,45 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove and prune: remove names and unreferenced content from a store."""
+"""Remove: remove names from a store, and the content that they alone needed."""
 
 from __future__ import annotations
 
-import functools
-import os
-import re
-import time
 import typing as t
-from dataclasses import dataclass
 
 from .._image import errors
 from .._image.dates import Moment
 from .._image.manifest import ImageConfig
 from .._image.names import Digest, Reference
-from .._plan import Action, Plan, Pool
+from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.inventory import contents, roots
-from .._store.partial import KEPT, part_size, remove_unlocked
 from .._store.store import ImageStore
 from .garbage import RemoveContent
 from .naming import SetName
 from .newest import Dated, Newest, join_some, newest
 from .patterns import pattern_of
 from .reach import Reachable
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-@dataclass(frozen=True)
-class RemoveStaged(Action):
-    """Remove a leftover of the staging area, unless another task is writing it again."""
-
-    path: str
-    size: int
-
-    def summary(self) -> dict[str, t.Any]:
-        return {"action": "remove_staged", "path": self.path, "size": self.size}
-
-    def apply(self, pool: Pool) -> None:
-        remove_unlocked(self.path)
 
 
 def plan_remove(
@@ -77,7 +55,7 @@ def plan_remove(
         # What lay about before is for store_prune.
         needed = Reachable.of(store, roots(store, set(dropped)))
         needed.require_intact(store.path)
-        garbage = _garbage(
+        garbage = unreferenced(
             store, needed, Reachable.of(store, map(names.__getitem__, dropped)).needed
         )
     return Plan(
@@ -100,41 +78,7 @@ def plan_remove(
     )
 
 
-def plan_prune(store: ImageStore, *, older_than: float, staging: bool) -> Plan:
-    """Remove unreferenced content, and the leftovers of dead writers; inside an exclusive ``hold``."""
-    # A clock may be wrong: without an age, time says nothing.
-    oldest = time.time() - older_than if older_than else float("inf")
-    old = {digest for digest, there in contents(store).items() if there.st_mtime <= oldest}
-    reach = Reachable.of(store, roots(store))
-    reach.require_intact(store.path)
-    garbage = _garbage(store, reach, old)
-    staged = [
-        RemoveStaged(path, part_size(path))
-        for path in (sorted(store.stale((), older_than or KEPT)) if staging else ())
-    ]
-    return Plan(
-        last=(*garbage, *staged),
-        before={"blobs": len(garbage), "staged": len(staged)},
-        after={"blobs": 0, "staged": 0},
-        facts={
-            "removed": [{"digest": str(one.digest), "size": one.size} for one in garbage],
-            "staged": [os.path.basename(one.path) for one in staged],
-            "bytes_freed": sum(one.size for one in garbage) + sum(one.size for one in staged),
-        },
-        # "prepare" would remove the content that the plan counts.
-        prepare=functools.partial(store.prepare, stale=False),
-    )
-
-
-def seconds(text: str) -> float:
-    """Return the seconds of a duration such as ``90s``, ``12h``, ``7d`` or ``2w``; a number alone is seconds."""
-    match = re.fullmatch("([0-9]{1,9})([smhdw]?)", text.strip())
-    if not match:
-        raise errors.InputError(f"older_than: {text!r} is not a duration such as 12h or 7d")
-    return float(match.group(1)) * _UNITS[match.group(2)]
-
-
-def _garbage(
+def unreferenced(
     store: ImageStore, reach: Reachable, candidates: t.Container[Digest]
 ) -> list[RemoveContent]:
     """Return the unreferenced blobs among ``candidates``."""

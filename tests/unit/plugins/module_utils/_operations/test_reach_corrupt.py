@@ -12,8 +12,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import plan_info
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_remove,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.store_info import (

@@ -16,8 +16,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     InputError,
     LockedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_remove,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store import index as index_module

@@ -23,7 +23,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry

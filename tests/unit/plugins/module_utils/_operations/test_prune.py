@@ -20,10 +20,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     NotALayoutError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
-    plan_remove,
     seconds,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
+    plan_remove,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.bodies import digest_of
