@@ -24,7 +24,7 @@ LIMITS = {
     "engine_info": 70,
     "image_copy": 111.0,
     "image_info": 43.6,
-    "image_load": 170,
+    "image_load": 174,
     "image_lock": 132.7,
     "image_pull": 114.7,
     "image_push": 122.8,

@@ -46,10 +46,10 @@ class _Download:
 
 
 class BlobFeed:
-    """Downloads blobs in the order in which an engine will ask for them, as far ahead as the disk is to be used.
+    """Downloads blobs in the order in which an engine will ask for them, as far ahead as its share of the disk allows.
 
     On the disk of ``store`` are at most the bytes of the ``window`` largest blobs. Those that were sent stay until others
-    need the space: an engine may ask again. One that the engine passes over, because it has it, gives way as well.
+    need the space: an engine may ask again. One that the engine passes over, because it has it, also gives way.
     ``expect`` comes first, then ``running``. Any thread may call ``open``.
     """
 
@@ -81,7 +81,7 @@ class BlobFeed:
 
     @contextlib.contextmanager
     def running(self) -> t.Iterator[None]:
-        """Download until the end of the block. What is there then stays for the next task, unless ``finish`` was called.
+        """Download until the end of the block. The blobs on the disk stay for the next task, unless ``finish`` was called.
 
         Only one task at a time does so in a store; others wait.
         """
@@ -97,7 +97,7 @@ class BlobFeed:
                 self._sink.clear()
 
     def finish(self) -> None:
-        """Say that no blob is needed any more."""
+        """Say that no blob is needed from now on."""
         self._is_finished = True
 
     @contextlib.contextmanager
@@ -135,7 +135,7 @@ class BlobFeed:
             self._start(digest)
 
     def _start(self, digest: Digest, is_urgent: bool = False) -> _Download:
-        """Start a download. An urgent one takes the place of any blob that nobody reads."""
+        """Start a download. An urgent one takes the place of any idle blob."""
         if self._pool is None or self._has_ended:
             raise errors.NotInStoreError(f"{digest}: nothing is downloaded after the end of a load")
         fed = self._sources[digest]
@@ -162,7 +162,7 @@ class BlobFeed:
             raise
 
     def _make_room(self, size: int, may_go: t.Callable[[_Download], bool]) -> bool:
-        """Remove blobs that nobody reads until ``size`` bytes fit, the oldest first; return whether they fit."""
+        """Remove idle blobs until ``size`` bytes fit, the oldest first; return whether they fit."""
         for download in list(self._downloads.values()):
             if self._size + size <= self._limit:
                 break

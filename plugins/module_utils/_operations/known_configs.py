@@ -42,9 +42,9 @@ class KnownConfigs:
         self._used[f"{root} {platform}"] = str(config)
 
     def save(self) -> None:
-        """Add what this task used to the file, and drop what was not used for longest if there are too many entries.
+        """Add what this task used to the file, and drop the entries that were not used for longest if the file has too many.
 
-        Call it while no other process does so. The file only saves requests, so that a failure is no error.
+        Call it while no other process does so. The file only saves requests: a failure is ignored.
         """
         entries = self._read()
         if self._used.items() <= entries.items():

@@ -126,7 +126,7 @@ class RegistryOrigin(Origin):
             offered = descriptor.platform
             if offered and platform.rank(offered) is None:
                 return None
-            # The registry may not have it any more; then more is sent than needed.
+            # The registry can have removed it; then more is sent than needed.
             with contextlib.suppress(errors.RegistryError, errors.ContentError):
                 manifest = source.read_manifest(descriptor.digest)[1]
                 self._learned[descriptor.digest] = manifest

@@ -172,7 +172,7 @@ def test_blob_that_has_given_way_is_downloaded_again(store, source, feed):
     assert fetched(source).count(str(BLOBS[0].digest)) == 2
 
 
-def test_blobs_that_nobody_takes_do_not_stop_the_others(store, source, feed):
+def test_blobs_that_the_engine_passes_over_do_not_stop_the_others(store, source, feed):
     ahead = []
     with store.hold(), feed.running():
         for number, one in enumerate(BLOBS):
@@ -225,7 +225,7 @@ def test_wrong_bytes_reach_no_reader(store, source, feed):
         assert read(feed, BLOBS[1]) == DATA[1]
 
 
-def test_interrupted_download_goes_on_within_the_task(store, source, feed):
+def test_interrupted_download_is_resumed_within_the_task(store, source, feed):
     source.patience = 5
     source.script("blob", BLOBS[0].digest, Cut(9000), Cut(5000))
     with store.hold(), feed.running():
@@ -234,7 +234,7 @@ def test_interrupted_download_goes_on_within_the_task(store, source, feed):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, NotFoundError])
-def test_next_task_goes_on_where_one_was_interrupted(store, source, feed, error):
+def test_next_task_resumes_an_interrupted_one(store, source, feed, error):
     source.script("blob", BLOBS[2].digest, Cut(9000))
     with pytest.raises(error), store.hold(), feed.running():
         for one in BLOBS[:2]:

@@ -68,7 +68,7 @@ def test_entries_that_were_not_used_for_longest_are_dropped(store, monkeypatch):
     assert found == [CONFIGS[0], None, CONFIGS[2]]
 
 
-def test_file_is_not_written_without_news(store, path):
+def test_file_stays_as_it_is_without_news(store, path):
     remember(store, 0, 1)
     before = os.stat(path)
     remember(store, 1)
@@ -90,7 +90,7 @@ def test_damaged_file_is_read_as_empty_and_replaced(store, path, content):
 
 
 @pytest.mark.parametrize("value", [7, None, ["x"], "sha256:short", "text"])
-def test_value_that_is_no_digest_is_unknown(store, path, value):
+def test_other_value_than_a_digest_is_unknown(store, path, value):
     with open(path, "w", encoding="ascii") as file:
         json.dump({f"{ROOTS[0]} {AMD64}": value}, file)
     assert KnownConfigs(store).get(ROOTS[0], AMD64) is None

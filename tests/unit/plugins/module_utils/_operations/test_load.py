@@ -302,7 +302,7 @@ def test_shared_layer_comes_with_the_next_image_if_the_first_fails_in_the_plan(
     assert engine.names == {WEB: IMAGES[WEB].config_digest}
 
 
-def test_what_stays_after_a_failure_is_not_downloaded_again(store, sources, engine, tmp_path):
+def test_blobs_that_stay_after_a_failure_are_not_downloaded_again(store, sources, engine, tmp_path):
     engine.script(EngineGoneError("the engine ended"))
     outcome = load(store, sources, engine, APP, workers=4)
     assert isinstance(outcome.failure, EngineGoneError)
@@ -363,7 +363,9 @@ def foreign_image():
     return image([link])
 
 
-def test_foreign_layer_fails_only_its_image_unless_it_is_to_be_fetched(store, sources, engine):
+def test_foreign_layer_fails_only_its_image_unless_foreign_layers_are_fetched(
+    store, sources, engine
+):
     item = foreign_image()
     sources.publish(WEB, item)
     outcome = load(store, sources, engine, APP, WEB)
@@ -401,7 +403,7 @@ def test_warnings_of_registries_reach_the_user(store, sources, engine):
         assert "a mirror is down" in planned(store, sources, engine, APP).warnings()
 
 
-def test_image_that_another_process_loads_meanwhile_is_not_sent(store, sources, engine):
+def test_image_that_another_process_has_loaded_is_not_sent(store, sources, engine):
     with store.hold():
         plan = planned(store, sources, engine, APP)
         engine.names[APP] = IMAGES[APP].config_digest
