@@ -24,9 +24,11 @@ import pytest
 from ansible_collections.lockstep.images.tests.support import (
     bigimage,
     certificates,
+    chroots,
     images,
     services,
 )
+from ansible_collections.lockstep.images.tests.support.containerd import Containerd
 from ansible_collections.lockstep.images.tests.support.fleet import (
     DEMO,
     PASSWORD,
@@ -137,6 +139,40 @@ def play(workspace: Path, collection_env: dict[str, str]) -> PlayRunner:
     """Runs a play: `play(text_or_path, inventory, extra_vars, check=, diff=, verbosity=)`."""
     (workspace / "plays").mkdir()
     return PlayRunner(workspace / "plays", collection_env)
+
+
+@pytest.fixture(scope="session")
+def newer_engines(workspace: Path) -> Iterator[Path]:
+    """Return an empty directory below `tmp` of a newer Debian with newer engines.
+
+    LOCKSTEP_TEST_ENGINES names the root. Make it with `debootstrap --variant=minbase sid DIRECTORY`, and install docker.io,
+    containerd, podman and runc in it.
+    """
+    root = Path(os.environ.get("LOCKSTEP_TEST_ENGINES", "/srv/sid"))
+    if os.geteuid() or not (root / "usr/bin/containerd").exists():
+        pytest.skip(f"no newer engines in {root}, which LOCKSTEP_TEST_ENGINES names")
+    chroots.share_paths(root)
+    made = root / "tmp" / workspace.name
+    made.mkdir(mode=0o700)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def containerd_host(workspace: Path) -> Iterator[Containerd]:
+    """The containerd of this host, with CRI."""
+    need_programs("containerd", "ctr", "runc")
+    with services.containerd(workspace / "containerd", cri=True) as service:
+        yield Containerd(service.address, "ctr", service)
+
+
+@pytest.fixture(scope="session")
+def containerd_newer(newer_engines: Path) -> Iterator[Containerd]:
+    """A newer containerd, with CRI."""
+    root = newer_engines.parents[1]
+    with services.containerd(newer_engines / "containerd", cri=True, root=root) as service:
+        ctr = chroots.client(root, "ctr", newer_engines)
+        yield Containerd(service.address, os.fspath(ctr), service)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import chroots
 from .services_process import Service, find_program, free_port, program, run, running, unmount_below
 
 if TYPE_CHECKING:
@@ -99,8 +100,14 @@ def _registry_config(data: Path, delete: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def containerd(directory: Path) -> Iterator[Service]:
-    """Run a private containerd; `address` is the socket for `ctr --address` and for `dockerd`."""
+def containerd(
+    directory: Path, *, cri: bool = False, root: Path | None = None
+) -> Iterator[Service]:
+    """Run a private containerd; `address` is the socket for `ctr --address` and for `dockerd`.
+
+    `cri` adds what the kubelet speaks to. `root` is a directory with another Debian, whose containerd is run; then
+    `directory` must be below it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     address = directory / "c.sock"  # the path of a socket is limited to 107 bytes
     config = directory / "config.toml"
@@ -109,19 +116,26 @@ def containerd(directory: Path) -> Iterator[Service]:
 version = 2
 root = "{directory}/root"
 state = "{directory}/state"
-# CRI wants CNI and a sandbox image and is not what is tested.
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+disabled_plugins = [{"" if cri else '"io.containerd.grpc.v1.cri"'}]
 
 [grpc]
   address = "{address}"
 
 [plugins."io.containerd.internal.v1.opt"]
   path = "{directory}/opt"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  stream_server_port = "0"
 """
     )
     log = directory / "containerd.log"
-    command = [program("containerd"), "--config", os.fspath(config)]
-    ctr = [program("ctr"), "--address", os.fspath(address), "version"]
+    options = ["--config", os.fspath(config)]
+    ctr = ["ctr", "--address", os.fspath(address), "version"]
+    if root:
+        command = chroots.daemon_command(root, "containerd", *options)
+        ctr = [program("chroot"), os.fspath(root), *ctr]
+    else:
+        command = [program("containerd"), *options]
     with running(
         command, directory=directory, log=log, ready=lambda: _socket_answers(address, ctr)
     ) as process:

@@ -80,7 +80,8 @@ class ContainerdEngine(Engine):
         require_loadable(image)
         held, root = self._known(), str(image.root.digest)
         names = _names(image.reference, image.root.digest)
-        is_named, missing = held.points_at(names, root), held.missing(image)
+        is_named = held.points_at(names, root) and (held.pins(names) or not options.pin)
+        missing = held.missing(image)
         is_whole = held.has_manifests(image) and held.is_unpacked(image)
         if is_whole and missing:
             # An import of names alone would record that containerd keeps the layers, so a new name takes them too.
@@ -88,7 +89,7 @@ class ContainerdEngine(Engine):
         return Finding(
             root,
             held.target_of(image.name),
-            is_named and (held.pins(names) or not options.pin),
+            is_named,
             is_whole,
             () if is_whole else missing,
         )

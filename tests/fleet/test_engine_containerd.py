@@ -1,0 +1,332 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""image_load into real containerds: every state in which an image can be before, the view of the kubelet, failures."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._image.chain import chain_ids
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
+from ansible_collections.lockstep.images.tests.support import images, modules, stores
+from ansible_collections.lockstep.images.tests.support.containerd import Containerd
+from ansible_collections.lockstep.images.tests.support.cri import ImageService
+
+SHOP = "registry.example.com/shop/web"
+KUBERNETES = "k8s.io"
+
+
+class Shop(t.NamedTuple):
+    """A store, and its images by name."""
+
+    store: str
+    items: dict[str, images.Image | images.Index]
+
+    def digest(self, name: str) -> str:
+        return self.items[name].digest
+
+    def by_digest(self, name: str) -> str:
+        return f"{name.rpartition(':')[0]}@{self.digest(name)}"
+
+    def layers(self, name: str) -> tuple[images.Layer, ...]:
+        item = self.items[name]
+        image = item.for_platform("linux/amd64") if isinstance(item, images.Index) else item
+        return image.layers
+
+
+BASE, WEB, NEXT, PLAIN, ZSTD, SPARSE, FOREIGN = (
+    f"{SHOP}:{tag}" for tag in ("base", "1", "2", "plain", "zstd", "sparse", "foreign")
+)
+OTHER = "registry.example.com/mirror/web:1"
+
+
+@pytest.fixture(scope="session")
+def shop(workspace: Path) -> Shop:
+    """A store with images that share a base, in several compressions and forms."""
+    busybox = Path("/bin/busybox").read_bytes()
+    files = {"bin/": b"", "bin/busybox": busybox}
+    app = {"srv/": b"", "srv/data": b"1" * 100_000}
+    base, web, newer = images.layer(files), images.layer(app), images.layer({"srv/new": b"2"})
+    config = {"config": {"Cmd": ["/bin/busybox", "echo", "served"]}}
+
+    def image(*layers: images.Layer, **options: t.Any) -> images.Image:
+        return images.image(layers, config=config, **options)
+
+    plain = [images.layer(one, compression=None) for one in (files, app)]
+    packed = [images.layer(one, compression="zstd") for one in (files, {"srv/z": b"z"})]
+    arm = images.image([newer], "linux/arm64")
+    multi = images.index([image(base, web, newer), arm], attestations=True)
+    foreign = images.index([image(base, newer), images.image([web], "linux/arm64")])
+    one = image(base, web)
+    made: dict[str, images.Image | images.Index] = {
+        BASE: image(base),
+        WEB: one,
+        NEXT: image(base, web, newer, docker=True),
+        PLAIN: image(*plain),
+        ZSTD: image(*packed),
+        SPARSE: multi,
+        FOREIGN: foreign,
+        OTHER: one,
+    }
+    path = workspace / "shop"
+    for name, item in made.items():
+        stores.put(path, item, name)
+    for digest in (arm.digest, arm.config_digest, *(entry.digest for entry in multi.images[2:])):
+        stores.blob_path(path, digest).unlink()
+    return Shop(str(path), made)
+
+
+@pytest.fixture(scope="session", params=["containerd_host", "containerd_newer"])
+def engine(request: pytest.FixtureRequest) -> Containerd:
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture()
+def namespace(request: pytest.FixtureRequest) -> str:
+    """A namespace of its own for each test."""
+    return f"t{abs(hash(request.node.nodeid))}"
+
+
+class Load(t.NamedTuple):
+    """Loads images of a store into one namespace."""
+
+    engine: Containerd
+    shop: Shop
+    namespace: str
+
+    def __call__(self, *names: str, **options: t.Any) -> modules.Outcome:
+        params = dict(self.engine.options, platform="linux/amd64", namespace=self.namespace)
+        return modules.run(
+            "image_load", name=list(names), store=self.shop.store, **{**params, **options}
+        )
+
+    def ctr(self, *arguments: str, **options: t.Any) -> t.Any:
+        return self.engine.ctr(self.namespace, *arguments, **options)
+
+    def well(self, *names: str) -> None:
+        """Load images without an error."""
+        outcome = self(*names)
+        assert not outcome.failed, outcome.result
+
+
+@pytest.fixture()
+def load(engine: Containerd, shop: Shop, namespace: str) -> Load:
+    return Load(engine, shop, namespace)
+
+
+def absent(load: Load) -> None:
+    pass
+
+
+def name_lost(load: Load) -> None:
+    load.well(WEB)
+    load.ctr("images", "rm", WEB)
+
+
+def digest_name_lost(load: Load) -> None:
+    load.well(WEB)
+    load.ctr("images", "rm", load.shop.by_digest(WEB))
+
+
+def tag_moved(load: Load) -> None:
+    load.well(WEB, NEXT)
+    load.ctr("images", "tag", "--force", NEXT, WEB)
+
+
+def in_use(load: Load) -> None:
+    tag_moved(load)
+    load.ctr("run", "--detach", WEB, "user", "/bin/busybox", "sleep", "30")
+
+
+def base_only(load: Load) -> None:
+    load.well(BASE)
+
+
+def broken(load: Load) -> None:
+    load.well(WEB)
+    load.ctr("content", "rm", load.shop.layers(WEB)[1].digest)
+
+
+def other_compression(load: Load) -> None:
+    load.well(PLAIN)
+
+
+def pinned(load: Load) -> None:
+    assert not load(WEB, pin=True).failed
+
+
+def not_unpacked(load: Load) -> None:
+    load.well(WEB)
+    top = chain_ids([Digest.parse(layer.diff_id) for layer in load.shop.layers(WEB)])[-1]
+    load.ctr("snapshots", "rm", str(top))
+
+
+class Case(t.NamedTuple):
+    """A state before a load, and what the load does: statuses, and how many layers it sends."""
+
+    prepare: Callable[[Load], None]
+    names: tuple[str, ...]
+    statuses: tuple[str, ...]
+    sent: tuple[int, ...]
+    options: dict[str, t.Any] = {}
+
+
+CASES = {
+    "absent": Case(absent, (WEB,), ("loaded",), (2,)),
+    "name-lost": Case(name_lost, (WEB,), ("tagged",), (0,)),
+    "digest-name-lost": Case(digest_name_lost, (WEB,), ("tagged",), (0,)),
+    "tag-moved": Case(tag_moved, (WEB,), ("moved",), (0,)),
+    "in-use": Case(in_use, (WEB,), ("moved",), (0,)),
+    "base-only": Case(base_only, (WEB,), ("loaded",), (1,)),
+    "broken": Case(broken, (WEB,), ("repaired",), (1,)),
+    "other-compression": Case(other_compression, (WEB,), ("loaded",), (2,)),
+    "sparse": Case(absent, (SPARSE,), ("loaded",), (3,)),
+    "zstd": Case(absent, (ZSTD,), ("loaded",), (2,)),
+    "two-names-one-image": Case(absent, (WEB, OTHER), ("loaded", "loaded"), (2, 0)),
+    "pinned": Case(pinned, (WEB,), ("present",), (0,), {"pin": True}),
+    "not-pinned": Case(lambda load: load.well(WEB), (WEB,), ("tagged",), (0,), {"pin": True}),
+    "not-unpacked": Case(not_unpacked, (WEB,), ("repaired",), (0,)),
+    "present": Case(lambda load: load.well(WEB), (WEB,), ("present",), (0,)),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_check_mode_agrees_with_the_load_and_the_load_is_complete(load, case):
+    case.prepare(load)
+    check = load(*case.names, check=True, **case.options).result
+    real = load(*case.names, **case.options).result
+    again = load(*case.names, **case.options).result
+    shown = [(one["status"], one["layers"]["sent"]) for one in real.get("images", [real])]
+    assert shown == list(zip(case.statuses, case.sent)), real
+    same = ("images", "changed", "actions", "diff")
+    assert {key: check[key] for key in same} == {key: real[key] for key in same}
+    assert check["stats"]["bytes_sent"] == real["stats"]["bytes_sent"]
+    assert real["changed"] == (case.statuses != ("present",))
+    assert (again["changed"], again["stats"]["bytes_sent"]) == (False, 0)
+    assert again["stats"]["processes"] <= 3
+    names = {name: load.shop.digest(name) for name in case.names}
+    names.update({load.shop.by_digest(name): load.shop.digest(name) for name in case.names})
+    assert names.items() <= load.engine.names(load.namespace).items()
+    assert set(names) <= load.engine.ready(load.namespace)
+
+
+def test_image_of_another_platform_is_unpacked(load):
+    first = load(FOREIGN, platform="linux/arm64").result
+    again = load(FOREIGN, platform="linux/arm64", check=True).result
+    assert [one["status"] for one in first["images"]] == ["loaded"], first
+    assert not again["changed"]
+    assert load(FOREIGN, check=True).result["images"][0]["status"] == "repaired"
+
+
+def test_image_without_a_tag_has_only_its_name_by_digest(load):
+    name = load.shop.by_digest(WEB)
+    assert not load(name).failed
+    assert load.engine.names(load.namespace) == {name: load.shop.digest(WEB)}
+
+
+def test_loaded_image_runs(load):
+    load.well(WEB)
+    command = ["/bin/busybox", "echo", "served"]
+    assert load.ctr("run", "--rm", WEB, "once", *command) == "served\n"
+
+
+def test_new_namespace_is_reported(load):
+    text = f"containerd had no namespace {load.namespace}; the kubelet uses k8s.io"
+    assert text in load(WEB, check=True).stdout
+    assert text in load(WEB).stdout
+    assert text not in load(NEXT).stdout
+
+
+def test_discarded_layers_do_not_make_an_image_broken(load):
+    load.well(WEB)
+    load.ctr("content", "prune", "references")
+    assert load.shop.layers(WEB)[0].digest not in load.ctr("content", "ls", "-q")
+    assert not load(WEB).result["changed"]
+    assert [one["status"] for one in load(OTHER).result["images"]] == ["loaded"]
+    assert {WEB, OTHER} <= load.engine.ready(load.namespace)
+
+
+def wrapped(load: Load, directory: Path, before: str = "", after: str = "") -> dict[str, t.Any]:
+    """Return the option of a ctr that runs shell commands before and after each import; there, ``real`` is ctr."""
+    real = f"{load.engine.executable} --address {load.engine.address} -n {load.namespace}"
+    path = directory / "ctr"
+    path.write_text(
+        f"""\
+#!/bin/sh
+real() {{ {real} "$@" >> {directory}/log 2>&1; }}
+case "$*" in *" import "*) ;; *) exec {load.engine.executable} "$@";; esac
+{before}
+tee -a {directory}/stdin | {load.engine.executable} "$@"
+status=$?
+{after}
+exit $status
+"""
+    )
+    path.chmod(0o755)
+    return {"executable": str(path)}
+
+
+def test_bytes_on_the_input_of_ctr_are_those_reported_and_few(load, directory):
+    load.well(BASE)
+    result = load(WEB, **wrapped(load, directory)).result
+    sent = (directory / "stdin").stat().st_size
+    assert sent == result["stats"]["bytes_sent"]
+    assert sent <= len(load.shop.layers(WEB)[1].blob) + 16 * 1024
+
+
+def test_layer_that_vanishes_after_the_plan_is_sent(load, directory):
+    load.well(BASE)
+    layer = load.shop.layers(WEB)[0].digest
+    vanish = f"[ -e {directory}/stdin ] || real content rm {layer}"
+    result = load(WEB, **wrapped(load, directory, before=vanish)).result
+    shown = [(one["status"], one["layers"]["sent"]) for one in result["images"]]
+    assert shown == [("repaired", 2)], result
+    assert WEB in load.engine.ready(load.namespace)
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_names_are_as_before_if_an_image_stays_incomplete(load, directory, is_moved):
+    load.well(BASE)
+    if is_moved:
+        load.ctr("images", "tag", BASE, WEB)
+    before = load.engine.names(load.namespace)
+    vanish = f"real content rm {load.shop.layers(WEB)[1].digest}"
+    outcome = load(WEB, **wrapped(load, directory, after=vanish))
+    assert outcome.kind == "engine-incomplete", outcome.result
+    assert load.engine.names(load.namespace) == before
+
+
+def test_kubelet_finds_tag_and_digest_and_keeps_pinned_images(engine, shop):
+    load = Load(engine, shop, KUBERNETES)
+    assert not load(WEB, NEXT, pin=True).failed
+    kubelet = ImageService(engine.address)
+    found = eventually(lambda: kubelet.status(shop.by_digest(WEB)))
+    assert (found.repo_tags, found.repo_digests) == ([WEB], [shop.by_digest(WEB)])
+    assert kubelet.status(WEB) == found
+    listed = eventually(lambda: [one for one in kubelet.images() if NEXT in one.repo_tags])
+    assert [one.repo_digests for one in listed] == [[shop.by_digest(NEXT)]]
+    labels = [label for one in kubelet.images() for label in (*one.repo_tags, *one.repo_digests)]
+    assert not [label for label in labels if "import-" in label]
+    is_shown = load.engine.executable != "ctr"  # containerd 1.6 does not know pinned images
+    assert eventually(lambda: kubelet.status(WEB).pinned == is_shown)
+    load.well(ZSTD)
+    load.ctr("images", "rm", "--sync", ZSTD, shop.by_digest(ZSTD))  # collects garbage
+    assert {WEB, shop.by_digest(WEB), NEXT} <= engine.ready(KUBERNETES)
+    load.ctr("images", "rm", shop.by_digest(WEB))
+    load.well(WEB)
+    assert eventually(lambda: kubelet.status(WEB).pinned == is_shown)
+
+
+def eventually(ask: Callable[[], t.Any]) -> t.Any:
+    """Return the first answer that counts as true: the CRI plugin follows the events of containerd."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = ask()
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
