@@ -71,7 +71,7 @@ class _Found(t.NamedTuple):
 
 
 class _Search:
-    """Searches for the only engine of a host. Only Docker is asked what it is, by the request that opens it."""
+    """Searches for the only engine of a host. Only Docker is asked what it is, by the requests that open it."""
 
     def __init__(self, options: EngineOptions, read_manifest: ReadManifest) -> None:
         self._options, self._read_manifest = options, read_manifest

@@ -79,7 +79,7 @@ class DockerApi:
             raise
         except errors.EngineGoneError:
             raise _not_docker(path) from None
-        if "libpod-api-version" in answer.headers:
+        if answer.headers.get("server", "").startswith("Libpod"):
             raise errors.EngineNotFoundError(
                 f"{path} is the socket of podman, not of Docker", "Set engine to podman."
             )

@@ -88,9 +88,9 @@ def fixture_install(host):
     return install
 
 
-def test_docker_alone_is_chosen_with_one_request(docker):
+def test_docker_alone_is_chosen_with_the_requests_that_open_it(docker):
     assert auto().facts().kind == "docker"
-    assert docker.requests == ["GET /info"]
+    assert docker.requests == ["GET /_ping", "GET /info"]
 
 
 def test_host_without_an_engine_lists_all_places(host):
@@ -162,7 +162,7 @@ def test_one_socket_by_two_paths_is_one_engine(host, docker, monkeypatch):
     (host / "run/docker.sock").symlink_to(host / "d")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(host / "run"))
     assert auto().facts().kind == "docker"
-    assert len(docker.requests) == 1
+    assert len(docker.requests) == 2
 
 
 def test_rootless_docker_is_found(host, monkeypatch):
