@@ -14,7 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy imp
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import RepairStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.repair import RepairStore
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
 
 

@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.lock i
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
-from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
     QUICK,
     RepairStore,
 )

@@ -78,7 +78,7 @@ TIERS = {
         {"dates", "errors"},
         {"names"},
         {"chain", "manifest"},
-        {"sources", "walk"},
+        {"sources", "verify_blob", "walk"},
         {"graph"},
         {"copy_blob", "lock"},
     ],
@@ -87,7 +87,8 @@ TIERS = {
         {"filelock"},
         {"partial"},
         {"store"},
-        {"disk", "inventory", "source"},
+        {"disk", "inventory", "repair", "source"},
+        {"foreign"},
     ],
     "_registry": [
         {"credentials", "options", "urls"},

@@ -21,22 +21,22 @@ MODULES = PLUGINS / "modules"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
-    "engine_info": 70,
-    "image_copy": 111.0,
-    "image_info": 43.6,
-    "image_load": 174,
-    "image_lock": 132.7,
-    "image_pull": 114.7,
-    "image_push": 122.8,
-    "image_remove": 47.4,
+    "engine_info": 68.0,
+    "image_copy": 111.2,
+    "image_info": 44.0,
+    "image_load": 173.1,
+    "image_lock": 133.0,
+    "image_pull": 114.8,
+    "image_push": 123.1,
+    "image_remove": 45.8,
     "image_sync": 120.8,
-    "image_tag": 41.1,
-    "registry_info": 95.1,
-    "registry_login": 87.2,
-    "registry_remove": 84.6,
-    "store_info": 43.7,
-    "store_prune": 49.2,
-    "store_verify": 120.5,
+    "image_tag": 38.6,
+    "registry_info": 95.4,
+    "registry_login": 86.8,
+    "registry_remove": 84.2,
+    "store_info": 42.0,
+    "store_prune": 47.6,
+    "store_verify": 120.8,
 }
 
 

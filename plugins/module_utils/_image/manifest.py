@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import typing as t
@@ -341,24 +340,3 @@ def _refuse(constant: str) -> t.Any:
 
 def _bounded_int(text: str) -> int:
     return int(text) if len(text) <= 20 else _refuse("a number of over 20 digits")
-
-
-def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:
-    """Yield the chunks unchanged; raise a ContentError as soon as size or digest cannot match, at the end at the latest."""
-    digest, size = descriptor.digest, 0
-    hasher = hashlib.new(digest.algorithm)
-    for chunk in chunks:
-        size += len(chunk)
-        if size > descriptor.size:
-            raise errors.SizeMismatchError(
-                f"{digest} is longer than the {descriptor.size} bytes promised"
-            )
-        hasher.update(chunk)
-        yield chunk
-    if size < descriptor.size:
-        raise errors.TruncatedError(f"{digest} ended after {size} of {descriptor.size} bytes")
-    if hasher.hexdigest() != digest.encoded:
-        got = f"{digest.algorithm}:{hasher.hexdigest()}"
-        raise errors.DigestMismatchError(
-            f"{digest}: the {size} bytes received have the digest {got}"
-        )

@@ -16,8 +16,9 @@ from .._image.walk import images_of, walk
 from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
+from .find import find_label
 from .history import history
-from .reach import find_label, needed, wanted_children
+from .reach import needed, wanted_children
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.source import StoreSource
 from .._store.store import ImageStore
-from .reach import Reachable, find_label, find_name, find_text, not_in_store
+from .find import find_label, find_name, find_text, not_in_store
+from .reach import Reachable
 from .sending import SendPlanner, Transfer
 
 

@@ -13,7 +13,8 @@ from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import Sources
 from .._plan import Action, Plan, Pool, in_parallel
 from .._store.index import IndexEntry, render_names
-from .._store.inventory import FULL, OTHER_BYTES, RepairStore, contents, roots, verify_blob
+from .._store.inventory import contents, roots
+from .._store.repair import FULL, OTHER_BYTES, RepairStore, verify_blob
 from .._store.store import ImageStore
 from .actions import shorten_images
 from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
@@ -28,7 +29,7 @@ class WriteIndex(Action):
 
     names_kept: t.Mapping[str, IndexEntry] = field(repr=False)
     dropped: tuple[str, ...]
-    store: ImageStore = field(repr=False)
+    store: RepairStore = field(repr=False)
 
     def summary(self) -> dict[str, t.Any]:
         return {"action": "write_index", "dropped": list(self.dropped)}
@@ -119,7 +120,7 @@ def _doubts(
 
 
 def _will_be_exact(
-    store: ImageStore,
+    store: RepairStore,
     plan: Plan,
     before: t.Mapping[str, IndexEntry],
     after: t.Mapping[str, IndexEntry],

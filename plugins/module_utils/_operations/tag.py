@@ -10,8 +10,8 @@ from .._image.names import Reference
 from .._plan import Plan
 from .._store.index import IndexEntry
 from .._store.store import ImageStore
+from .find import find_label, not_in_store
 from .naming import SetName
-from .reach import find_label, not_in_store
 
 OVERWRITE, KEEP = "overwrite", "keep"
 

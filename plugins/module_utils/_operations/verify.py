@@ -15,8 +15,10 @@ from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
 from .._image.walk import walk
 from .._plan import Plan, in_parallel
+from .._store.foreign import foreign
 from .._store.index import IndexEntry
-from .._store.inventory import FULL, RepairStore, contents, foreign, roots, verify_blob
+from .._store.inventory import contents, roots
+from .._store.repair import FULL, RepairStore, verify_blob
 from .actions import Content, StoreContent
 from .fetching import FetchOptions, FetchPlanner, ImageRequest, plan_fetch
 from .reach import Reachable, needed

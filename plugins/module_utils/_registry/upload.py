@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import hashlib
 import queue
 import re
 import threading
@@ -14,6 +13,7 @@ import urllib.parse
 
 from .._image import errors
 from .._image.manifest import Descriptor
+from .._image.verify_blob import BlobHash
 from .pacing import BUSY
 from .response import Response
 from .target import PushTarget
@@ -42,7 +42,7 @@ class Upload:
         self._buffer = bytearray()  # the bytes after these
         self._stream: _Stream | None = None
         self._is_broken = False
-        self._hash, self._hashed = hashlib.new(descriptor.digest.algorithm), 0
+        self._hash = BlobHash(descriptor)
 
     @property
     def written(self) -> int:
@@ -63,11 +63,10 @@ class Upload:
         if offset != self.written:
             raise ValueError("the bytes of an upload must come in order")
         end = offset + len(chunk)
-        if end > self._hashed:
-            self._hash.update(memoryview(chunk)[self._hashed - offset :])
-            self._hashed = end
+        if end > self._hash.hashed:
+            self._hash.update(memoryview(chunk)[self._hash.hashed - offset :])
         if end == self.size:
-            self._verify()
+            self._hash.require_match()
         self._target.uploads.count(sent=len(chunk))
         try:
             self._send(chunk, end == self.size)
@@ -81,13 +80,13 @@ class Upload:
     def reset(self) -> None:
         """Cancel the upload, and start again from the first byte."""
         self._cancel()
-        self._hash, self._hashed = hashlib.new(self._descriptor.digest.algorithm), 0
+        self._hash.reset()
 
     def finish(self) -> None:
         """End the upload; without an error the registry has the blob. Raise DigestMismatchError for other bytes."""
         attempt = 0
         while not self.is_complete:  # an empty blob: the last bytes of any other end the upload
-            self._verify()
+            self._hash.require_match()
             attempt += 1
             try:
                 self._send(b"", True)
@@ -101,16 +100,6 @@ class Upload:
         if not self.is_complete:
             with contextlib.suppress(errors.LockstepError):
                 self._cancel()
-
-    def _verify(self) -> None:
-        digest, size = self._descriptor.digest, self.size
-        if self._hashed != size:
-            raise errors.TruncatedError(f"{digest} ended after {self._hashed} of {size} bytes")
-        if self._hash.hexdigest() != digest.encoded:
-            got = f"{digest.algorithm}:{self._hash.hexdigest()}"
-            raise errors.DigestMismatchError(
-                f"{digest}: the {size} bytes received have the digest {got}"
-            )
 
     def _send(self, chunk: bytes, is_last: bool) -> None:
         if not self._location:
@@ -186,7 +175,7 @@ class Upload:
         if self._target.exists(self._descriptor):  # only its answer was lost
             self._sent, self.is_complete = self.size, True
             return
-        reach, self._sent = self._hashed, 0
+        reach, self._sent = self._hash.hashed, 0
         try:
             response = self._target.request("GET", self._location)
             response.close()

@@ -190,12 +190,3 @@ def is_same_file(fd: int, path: str) -> bool:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
-
-
-def free_bytes(path: str) -> int:
-    """Return the bytes that this user can still write to the disk of a directory, which need not exist yet."""
-    while not os.path.isdir(path) and path != os.path.dirname(path):
-        path = os.path.dirname(path)
-    with access(path):
-        disk = os.statvfs(path)
-    return (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import stat
 import threading
@@ -13,7 +12,9 @@ import time
 import typing as t
 
 from .._image import errors
+from .._image.manifest import Descriptor
 from .._image.names import Digest
+from .._image.verify_blob import BlobHash
 from .filelock import open_unlocked
 from .files import (
     FILE_MODE,
@@ -70,23 +71,22 @@ class StagedBlob:
 
     in_order = False
 
-    def __init__(self, name: str, path: str, digest: Digest, size: int, fd: int) -> None:
-        self.size = size
+    def __init__(self, name: str, path: str, blob: Descriptor, fd: int) -> None:
+        self.size = blob.size
         self._name = name
         self._path = path
-        self._digest = digest
         self._fd = fd
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
         self._spans: Spans = []
         self._done = False
-        self._hash, self._hashed = hashlib.new(digest.algorithm), 0
+        self._hash = BlobHash(blob)
         with access(path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             flags |= os.O_NONBLOCK
             self._journal = os.open(journal_of(name), flags, 0o600)
         with contextlib.suppress(errors.StoreAccessError):
-            limit = min(os.fstat(fd).st_size, size)
+            limit = min(os.fstat(fd).st_size, blob.size)
             self._spans = _read_journal(journal_of(name), limit)
         self.resumed = self.written
 
@@ -104,7 +104,7 @@ class StagedBlob:
 
     def write(self, offset: int, chunk: bytes) -> None:
         """Write a chunk at an offset; raise ValueError for bytes that are hashed already."""
-        if offset < self._hashed:
+        if offset < self._hash.hashed:
             raise ValueError("bytes that are hashed must not change")
         view, at = memoryview(chunk), offset
         with access(self._path):
@@ -116,9 +116,8 @@ class StagedBlob:
             self._spans = _merged([*self._spans, (offset, at)])
         if self._hashing.acquire(blocking=False):
             try:
-                if offset == self._hashed:
+                if offset == self._hash.hashed:
                     self._hash.update(chunk)
-                    self._hashed = at
                 else:
                     self._hash_written(2 * len(chunk))
             finally:
@@ -135,7 +134,7 @@ class StagedBlob:
             os.ftruncate(self._journal, 0)
             os.ftruncate(self._fd, 0)
             self._spans, self.resumed = [], 0
-            self._hash, self._hashed = hashlib.new(self._digest.algorithm), 0
+            self._hash.reset()
 
     def finish(self) -> None:
         """Verify the blob, make it durable, and rename it into place.
@@ -143,17 +142,11 @@ class StagedBlob:
         Raise TruncatedError if bytes are missing, DigestMismatchError if the digest is wrong, and drop the bytes then.
         """
         self.hash_ahead()
-        if self._hashed < self.size:
-            raise errors.TruncatedError(
-                f"{self._digest} ended after {self._hashed} of {self.size} bytes"
-            )
-        got = self._hash.hexdigest()
-        if got != self._digest.encoded:
+        try:
+            self._hash.require_match()
+        except errors.DigestMismatchError:
             self.reset()
-            got = f"{self._digest.algorithm}:{got}"
-            raise errors.DigestMismatchError(
-                f"{self._digest}: the {self.size} bytes received have the digest {got}"
-            )
+            raise
         with access(self._path):
             os.ftruncate(self._fd, self.size)
             os.fchmod(self._fd, FILE_MODE)
@@ -171,40 +164,41 @@ class StagedBlob:
 
     def _hash_written(self, limit: int) -> None:
         with self._lock:
-            reach = next((end for first, end in self._spans if first <= self._hashed < end), 0)
-        stop = min(reach, self._hashed + limit)
-        while self._hashed < stop:
+            hashed = self._hash.hashed
+            reach = next((end for first, end in self._spans if first <= hashed < end), 0)
+        stop = min(reach, hashed + limit)
+        while hashed < stop:
             with access(self._path):
-                piece = os.pread(self._fd, min(PIECE, stop - self._hashed), self._hashed)
+                piece = os.pread(self._fd, min(PIECE, stop - hashed), hashed)
             if not piece:
                 raise errors.StoreAccessError(
                     f"{self._path}: its staged file became shorter", path=self._path
                 )
             self._hash.update(piece)
-            self._hashed += len(piece)
+            hashed += len(piece)
 
 
 @contextlib.contextmanager
 def open_partial(
-    path: str, staging: str, digest: Digest, size: int, timeout: float
+    path: str, staging: str, blob: Descriptor, timeout: float
 ) -> t.Iterator[StagedBlob | None]:
-    """Open the blob of ``size`` bytes that will be at ``path`` for writing; wait while another process writes it.
+    """Open the blob that will be at ``path`` for writing; wait while another process writes it.
 
     None if the other process has completed it. After ``timeout`` seconds without progress, start a second staged file.
     """
-    name = part_path(staging, digest)
+    name = part_path(staging, blob.digest)
     fd = _claim(name, path, timeout)
     if fd is None:  # the process that holds it makes no progress
         fd, name = open_staged(staging, path)
     try:
-        part = StagedBlob(name, path, digest, size, fd)
+        part = StagedBlob(name, path, blob, fd)
     except BaseException:
         if not os.fstat(fd).st_size:
             discard(name)
         os.close(fd)
         raise
     try:
-        if _is_file_of(path, size):
+        if _is_file_of(path, blob.size):
             part.reset()
             yield None
         else:
@@ -248,11 +242,10 @@ def _claim(name: str, path: str, timeout: float) -> int | None:
 
 
 def _is_file_of(path: str, size: int) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         found = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
+    return False
 
 
 # An incomplete blob is stale after so many seconds without progress: a week.
@@ -275,9 +268,8 @@ def stale_files(
             path = os.path.join(staging, name)
             stem, suffix = os.path.splitext(name)
             with contextlib.suppress(OSError, errors.DigestError):
-                if name.startswith(STAGED) or (
-                    suffix == ".journal" and not os.path.lexists(_part_of(path))
-                ):
+                part = os.path.join(staging, f"{stem}.part")
+                if name.startswith(STAGED) or (suffix == ".journal" and not os.path.lexists(part)):
                     yield path
                 elif suffix == ".part":
                     digest = Digest.parse(stem.replace("-", ":"))
@@ -306,10 +298,6 @@ def discard(path: str) -> None:
 def journal_of(path: str) -> str:
     """Return the path of the journal of a staged file."""
     return f"{os.path.splitext(path)[0]}.journal"
-
-
-def _part_of(journal: str) -> str:
-    return f"{os.path.splitext(journal)[0]}.part"
 
 
 def part_path(staging: str, digest: Digest) -> str:

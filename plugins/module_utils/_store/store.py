@@ -17,11 +17,11 @@ from .._image.manifest import (
     Manifest,
     entries_of,
     parse_object,
-    verified,
 )
 from .._image.names import Digest
+from .._image.verify_blob import verified
 from .filelock import StoreLock, locked
-from .files import access, free_bytes, make_directory, read_file, write_chunks, write_file
+from .files import access, make_directory, read_file, write_chunks, write_file
 from .index import (
     EntriesByName,
     IndexEntry,
@@ -45,7 +45,7 @@ from .partial import (
 )
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_MAX_INDEX = 256 * 1024 * 1024
+MAX_INDEX = 256 * 1024 * 1024
 
 
 class ImageStore:
@@ -107,33 +107,6 @@ class ImageStore:
         """Return the entries of index.json as JSON values, also those without a name."""
         return self._read_index()["manifests"]
 
-    def is_exactly(self, names: t.Mapping[str, IndexEntry]) -> bool:
-        """Return whether index.json and oci-layout have the bytes that ``make_exactly`` writes for these names.
-
-        A missing file counts as ``prepare`` would create it.
-        """
-        created = self._files_of({})
-        for path, data in self._files_of(names).items():
-            try:
-                found = read_file(path, _MAX_INDEX)
-            except FileNotFoundError:
-                found = created[path]
-            if found != data:
-                return False
-        return True
-
-    def make_exactly(self, names: t.Mapping[str, IndexEntry]) -> None:
-        """Write index.json with exactly these names, and oci-layout."""
-        with self._index_lock():
-            for path, data in self._files_of(names).items():
-                write_file(path, self._staging, data)
-
-    def upgrade_lock(self, is_as_planned: t.Callable[[], bool]) -> None:
-        """Wait, inside ``hold``, until no other process uses the store; raise ConflictError unless it is as planned then."""
-        self._lock.upgrade()
-        if not is_as_planned():
-            raise errors.ConflictError(f"{self.path}: names were changed by another process")
-
     def fingerprint(self, moved: t.Mapping[str, IndexEntry] | None = None) -> str:
         """Return the digest of the canonical index, as if the names ``moved`` were set."""
         index = self._read_index()
@@ -157,14 +130,12 @@ class ImageStore:
 
     def write(self, descriptor: Descriptor, chunks: t.Iterable[bytes]) -> None:
         """Write content as ``ContentSink.write`` describes it."""
-        path, staging = self._place(descriptor.digest)
-        write_chunks(path, staging, verified(chunks, descriptor))
+        write_chunks(*self._place(descriptor.digest), verified(chunks, descriptor))
 
     @contextlib.contextmanager
     def open_partial(self, descriptor: Descriptor) -> t.Iterator[StagedBlob | None]:
         """Open a blob for writing, with the bytes of earlier tasks; None if another process has completed it."""
-        digest, size = descriptor.digest, descriptor.size
-        with open_partial(*self._place(digest), digest, size, self._timeout) as part:
+        with open_partial(*self._place(descriptor.digest), descriptor, self._timeout) as part:
             yield part
             with self._counting:
                 self.resumed += part.resumed if part else 0
@@ -353,7 +324,7 @@ class ImageStore:
     def _read_index(self) -> dict[str, t.Any]:
         path = self._index_path
         try:
-            index = parse_object(read_file(path, _MAX_INDEX), path)
+            index = parse_object(read_file(path, MAX_INDEX), path)
             reason = f"{path}: manifests is not a list of objects"
             if "manifests" in index:
                 index["manifests"] = entries_of(index, "manifests", path)
@@ -376,3 +347,12 @@ def open_store(
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     default = f"{data}/lockstep/images" if os.geteuid() else "/var/lib/lockstep/images"
     return kind(path or default).hold(exclusive)
+
+
+def free_bytes(path: str) -> int:
+    """Return the bytes that this user can still write to the disk of a directory, which need not exist yet."""
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    with access(path):
+        disk = os.statvfs(path)
+    return (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize

@@ -27,7 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.prune 
     plan_prune,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
-from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
     FULL,
     QUICK,
     RepairStore,

@@ -17,8 +17,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import (
     plan_verify,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store import inventory
-from ansible_collections.lockstep.images.plugins.module_utils._store.inventory import (
+from ansible_collections.lockstep.images.plugins.module_utils._store import files, repair
+from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
     FULL,
     QUICK,
     RepairStore,
@@ -262,17 +262,17 @@ def test_quick_mode_finds_all_other_damage(path, store, sources, lost, how):
 
 
 def test_unreadable_content_is_corrupt_and_is_repaired(path, store, sources, monkeypatch):
-    """Root may read everything, so the system's answer is outcome up."""
+    """Root may read everything, so the error is simulated."""
     lost = MEMBER.layers[0].digest
-    real = inventory.read_chunks
+    real = repair.read_chunks
 
     def refuse(place):
         if place == str(blob_path(path, lost)):
-            with inventory.access(place):
+            with files.access(place):
                 raise PermissionError(13, "Permission denied")
         yield from real(place)
 
-    monkeypatch.setattr(inventory, "read_chunks", refuse)
+    monkeypatch.setattr(repair, "read_chunks", refuse)
     outcome, result = verify(store, FULL, sources)
     (found,) = result["corrupt"]
     assert "Permission denied" in found["reason"]

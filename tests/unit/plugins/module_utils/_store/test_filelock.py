@@ -17,10 +17,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     LockedError,
     StoreAccessError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store import files
 from ansible_collections.lockstep.images.plugins.module_utils._store.filelock import locked
 from ansible_collections.lockstep.images.plugins.module_utils._store.partial import open_partial
+from ansible_collections.lockstep.images.tests.support.fakes import blob
 
 OLD = b"the old bytes"
 
@@ -91,7 +91,7 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
     assert "flock" in caught.value.hint
     with pytest.raises(StoreAccessError, match="No locks available"):
         files.write_file(str(place / "file"), str(place / "staging"), b"the new bytes")
-    part = open_partial(str(place / "blob"), str(place / "staging"), Digest.of(b"x"), 1, 1.0)
+    part = open_partial(str(place / "blob"), str(place / "staging"), blob(b"x"), 1.0)
     with pytest.raises(StoreAccessError, match="No locks available"):
         part.__enter__()
     assert os.listdir(place / "staging") == []

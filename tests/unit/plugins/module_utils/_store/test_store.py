@@ -30,7 +30,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store import store as files
 from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
+    ImageStore,
+    free_bytes,
+)
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 from ansible_collections.lockstep.images.tests.support.stores import (
     leftovers,
@@ -688,3 +691,19 @@ def test_content_may_be_on_another_disk(link, tmp_path):
             held.prepare()
             assert held.has(content) and held.read(content.digest) == b"content"
         assert not stale.exists()
+
+
+def test_free_space_is_measured_where_the_store_will_be(tmp_path):
+    there = os.statvfs(tmp_path)
+    free = (there.f_bavail if os.geteuid() else there.f_bfree) * there.f_frsize
+    found = free_bytes(str(tmp_path / "not" / "there" / "yet"))
+    assert abs(found - free) < 1 << 30
+
+
+def test_root_can_use_blocks_reserved_for_root(tmp_path, monkeypatch):
+    values = dict.fromkeys(["f_bsize", "f_blocks", "f_files", "f_ffree", "f_favail", "f_flag"], 0)
+    answer = type("Answer", (), {**values, "f_frsize": 10, "f_bfree": 7, "f_bavail": 5})
+    monkeypatch.setattr(os, "statvfs", lambda _path: answer)
+    for user, free in ((0, 70), (1000, 50)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert free_bytes(str(tmp_path)) == free

@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.index impor
     IndexEntry,
     render_names,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.repair import RepairStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 from ansible_collections.lockstep.images.tests.support.layout import fingerprint, tree
 from ansible_collections.lockstep.images.tests.support.stores import set_name, whole_tree
@@ -38,7 +38,7 @@ def fixture_path(tmp_path):
 
 @pytest.fixture(name="store")
 def fixture_store(path):
-    store = ImageStore(str(path), lock_timeout=20)
+    store = RepairStore(str(path), lock_timeout=20)
     with store.hold():
         store.prepare()
         for name, target in NAMES.items():
@@ -145,7 +145,7 @@ def test_store_with_other_names_is_not_exact(store, names):
 
 
 def test_missing_store_counts_as_newly_created(path):
-    store = ImageStore(str(path))
+    store = RepairStore(str(path))
     assert store.is_exactly({})
     assert not store.is_exactly(NAMES)
     assert not path.exists()
@@ -157,9 +157,9 @@ def test_missing_store_counts_as_newly_created(path):
 def test_unused_and_unchanged_store_is_locked_exclusively(path, store):
     with store.hold():
         store.upgrade_lock(lambda: dict(store.names()) == NAMES)
-        with pytest.raises(LockedError), ImageStore(str(path), 0).hold():
+        with pytest.raises(LockedError), RepairStore(str(path), 0).hold():
             pass
-    with ImageStore(str(path), 0).hold():
+    with RepairStore(str(path), 0).hold():
         pass
 
 
@@ -168,7 +168,7 @@ def test_unplanned_change_is_a_conflict_and_frees_the_store(path, store):
     before = tree(path)
 
     def look():
-        with pytest.raises(LockedError), ImageStore(str(path), 0).hold():
+        with pytest.raises(LockedError), RepairStore(str(path), 0).hold():
             pass
         return False
 
@@ -177,15 +177,15 @@ def test_unplanned_change_is_a_conflict_and_frees_the_store(path, store):
     assert str(path) in str(error.value)
     assert error.value.hint == "Run again."
     assert tree(path) == before
-    with ImageStore(str(path), 0).hold(exclusive=True):
+    with RepairStore(str(path), 0).hold(exclusive=True):
         pass
 
 
 def test_exclusive_lock_without_waiting_reports_a_store_in_use(path):
-    store = ImageStore(str(path), lock_timeout=0)
+    store = RepairStore(str(path), lock_timeout=0)
     with store.hold():
         store.prepare()
-        with ImageStore(str(path)).hold(), pytest.raises(LockedError):
+        with RepairStore(str(path)).hold(), pytest.raises(LockedError):
             store.upgrade_lock(lambda: True)
 
 
@@ -194,7 +194,7 @@ def test_two_holders_become_exclusive_one_after_the_other(path, store):
     both, inside = threading.Barrier(2), []
 
     def run(number):
-        with ImageStore(str(path), 20).hold() as held:
+        with RepairStore(str(path), 20).hold() as held:
             both.wait(20)
             held.upgrade_lock(lambda: True)
             inside.append(number)
@@ -211,7 +211,7 @@ def test_a_store_is_exclusive_in_another_process_too(path, store):
     child = os.fork()
     if not child:
         try:
-            with ImageStore(str(path), 20).hold() as held:
+            with RepairStore(str(path), 20).hold() as held:
                 held.upgrade_lock(lambda: True)
                 os.write(go, b"x")
                 threading.Event().wait()
@@ -219,12 +219,12 @@ def test_a_store_is_exclusive_in_another_process_too(path, store):
             os._exit(1)
     try:
         assert os.read(ready, 1) == b"x"
-        with pytest.raises(LockedError), ImageStore(str(path), 0).hold():
+        with pytest.raises(LockedError), RepairStore(str(path), 0).hold():
             pass
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
         os.close(ready)
         os.close(go)
-    with ImageStore(str(path), 0).hold():
+    with RepairStore(str(path), 0).hold():
         assert store.is_exactly(NAMES)
