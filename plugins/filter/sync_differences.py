@@ -7,6 +7,10 @@ from __future__ import annotations
 # Documented in sync_differences.yml.
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
+from ansible_collections.lockstep.images.plugins.plugin_utils._unknown import (
+    row_of_failed_host,
+    unknown,
+)
 
 
 def sync_differences(results, lost=()):
@@ -19,7 +23,7 @@ def sync_differences(results, lost=()):
     found = [
         entry for host, result in results.items() for entry in _entries_of_host(host, result or {})
     ]
-    found += [_unknown(host, "no result, the play ended earlier for this host") for host in lost]
+    found += [unknown(host, "no result, the play ended earlier for this host") for host in lost]
     return untrusted(found)
 
 
@@ -27,22 +31,13 @@ def _entries_of_host(host, result):
     """Return the entries of one host. A host without a result is an entry too, because its store was not compared."""
     failures = result.get("failures") or ()
     if "differences" not in result or (result.get("error") and not failures):
-        reason = result.get("msg") or result.get("skip_reason") or "no result"
-        found = "unreachable" if result.get("unreachable") else "unknown"
-        # ansible-core 2.19 and newer put these words before all reasons.
-        reason = str(reason).removeprefix("Task failed: ").rstrip(".")
-        return [_unknown(host, reason, found=found)]
+        return [row_of_failed_host(host, result)]
     failed = {one["name"]: one["msg"] for one in failures}
     differing = [one for one in result["differences"] if one["name"] not in failed]
     return [
         *(dict(one, host=host, message=f"{host}: {one['message']}") for one in differing),
-        *(_unknown(host, text, name) for name, text in failed.items()),
+        *(unknown(host, text, name) for name, text in failed.items()),
     ]
-
-
-def _unknown(host, reason, name="*", found="unknown"):
-    message = f"{host}: {reason}"
-    return {"host": host, "name": name, "wanted": "", "found": found, "message": message}
 
 
 class FilterModule:

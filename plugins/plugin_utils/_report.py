@@ -143,6 +143,7 @@ def _host_entry(host: HostResults) -> Json:
         **{key: host.store.get(key) for key in ("store", "bytes", "reclaimable", "free")},
         "bytes_to_fetch": sync.get("bytes_to_fetch"),
         "bytes_to_free": sync.get("bytes_freed"),
+        "engine": host.engine,
     }
 
 

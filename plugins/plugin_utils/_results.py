@@ -18,6 +18,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._held import (
     Comparison,
     Held,
 )
+from ansible_collections.lockstep.images.plugins.plugin_utils._loaded import engine_rows
 
 _LIMIT = 1 << 63
 _TEXT_LIMIT = 500
@@ -29,7 +30,7 @@ Json = dict[str, t.Any]
 class HostResults:
     """The checked results of one host.
 
-    ``images`` is None if the host did not report its store. ``rows`` has the names that differ, and is None if the host was not
+    ``images`` is None if the host did not report its store, ``engine`` if it has none or did not report it. ``rows`` has the names that differ, and is None if the host was not
     compared. ``locked`` is true if the host was compared with a lock file, even if that failed.
     """
 
@@ -40,6 +41,7 @@ class HostResults:
     images: list[Json] | None = None
     store: Json = field(default_factory=dict)
     sync: Json | None = None
+    engine: Json | None = None
     locked: bool = False
     rows: dict[str, Comparison] | None = None
     checked: Json | None = None
@@ -70,6 +72,7 @@ class ResultReader:
             ("info", "image_info", self._info),
             ("store", "store_info", self._store),
             ("sync", "image_sync", self._sync),
+            ("engine", "engine", self._engine),
         ):
             result = results.get(part) if isinstance(results, t.Mapping) else None
             try:
@@ -161,6 +164,23 @@ class ResultReader:
             "is_partial": bool(failures),
             "rows": rows,
         }
+
+    def _engine(self, host: HostResults, result: Json) -> None:
+        """Read a result of image_load in check mode, or of engine_info, which has no differences."""
+        if "engine" not in result:
+            return
+        facts = result["engine"]
+        keys = ("kind", "version", "store", "namespace")
+        engine: Json = {key: None if facts[key] is None else self.text(facts[key]) for key in keys}
+        engine["states"] = None if "missing" in result else self._states(host, result)
+        host.engine = engine
+
+    def _states(self, host: HostResults, result: Json) -> dict[str, str]:
+        failures = result.get("failures") or ()
+        host.messages += [f"{self.text(one['name'])}: {self.text(one['msg'])}" for one in failures]
+        states = {self.text(name): row.state for name, row in engine_rows(result).items()}
+        states.update((self.text(one["name"]), "unknown") for one in failures)
+        return dict(sorted(states.items()))
 
 
 def _number(value: t.Any) -> int:

@@ -116,7 +116,7 @@ def test_F20_moved_tag_is_reported_with_the_list_and_the_remedy(site: Site) -> N
     site.move_tag(WEB, "2")
     done = site.run(PROVISION, store_pull="missing")
     assert done.returncode == 2
-    text = _message(done, "Fail when the stores differ")
+    text = _message(done, "Fail when the hosts differ")
     assert text.startswith("The stores differ. one holds sha256:"), text
     assert f"for {site.names[1]}, most hosts hold sha256:" in text
     assert "Only the names in store_images were compared." in text and "store_lock_file" in text
@@ -192,7 +192,7 @@ def test_F20_an_empty_list_is_named_where_the_stores_are_compared(site: Site) ->
     assert "(0 names). store_images is empty, so" in _message(done, "Show what the hosts hold")
     site.play(PROVISION, site.play.inventory({"one": site.host("one")}), site.variables).ok()
     done = site.run(PROVISION, store_images=[])
-    text = _message(done, "Fail when the stores differ")
+    text = _message(done, "Fail when the hosts differ")
     assert text.endswith("List the images in store_images, or set store_lock_file."), text
 
 

@@ -77,6 +77,16 @@ def synced(
     }
 
 
+def loaded(*images: tuple[str, str, str | None, str], **facts: Any) -> dict[str, Any]:
+    """Return a result of image_load in check mode; `images` are name, id, before, status."""
+    engine = {"kind": "docker", "version": "20.10.24", "store": "graph", "namespace": None}
+    return {
+        "changed": any(one[3] != "present" for one in images),
+        "images": [dict(zip(("name", "id", "before", "status"), one)) for one in images],
+        "engine": {**engine, **facts},
+    }
+
+
 def image_text(one: Mapping[str, Any]) -> str:
     """Return the text for an image in a list of differences."""
     return f"{one['digest']} ({', '.join(one['platforms'])})"

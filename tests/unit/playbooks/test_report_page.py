@@ -19,6 +19,7 @@ from ansible_collections.lockstep.images.tests.support.reports import (
     image,
     image_text,
     large_fleet,
+    loaded,
     page,
     synced,
 )
@@ -41,6 +42,10 @@ FLEETS: dict[str, dict[str, t.Any]] = {
     "lock": {
         "a": holds(APP, sync=synced([APP])),
         "b": holds(sync=synced([APP], ("app:1", image_text(APP), "none"), fetch=10**7)),
+    },
+    "engines": {
+        "a": holds(APP, sync=synced([APP]), engine=loaded(("app:1", "1", "1", "present"))),
+        "b": holds(APP, sync=synced([APP]), engine=loaded(("app:1", "1", None, "loaded"))),
     },
     "many": large_fleet(20, 70),
 }
@@ -213,6 +218,8 @@ def fleet_with_text(text: str, lock: bool) -> dict[str, t.Any]:
     for host in (f"{text} a", f"{text} b"):
         said[host]["info"]["fingerprint"] = text
         said[host]["store"]["store"] = text
+        facts = dict.fromkeys(("kind", "version", "store", "namespace"), text)
+        said[host]["engine"] = loaded((f"{text} one", text, None, "loaded"), **facts)
     return said
 
 

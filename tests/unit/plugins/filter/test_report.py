@@ -21,6 +21,7 @@ from ansible_collections.lockstep.images.tests.support.reports import (
     image_text,
     info,
     large_fleet,
+    loaded,
     synced,
 )
 
@@ -80,6 +81,7 @@ def test_single_host_is_its_own_reference():
         "free": 7,
         "bytes_to_fetch": None,
         "bytes_to_free": None,
+        "engine": None,
     }
     (entry,) = model["images"]
     assert (entry["name"], entry["wanted"], entry["size"]) == (
@@ -434,8 +436,9 @@ def _assert_documented(value: t.Any, documented: dict[str, t.Any]) -> None:
         {},
         {"a": holds(APP), "b": holds(MOVED), "c": {"info": FAILED}},
         {"a": holds(APP, sync=synced([TOOL], ("tool:2", image_text(TOOL), NONE)))},
+        {"a": holds(APP, engine=loaded(("app:1", "1", None, "loaded")))},
     ],
-    ids=["none", "most", "lock"],
+    ids=["none", "most", "lock", "engine"],
 )
 def test_model_is_as_documented(said):
     _assert_documented(report(said), _document())
@@ -496,3 +499,45 @@ def test_F24_image_in_place_is_not_extra_if_another_image_failed():
     sync = {**synced([], *rows), "failed": True, "msg": "web:3: not found", "failures": failures}
     model = report({"a": holds(APP, TOOL, sync=sync)})
     assert states(model) == {"a": {"tool:2": "extra", "web:3": "unknown"}}
+
+
+def engine_of(result):
+    """Return the engine of a host in the report, from a result of image_load or engine_info."""
+    return of_host(report({"a": holds(APP, engine=result)}), "a")
+
+
+def test_engine_is_shown_with_the_images_that_it_lacks():
+    rows = [("a:1", "1", "1", "present"), ("b:1", "1", None, "loaded"), ("c:1", "1", "2", "moved")]
+    host = engine_of(loaded(*rows, ("d:1", "1", "1", "repaired")))
+    assert host["engine"] == {
+        "kind": "docker",
+        "version": "20.10.24",
+        "store": "graph",
+        "namespace": None,
+        "states": {"b:1": "missing", "c:1": "differs", "d:1": "incomplete"},
+    }
+    assert (host["status"], host["messages"]) == ("same", [])
+
+
+def test_engine_without_a_lock_file_is_not_compared():
+    host = engine_of({**loaded(), "images": [{"id": "1"}], "missing": []})
+    assert (host["engine"]["kind"], host["engine"]["states"]) == ("docker", None)
+
+
+def test_engine_that_does_not_answer_is_an_error_of_its_host():
+    host = engine_of({"failed": True, "msg": "no container engine answers"})
+    assert (host["engine"], host["messages"]) == (None, ["engine: no container engine answers"])
+    assert host["status"] == "same"
+
+
+@pytest.mark.parametrize("result", [{}, {"skipped": True}, None])
+def test_host_without_an_engine_has_none(result):
+    host = engine_of(result)
+    assert (host["engine"], host["messages"]) == (None, [])
+
+
+@pytest.mark.parametrize("facts", [{"kind": 1}, {"version": ["x"]}])
+def test_engine_with_values_that_are_not_valid_is_an_error_of_its_host(facts):
+    host = engine_of(loaded(**facts))
+    assert host["engine"] is None
+    assert host["messages"][0].startswith("engine: the result is not valid")

@@ -10,6 +10,9 @@ import json
 import pytest
 from ansible import template
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.lockstep.images.plugins.filter.engine_differences import (
+    engine_differences,
+)
 from ansible_collections.lockstep.images.plugins.filter.report import report
 from ansible_collections.lockstep.images.plugins.filter.store_differences import store_differences
 from ansible_collections.lockstep.images.plugins.filter.sync_differences import sync_differences
@@ -31,6 +34,10 @@ ROW = {"name": EVIL, "wanted": "none", "found": EVIL, "message": f"{EVIL} is not
         ),
         pytest.param(
             lambda: sync_differences({"h": {"differences": [ROW]}}), id="sync_differences"
+        ),
+        pytest.param(
+            lambda: engine_differences({"h": reports.loaded((EVIL, "1", EVIL, "moved"))}),
+            id="engine_differences",
         ),
         pytest.param(lambda: table([ROW], ["name", "found"]), id="table"),
     ],

@@ -35,8 +35,8 @@ def auto(**options):
 def fixture_host(tmp_path, monkeypatch):
     """Return the directory of a host without engines and programs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    for name in ("DOCKER_HOST", "CONTAINERD_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setattr(choice, "DEFAULT_SOCKET", str(tmp_path / "d"))
@@ -194,6 +194,14 @@ def test_given_socket_that_is_not_of_docker_is_of_containerd(host, docker, insta
     install("ctr")
     docker.server, docker.api = "", ""
     assert auto(socket=f"{host}/d").kind == "containerd"
+
+
+def test_containerd_address_is_the_only_containerd(host, listen, install, monkeypatch):
+    listen("c")
+    install("ctr")
+    monkeypatch.setenv("CONTAINERD_ADDRESS", f"{host}/other")
+    with pytest.raises(errors.EngineNotFoundError, match=f"{host}/other does not exist"):
+        auto()
 
 
 def refuse(path):
