@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lockstep.images.tests.support import services
+from ansible_collections.lockstep.images.tests.support import modules, services
+from ansible_collections.lockstep.images.tests.support.documented import assert_as_documented
 from ansible_collections.lockstep.images.tests.support.fleet import SYNC, need_programs
 from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
 from ansible_collections.lockstep.images.tests.support.registry import Registry
@@ -140,6 +141,29 @@ def statuses(done: PlayResult) -> dict[str, list[str]]:
     return found
 
 
+def assert_engines_show_the_same_image(site: EngineSite) -> None:
+    """Assert that engine_info returns the same name, platform and layers from all engines, and changes nothing."""
+    web, engines = site.names[1], site.engines
+    shown = []
+    for options in (
+        {"engine": "docker", "socket": engines.docker_socket},
+        {"engine": "containerd", "socket": engines.containerd_socket, "namespace": NAMESPACE},
+        {"engine": "podman"},
+    ):
+        names = {"name": [web, "nothing:1"]}
+        for done in modules.four_times(
+            "engine_info", env=engines.environment(), **names, **options
+        ):
+            assert_as_documented("engine_info", done.result)
+            assert done.result["missing"] == ["docker.io/library/nothing:1"]
+            (image,) = done.result["images"]
+            assert (image["names"], image["dangling"]) == ([web], False)
+            assert image["complete"] is not False and image["size"] > 0
+            shown.append((image["platforms"], image["layers"]))
+    assert shown == [shown[0]] * len(shown)
+    assert shown[0][0] == ["linux/amd64"] and len(shown[0][1]) == 2
+
+
 def test_provision_and_audit_use_the_engine_of_each_host(site: EngineSite) -> None:
     jobs, web = site.names
     site.run(LOCK).ok()
@@ -161,6 +185,8 @@ def test_provision_and_audit_use_the_engine_of_each_host(site: EngineSite) -> No
     assert site.run(PROVISION).ok().changed == 0
     done = site.run(AUDIT).ok()
     assert "3 hosts match the lock file (every byte, 3 engines checked)." in done.output
+
+    assert_engines_show_the_same_image(site)
 
     site.lose_names_and_content()
     done = site.run(AUDIT)
