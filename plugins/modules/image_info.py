@@ -8,7 +8,7 @@ from __future__ import annotations
 # Documented in image_info.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.info import plan_info
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import read_store
 
 
 def build(params, store):
@@ -18,7 +18,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=lambda params: open_store(params["store"]),
+        open_target=lambda params: read_store(params["store"]),
         argument_spec=dict(
             name=dict(type="list", elements="str"),
         ),

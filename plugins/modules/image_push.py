@@ -18,7 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.options 
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
     open_registries,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import read_store
 
 
 def build(params, store):
@@ -34,7 +34,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
-        open_target=lambda params: open_store(params["store"]),
+        open_target=lambda params: read_store(params["store"]),
         argument_spec=dict(
             name=dict(type="list", elements="str", required=True),
             repository=dict(type="list", elements="str"),

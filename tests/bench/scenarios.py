@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Callable
 
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import (
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import (
     REF_NAME,
     render_index,
 )

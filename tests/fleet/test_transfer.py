@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import render_index
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import render_index
 from ansible_collections.lockstep.images.tests.support import images, layout, modules
 from ansible_collections.lockstep.images.tests.support.fleet import (
     DEMO,

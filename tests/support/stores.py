@@ -21,7 +21,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.naming
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan, Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store import partial
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest

@@ -14,7 +14,7 @@ from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ChunkPolicy, ContentSource, Sources
 from .._plan import Plan, PlanBuilder, attempts
-from .._store.index import IndexEntry
+from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 from .actions import Content, FetchBlob, StoreContent, each_once, fetch, merged, shorten_images
 from .naming import SetName, shown

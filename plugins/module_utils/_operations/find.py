@@ -9,8 +9,7 @@ import typing as t
 
 from .._image import errors
 from .._image.names import Reference, trimmed
-from .._store.index import IndexEntry
-from .._store.store import ImageStore
+from .._store.reader import IndexEntry, StoreReader
 
 _SHOWN = 5
 _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
@@ -45,7 +44,7 @@ def find_label(text: str, labelled: t.Mapping[str, IndexEntry]) -> str | None:
     return found or next(with_digest, None)
 
 
-def not_in_store(store: ImageStore, text: str) -> errors.NotInStoreError:
+def not_in_store(store: StoreReader, text: str) -> errors.NotInStoreError:
     """Return the error for a text that matches no entry of the store, or several. Raise ReferenceError for an invalid name."""
     called = trimmed(text)
     several = sorted(one for one in store.labelled() if one.partition("@")[0] == called)

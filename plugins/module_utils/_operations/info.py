@@ -14,8 +14,7 @@ from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, DOCKER_HUB, Digest, Reference
 from .._image.walk import images_of, walk
 from .._plan import Plan
-from .._store.index import IndexEntry
-from .._store.store import ImageStore
+from .._store.reader import IndexEntry, StoreReader
 from .find import find_label
 from .history import history
 from .reach import needed, wanted_children
@@ -54,7 +53,7 @@ class _Named:
     whole: bool
 
 
-def plan_info(store: ImageStore, references: t.Sequence[Reference | str] | None) -> Plan:
+def plan_info(store: StoreReader, references: t.Sequence[Reference | str] | None) -> Plan:
     """Plan to report some entries, found by ``find_label``, or for None all. The plan never has an action."""
     names = store.labelled()
     named = {name: _Walk(store, points_at).named(name) for name, points_at in names.items()}
@@ -84,7 +83,7 @@ def plan_info(store: ImageStore, references: t.Sequence[Reference | str] | None)
 class _Walk:
     """Finds the images behind one name, without asking for what is not here."""
 
-    def __init__(self, store: ImageStore, points_at: IndexEntry) -> None:
+    def __init__(self, store: StoreReader, points_at: IndexEntry) -> None:
         self._store = store
         self._points_at = points_at
         self._whole = True

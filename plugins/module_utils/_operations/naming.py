@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .._image import errors
 from .._plan import Action, Pool
-from .._store.index import IndexEntry
+from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 
 # What is shown for a name that is missing, and after one that lacks content.

@@ -9,9 +9,8 @@ import typing as t
 from .._image import errors
 from .._image.names import TAG, Reference, trimmed
 from .._plan import Plan
-from .._store.index import IndexEntry
+from .._store.reader import IndexEntry, StoreReader
 from .._store.source import StoreSource
-from .._store.store import ImageStore
 from .find import find_label, find_name, find_text, not_in_store
 from .reach import Reachable
 from .sending import SendPlanner, Transfer
@@ -56,7 +55,7 @@ def _pairs(
 
 
 def plan_push(
-    store: ImageStore,
+    store: StoreReader,
     references: t.Sequence[Reference | str],
     repositories: t.Sequence[str],
     planner: SendPlanner,

@@ -12,8 +12,7 @@ from .._image import errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Platform, choose
 from .._image.walk import walk
-from .._store.index import IndexEntry
-from .._store.store import ImageStore
+from .._store.reader import IndexEntry, StoreReader
 
 _DIGEST = re.compile("sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
@@ -37,7 +36,7 @@ class Reachable:
         return self.mentioned.union(self.sizes)
 
     @classmethod
-    def of(cls, store: ImageStore, names: t.Iterable[IndexEntry]) -> Reachable:
+    def of(cls, store: StoreReader, names: t.Iterable[IndexEntry]) -> Reachable:
         """Follow manifests as far as the store has them, each once for the same platforms."""
         reach = cls()
         seen: dict[tuple[str, ...], set[Digest]] = {}
@@ -69,7 +68,7 @@ class Reachable:
                 path=path,
             )
 
-    def _mention(self, store: ImageStore, digest: Digest) -> None:
+    def _mention(self, store: StoreReader, digest: Digest) -> None:
         """Note the digests in JSON, and in JSON that these lead to: schema 1, or a manifest of a later specification."""
         todo = [digest]
         while todo:
@@ -81,7 +80,7 @@ class Reachable:
             self.mentioned |= new
             todo += new
 
-    def _manifest(self, store: ImageStore, descriptor: Descriptor) -> Manifest | None:
+    def _manifest(self, store: StoreReader, descriptor: Descriptor) -> Manifest | None:
         try:
             return manifest_of(store, descriptor)
         except errors.DigestMismatchError:
@@ -92,7 +91,7 @@ class Reachable:
 
 
 def needed(
-    store: ImageStore, points_at: IndexEntry, is_here: t.Callable[[Descriptor], bool] | None = None
+    store: StoreReader, points_at: IndexEntry, is_here: t.Callable[[Descriptor], bool] | None = None
 ) -> dict[Digest, Descriptor]:
     """Return the content that a name needs to be complete, as far as stored manifests list it; without foreign layers."""
     found: dict[Digest, Descriptor] = {}
@@ -134,7 +133,7 @@ def wanted_children(
     return found
 
 
-def manifest_of(store: ImageStore, descriptor: Descriptor) -> Manifest | None:
+def manifest_of(store: StoreReader, descriptor: Descriptor) -> Manifest | None:
     """Return a stored manifest, None for other content and for missing or invalid manifests.
 
     Raise DigestMismatchError or StoreAccessError.

@@ -14,10 +14,9 @@ from .._image.names import Digest, Platform, Reference, choose
 from .._image.walk import images_of, walk
 from .._plan import Plan, in_parallel
 from .._registry.catalog import repositories
-from .._registry.failover import Mirrored
 from .._registry.registries import Registries
 from .._registry.registry import Registry
-from .._registry.repository import Repository, lacks
+from .._registry.repository import Mirrored, Repository, lacks
 from .history import history
 
 Source = t.Union[Repository, Mirrored]

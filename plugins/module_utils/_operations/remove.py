@@ -10,8 +10,8 @@ from .._image.dates import Moment
 from .._image.manifest import ImageConfig
 from .._image.names import Digest, Reference
 from .._plan import Plan
-from .._store.index import IndexEntry
 from .._store.inventory import contents, roots
+from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 from .garbage import RemoveContent
 from .naming import SetName

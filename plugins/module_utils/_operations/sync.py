@@ -12,8 +12,8 @@ from .._image.lock import Lock
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import Sources
 from .._plan import Action, Plan, Pool, in_parallel
-from .._store.index import IndexEntry, render_names
 from .._store.inventory import contents, roots
+from .._store.reader import IndexEntry, render_names
 from .._store.repair import FULL, OTHER_BYTES, RepairStore, verify_blob
 from .._store.store import ImageStore
 from .actions import shorten_images

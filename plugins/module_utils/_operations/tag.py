@@ -8,7 +8,7 @@ import typing as t
 from .._image import errors
 from .._image.names import Reference
 from .._plan import Plan
-from .._store.index import IndexEntry
+from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 from .find import find_label, not_in_store
 from .naming import SetName

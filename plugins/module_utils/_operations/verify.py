@@ -16,8 +16,8 @@ from .._image.sources import ContentSource, Sources
 from .._image.walk import walk
 from .._plan import Plan, in_parallel
 from .._store.foreign import foreign
-from .._store.index import IndexEntry
 from .._store.inventory import contents, roots
+from .._store.reader import IndexEntry
 from .._store.repair import FULL, RepairStore, verify_blob
 from .actions import Content, StoreContent
 from .fetching import FetchOptions, FetchPlanner, ImageRequest, plan_fetch

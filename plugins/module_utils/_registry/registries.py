@@ -15,12 +15,11 @@ from .._image.sources import Blob, ContentSource, Span
 from .client import HttpClient, is_refusal_elsewhere, libraries
 from .connect import Trust
 from .credentials import Credentials
-from .failover import Mirrored
 from .loginfiles import CredentialStore, places
 from .mirrors import Endpoint, HostConfig
 from .options import RegistryOptions
 from .registry import FindCredentials, Registry
-from .repository import Repository, is_encoded
+from .repository import Mirrored, Repository, is_encoded
 from .response import Response
 from .urls import api_host, may_reach, shown_url
 

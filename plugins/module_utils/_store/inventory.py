@@ -10,7 +10,7 @@ import typing as t
 from .._image import errors
 from .._image.names import Digest
 from .files import access, remove_file
-from .index import IndexEntry, labels_of, parse_entry
+from .reader import IndexEntry, labels_of, parse_entry
 from .store import ImageStore
 
 ALGORITHMS = ("sha256", "sha512")

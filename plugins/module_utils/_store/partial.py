@@ -303,18 +303,3 @@ def journal_of(path: str) -> str:
 def part_path(staging: str, digest: Digest) -> str:
     """Return the path of the staged file of a blob."""
     return os.path.join(staging, f"{digest.algorithm}-{digest.encoded}.part")
-
-
-def parts_of(staging: str) -> list[str]:
-    """Return the paths of the incomplete blobs in a staging directory."""
-    with access(staging), contextlib.suppress(FileNotFoundError):
-        names = os.listdir(staging)
-        return [os.path.join(staging, name) for name in names if name.endswith(".part")]
-    return []
-
-
-def part_size(path: str) -> int:
-    """Return the bytes that a staged file uses on the disk; 0 if it is missing."""
-    with contextlib.suppress(OSError):  # another process has completed it
-        return os.lstat(path).st_blocks * 512
-    return 0

@@ -12,9 +12,9 @@ from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.verify_blob import verified
 from .files import read_chunks, read_file, remove_file, write_file
-from .index import IndexEntry
 from .partial import StagedBlob
-from .store import MAX_INDEX, ImageStore
+from .reader import MAX_INDEX, IndexEntry
+from .store import ImageStore
 
 QUICK, FULL = "quick", "full"  # check the size of content, or every byte
 OTHER_BYTES = "does not match its digest"

@@ -11,8 +11,7 @@ from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference
 from .._image.sources import Blob, ContentSource, Span
 from .files import read_chunks
-from .index import IndexEntry
-from .store import ImageStore
+from .reader import IndexEntry, StoreReader
 
 _HINT = "Pull it first, with platform=all to use every platform."
 
@@ -26,7 +25,7 @@ class StoreSource(ContentSource):
 
     def __init__(
         self,
-        store: ImageStore,
+        store: StoreReader,
         names: t.Mapping[str, IndexEntry],
         reference: Reference,
         backoff: t.Callable[..., bool],

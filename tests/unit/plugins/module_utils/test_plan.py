@@ -33,7 +33,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Pool,
     in_parallel,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
 from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute, watch
 

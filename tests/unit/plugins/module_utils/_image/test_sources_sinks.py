@@ -20,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSink, blob
 from ansible_collections.lockstep.images.tests.support.stores import leftovers, set_name

@@ -27,7 +27,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.sendin
     SendPlanner,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.faults import Fault

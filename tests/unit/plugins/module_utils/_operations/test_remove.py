@@ -22,9 +22,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.prune 
 from ansible_collections.lockstep.images.plugins.module_utils._operations.remove import (
     plan_remove,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store import index as index_module
-from ansible_collections.lockstep.images.plugins.module_utils._store import store as store_module
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import REF_NAME
+from ansible_collections.lockstep.images.plugins.module_utils._store import reader as reader_module
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import REF_NAME
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import (
@@ -613,9 +612,8 @@ def test_ten_thousand_names_are_removed_with_one_read_of_each(path, monkeypatch)
 
     rewrite(path, multiply)
     looks = []
-    real = index_module.name_of
-    for module in (index_module, store_module):
-        monkeypatch.setattr(module, "name_of", lambda entry: looks.append(1) or real(entry))
+    real = reader_module.name_of
+    monkeypatch.setattr(reader_module, "name_of", lambda entry: looks.append(1) or real(entry))
     store = ImageStore(str(path))
     result = remove(store, "registry.example/many:*")
     assert len(gone(result)) == many

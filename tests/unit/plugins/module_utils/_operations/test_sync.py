@@ -26,7 +26,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 from ansible_collections.lockstep.images.plugins.module_utils._operations.prune import (
     plan_prune,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
     FULL,
     QUICK,

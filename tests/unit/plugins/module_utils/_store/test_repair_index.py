@@ -16,7 +16,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     LockedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import (
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import (
     IndexEntry,
     render_names,
 )

@@ -28,8 +28,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store import store as files
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import IndexEntry
+from ansible_collections.lockstep.images.plugins.module_utils._store import reader as files
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import (
     ImageStore,
     free_bytes,

@@ -14,7 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
     Descriptor,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._store.index import (
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import (
     PLATFORMS,
     REF_NAME,
     IndexEntry,
