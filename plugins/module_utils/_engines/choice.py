@@ -9,6 +9,7 @@ import typing as t
 
 from . import errors
 from .containerd import ContainerdEngine
+from .ctr import Ctr
 from .directory import DirectoryEngine
 from .docker import DEFAULT_SOCKET, DockerEngine
 from .engine import Engine, ReadManifest
@@ -52,7 +53,8 @@ def _open(options: EngineOptions, read_manifest: ReadManifest) -> Engine:
     if options.kind == CONTAINERD:
         path = options.socket or _first_existing(containerd_sockets())
         program, namespace = options.program_of(CONTAINERD), options.namespace
-        return ContainerdEngine(program, path, namespace, options.timeout, options.load_timeout)
+        times = options.timeout, options.load_timeout
+        return ContainerdEngine(Ctr(program, path, namespace, *times))
     if options.kind == PODMAN:
         return PodmanEngine(options.program_of(PODMAN), options.timeout, options.load_timeout)
     return DirectoryEngine(str(options.path))

@@ -33,23 +33,11 @@ _KUBERNETES = "k8s.io"
 
 
 class ContainerdEngine(Engine):
-    """One namespace of the containerd behind the socket ``path``; ``program`` is ctr with its first arguments.
+    """One namespace of containerd, as ``ctr`` shows it."""
 
-    ``timeout`` is in seconds for a question, ``load_timeout`` for an import. Raise EngineNotFoundError or
-    EngineRefusedError if nothing answers.
-    """
-
-    def __init__(
-        self,
-        program: t.Sequence[str],
-        path: str,
-        namespace: str,
-        timeout: float,
-        load_timeout: float,
-    ) -> None:
+    def __init__(self, ctr: Ctr) -> None:
         super().__init__()
-        self._ctr = Ctr(program, path, namespace, timeout, load_timeout, self.stats)
-        self._namespace = namespace
+        self._ctr, self.stats = ctr, ctr.stats
         self._held: Held | None = None
         self._added: set[str] = set()  # names by digest that this task added
         self._version: str | None = None
@@ -57,9 +45,8 @@ class ContainerdEngine(Engine):
 
     def facts(self) -> EngineFacts:
         """Return what the engine is; its version only after ``images`` with details, which asks for it."""
-        return EngineFacts(
-            "containerd", self._version, store="containerd", namespace=self._namespace
-        )
+        namespace = self._ctr.namespace
+        return EngineFacts("containerd", self._version, store="containerd", namespace=namespace)
 
     def images(self, details: bool = False) -> list[HeldImage]:
         """Return what the namespace holds; ``details`` also asks for the version."""
@@ -154,10 +141,11 @@ class ContainerdEngine(Engine):
         return self._held
 
     def _check_namespace(self, held: Held) -> list[str]:
-        if held.names or held.content or self._namespace in self._ctr.namespaces():
+        namespace = self._ctr.namespace
+        if held.names or held.content or namespace in self._ctr.namespaces():
             return []
-        hint = "" if self._namespace == _KUBERNETES else f"; the kubelet uses {_KUBERNETES}"
-        return [f"containerd had no namespace {self._namespace}{hint}"]
+        hint = "" if namespace == _KUBERNETES else f"; the kubelet uses {_KUBERNETES}"
+        return [f"containerd had no namespace {namespace}{hint}"]
 
     def _name(self, loads: t.Sequence[Load], options: LoadOptions, before: Held) -> None:
         """Name images whose content is complete, and pin the names that the task pins, or that were pinned."""

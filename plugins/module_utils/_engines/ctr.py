@@ -44,7 +44,8 @@ class NamedImage(t.NamedTuple):
 class Ctr:
     """Runs ``program``, which is ctr with its first arguments, for one namespace of the containerd behind a socket.
 
-    ``timeout`` is in seconds for a question, ``load_timeout`` for an import. ``stats`` counts processes and bytes.
+    ``timeout`` is in seconds for a question, ``load_timeout`` for an import. ``stats`` counts as an engine does. Raise
+    EngineNotFoundError or EngineRefusedError if nothing answers.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class Ctr:
         namespace: str,
         timeout: float,
         load_timeout: float,
-        stats: dict[str, int],
     ) -> None:
         require_listener(path, timeout)  # ctr would wait ten seconds for it
         self._command = (*program, "--address", path, "--namespace", namespace)
         self._timeout, self._load_timeout = timeout, load_timeout
-        self._stats = stats
+        self.namespace = namespace
+        self.stats = dict.fromkeys(("bytes_sent", "requests", "processes"), 0)
 
     def versions(self) -> list[str | None]:
         """Return the versions of the program and of the daemon, None for one that is not shown."""
@@ -118,7 +119,7 @@ class Ctr:
             try:
                 archive.write_to(output)
             finally:
-                self._stats["bytes_sent"] += output.count
+                self.stats["bytes_sent"] += output.count
 
         self._run(("images", "import", *options, "-"), self._load_timeout, send)
 
@@ -139,7 +140,7 @@ class Ctr:
         timeout: float,
         stdin: t.Callable[[PipeOutput], None] | None = None,
     ) -> Completed:
-        self._stats["processes"] += 1
+        self.stats["processes"] += 1
         done = run((*self._command, *arguments), timeout, stdin)
         if done.status:
             raise _error(f"{' '.join(arguments[:2])}", done)
