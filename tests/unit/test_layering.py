@@ -64,9 +64,6 @@ MAY_IMPORT = {
 # The rooms that read files of a host, lock files and lists read them as the store does; they write none of a store.
 MAY_READ_FILES = {"_registry", "_lockfile"}
 FILES = f"{HOME}_store.files"
-# Login files are written under a lock of the same kind as a store's.
-MAY_LOCK_FILES = {UTILS / "_registry" / "loginwriter.py"}
-FILE_LOCKS = f"{HOME}_store.filelock"
 
 # What image_pull and image_sync may send to a host beside the base: a feature never makes them grow.
 BASE = {"_zipimport", "_ansible", "_plan", "_operations", "modules"}
@@ -174,7 +171,6 @@ def test_file_imports_only_the_rooms_that_its_room_may_use(path):
         if target_of(module) not in allowed
         and not is_standard(target_of(module))
         and not (module == FILES and room in MAY_READ_FILES)
-        and not (module == FILE_LOCKS and path in MAY_LOCK_FILES)
     }
     assert wrong == set()
 

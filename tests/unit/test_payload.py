@@ -32,7 +32,7 @@ LIMITS = {
     "image_sync": 120.3,
     "image_tag": 39.0,
     "registry_info": 94.7,
-    "registry_login": 86.2,
+    "registry_login": 86.4,
     "registry_remove": 83.6,
     "store_info": 42.4,
     "store_prune": 48.0,

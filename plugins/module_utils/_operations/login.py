@@ -15,8 +15,16 @@ from .._registry.loginfiles import AuthFile, AuthPlace, containers_config, docke
 from .._registry.loginwriter import save_login, store_in_helper
 from .._registry.registry import Registry
 from .._registry.urls import parse_url, repository_name
+from .._store.filelock import locked
 from .._store.files import user_name
 from .leftovers import remove_leftovers
+
+_LOCK_TIMEOUT = 30.0  # seconds
+
+
+def lock_directory(path: str) -> t.ContextManager[None]:
+    """Lock a directory for this task alone to write login files in it; raise LockedError after 30 s."""
+    return locked(path, exclusive=True, timeout=_LOCK_TIMEOUT, create=False)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class SaveLogin(Action):
         if self.helper:
             store_in_helper(self.helper, self.registry, self.login)
         else:
-            save_login(self.path, self.registry, self.login)
+            save_login(self.path, self.registry, self.login, lock_directory)
 
 
 def plan_login(

@@ -6,28 +6,29 @@ from __future__ import annotations
 import base64
 import json
 import os
+import typing as t
 
 from .._image import errors
-from .._store.filelock import locked
 from .._store.files import make_directory, write_file
 from .credentials import TOKEN_USER, CredentialHelper, Credentials
 from .loginfiles import AuthFile, AuthPlace, field_name, scope_of_key, server_key
 
-_LOCK_TIMEOUT = 30.0  # seconds
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
+# Locks a directory, so that other tasks wait before they write login files in it.
+LockDirectory = t.Callable[[str], t.ContextManager[None]]
 
 
-def save_login(path: str, registry: str, login: Credentials | None) -> None:
+def save_login(path: str, registry: str, login: Credentials | None, lock: LockDirectory) -> None:
     """Write the login for a registry, or ``host/path``, to a file; None removes it. The rest of the file is kept.
 
-    The file is replaced as a whole, with mode 0600, under a lock that other tasks wait for; a symbolic link stays, and its
-    target is replaced. Raise AuthFileError if the file is malformed or not accessible, LockedError after 30 s.
+    The file is replaced as a whole, with mode 0600, while ``lock`` holds its directory; a symbolic link stays, and its
+    target is replaced. Raise AuthFileError if the file is malformed or not accessible.
     """
     target = os.path.realpath(path)
     directory = os.path.dirname(target)
     try:
         make_directory(directory, _PRIVATE_DIRECTORY)
-        with locked(directory, exclusive=True, timeout=_LOCK_TIMEOUT, create=False):
+        with lock(directory):
             data = with_login(AuthFile.load(AuthPlace(target)), registry, login)
             write_file(target, directory, data, _PRIVATE_FILE)
     except errors.StoreAccessError as exc:

@@ -14,6 +14,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     AuthenticationError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    lock_directory,
     login_path,
     plan_login,
     plan_logout,
@@ -111,7 +112,7 @@ def test_a_login_is_verified_before_it_is_stored(path):
 
 def test_existing_login_is_verified_again_only_on_request(path):
     """A015."""
-    save_login(str(path), HOST, USER)
+    save_login(str(path), HOST, USER, lock_directory)
     registry = FakeRegistry()
     assert not log_in(path, registry).changed and registry.pings == 0
     assert not log_in(path, registry, reauthorize=True).changed and registry.pings == 1
@@ -162,7 +163,7 @@ def test_login_in_a_helper_is_not_written_to_the_file(path, helpers):
 )
 def test_any_password_is_stored_unchanged(password, path):
     """A020."""
-    save_login(str(path), HOST, Credentials("alice", password))
+    save_login(str(path), HOST, Credentials("alice", password), lock_directory)
     assert find_login(path, HOST) == Credentials("alice", password)
     assert not log_in(path, who=Credentials("alice", password)).changed
 

@@ -16,6 +16,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     CredentialHelperError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    lock_directory,
     login_path,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
@@ -239,7 +240,7 @@ def test_invalid_login_file_is_named_and_not_shown(raw, path):
     path.write_bytes(raw)
     refused(path)
     with pytest.raises(AuthFileError):
-        save_login(str(path), HOST, USER)
+        save_login(str(path), HOST, USER, lock_directory)
     assert path.read_bytes() == raw
 
 
@@ -335,7 +336,7 @@ def test_a_host_has_many_spellings_as_a_key(key, path):
     """A004: a new login replaces each of them."""
     write_auth_file(path, {key: login("bob", "old"), "other.example": login("bob", "old")})
     assert find_login(path, f"{HOST}/app") == Credentials("bob", "old")
-    save_login(str(path), HOST, USER)
+    save_login(str(path), HOST, USER, lock_directory)
     assert set(json.loads(path.read_text())["auths"]) == {HOST, "other.example"}
 
 
@@ -354,7 +355,7 @@ def test_docker_hub_has_more_spellings(key, path):
     """A004."""
     write_auth_file(path, {key: login("bob", "old")})
     assert find_login(path, "docker.io/library/debian") == Credentials("bob", "old")
-    save_login(str(path), "docker.io", USER)
+    save_login(str(path), "docker.io", USER, lock_directory)
     assert list(json.loads(path.read_text())["auths"]) == [HUB_KEY] == [server_key("docker.io")]
 
 
@@ -432,4 +433,4 @@ def test_special_file_is_an_error_at_once(kind, path):
         path.symlink_to(path.name)
     refused(path)
     with pytest.raises(AuthFileError):
-        save_login(str(path), HOST, USER)
+        save_login(str(path), HOST, USER, lock_directory)

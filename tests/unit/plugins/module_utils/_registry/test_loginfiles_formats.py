@@ -18,6 +18,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     MissingHelperError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    lock_directory,
     login_path,
     login_target,
     plan_logout,
@@ -140,7 +141,7 @@ def test_F15_logging_out_removes_every_spelling(key, path):
 
 def test_F15_a_login_is_written_under_the_spelling_that_is_there(path):
     path.write_text(json.dumps({"Auths": {"other.example": login("demo", SECRET)}}))
-    save_login(str(path), HOST, USER)
+    save_login(str(path), HOST, USER, lock_directory)
     assert list(json.loads(path.read_text())) == ["Auths"]
     assert AuthFile.load(AuthPlace(str(path))).find(HOST, "app") == USER
 

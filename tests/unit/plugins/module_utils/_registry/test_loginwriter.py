@@ -16,6 +16,9 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     AuthFileError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.login import (
+    lock_directory,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )
@@ -53,7 +56,7 @@ def test_stored_login_is_found(case, path):
     """A013: and the rest of the file stays."""
     others = {"experimental": True, "HttpHeaders": {"X": "y"}} if case.get("keeps") else {}
     write_auth_file(path, {"other.example": login("bob", "x")}, **others)
-    save_login(str(path), case["login"], USER)
+    save_login(str(path), case["login"], USER, lock_directory)
     assert find_login(path, case["name"]) == USER
     assert find_login(path, "other.example") == Credentials("bob", "x")
     assert others.items() <= json.loads(path.read_text()).items()
@@ -64,23 +67,23 @@ def test_a_file_is_written_for_its_owner_alone(mode, path):
     """A001."""
     write_auth_file(path, {})
     path.chmod(mode)
-    save_login(str(path), HOST, USER)
+    save_login(str(path), HOST, USER, lock_directory)
     assert mode_of(path) == 0o600
 
 
 def test_a_new_file_and_its_directory_are_for_their_owner_alone(tmp_path):
     """A001."""
     path = tmp_path / "home" / ".docker" / "config.json"
-    save_login(str(path), HOST, USER)
+    save_login(str(path), HOST, USER, lock_directory)
     assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
     assert find_login(path, HOST) == USER
 
 
 def test_a_host_in_capitals_is_logged_out_of(path):
     """A004, A017: a host such as LOCALDOMAIN keeps its capitals."""
-    save_login(str(path), "LOCALDOMAIN", USER)
+    save_login(str(path), "LOCALDOMAIN", USER, lock_directory)
     assert find_login(path, "LOCALDOMAIN/app") == USER
-    save_login(str(path), "LOCALDOMAIN", None)
+    save_login(str(path), "LOCALDOMAIN", None, lock_directory)
     assert find_login(path, "LOCALDOMAIN/app") is None
 
 
@@ -90,7 +93,7 @@ def test_a_link_is_followed_and_stays_one(tmp_path):
     write_auth_file(target, {"other.example": login("bob", "x")})
     link.symlink_to("target.json")
     assert find_login(link, "other.example") == Credentials("bob", "x")
-    save_login(str(link), HOST, USER)
+    save_login(str(link), HOST, USER, lock_directory)
     assert link.is_symlink() and find_login(target, HOST) == USER
     assert find_login(target, "other.example") == Credentials("bob", "x")
 
@@ -101,7 +104,7 @@ def test_many_logins_at_once_are_all_kept(path):
         path, {"other.example": login("bob", "x")}, plugins={"a": 1}, psFormat="{{.ID}}"
     )
     threads = [
-        threading.Thread(target=save_login, args=(str(path), f"r{n}.example", USER))
+        threading.Thread(target=save_login, args=(str(path), f"r{n}.example", USER, lock_directory))
         for n in range(12)
     ]
     for thread in threads:
@@ -117,8 +120,8 @@ def test_logging_in_and_out_leaves_the_order_of_the_file(path):
     """A013."""
     write_auth_file(path, {"z.example": {}, "a.example": {"future": [1]}}, zz=1, aa=2)
     before = json.loads(path.read_text())
-    save_login(str(path), HOST, USER)
-    save_login(str(path), HOST, None)
+    save_login(str(path), HOST, USER, lock_directory)
+    save_login(str(path), HOST, None, lock_directory)
     after = json.loads(path.read_text())
     assert after == before
     assert (list(after), list(after["auths"])) == (list(before), list(before["auths"]))
@@ -135,7 +138,7 @@ def test_a_full_disk_leaves_the_old_file(call, path, monkeypatch):
 
     monkeypatch.setattr(files.os, call, full)
     with pytest.raises(AuthFileError) as caught:
-        save_login(str(path), HOST, Credentials("bob", "newsecret"))
+        save_login(str(path), HOST, Credentials("bob", "newsecret"), lock_directory)
     monkeypatch.undo()
     assert_tells(caught.value, "invalid-auth-file", str(path), never=("newsecret", SECRET))
     assert "space" in caught.value.hint
