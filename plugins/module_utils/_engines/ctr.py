@@ -28,7 +28,7 @@ _GONE = re.compile(
     r"connection refused|connection reset|transport is closing|error reading from server"
     r"|code = Unavailable|broken pipe|failed to dial|server is not ready"
 )
-_MESSAGE = 300  # characters of a message of containerd that are shown
+_MESSAGE = 300  # characters of a message of containerd that are shown; the cause is at its end
 
 
 class NamedImage(t.NamedTuple):
@@ -152,7 +152,10 @@ def _error(subject: str, done: Completed) -> errors.EngineError:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     said = lines[-1] if lines else f"ended with status {done.status}"
     said = said[len("ctr: ") :] if said.startswith("ctr: ") else said
-    text = f"ctr {subject}: {said[:_MESSAGE]}"
+    shown = (
+        said if len(said) <= _MESSAGE else f"{said[: _MESSAGE // 2]} ... {said[-_MESSAGE // 2 :]}"
+    )
+    text = f"ctr {subject}: {shown}"
     if _NO_SPACE in said:
         return errors.EngineNoSpaceError(text)
     if _GONE.search(said):
