@@ -30,12 +30,13 @@ options:
     description:
       - The path of the Unix socket of Docker or containerd.
       - The default for Docker is the environment variable E(DOCKER_HOST), then C(/var/run/docker.sock), then C(docker.sock) in
-        E(XDG_RUNTIME_DIR), where Docker without root listens. The default for containerd is C(/run/containerd/containerd.sock), then that of
-        k3s and RKE2.
+        E(XDG_RUNTIME_DIR), where Docker without root listens. The default for containerd is the environment variable E(CONTAINERD_ADDRESS),
+        then C(/run/containerd/containerd.sock), then that of k3s and RKE2.
     type: str
   namespace:
     description:
-      - The namespace of containerd. Kubernetes uses V(k8s.io), and sees images only there.
+      - The namespace of containerd. Kubernetes uses V(k8s.io), and sees images only there. M(lockstep.images.image_load) creates a namespace
+        that does not exist, with a warning.
     type: str
     default: default
   executable:
