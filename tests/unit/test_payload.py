@@ -22,21 +22,21 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
     "engine_info": 68.0,
-    "image_copy": 110.5,
-    "image_info": 37.9,
+    "image_copy": 109.7,
+    "image_info": 37.8,
     "image_load": 173.1,
-    "image_lock": 132.3,
-    "image_pull": 114.6,
-    "image_push": 117.1,
-    "image_remove": 46.2,
+    "image_lock": 132.2,
+    "image_pull": 114.5,
+    "image_push": 117.0,
+    "image_remove": 46.1,
     "image_sync": 120.3,
-    "image_tag": 39.0,
-    "registry_info": 94.7,
-    "registry_login": 86.4,
-    "registry_remove": 83.6,
+    "image_tag": 38.9,
+    "registry_info": 93.9,
+    "registry_login": 86.2,
+    "registry_remove": 82.7,
     "store_info": 42.4,
     "store_prune": 48.0,
-    "store_verify": 120.6,
+    "store_verify": 120.5,
 }
 
 

@@ -10,8 +10,9 @@ import typing as t
 
 from .._image import errors
 from .._image.names import Digest, Platform
-from .._store.files import read_file, write_file
+from .._store.files import read_file
 from .._store.store import ImageStore
+from .._store.writing import write_file
 
 _LIMIT = 16 * 1024 * 1024  # bytes
 _MOST = 10_000  # entries

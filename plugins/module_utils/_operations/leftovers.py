@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._plan import Action, Pool
-from .._store.filelock import open_unlocked
+from .._store.writing import open_unlocked
 
 # The name of a staged file outside a store, in the directory of the file that it will be.
 _BESIDE = re.compile(r"\.lockstep-[0-9a-f]{16}")

@@ -18,7 +18,8 @@ from .._lockfile.lockfile import (
     read_manifests,
 )
 from .._plan import Action, Pool
-from .._store.files import FILE_MODE, access, make_directory, remove_file, write_file
+from .._store.files import access
+from .._store.writing import FILE_MODE, make_directory, remove_file, write_file
 from .leftovers import remove_leftovers
 
 

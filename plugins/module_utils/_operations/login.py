@@ -15,8 +15,8 @@ from .._registry.loginfiles import AuthFile, AuthPlace, containers_config, docke
 from .._registry.loginwriter import save_login, store_in_helper
 from .._registry.registry import Registry
 from .._registry.urls import parse_url, repository_name
-from .._store.filelock import locked
 from .._store.files import user_name
+from .._store.writing import locked
 from .leftovers import remove_leftovers
 
 _LOCK_TIMEOUT = 30.0  # seconds

@@ -9,7 +9,7 @@ import os
 import typing as t
 
 from .._image import errors
-from .._store.files import make_directory, write_file
+from .._store.writing import make_directory, write_file
 from .credentials import TOKEN_USER, CredentialHelper, Credentials
 from .loginfiles import AuthFile, AuthPlace, field_name, scope_of_key, server_key
 

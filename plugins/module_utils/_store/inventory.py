@@ -9,9 +9,10 @@ import typing as t
 
 from .._image import errors
 from .._image.names import Digest
-from .files import access, remove_file
+from .files import access
 from .reader import IndexEntry, labels_of, parse_entry
 from .store import ImageStore
+from .writing import remove_file
 
 ALGORITHMS = ("sha256", "sha512")
 

@@ -15,17 +15,8 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.verify_blob import BlobHash
-from .filelock import open_unlocked
-from .files import (
-    FILE_MODE,
-    PIECE,
-    STAGED,
-    access,
-    is_same_file,
-    open_staged,
-    read_file,
-    sync_directory,
-)
+from .files import PIECE, access, read_file
+from .writing import FILE_MODE, STAGED, is_same_file, open_staged, open_unlocked, sync_directory
 
 _MAX_JOURNAL = 16 * 1024 * 1024
 Spans = list[tuple[int, int]]

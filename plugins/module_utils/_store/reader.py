@@ -19,8 +19,8 @@ from .._image.manifest import (
     parse_object,
 )
 from .._image.names import Digest
-from .filelock import StoreLock
 from .files import access, read_file
+from .writing import StoreLock
 
 REF_NAME = "org.opencontainers.image.ref.name"
 PLATFORMS = "io.lockstep.platforms"

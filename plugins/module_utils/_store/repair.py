@@ -11,10 +11,11 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.verify_blob import verified
-from .files import read_chunks, read_file, remove_file, write_file
+from .files import read_chunks, read_file
 from .partial import StagedBlob
 from .reader import MAX_INDEX, IndexEntry
 from .store import ImageStore
+from .writing import remove_file, write_file
 
 QUICK, FULL = "quick", "full"  # check the size of content, or every byte
 OTHER_BYTES = "does not match its digest"

@@ -13,8 +13,7 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.verify_blob import verified
-from .filelock import locked
-from .files import access, make_directory, write_chunks, write_file
+from .files import access
 from .partial import (
     KEPT,
     StagedBlob,
@@ -34,6 +33,7 @@ from .reader import (
     render_index,
     render_names,
 )
+from .writing import locked, make_directory, write_chunks, write_file
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 S = t.TypeVar("S", bound="ImageStore")

@@ -17,9 +17,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     LockedError,
     StoreAccessError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store import files
-from ansible_collections.lockstep.images.plugins.module_utils._store.filelock import locked
+from ansible_collections.lockstep.images.plugins.module_utils._store import writing
 from ansible_collections.lockstep.images.plugins.module_utils._store.partial import open_partial
+from ansible_collections.lockstep.images.plugins.module_utils._store.writing import locked
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 
 OLD = b"the old bytes"
@@ -90,7 +90,7 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
         take(place / "lock")
     assert "flock" in caught.value.hint
     with pytest.raises(StoreAccessError, match="No locks available"):
-        files.write_file(str(place / "file"), str(place / "staging"), b"the new bytes")
+        writing.write_file(str(place / "file"), str(place / "staging"), b"the new bytes")
     part = open_partial(str(place / "blob"), str(place / "staging"), blob(b"x"), 1.0)
     with pytest.raises(StoreAccessError, match="No locks available"):
         part.__enter__()

@@ -1,16 +1,122 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Locks between processes, on files that are never removed while they are held."""
+"""Write and remove files that other processes use too: a crash leaves the old or the new file, never a part of one.
+
+The locks between processes are on files that are never removed while they are held.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import secrets
+import shutil
+import stat
 import time
 import typing as t
 
 from .._image import errors
-from .files import FILE_MODE, READ_ONLY, access, is_same_file
+from .files import READ_ONLY, access
+
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+STAGED = "part-"
+
+
+def make_directory(path: str, mode: int = DIRECTORY_MODE) -> None:
+    """Create a directory and its missing parents, durably; raise StoreAccessError if that fails."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent != path:
+        make_directory(parent)
+    with access(path):
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if os.path.isdir(path):  # another process was faster
+                return
+            raise
+        os.chmod(path, mode)
+    sync_directory(parent)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable (fsync)."""
+    with access(path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_file(path: str, staging: str, data: bytes, mode: int = FILE_MODE) -> None:
+    """Write a file as ``write_chunks`` does, with ``data`` as its only chunk."""
+    write_chunks(path, staging, [data], mode)
+
+
+def write_chunks(path: str, staging: str, chunks: t.Iterable[bytes], mode: int = FILE_MODE) -> None:
+    """Write a file to the directory ``staging``, and rename it to ``path`` if ``chunks`` ends without an error.
+
+    Without an error the file is durable. ``staging`` must be on the same file system. Until the rename only this user
+    can read the file. A writer that is killed leaves a file: ``stale_files`` finds it in the staging directory of a
+    store, ``leftovers`` anywhere else.
+    """
+    fd, name = open_staged(staging, path)
+    try:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            with access(path):
+                while view:
+                    view = view[os.write(fd, view) :]
+        with access(path):
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+            os.rename(name, path)
+        sync_directory(os.path.dirname(path))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    finally:
+        os.close(fd)
+
+
+def open_staged(staging: str, path: str) -> tuple[int, str]:
+    """Create a locked file in ``staging`` that will be renamed to ``path``; return its file descriptor and its path."""
+    prefix = ".lockstep-" if staging == os.path.dirname(path) else STAGED
+    while True:
+        name = os.path.join(staging, f"{prefix}{secrets.token_hex(8)}")
+        with access(path):
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if is_same_file(fd, name):
+                    return fd, name
+            except BaseException:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+                raise
+            os.close(fd)  # another process removed it as abandoned before it was locked
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, or a directory in its place; a missing file is not an error."""
+    with access(path), contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def is_same_file(fd: int, path: str) -> bool:
+    """Return whether a path still names the open file of a descriptor."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
