@@ -52,6 +52,7 @@ class LoopbackRegistry:
         self._paths: dict[str, _Content] = {}
         self._sent: dict[Digest, int] = {}
         self._lock = threading.Lock()
+        self._opening = 0
         self.error: image_errors.LockstepError | None = None
         for image in images:
             self._add(image)
@@ -87,6 +88,11 @@ class LoopbackRegistry:
         with self._lock:
             return sum(self._sent.values())
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a client waits for ``open_blob``, which downloads a layer that is not here yet."""
+        return self._opening > 0
+
     def find(self, path: str) -> _Content | None:
         """Return the content under the path of a request, None for everything that is not planned."""
         return self._paths.get(path)
@@ -95,11 +101,18 @@ class LoopbackRegistry:
     def open(self, content: _Content) -> t.Iterator[t.BinaryIO]:
         """Open a layer; raise LockstepError, and keep it as ``error``, if it cannot be read."""
         with contextlib.ExitStack() as stack:
+            self._note_opening(1)
             try:
                 file = stack.enter_context(self._open(content.blob))
             except (OSError, image_errors.LockstepError) as exc:
                 raise self._keep(exc, content.blob) from exc
+            finally:
+                self._note_opening(-1)
             yield file
+
+    def _note_opening(self, change: int) -> None:
+        with self._lock:
+            self._opening += change
 
     def _keep(
         self, exc: OSError | image_errors.LockstepError, blob: Descriptor

@@ -33,6 +33,9 @@ from .engine import (
 )
 from .process import Completed, run
 
+if t.TYPE_CHECKING:
+    from .loopback import LoopbackRegistry
+
 _OLDEST = (4, 3)
 _PREFIX = "sha256:"  # podman writes ids without it
 _LOOPBACK = "127.0.0.1,localhost"
@@ -119,7 +122,7 @@ class PodmanEngine(Engine):
         with LoopbackRegistry([load.image for load in loads], open_blob) as registry:
             try:
                 ended = [
-                    self._pull(names, platform, registry.locations)
+                    self._pull(names, platform, registry)
                     for platform, names in _by_platform(loads).items()
                 ]
             finally:
@@ -224,9 +227,10 @@ class PodmanEngine(Engine):
         return [_detailed(one, by_id[one.id]) if one.id in by_id else one for one in held]
 
     def _pull(
-        self, names: t.Sequence[str], platform: str, locations: t.Mapping[str, str]
+        self, names: t.Sequence[str], platform: str, registry: LoopbackRegistry
     ) -> errors.EngineError | None:
         """Pull names from the loopback registry; return the error of podman, None for success."""
+        locations = registry.locations
         chosen = ("--platform", platform) if platform else ()
         # Unnamed files: nothing of them is left when the task is killed, and no file of the host is touched.
         with _unnamed(_registries_conf(locations)) as conf, _unnamed('{"auths":{}}') as logins:
@@ -241,6 +245,7 @@ class PodmanEngine(Engine):
                     "REGISTRY_AUTH_FILE": logins,
                     **dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK),
                 },
+                is_waiting=lambda: registry.is_waiting,
             )
         return _error(done, "pull", locations) if done.status else None
 
@@ -251,10 +256,10 @@ class PodmanEngine(Engine):
         self,
         *arguments: str,
         timeout: float | None = None,
-        env: t.Mapping[str, str] | None = None,
+        **how: t.Any,
     ) -> Completed:
         self.stats["processes"] += 1
-        return run((*self._program, *arguments), timeout or self._timeout, env=env)
+        return run((*self._program, *arguments), timeout or self._timeout, **how)
 
 
 def _by_platform(loads: t.Sequence[Load]) -> dict[str, list[str]]:

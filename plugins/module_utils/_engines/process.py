@@ -17,6 +17,7 @@ from . import errors
 
 _CHUNK = 1024 * 1024
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux, which Python has from 3.10
+_STEP = 0.5  # seconds between two looks at a program that runs
 _LINGER = 5.0  # seconds to wait for the output of children that outlive their program
 
 
@@ -29,13 +30,27 @@ class Completed(t.NamedTuple):
 
 
 class PipeOutput(DescriptorOutput):
-    """The standard input of a program, as the output of an archive."""
+    """The standard input of a program, as the output of an archive. ``is_idle`` is whether nothing is being written."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
+        self.is_idle = True
         # A pipe of 64 KiB, which is the default, takes 16 times as many system calls.
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK)
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``."""
+        self.is_idle = False
+        super().write(data)
+        self.is_idle = True
+
+    def send_file(self, file: t.BinaryIO, size: int) -> int:
+        """Write ``size`` bytes of a file from its start."""
+        self.is_idle = False
+        done = super().send_file(file, size)
+        self.is_idle = True
+        return done
 
 
 def run(
@@ -43,20 +58,23 @@ def run(
     timeout: float,
     stdin: t.Callable[[PipeOutput], None] | None = None,
     env: t.Mapping[str, str] | None = None,
+    is_waiting: t.Callable[[], bool] = lambda: False,
 ) -> Completed:
     """Run a program and return how it ended. ``stdin`` writes its input, ``env`` adds to the environment.
 
     A program may end before it has read its input: its status and its messages say why it ended. If
     ``stdin`` raises, the program is killed before it sees the end of its input. Raise EngineNotFoundError if the program
-    cannot be started, EngineTimeoutError if it takes more than ``timeout`` seconds.
+    cannot be started, EngineTimeoutError if it takes more than ``timeout`` seconds, without the time in which it waits for its
+    input, or ``is_waiting`` says that it waits for something else.
     """
     process = _start(command, stdin is not None, env)
-    limit = _Limit(process, timeout)
-    output = [_Reader(t.cast(t.BinaryIO, pipe)) for pipe in (process.stdout, process.stderr)]
+    limit = _Limit(process, timeout, is_waiting)
+    output = [_Reader(t.cast(t.BinaryIO, one)) for one in (process.stdout, process.stderr)]
     try:
         if stdin and process.stdin:
-            with contextlib.suppress(BrokenPipeError):
-                stdin(PipeOutput(process.stdin.fileno()))
+            pipe = PipeOutput(process.stdin.fileno())
+            with contextlib.suppress(BrokenPipeError), limit.without(lambda: pipe.is_idle):
+                stdin(pipe)
             process.stdin.close()
         process.wait()
         stdout, stderr = (reader.result() for reader in output)
@@ -120,21 +138,45 @@ class _Reader(threading.Thread):
 
 
 class _Limit:
-    """Kills a program with its children when its time is over, or when ``end`` finds it running."""
+    """Kills a program with its children when its time is over, or when ``end`` finds it running.
 
-    def __init__(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+    Time in which ``is_waiting`` returns True does not count.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        timeout: float,
+        is_waiting: t.Callable[[], bool],
+    ) -> None:
         self._process = process
+        self._left = timeout
+        self._is_waiting = is_waiting
+        self._has_ended = threading.Event()
         self.is_exceeded = False
-        self._timer = threading.Timer(timeout, self._expire)
-        self._timer.daemon = True
-        self._timer.start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextlib.contextmanager
+    def without(self, is_waiting: t.Callable[[], bool]) -> t.Iterator[None]:
+        """Let ``is_waiting`` decide inside the block."""
+        before, self._is_waiting = self._is_waiting, is_waiting
+        try:
+            yield
+        finally:
+            self._is_waiting = before
 
     def end(self) -> None:
-        self._timer.cancel()
+        self._has_ended.set()
         self._kill()
         self._process.wait()
 
-    def _expire(self) -> None:
+    def _watch(self) -> None:
+        while self._left > 0:
+            step = min(self._left, _STEP)
+            if self._has_ended.wait(step):
+                return
+            if not self._is_waiting():
+                self._left -= step
         self.is_exceeded = self._kill()
 
     def _kill(self) -> bool:

@@ -210,8 +210,11 @@ def test_download_that_is_under_way_does_not_hold_up_others(registry):
         waiting = threading.Thread(target=lambda: answers.append(request(other, BLOB)))
         waiting.start()
         assert request(other, f"blobs/{APP.layers[1].digest}")[0] == 200
+        while not other.is_waiting:
+            assert waiting.is_alive()
         ready.set()
         waiting.join(5)
+        assert not other.is_waiting
     assert answers[0][2] == LAYER.blob
 
 

@@ -120,3 +120,19 @@ def test_file_that_cannot_run_is_reported(tmp_path):
     (tmp_path / "ctr").write_text("")
     with pytest.raises(errors.EngineNotFoundError, match="ctr: Permission denied"):
         run([os.fspath(tmp_path / "ctr")], 1)
+
+
+def test_time_in_which_a_program_waits_for_its_input_does_not_count():
+    def slow(output):
+        time.sleep(1.5)
+        output.write(b"late")
+
+    code = "import sys; sys.stdout.write(sys.stdin.read())"
+    assert python(code, 1.0, slow).stdout == b"late"
+
+
+def test_time_in_which_a_program_waits_for_something_else_does_not_count():
+    command = [sys.executable, "-I", "-c", "import time; time.sleep(1.5)"]
+    assert run(command, 1.0, is_waiting=lambda: True).status == 0
+    with pytest.raises(errors.EngineTimeoutError):
+        run(command, 1.0, is_waiting=lambda: False)
