@@ -234,7 +234,7 @@ def test_converged_run_costs_a_head_for_each_tag_and_nothing_with_a_lock(
     assert {one["status"] for one in result["images"]} == {"present"}
 
 
-def test_changed_layer_of_one_image_is_all_that_is_fetched(
+def test_only_the_changed_layer_of_one_image_is_fetched(
     fleet: Fleet, docker: services.Service, directory: Path
 ) -> None:
     name, item = next(iter(fleet.items.items()))
