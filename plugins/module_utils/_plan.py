@@ -193,6 +193,11 @@ class Plan:
         """Whether there are any actions."""
         return bool(self.actions)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to do; by default, whether there are any actions."""
+        return self.changed
+
 
 class PlanBuilder:
     """Plans the items of a task with threads, and collects their errors by name for the plan that it builds."""
@@ -313,7 +318,7 @@ class Execution:
         """
         self._has_run = True
         plan = self.plan
-        if not plan.changed:
+        if not plan.is_due:
             return
         plan.prepare()
         with Pool(plan.workers) as pool:

@@ -219,11 +219,8 @@ def test_converged_run_costs_a_head_for_each_tag_and_nothing_with_a_lock(
 ) -> None:
     what = {"lock": fleet.lock()} if way == "lock" else {"name": list(fleet.items)}
     options = dict(options_of(directory / "store", docker), **what)
-    if way == "tags":
-        # The first run reads which configuration belongs to which digest. It changes one image.
-        env = services.docker_env(docker, directory)
-        run(["docker", "rmi", next(iter(fleet.items))], env=env)
-        assert modules.run("image_load", **options).result["changed"]
+    # The first run reads which configuration belongs to which digest.
+    modules.run("image_load", **options)
     before = len(fleet.registry.requests())
     result = modules.run("image_load", **options).result
     requests = [line.split()[0] for line in fleet.registry.requests()[before:]]

@@ -21,10 +21,10 @@ MODULES = PLUGINS / "modules"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # KiB.
 LIMITS = {
-    "engine_info": 68.0,
+    "engine_info": 68.4,
     "image_copy": 109.7,
     "image_info": 37.8,
-    "image_load": 173.1,
+    "image_load": 174,
     "image_lock": 132.2,
     "image_pull": 114.5,
     "image_push": 117.0,

@@ -42,10 +42,15 @@ class KnownConfigs:
         """Remember a configuration that was read."""
         self._used[f"{root} {platform}"] = str(config)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether this task has read something that the file does not have."""
+        return not self._used.items() <= self._known.items()
+
     def save(self) -> None:
         """Add what this task used to the file, and drop the entries that were not used for longest if the file has too many.
 
-        Call it while no other process does so. The file only saves requests: a failure is ignored.
+        The file only saves requests: a failure is ignored, and two tasks at a time can lose entries of one another.
         """
         entries = self._read()
         if self._used.items() <= entries.items():

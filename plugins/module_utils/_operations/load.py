@@ -198,6 +198,17 @@ class Report(t.Mapping[str, t.Any]):
         }
 
 
+@dataclass(frozen=True)
+class LoadPlan(Plan):
+    """A plan that is also carried out without actions if ``origin`` has something to remember."""
+
+    origin: Origin | None = None
+
+    @property
+    def is_due(self) -> bool:
+        return self.changed or bool(self.origin and self.origin.has_news)
+
+
 class LoadPlanner(PlanBuilder):
     """Plans what an engine lacks of images."""
 
@@ -227,7 +238,11 @@ class LoadPlanner(PlanBuilder):
         planned = dict(engine.stats, bytes_sent=size)
         texts = [*engine.warnings()] if due else []
         texts += [text for load in loads for text in (*load.image.doubts, *load.warnings)]
-        return self.build(
+        return LoadPlan(
+            origin=origin,
+            prepare=origin.remember,
+            failures=dict(self.failures),
+            workers=self.workers,
             names=actions,
             before={row.name: before_of(row) for row in rows if before_of(row)},
             after={row.name: after_of(row) for row in rows},

@@ -67,6 +67,14 @@ class Origin:
     def plan(self, loads: t.Sequence[Load]) -> None:
         """Take the plan; raise NoSpaceError if the disk is too small for it."""
 
+    @property
+    def has_news(self) -> bool:
+        """Whether ``remember`` has something to write; by default not."""
+        return False
+
+    def remember(self) -> None:
+        """Write what makes the next run cheaper."""
+
     def running(self) -> t.ContextManager[None]:
         """Return what is held while images are sent."""
         return contextlib.nullcontext()
@@ -96,7 +104,7 @@ class RegistryOrigin(Origin):
 
     def __init__(self, store: ImageStore, sources: Sources, options: FetchOptions) -> None:
         super().__init__(store)
-        self.known = KnownConfigs(store)
+        self.known = self._known = KnownConfigs(store)
         self._sources, self._options = sources, options
         self._feed = BlobFeed(store, options.chunks, options.workers)
         self._learned: dict[Digest, Manifest] = {}
@@ -158,12 +166,17 @@ class RegistryOrigin(Origin):
         size = sum(load.bytes_sent for load in loads)
         self._batch = min(_LARGEST_BATCH, size // _FEWEST_BATCHES)
 
-    @contextlib.contextmanager
-    def running(self) -> t.Iterator[None]:
-        with self._feed.running():
-            if self.known:
-                self.known.save()
-            yield
+    @property
+    def has_news(self) -> bool:
+        return self._known.has_news
+
+    def remember(self) -> None:
+        if self.has_news:
+            self.store.prepare()
+            self._known.save()
+
+    def running(self) -> t.ContextManager[None]:
+        return self._feed.running()
 
     def finish(self) -> None:
         self._feed.finish()

@@ -202,6 +202,18 @@ def test_converged_run_resolves_tags_and_reads_nothing_else(store, sources, keep
     assert [one["layers"] for one in result["images"]] == [{"sent": 0, "reused": None}] * 3
 
 
+def test_run_without_changes_remembers_what_it_has_read(store, sources, engine, tmp_path):
+    pull(ImageStore(str(tmp_path / "other")), sources, *IMAGES)
+    load(ImageStore(str(tmp_path / "other")), None, engine, *IMAGES)
+    assert not check(store, sources, engine, *IMAGES)["changed"]
+    assert not Path(store.path).exists()
+    result = load(store, sources, engine, *IMAGES).result()
+    assert (result["changed"], result["actions"]) == (False, [])
+    sources.forget()
+    load(store, sources, engine, *IMAGES)
+    assert [verb for verb, _what in sources.reads] == ["resolve"] * 3
+
+
 @both_engines
 def test_converged_run_with_a_lock_asks_no_registry(store, sources, keeps):
     engine, lock = FakeEngine(keeps), locked(sources, *IMAGES)
