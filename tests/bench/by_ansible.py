@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The tools that run in Ansible: our modules, and a loop of `docker_image_pull`."""
+"""The tools that run in Ansible: our modules, and loops of a module of `community.docker`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support import modules
@@ -38,6 +38,7 @@ from .peers import TIMEOUT
 MODULE, SYNC = "image_pull", "image_sync"
 PEER = "community.docker"
 PEER_PULL = f"{PEER}.docker_image_pull"
+PEER_LOAD = f"{PEER}.docker_image_load"
 PEER_PARTS = ("community/docker/", "community/library_inventory_filtering_v1/")
 
 
@@ -46,6 +47,8 @@ class Play:
 
     Count the memory of the module's process, not that of `ansible-playbook`.
     """
+
+    daemons: Sequence[Daemon] = ()
 
     def __init__(self, directory: Path, module: str) -> None:
         directory.mkdir(parents=True)
@@ -60,7 +63,7 @@ class Play:
     def run(self, **options: Any) -> Usage:
         """Run the module with these options and keep its result."""
         play = one_task(f"lockstep.images.{self.module}", **options)
-        with metered(self.directory) as meter:
+        with metered(self.directory, self.daemons) as meter:
             done = self._play(play, self._inventory, timeout=TIMEOUT, launcher=meter.launcher)
         action = f"lockstep.images.{self.module}"
         self.result = done.ok().one(action)
@@ -179,7 +182,7 @@ def lock_file(directory: Path, images: Sequence[Published]) -> str:
 
 @dataclass
 class DockerLoop:
-    """A loop of `docker_image_pull`, with one item for each image.
+    """A loop of `docker_image_pull`, or of another module that takes one image, with one item for each image.
 
     Count the memory of the Docker daemon. `forget` removes all images from it.
     """
@@ -190,6 +193,9 @@ class DockerLoop:
     daemons: Sequence[Daemon]
     forget: Any
     label: str = "docker_image_pull, in a loop"
+    module: str = PEER_PULL
+    option: str = "name"
+    item: Callable[[Published], str] = field(default=lambda image: image.name)
     result: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -199,11 +205,11 @@ class DockerLoop:
         self._inventory = self._play.inventory({"one": local_host(self.directory)})
 
     def pull(self, images: Sequence[Published]) -> Usage:
-        """Pull all images in one loop."""
+        """Pull or load all images in one loop."""
         task = {
-            "name": PEER_PULL,
-            PEER_PULL: {"name": "{{ item }}"},
-            "loop": [image.name for image in images],
+            "name": self.module,
+            self.module: {self.option: "{{ item }}"},
+            "loop": [self.item(image) for image in images],
         }
         play = [{"name": "Test", "hosts": "all", "gather_facts": False, "tasks": [task]}]
         with metered(self.directory, self.daemons, client_does_the_work=False) as meter:
@@ -213,8 +219,8 @@ class DockerLoop:
                 timeout=TIMEOUT,
                 launcher=meter.launcher,
             )
-        self.result = done.ok().one(PEER_PULL)
-        return replace(meter.usage, task=done.seconds(PEER_PULL))
+        self.result = done.ok().one(self.module)
+        return replace(meter.usage, task=done.seconds(self.module))
 
     def clear(self) -> None:
         """Remove the images from the daemon."""

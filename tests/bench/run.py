@@ -11,6 +11,7 @@
     update       pull an image of which one layer of six has changed
     small        pull 100 small images in one task
     converged    pull 100 small images again, by tag, by digest and by a lock file
+    load         bring 100 small images to Docker in one task, and again
     killed       kill a pull at half of its bytes, and run it again
     names        pull into stores with 10, 1,000 and 10,000 names
     copy         copy 100 tags from one registry to another, twice

@@ -33,6 +33,7 @@ from .by_ansible import Alone, DockerLoop, LockedModule, LockedTask, Module, Tas
 from .content import MB, Published, publish_small
 from .copying import LAYER_SIZE, asked, copiers, publish_tags
 from .lab import LAYER_SIZES, Lab, anew, compare
+from .loading import load
 from .measure import Traffic, Usage, Watch, metered
 from .peers import Command, LayoutTool, Tool
 from .tables import Cell, Row, Table, usage_cells, with_ratios
@@ -350,5 +351,5 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 SCENARIOS: Mapping[str, Callable[[Lab], Table]] = {
     one.__name__: one
-    for one in (cold, throttled, update, small, converged, killed, names, copy, verify)
+    for one in (cold, throttled, update, small, converged, load, killed, names, copy, verify)
 }
