@@ -96,7 +96,9 @@ class FakeCtr(Ctr):
         if is_1:
             self.targets.update(names)
         for target in names.values():
-            self._unpack(target)
+            self._label(target)
+            if "--no-unpack" not in options:
+                self._unpack(target)
         self.targets.update(names)
         if not is_1:  # labels are replaced
             self.pinned -= names.keys()
@@ -116,24 +118,35 @@ class FakeCtr(Ctr):
         }
         return json.loads(files["index.json"]), blobs
 
-    def _unpack(self, digest: str) -> None:
-        """Unpack an image, and label what each blob keeps."""
+    def _label(self, digest: str) -> None:
+        """Record what a manifest keeps, and all manifests below it."""
         manifest = json.loads(self.blobs[digest])
         if "manifests" in manifest:
             children = [one["digest"] for one in manifest["manifests"]]
             here = [one for one in children if one in self.blobs]
             self.labels[digest] = {f"{REFERS_TO}.m.{place}": one for place, one in enumerate(here)}
             for child in here:
-                self._unpack(child)
+                self._label(child)
             return
-        config, layers = manifest["config"]["digest"], [one["digest"] for one in manifest["layers"]]
+        layers = [one["digest"] for one in manifest["layers"]]
         self.labels[digest] = {f"{REFERS_TO}.l.{place}": one for place, one in enumerate(layers)}
-        self.labels[digest][f"{REFERS_TO}.config"] = config
+        self.labels[digest][f"{REFERS_TO}.config"] = manifest["config"]["digest"]
+
+    def _unpack(self, digest: str) -> None:
+        """Unpack an image, or all images below an index that are there."""
+        manifest = json.loads(self.blobs[digest])
+        if "manifests" in manifest:
+            for child in manifest["manifests"]:
+                if child["digest"] in self.blobs:
+                    self._unpack(child["digest"])
+            return
+        config = manifest["config"]["digest"]
         diff_ids = json.loads(self.blobs[config])["rootfs"]["diff_ids"]
+        chains = map(str, chain_ids(list(map(Digest.parse, diff_ids))))
         below: str | None = None
-        for layer, chain in zip(layers, map(str, chain_ids(list(map(Digest.parse, diff_ids))))):
-            if chain not in self.unpacked and layer not in self.blobs:
-                raise errors.EngineError(f"content digest {layer}: not found")
+        for layer, chain in zip(manifest["layers"], chains):
+            if chain not in self.unpacked and layer["digest"] not in self.blobs:
+                raise errors.EngineError(f"content digest {layer['digest']}: not found")
             self.unpacked[chain] = below
             below = chain
         if below:

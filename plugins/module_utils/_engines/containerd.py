@@ -126,7 +126,7 @@ class ContainerdEngine(Engine):
         now = held.target_of(load.name)
         extra = {_names_of(load)[-1]} & self._added & held.names.keys()
         if before and now != before:
-            self._ctr.load(_pointer(load.image, before, self._ctr.read(before)))
+            self._ctr.load(_pointer(load.image, before, self._ctr.read(before)), "--no-unpack")
         elif now and not before:
             extra.add(load.name)
         if extra:
@@ -155,7 +155,7 @@ class ContainerdEngine(Engine):
         flags = ("--label", f"{PINNED}=pinned") if can_label else ()
         self.refresh()
         for platform, group in _by_platform(loads).items():
-            self._ctr.load(_names_only(group), *_flags(platform), *flags)
+            self._ctr.load(_names_only(group), "--no-unpack", *_flags(platform), *flags)
         for name in (name for load in loads for name in _names_of(load)):
             # An import by containerd 2 removes the labels of existing names.
             if not flags and (options.pin or before.pins([name])):

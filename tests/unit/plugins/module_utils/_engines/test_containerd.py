@@ -60,7 +60,7 @@ def test_content_is_sent_under_its_digest_and_then_named(ctr):
     content, names = ctr.imports
     assert content.names == [BY_DIGEST]
     assert content.blobs == {WEB.digest, WEB.config_digest, BASE.digest, TOP.digest}
-    assert (names.names, names.blobs) == ([NAME, BY_DIGEST], set())
+    assert names == (("--no-unpack",), [NAME, BY_DIGEST], set())
     assert ctr.targets == {NAME: WEB.digest, BY_DIGEST: WEB.digest}
 
 
@@ -145,7 +145,8 @@ def test_discarded_layers_are_sent_with_a_new_name_or_pin(ctr, name, options):
 
 def test_image_of_another_platform_is_imported_with_its_platform(ctr):
     assert load(ctr, (MULTI, NAME), platform="linux/arm64") == ["loaded"]
-    assert [one.options for one in ctr.imports] == [("--platform", "linux/arm64")] * 2
+    platform = ("--platform", "linux/arm64")
+    assert [one.options for one in ctr.imports] == [platform, ("--no-unpack", *platform)]
 
 
 def test_index_without_other_platforms_is_complete(ctr):
@@ -176,7 +177,7 @@ def test_both_names_are_pinned(ctr):
     assert load(ctr, (WEB, NAME), options=PIN) == ["loaded"]
     assert ctr.pinned == {NAME, BY_DIGEST}
     if ctr.version.startswith("2"):
-        assert ctr.imports[1].options == ("--label", "io.cri-containerd.pinned=pinned")
+        assert ctr.imports[1].options[1:] == ("--label", "io.cri-containerd.pinned=pinned")
     assert load(ctr, (WEB, NAME), options=PIN) == ["present"]
 
 
