@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.chain import chain_ids
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.tests.support import images, modules, stores
+from ansible_collections.lockstep.images.tests.support import images, modules, services, stores
 from ansible_collections.lockstep.images.tests.support.containerd import Containerd
 from ansible_collections.lockstep.images.tests.support.cri import ImageService
+from ansible_collections.lockstep.images.tests.support.services_process import program, run
 
 SHOP = "registry.example.com/shop/web"
 KUBERNETES = "k8s.io"
@@ -235,6 +237,33 @@ def test_loaded_image_runs(load):
     assert load.ctr("run", "--rm", WEB, "once", *command) == "served\n"
 
 
+@pytest.mark.parametrize("pin", [False, True])
+def test_ctr_that_is_older_than_the_daemon_works(containerd_newer, shop, namespace, pin):
+    load = Load(containerd_newer, shop, namespace)
+    result = load(WEB, pin=pin, executable="ctr").result
+    assert [one["status"] for one in result["images"]] == ["loaded"], result
+    assert not load(WEB, pin=pin, check=True).result["changed"]
+    assert WEB in containerd_newer.ready(namespace)
+
+
+def test_image_of_a_registry_is_loaded_without_a_copy_and_known_afterwards(
+    load, registry_plain, directory
+):
+    item = images.demo_image("shop", "1", attestations=True)
+    images.upload(registry_plain.service.url, "shop/demo", item, "1")
+    name, store = f"{registry_plain.address}/shop/demo:1", str(directory / "store")
+    options = {"source": "registry", "store": store, "namespace": load.namespace}
+    first, again = (
+        modules.run("image_load", name=[name], **load.engine.options, **options).result
+        for _run in range(2)
+    )
+    assert [one["status"] for one in first["images"]] == ["loaded"], first
+    assert (again["changed"], again["stats"]["bytes_sent"]) == (False, 0)
+    assert again["stats"]["processes"] == 3
+    assert name in load.engine.ready(load.namespace)
+    assert not list((directory / "store/blobs").rglob("?" * 64))
+
+
 def test_new_namespace_is_reported(load):
     text = f"containerd had no namespace {load.namespace}; the kubelet uses k8s.io"
     assert text in load(WEB, check=True).stdout
@@ -249,6 +278,21 @@ def test_discarded_layers_do_not_make_an_image_broken(load):
     assert not load(WEB).result["changed"]
     assert [one["status"] for one in load(OTHER).result["images"]] == ["loaded"]
     assert {WEB, OTHER} <= load.engine.ready(load.namespace)
+
+
+def test_full_disk_leaves_nothing_behind(shop, workspace, directory):
+    """The disk has space for the layers, but not for their content."""
+    root = workspace / "full"
+    with services.containerd(root) as service, contextlib.ExitStack() as stack:
+        full = Containerd(service.address, "ctr", service)
+        content = root / "root/io.containerd.snapshotter.v1.overlayfs/snapshots"
+        content.mkdir(parents=True, exist_ok=True)
+        run([program("mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", content])
+        stack.callback(run, [program("umount"), "--lazy", content])
+        load = Load(full, shop, "default")
+        outcome = load(WEB)
+        assert outcome.kind == "engine-no-space", outcome.result
+        assert (full.names("default"), load.ctr("snapshots", "ls").count("\n")) == ({}, 1)
 
 
 def wrapped(load: Load, directory: Path, before: str = "", after: str = "") -> dict[str, t.Any]:
