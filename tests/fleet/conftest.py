@@ -29,6 +29,7 @@ from ansible_collections.lockstep.images.tests.support import (
     services,
 )
 from ansible_collections.lockstep.images.tests.support.containerd import Containerd
+from ansible_collections.lockstep.images.tests.support.docker import Docker
 from ansible_collections.lockstep.images.tests.support.fleet import (
     DEMO,
     PASSWORD,
@@ -49,6 +50,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
     private_environment,
 )
 from ansible_collections.lockstep.images.tests.support.services_process import log_tail
+from ansible_collections.lockstep.images.tests.support.shop import Shop, open_shop
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +161,12 @@ def newer_engines(workspace: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def shop(workspace: Path) -> Shop:
+    """A store of images that really run."""
+    return open_shop(workspace / "shop")
+
+
+@pytest.fixture(scope="session")
 def containerd_host(workspace: Path) -> Iterator[Containerd]:
     """The containerd of this host, with CRI."""
     need_programs("containerd", "ctr", "runc")
@@ -173,6 +181,29 @@ def containerd_newer(newer_engines: Path) -> Iterator[Containerd]:
     with services.containerd(newer_engines / "containerd", cri=True, root=root) as service:
         ctr = chroots.client(root, "ctr", newer_engines)
         yield Containerd(service.address, os.fspath(ctr), service)
+
+
+@pytest.fixture(scope="session")
+def docker_host(workspace: Path) -> Iterator[Docker]:
+    """The Docker of this host, with a graph driver."""
+    need_programs("dockerd", "docker", "containerd", "runc")
+    with services.dockerd(workspace / "docker", None) as service:
+        yield Docker(service, "graph")
+
+
+@pytest.fixture(scope="session")
+def docker_graph(workspace: Path, newer_engines: Path) -> Iterator[Docker]:
+    """A newer Docker, with a graph driver."""
+    with services.dockerd(workspace / "dg", None, root=newer_engines.parents[1]) as service:
+        yield Docker(service, "graph")
+
+
+@pytest.fixture(scope="session")
+def docker_containerd(workspace: Path, newer_engines: Path) -> Iterator[Docker]:
+    """A newer Docker, with the containerd image store."""
+    root, directory = newer_engines.parents[1], workspace / "dc"
+    with services.dockerd(directory, None, root=root, containerd_store=True) as service:
+        yield Docker(service, "containerd")
 
 
 @pytest.fixture(scope="session")

@@ -14,73 +14,23 @@ from pathlib import Path
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.chain import chain_ids
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.tests.support import images, modules, services, stores
+from ansible_collections.lockstep.images.tests.support import images, modules, services
 from ansible_collections.lockstep.images.tests.support.containerd import Containerd
 from ansible_collections.lockstep.images.tests.support.cri import ImageService
 from ansible_collections.lockstep.images.tests.support.services_process import program, run
-
-SHOP = "registry.example.com/shop/web"
-KUBERNETES = "k8s.io"
-
-
-class Shop(t.NamedTuple):
-    """A store, and its images by name."""
-
-    store: str
-    items: dict[str, images.Image | images.Index]
-
-    def digest(self, name: str) -> str:
-        return self.items[name].digest
-
-    def by_digest(self, name: str) -> str:
-        return f"{name.rpartition(':')[0]}@{self.digest(name)}"
-
-    def layers(self, name: str) -> tuple[images.Layer, ...]:
-        item = self.items[name]
-        image = item.for_platform("linux/amd64") if isinstance(item, images.Index) else item
-        return image.layers
-
-
-BASE, WEB, NEXT, PLAIN, ZSTD, SPARSE, FOREIGN = (
-    f"{SHOP}:{tag}" for tag in ("base", "1", "2", "plain", "zstd", "sparse", "foreign")
+from ansible_collections.lockstep.images.tests.support.shop import (
+    BASE,
+    FOREIGN,
+    NEXT,
+    OTHER,
+    PLAIN,
+    SPARSE,
+    WEB,
+    ZSTD,
+    Shop,
 )
-OTHER = "registry.example.com/mirror/web:1"
 
-
-@pytest.fixture(scope="session")
-def shop(workspace: Path) -> Shop:
-    """A store with images that share a base, in several compressions and forms."""
-    busybox = Path("/bin/busybox").read_bytes()
-    files = {"bin/": b"", "bin/busybox": busybox}
-    app = {"srv/": b"", "srv/data": b"1" * 100_000}
-    base, web, newer = images.layer(files), images.layer(app), images.layer({"srv/new": b"2"})
-    config = {"config": {"Cmd": ["/bin/busybox", "echo", "served"]}}
-
-    def image(*layers: images.Layer, **options: t.Any) -> images.Image:
-        return images.image(layers, config=config, **options)
-
-    plain = [images.layer(one, compression=None) for one in (files, app)]
-    packed = [images.layer(one, compression="zstd") for one in (files, {"srv/z": b"z"})]
-    arm = images.image([newer], "linux/arm64")
-    multi = images.index([image(base, web, newer), arm], attestations=True)
-    foreign = images.index([image(base, newer), images.image([web], "linux/arm64")])
-    one = image(base, web)
-    made: dict[str, images.Image | images.Index] = {
-        BASE: image(base),
-        WEB: one,
-        NEXT: image(base, web, newer, docker=True),
-        PLAIN: image(*plain),
-        ZSTD: image(*packed),
-        SPARSE: multi,
-        FOREIGN: foreign,
-        OTHER: one,
-    }
-    path = workspace / "shop"
-    for name, item in made.items():
-        stores.put(path, item, name)
-    for digest in (arm.digest, arm.config_digest, *(entry.digest for entry in multi.images[2:])):
-        stores.blob_path(path, digest).unlink()
-    return Shop(str(path), made)
+KUBERNETES = "k8s.io"
 
 
 @pytest.fixture(scope="session", params=["containerd_host", "containerd_newer"])

@@ -16,6 +16,8 @@ _ENTER = """
 mount --bind "$0" "$0"
 mount -t proc proc "$0/proc"
 mount --rbind /sys "$0/sys"
+if [ "$1" ]; then mkdir -p "$0$1"; mount --bind "$1" "$0$1"; fi
+shift
 exec chroot "$0" "$@"
 """
 
@@ -28,10 +30,18 @@ def share_paths(root: Path) -> None:
         inside.symlink_to("/")
 
 
-def daemon_command(root: Path, *command: str) -> list[str]:
-    """Return a command that runs inside, with mounts that end with it."""
+def daemon_command(root: Path, *command: str, shared: Path | None = None) -> list[str]:
+    """Return a command that runs inside, with mounts that end with it; ``shared`` is a directory that it sees, too."""
     unshare = [program("unshare"), "--mount", "--propagation", "private"]
-    return [*unshare, program("sh"), "-ec", _ENTER, os.fspath(root), *command]
+    return [
+        *unshare,
+        program("sh"),
+        "-ec",
+        _ENTER,
+        os.fspath(root),
+        os.fspath(shared or ""),
+        *command,
+    ]
 
 
 def client(root: Path, name: str, directory: Path) -> Path:

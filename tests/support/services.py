@@ -144,26 +144,37 @@ disabled_plugins = [{"" if cri else '"io.containerd.grpc.v1.cri"'}]
 
 @contextlib.contextmanager
 def dockerd(
-    directory: Path, containerd_socket: str | Path, *, insecure_registries: Sequence[str] = ()
+    directory: Path,
+    containerd_socket: str | Path | None,
+    *,
+    insecure_registries: Sequence[str] = (),
+    root: Path | None = None,
+    containerd_store: bool = False,
 ) -> Iterator[Service]:
-    """Run a private Docker daemon on a running containerd.
+    """Run a private Docker daemon on a running containerd, or on one of its own.
 
-    `docker_env` returns the client's environment. The daemon has no bridge and no iptables, so a
+    `root` is a directory with another Debian, whose daemon is run. With
+    `containerd_store` it keeps images in the containerd image store, which Docker has from 23. `docker_env` returns the client's environment. The daemon has no bridge and no iptables, so a
     build or a container needs `--network host`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     address = directory / "d.sock"
     log = directory / "dockerd.log"
     config = directory / "daemon.json"
-    config.write_text("{}")  # not the machine's /etc/docker/daemon.json
+    # Not the machine's /etc/docker/daemon.json.
+    config.write_text(
+        '{"features": {"containerd-snapshotter": true}}' if containerd_store else "{}"
+    )
+    # A container cannot have its files below a link, so that the path must be the same inside.
+    inside = chroots.daemon_command(root, "dockerd", shared=directory) if root else None
     command = [
-        program("dockerd"),
+        *(inside or [program("dockerd")]),
         f"--config-file={config}",
         f"--data-root={directory}/data",
         f"--exec-root={directory}/exec",
         f"--pidfile={directory}/pid",
         f"--host=unix://{address}",
-        f"--containerd={containerd_socket}",
+        *([f"--containerd={containerd_socket}"] if containerd_socket else []),
         # Rules and bridge would change the machine, and a container may lack the right to make them.
         "--iptables=false",
         "--ip6tables=false",
