@@ -65,7 +65,10 @@ class Site:
             "store_registry_settings": [self.entry],
             "store_install_requests": False,
             "store_retries": 0,
+            "store_engine": "directory",
+            "store_engine_path": os.fspath(directory / "archives"),
         }
+        (directory / "archives").mkdir()
 
     def run(
         self,
@@ -141,7 +144,9 @@ def test_F01_playbooks_that_succeed_show_no_secret(site: Site) -> None:
     site.run(PROVISION, check=True).ok()
     site.run(PROVISION).ok()
     assert (site.directory / "auth.json").exists()
+    assert len(list((site.directory / "archives").iterdir())) == len(site.names)
     site.run(AUDIT).ok()
+    site.run(PROVISION, store_engine_source="registry").ok()
     site.run(REPORT, report_path=os.fspath(site.directory / "report.html")).ok()
     for page in site.directory.glob("report.*"):
         text = page.read_text(encoding="utf-8")
