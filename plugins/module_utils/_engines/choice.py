@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import typing as t
@@ -15,7 +16,7 @@ from .docker import DEFAULT_SOCKET, DockerEngine
 from .engine import Engine, ReadManifest
 from .options import AUTO, CONTAINERD, DOCKER, PODMAN, EngineOptions, socket_path
 from .podman import PodmanEngine
-from .process import find_program, run
+from .process import find_program
 from .socket_http import require_listener
 
 CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock")
@@ -51,13 +52,16 @@ def _open(options: EngineOptions, read_manifest: ReadManifest) -> Engine:
         path = options.socket or _first_existing(docker_sockets())
         return DockerEngine(path, options.timeout, options.load_timeout, read_manifest)
     if options.kind == CONTAINERD:
-        path = options.socket or _first_existing(containerd_sockets())
-        program, namespace = options.program_of(CONTAINERD), options.namespace
-        times = options.timeout, options.load_timeout
-        return ContainerdEngine(Ctr(program, path, namespace, *times))
+        return ContainerdEngine(_ctr(options))
     if options.kind == PODMAN:
         return PodmanEngine(options.program_of(PODMAN), options.timeout, options.load_timeout)
     return DirectoryEngine(str(options.path))
+
+
+def _ctr(options: EngineOptions) -> Ctr:
+    program = options.program_of(CONTAINERD)
+    path = options.socket or _first_existing(containerd_sockets())
+    return Ctr(program, path, options.namespace, options.timeout, options.load_timeout)
 
 
 def _first_existing(paths: t.Sequence[str]) -> str:
@@ -144,15 +148,13 @@ class _Search:
         options = self._options._replace(**changed)
         return lambda: _open(options, self._read_manifest)
 
-    def _has_images(self, program: t.Sequence[str], path: str) -> bool:
+    def _has_images(self, program: tuple[str, ...], path: str) -> bool:
         """Return whether the containerd at a socket has images in a namespace that is not of Docker."""
-
-        def lines(*arguments: str) -> list[str]:
-            ended = run([*program, "--address", path, *arguments], self._options.timeout)
-            return ended.stdout.decode("utf-8", "replace").split() if ended.status == 0 else []
-
-        others = [one for one in lines("namespaces", "list", "-q") if one not in _OF_DOCKER]
-        return any(lines("--namespace", one, "images", "list", "-q") for one in others)
+        options = self._options._replace(kind=CONTAINERD, socket=path, program=program)
+        with contextlib.suppress(errors.EngineError):
+            others = set(_ctr(options).namespaces()) - _OF_DOCKER
+            return any(_ctr(options._replace(namespace=one)).names() for one in sorted(others))
+        return False
 
 
 def _distinct(paths: t.Sequence[str]) -> t.Sequence[str]:

@@ -24,6 +24,7 @@ while [ "$1" = --address ] || [ "$1" = --namespace ]; do
 done
 case $1 in namespaces) exec cat namespaces ;; images) [ ! -f "$name" ] || exec cat "$name" ;; esac
 """
+LISTED = f"registry.example/web:1 application/x sha256:{'1' * 64} 1.0 KiB linux/amd64 -\n"
 
 
 def auto(**options):
@@ -125,7 +126,7 @@ def test_several_engines_are_listed_with_their_places(host, docker, listen, inst
     install("ctr", CTR)
     install("podman")
     (host / "namespaces").write_text("k8s.io\nmoby\n")
-    (host / "k8s.io").write_text("registry.example/web:1\n")
+    (host / "k8s.io").write_text(LISTED)
     text = f"docker ({host}/d), containerd ({host}/c), podman (podman)"
     with pytest.raises(errors.EngineAmbiguousError, match=re.escape(text)) as caught:
         auto()
@@ -138,7 +139,7 @@ def test_containerd_that_docker_runs_on_does_not_count(host, docker, listen, ins
     listen("c")
     install("ctr", CTR)
     (host / "namespaces").write_text(namespaces)
-    (host / "moby").write_text("registry.example/web:1\n")
+    (host / "moby").write_text(LISTED)
     assert auto().facts().kind == "docker"
     calls = (host / "calls").read_text().splitlines()
     assert len(calls) == (2 if "default" in namespaces else 1)
