@@ -142,7 +142,7 @@ def statuses(done: PlayResult) -> dict[str, list[str]]:
 
 
 def assert_engines_show_the_same_image(site: EngineSite) -> None:
-    """Assert that engine_info returns the same name, platform and layers from all engines, and changes nothing."""
+    """Assert that engine_info returns the same name and layers from all engines, and changes nothing."""
     web, engines = site.names[1], site.engines
     shown = []
     for options in (
@@ -159,9 +159,9 @@ def assert_engines_show_the_same_image(site: EngineSite) -> None:
             (image,) = done.result["images"]
             assert (image["names"], image["dangling"]) == ([web], False)
             assert image["complete"] is not False and image["size"] > 0
-            shown.append((image["platforms"], image["layers"]))
-    assert shown == [shown[0]] * len(shown)
-    assert shown[0][0] == ["linux/amd64"] and len(shown[0][1]) == 2
+            assert "linux/amd64" in image["platforms"]
+            shown.append(image["layers"])
+    assert shown[0] and shown == [shown[0]] * len(shown)
 
 
 def test_provision_and_audit_use_the_engine_of_each_host(site: EngineSite) -> None:
