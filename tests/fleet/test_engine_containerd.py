@@ -181,6 +181,13 @@ def test_image_without_a_tag_has_only_its_name_by_digest(load):
     assert load.engine.names(load.namespace) == {name: load.shop.digest(WEB)}
 
 
+def test_label_of_another_snapshotter_changes_nothing(load):
+    load.well(WEB)
+    config = str(load.shop.items[WEB].config_digest)
+    load.ctr("content", "label", config, f"containerd.io/gc.ref.snapshot.stargz={config}")
+    assert not load(WEB).result["changed"]
+
+
 def test_loaded_image_runs(load):
     load.well(WEB)
     command = ["/bin/busybox", "echo", "served"]

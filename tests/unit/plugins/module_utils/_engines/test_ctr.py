@@ -101,6 +101,13 @@ web {B} Active
     assert (tmp_path / "arguments").read_text().endswith("snapshots --snapshotter native ls\n")
 
 
+def test_snapshotter_that_containerd_no_longer_runs_has_no_layers(scripted):
+    message = "ctr: snapshotter not loaded: stargz: invalid argument"
+    assert scripted(f"echo '{message}' >&2; exit 1").snapshots("stargz") == {}
+    with pytest.raises(errors.EngineError):
+        scripted("exit 1").snapshots("stargz")
+
+
 @pytest.mark.parametrize("text", ["", "REF TYPE DIGEST SIZE PLATFORMS LABELS", "DIGEST\tSIZE"])
 def test_empty_tables_are_empty(scripted, text):
     ctr = scripted(prints(text))
