@@ -396,3 +396,26 @@ def test_a_test_file_stands_where_its_source_stands_and_has_its_name(path):
     words = path.stem.split("_")[1:]
     names = {"_".join(words[:end]) for end in range(1, len(words) + 1)}
     assert names & sources
+
+
+# Files without a test file of their own: an action that is tested with its verbs, and what the engines share.
+TESTED_WITH_OTHERS = {
+    "_operations/garbage.py",
+    "_operations/load_origins.py",
+    "_engines/containerd_store.py",
+    "_engines/docker_store.py",
+    "_engines/engine.py",
+    "_engines/errors.py",
+    "_engines/socket_http.py",
+}
+
+
+def test_every_source_has_a_test_file():
+    missing = {
+        str(source.relative_to(UTILS))
+        for source in UTIL_FILES
+        for tests in [(TESTS / source.relative_to(UTILS)).parent]
+        for name in [f"test_{source.stem.lstrip('_')}"]
+        if not any(tests.glob(f"{name}.py")) and not any(tests.glob(f"{name}_*.py"))
+    }
+    assert missing - TESTED_WITH_OTHERS == set()
