@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import signal
 import typing as t
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.tests.support import images, modules
 from ansible_collections.lockstep.images.tests.support.contents import content_of, opener
+from ansible_collections.lockstep.images.tests.support.counting import counted
 from ansible_collections.lockstep.images.tests.support.docker import Docker
 from ansible_collections.lockstep.images.tests.support.loading import Loaded, load
 from ansible_collections.lockstep.images.tests.support.shop import (
@@ -80,11 +82,12 @@ class Host(t.NamedTuple):
         items: dict[str, images.Image],
         between: Callable[[], object] = tuple,
         lost: images.Layer | None = None,
+        socket: str = "",
     ) -> Loaded:
         """Load images that are not in the store, in this process; nothing has the layer ``lost``."""
         contents = [content_of(item, name) for name, item in items.items()]
         self.known.update((one.root.digest, one.manifest) for one in contents)
-        engine = DockerEngine(self.docker.address, 30.0, 60.0, self.known.get)
+        engine = DockerEngine(socket or self.docker.address, 30.0, 60.0, self.known.get)
         open_known = opener(*items.values())
 
         def open_blob(blob: t.Any) -> t.ContextManager[t.BinaryIO]:
@@ -220,6 +223,24 @@ def two_layers(number: int) -> images.Image:
     """Return an image on a base of its own, which only the tests of failures have."""
     parts = [images.layer({f"base-{one}": bytes([one]) * 5000}) for one in (0, number)]
     return images.image(parts)
+
+
+def test_bytes_over_the_socket_are_those_of_the_missing_layers(host, directory):
+    noise = random.Random(2).randbytes
+    base, app = (images.layer({name: noise(4 * 1024 * 1024)}) for name in ("base", "app"))
+    versions = [images.layer({"version": text}) for text in (b"1", b"2")]
+    old, new = (images.image([base, app, version]) for version in versions)
+    missing = len(app.blob) + len(versions[0].blob)
+    with counted(directory / "s", host.docker.address) as wire:
+        assert not host.load({BASE: images.image([base])}, socket=wire.path).failed
+        sent = []
+        for item in (old, new, new):
+            before = wire.sent
+            assert not host.load({WEB: item}, socket=wire.path).failed
+            sent.append(wire.sent - before)
+    assert missing < sent[0] <= missing * 1.01
+    assert sent[1] <= 16 * 1024
+    assert sent[2] <= 1024  # the heads of three requests
 
 
 def test_base_that_vanishes_after_the_plan_is_sent(host):
