@@ -21,7 +21,7 @@ from .reach import needed, wanted_children
 
 
 @dataclass(frozen=True)
-class _Held:
+class _StoredImage:
     """One image manifest that a name leads to, as far as it is here."""
 
     descriptor: Descriptor
@@ -40,7 +40,7 @@ class _Held:
 
 
 @dataclass(frozen=True)
-class _Named:
+class _StoredName:
     """A name with the images behind it; ``whole`` when nothing of what was asked for is missing.
 
     ``unread`` are manifests that are here and cannot be read.
@@ -48,7 +48,7 @@ class _Named:
 
     name: str
     points_at: IndexEntry
-    images: tuple[_Held, ...]
+    images: tuple[_StoredImage, ...]
     unread: tuple[Descriptor, ...]
     whole: bool
 
@@ -56,8 +56,8 @@ class _Named:
 def plan_info(store: StoreReader, references: t.Sequence[Reference | str] | None) -> Plan:
     """Plan to report some entries, found by ``find_label``, or for None all. The plan never has an action."""
     names = store.labelled()
-    named = {name: _Walk(store, points_at).named(name) for name, points_at in names.items()}
-    view = _View(named.values())
+    named = {name: _NameReader(store, points_at).read(name) for name, points_at in names.items()}
+    renderer = _Renderer(named.values())
     missing = []
     if references is None:
         chosen = list(named)
@@ -71,7 +71,7 @@ def plan_info(store: StoreReader, references: t.Sequence[Reference | str] | None
                 chosen.append(found)
     return Plan(
         facts={
-            "images": [entry for name in chosen for entry in view.entries(named[name])],
+            "images": [entry for name in chosen for entry in renderer.entries(named[name])],
             "missing": missing,
             "fingerprint": store.fingerprint(),
             "store": store.path,
@@ -80,7 +80,7 @@ def plan_info(store: StoreReader, references: t.Sequence[Reference | str] | None
     )
 
 
-class _Walk:
+class _NameReader:
     """Finds the images behind one name, without asking for what is not here."""
 
     def __init__(self, store: StoreReader, points_at: IndexEntry) -> None:
@@ -89,13 +89,15 @@ class _Walk:
         self._whole = True
         self._unread: dict[Digest, Descriptor] = {}
 
-    def named(self, name: str) -> _Named:
+    def read(self, name: str) -> _StoredName:
         images = {held.descriptor.digest: held for held in self._images()}
         whole = self._whole and bool(images) and all(held.complete for held in images.values())
         unread = tuple(self._unread.values())
-        return _Named(name, self._points_at, tuple(images.values()), unread, whole and not unread)
+        return _StoredName(
+            name, self._points_at, tuple(images.values()), unread, whole and not unread
+        )
 
-    def _images(self) -> t.Iterator[_Held]:
+    def _images(self) -> t.Iterator[_StoredImage]:
         platforms = self._points_at.platforms
         if not platforms or ALL in platforms:
             yield from self._present()
@@ -104,15 +106,15 @@ class _Walk:
         if ALL in platforms:
             self._whole &= all(map(self._store.has, needed(self._store, self._points_at).values()))
 
-    def _present(self) -> t.Iterator[_Held]:
+    def _present(self) -> t.Iterator[_StoredImage]:
         """Yield whatever images are here: another tool wrote an index, and what it left out was not asked for."""
         root = self._points_at.target
         for descriptor, manifest, depth in walk(root, self._manifest, images_of):
             if manifest and not manifest.is_index:
-                yield self._held(descriptor, manifest)
+                yield self._image(descriptor, manifest)
             self._whole &= bool(manifest or depth)
 
-    def _chosen(self, platform: str) -> t.Iterator[_Held]:
+    def _chosen(self, platform: str) -> t.Iterator[_StoredImage]:
         """Yield the image for a platform that was asked for; if it is not here, the name is not whole."""
 
         def choose_children(index: Manifest) -> list[Descriptor]:
@@ -120,7 +122,7 @@ class _Walk:
 
         *_indexes, last = walk(self._points_at.target, self._manifest, choose_children)
         if last.manifest and not last.manifest.is_index:
-            yield self._held(last.descriptor, last.manifest)
+            yield self._image(last.descriptor, last.manifest)
         else:
             self._whole = False
 
@@ -134,7 +136,7 @@ class _Walk:
             self._unread[descriptor.digest] = descriptor
         return manifest
 
-    def _held(self, descriptor: Descriptor, manifest: Manifest) -> _Held:
+    def _image(self, descriptor: Descriptor, manifest: Manifest) -> _StoredImage:
         complete = all(self._store.has(blob) or blob.is_foreign for blob in manifest.blobs)
         config = None
         if manifest.config and manifest.config.is_image_config and self._store.has(manifest.config):
@@ -143,14 +145,14 @@ class _Walk:
                 config = ImageConfig.parse(raw, f"{self._store.path}: {manifest.config.digest}")
             except (errors.NotFoundError, errors.DigestMismatchError, errors.ManifestError):
                 complete = False
-        return _Held(descriptor, manifest, config, complete)
+        return _StoredImage(descriptor, manifest, config, complete)
 
 
-class _View:
+class _Renderer:
     """Renders names with data of all names: the images that share a layer, and the other names of an image."""
 
-    def __init__(self, named: t.Iterable[_Named]) -> None:
-        self._names_of: dict[str, list[_Named]] = {}
+    def __init__(self, named: t.Iterable[_StoredName]) -> None:
+        self._names_of: dict[str, list[_StoredName]] = {}
         users: dict[Digest, set[Digest]] = {}
         for one in named:
             for held in one.images:
@@ -159,7 +161,7 @@ class _View:
                     users.setdefault(layer.digest, set()).add(held.descriptor.digest)
         self._shared_by = {digest: len(images) for digest, images in users.items()}
 
-    def entries(self, named: _Named) -> list[dict[str, t.Any]]:
+    def entries(self, named: _StoredName) -> list[dict[str, t.Any]]:
         """Return one entry for each image of a name, readable or not; one entry if no image is in the store."""
         common = {
             "name": named.name,
@@ -185,7 +187,9 @@ class _View:
             *({**common, **empty, "platform": platform} for platform in platforms),
         ]
 
-    def _entry(self, common: dict[str, t.Any], named: _Named, held: _Held) -> dict[str, t.Any]:
+    def _entry(
+        self, common: dict[str, t.Any], named: _StoredName, held: _StoredImage
+    ) -> dict[str, t.Any]:
         sizes = {blob.digest: blob.size for blob in held.manifest.blobs}
         size = held.descriptor.size + sum(sizes.values())
         value = held.config.value if held.config else {}
@@ -201,7 +205,7 @@ class _View:
             "complete": named.whole and held.complete,
         }
 
-    def _layers(self, held: _Held) -> list[dict[str, t.Any]]:
+    def _layers(self, held: _StoredImage) -> list[dict[str, t.Any]]:
         layers = held.manifest.layers
         diff_ids = held.config.diff_ids if held.config else ()
         known = len(diff_ids) == len(layers)
@@ -216,7 +220,7 @@ class _View:
             for n, layer in enumerate(layers)
         ]
 
-    def _inspect(self, held: _Held, size: int) -> dict[str, t.Any]:
+    def _inspect(self, held: _StoredImage, size: int) -> dict[str, t.Any]:
         """Return the fields of ``docker image inspect`` (Engine API v1.47, ImageInspect) that apply to a store."""
         config = held.config
         value = config.value if config else {}

@@ -23,7 +23,7 @@ Source = t.Union[Repository, Mirrored]
 
 
 @dataclass(frozen=True)
-class _Key:
+class _ContentKey:
     """Content of one repository, which several names may share."""
 
     repository: str
@@ -54,10 +54,10 @@ def plan_registry_info(
     """
     if references is None and not catalog_of:
         raise errors.InputError("nothing to report", "Give name, or repositories: true.")
-    look = _Look(sources, workers, platforms)
+    reader = _ManifestReader(sources, workers, platforms)
     once = list(dict.fromkeys(references or ()))
     listed = repositories(catalog_of) if catalog_of else []
-    facts = look.tags(once) if tags else look.images(once, referrers)
+    facts = reader.tags(once) if tags else reader.images(once, referrers)
     return Plan(
         facts={
             "images": [],
@@ -71,7 +71,7 @@ def plan_registry_info(
     )
 
 
-class _Look:
+class _ManifestReader:
     """Reads the manifests of names in parallel, each of them once."""
 
     def __init__(self, sources: Registries, workers: int, platforms: t.Sequence[Platform]) -> None:
@@ -79,8 +79,8 @@ class _Look:
         self._workers = workers
         self._platforms = platforms
         self._repositories: dict[str, Source] = {}
-        self._manifests: dict[_Key, tuple[Descriptor, Manifest] | None] = {}
-        self._tags: dict[_Key, str | None] = {}
+        self._manifests: dict[_ContentKey, tuple[Descriptor, Manifest] | None] = {}
+        self._tags: dict[_ContentKey, str | None] = {}
 
     def tags(self, references: t.Sequence[Reference]) -> dict[str, t.Any]:
         """Return the facts about the tags of repositories."""
@@ -98,14 +98,14 @@ class _Look:
     def images(self, references: t.Sequence[Reference], referrers: bool) -> dict[str, t.Any]:
         """Return the facts about the images of names."""
         digests = self._each(self._resolve, references)
-        keys = {one: _Key(one.name, digest) for one, digest in digests.items() if digest}
+        keys = {one: _ContentKey(one.name, digest) for one, digest in digests.items() if digest}
         self._tags = {key: one.tag for one, key in keys.items()}
         self._read(keys.values())
         keys = {one: key for one, key in keys.items() if self._manifests[key]}
         while True:  # one level of indexes after the other
             leaves = {key: list(self._leaves(key)) for key in keys.values()}
             lacking = [
-                _Key(key.repository, leaf.descriptor.digest)
+                _ContentKey(key.repository, leaf.descriptor.digest)
                 for key, found in leaves.items()
                 for leaf in found
             ]
@@ -117,10 +117,10 @@ class _Look:
         )
         entries = []
         for reference, key in keys.items():
-            view = _View(str(reference), self._known(key), leaves[key], configs)
+            renderer = _Renderer(str(reference), self._known(key), leaves[key], configs)
             entries += [
                 dict(entry, referrers=refers.get(key) or [])
-                for entry in view.entries(self._platforms)
+                for entry in renderer.entries(self._platforms)
             ]
         return {"images": entries, "missing": [str(one) for one in references if one not in keys]}
 
@@ -151,25 +151,25 @@ class _Look:
                 return None
             raise
 
-    def _read(self, keys: t.Iterable[_Key]) -> bool:
+    def _read(self, keys: t.Iterable[_ContentKey]) -> bool:
         """Read the manifests that are not known yet; whether there were any."""
         new = [key for key in dict.fromkeys(keys) if key not in self._manifests]
 
-        def read(key: _Key) -> tuple[Descriptor, Manifest]:
+        def read(key: _ContentKey) -> tuple[Descriptor, Manifest]:
             return read_root(self._source(key.repository), key.digest, self._tags.get(key))
 
         self._manifests.update(self._each(read, new))
         return bool(new)
 
-    def _known(self, key: _Key) -> tuple[Descriptor, Manifest]:
+    def _known(self, key: _ContentKey) -> tuple[Descriptor, Manifest]:
         return t.cast("tuple[Descriptor, Manifest]", self._manifests[key])
 
-    def _leaves(self, key: _Key) -> t.Iterator[_Leaf]:
+    def _leaves(self, key: _ContentKey) -> t.Iterator[_Leaf]:
         """Yield the images behind a name, as far as manifests have been read; each once."""
         subject = f"{key.repository}@{key.digest}"
 
         def read(descriptor: Descriptor) -> Manifest | None:
-            found = self._manifests.get(_Key(key.repository, descriptor.digest))
+            found = self._manifests.get(_ContentKey(key.repository, descriptor.digest))
             if found:
                 require_size(found[1], descriptor, subject)
             return found[1] if found else None
@@ -193,7 +193,9 @@ class _Look:
                 continue  # the result lists the platforms that exist
         return chosen
 
-    def _configs(self, leaves: t.Mapping[_Key, t.Sequence[_Leaf]]) -> dict[Digest, ImageConfig]:
+    def _configs(
+        self, leaves: t.Mapping[_ContentKey, t.Sequence[_Leaf]]
+    ) -> dict[Digest, ImageConfig]:
         wanted: dict[Digest, tuple[str, Descriptor]] = {}
         for key, found in leaves.items():
             for leaf in found:
@@ -212,7 +214,7 @@ class _Look:
 
         return dict(zip(wanted, in_parallel(read, wanted.values(), self._workers)))
 
-    def _referrers(self, key: _Key) -> list[dict[str, t.Any]]:
+    def _referrers(self, key: _ContentKey) -> list[dict[str, t.Any]]:
         return [
             dict(
                 one.as_result(),
@@ -223,7 +225,7 @@ class _Look:
         ]
 
 
-class _View:
+class _Renderer:
     """Renders one name."""
 
     def __init__(
