@@ -45,6 +45,7 @@ class ImageContent:
     config: bytes
     diff_ids: tuple[Digest, ...]
     doubts: tuple[str, ...] = ()
+    os: str = ""  # the operating system that the configuration states
     plain: t.Mapping[Digest, Descriptor] = field(default_factory=dict)
 
     @classmethod
@@ -57,7 +58,8 @@ class ImageContent:
         doubts: tuple[str, ...] = (),
     ) -> ImageContent:
         """Return the image with a configuration in both forms."""
-        return cls(reference, tuple(manifests), config, parsed.diff_ids, doubts)
+        os = parsed.platform.os if parsed.platform else ""
+        return cls(reference, tuple(manifests), config, parsed.diff_ids, doubts, os)
 
     @property
     def name(self) -> str:

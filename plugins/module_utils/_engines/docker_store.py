@@ -118,9 +118,10 @@ class GraphStore(DockerStore):
 
     kind = GRAPH
 
-    def __init__(self, api: DockerApi) -> None:
+    def __init__(self, api: DockerApi, os: str) -> None:
         super().__init__(api)
         self.reads_zstd = api.version >= _READS_ZSTD
+        self._os = os
 
     def proves(
         self, name: Reference, root: Digest, config: Digest | None, platform: Platform | None
@@ -144,6 +145,10 @@ class GraphStore(DockerStore):
             raise errors.UnsupportedByEngineError(
                 f"{image.name}: Docker with a graph driver keeps no name without a tag",
                 "Give the image a tag, as in name:tag@digest.",
+            )
+        if self._os and image.os not in ("", self._os):
+            raise errors.UnsupportedByEngineError(
+                f"{image.name}: is for {image.os}, this Docker runs on {self._os}"
             )
 
     @functools.cached_property
@@ -208,7 +213,7 @@ def open_store(
     """Return the store of a daemon; ``info`` is what it says of itself."""
     if _DRIVER_TYPE in (info.get("DriverStatus") or []):
         return ContainerdStore(api, read_manifest)
-    return GraphStore(api)
+    return GraphStore(api, str(info.get("OSType") or ""))
 
 
 def _platform_of(entry: t.Mapping[str, t.Any]) -> Platform | None:

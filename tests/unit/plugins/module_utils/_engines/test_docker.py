@@ -287,6 +287,18 @@ def test_name_with_a_digest_only(docker):
     assert docker.loads == []
 
 
+def test_image_for_another_operating_system(docker):
+    docker.info["OSType"] = "linux"
+    windows = image([BASE], "windows/amd64")
+    if docker.is_containerd:
+        assert do(docker, (windows, WEB)).statuses == ["loaded"]
+        return
+    with pytest.raises(errors.UnsupportedByEngineError) as info:
+        do(docker, (windows, WEB))
+    assert str(info.value) == f"{WEB}: is for windows, this Docker runs on linux"
+    assert docker.loads == []
+
+
 def test_configuration_with_another_number_of_layers(docker):
     wrong = image([BASE], config={"rootfs": {"type": "layers", "diff_ids": []}})
     with pytest.raises(errors.UnsupportedByEngineError) as info:
