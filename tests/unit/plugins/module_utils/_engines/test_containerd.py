@@ -119,6 +119,12 @@ def test_image_that_is_not_unpacked_is_repaired_without_layers(ctr):
     assert ctr.imports[2].blobs == {WEB.digest, WEB.config_digest}
 
 
+def test_forced_load_sends_all_layers_again(ctr):
+    load(ctr, (WEB, NAME))
+    assert load(ctr, (WEB, NAME), options=LoadOptions(force=True)) == ["loaded"]
+    assert {BASE.digest, TOP.digest} <= ctr.imports[2].blobs
+
+
 def discard_layers(ctr):
     """Remove layers as discard_unpacked_layers does."""
     for layer in (BASE, TOP):
