@@ -300,10 +300,10 @@ def test_download_that_breaks_off_is_resumed_while_docker_waits(
     with FakeRegistry() as registry:
         name, item = one_image(registry, 3 * 1024 * 1024)
         digest, size = item.layers[0].digest, len(item.layers[0].blob)
-        registry.faults = [Fault(path=digest, reset_at=500_000, times=3)]
+        registry.faults.append(Fault(path=digest, reset_at=500_000, times=3))
         options = options_of(directory / "store", docker)
         result = modules.run("image_load", name=[name], **options).result
-        asked = [one for one in registry.requests if digest in one.target]
+        asked = [one for one in registry.requests if one.method == "GET" and digest in one.path]
     assert [one["status"] for one in result["images"]] == ["loaded"]
     assert len(asked) == 4
     assert result["stats"]["registry"]["bytes_fetched"] < size * 1.1
@@ -315,7 +315,7 @@ def test_registry_that_lost_a_layer_is_the_error_and_docker_is_as_before(
 ) -> None:
     with FakeRegistry() as registry:
         name, item = one_image(registry, 200_000)
-        registry.faults = [Fault(path=item.layers[0].digest, status=404, times=None)]
+        registry.faults.append(Fault(path=item.layers[0].digest, status=404, times=None))
         before = ids(docker, directory)
         outcome = modules.run("image_load", name=[name], **options_of(directory / "store", docker))
         after = ids(docker, directory)
@@ -330,7 +330,7 @@ def test_time_limit_of_an_engine_does_not_count_the_download(
 ) -> None:
     with FakeRegistry() as registry, services.podman_env(directory / "p") as env:
         name, item = one_image(registry, 1024 * 1024)
-        registry.faults = [Fault(path=item.layers[0].digest, drip=200_000)]  # 5 seconds
+        registry.faults.append(Fault(path=item.layers[0].digest, drip=200_000))  # 5 seconds
         options = {"engine": engine, "source": "registry", "platform": "linux/amd64"}
         if engine == "containerd":
             options.update(socket=runtime.address)

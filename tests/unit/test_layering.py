@@ -401,7 +401,6 @@ def test_a_test_file_stands_where_its_source_stands_and_has_its_name(path):
 # Files without a test file of their own: an action that is tested with its verbs, and what the engines share.
 TESTED_WITH_OTHERS = {
     "_operations/garbage.py",
-    "_operations/load_origins.py",
     "_engines/containerd_store.py",
     "_engines/docker_store.py",
     "_engines/engine.py",
