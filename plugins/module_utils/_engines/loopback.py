@@ -30,8 +30,9 @@ _UNKNOWN = b'{"errors":[{"code":"NAME_UNKNOWN","message":"not part of this task"
 
 
 class _Content(t.NamedTuple):
-    """Content that is served. ``data`` is None for a layer, which ``open_blob`` opens."""
+    """Content of a repository. ``data`` is None for a layer, which ``open_blob`` opens."""
 
+    repository: str
     blob: Descriptor
     media_type: str
     data: bytes | None = None
@@ -40,7 +41,8 @@ class _Content(t.NamedTuple):
 class LoopbackRegistry:
     """Serves ``images`` on 127.0.0.1 inside its ``with`` block. ``open_blob`` is called by several threads, and may block.
 
-    ``error`` is the first error of ``open_blob``, None if there was none.
+    ``error`` is the first error of ``open_blob``, None if there was none. ``asked`` are the repositories of which a client
+    has requested anything.
     """
 
     address = "127.0.0.1"
@@ -54,6 +56,7 @@ class LoopbackRegistry:
         self._lock = threading.Lock()
         self._opening = 0
         self.error: image_errors.LockstepError | None = None
+        self.asked: set[str] = set()
         for image in images:
             self._add(image)
         self._server: _Server | None = None
@@ -95,7 +98,10 @@ class LoopbackRegistry:
 
     def find(self, path: str) -> _Content | None:
         """Return the content under the path of a request, None for everything that is not planned."""
-        return self._paths.get(path)
+        found = self._paths.get(path)
+        if found:
+            self.asked.add(found.repository)
+        return found
 
     @contextlib.contextmanager
     def open(self, content: _Content) -> t.Iterator[t.BinaryIO]:
@@ -138,14 +144,16 @@ class LoopbackRegistry:
         path = f"{self._token}/{len(self._repositories)}"
         base = f"/v2/{self._repositories.setdefault(reference.name, path)}"
         for blob, manifest in image.manifests:
-            content = _Content(blob, manifest.media_type, manifest.raw)
+            content = _Content(reference.name, blob, manifest.media_type, manifest.raw)
             self._paths[f"{base}/manifests/{blob.digest}"] = content
         # The last one is the root.
         self._paths[f"{base}/manifests/{reference.tag or reference.digest}"] = content
         for blob in image.manifest.layers:
-            self._paths[f"{base}/blobs/{blob.digest}"] = _Content(blob, _BYTES)
+            self._paths[f"{base}/blobs/{blob.digest}"] = _Content(reference.name, blob, _BYTES)
         config = image.config_blob
-        self._paths[f"{base}/blobs/{config.digest}"] = _Content(config, _BYTES, image.config)
+        self._paths[f"{base}/blobs/{config.digest}"] = _Content(
+            reference.name, config, _BYTES, image.config
+        )
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):

@@ -43,6 +43,7 @@ _LOOPBACK = "127.0.0.1,localhost"
 _ERROR = re.compile(r"^Error: (.*)", re.MULTILINE)
 _NO_LAYER = "layer not known"
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
+_SOURCE = "initializing source"
 _REJECTED = "rejected by policy"
 
 
@@ -129,7 +130,8 @@ class PodmanEngine(Engine):
                 self.stats["bytes_sent"] += registry.bytes_sent
         failed = registry.error or next(filter(None, ended), None)
         if failed:
-            raise failed
+            unasked = {load.image.reference.name for load in loads} - registry.asked
+            raise _elsewhere(failed, min(unasked)) if unasked else failed
 
     def restore(self, load: Load) -> None:
         """Point a name at what it was before, or remove it if it was not there."""
@@ -347,3 +349,13 @@ def _error(
             said, "Allow the image in policy.json of the host, see containers-policy.json(5)."
         )
     return errors.EngineError(said)
+
+
+def _elsewhere(error: image_errors.LockstepError, repository: str) -> image_errors.LockstepError:
+    """Return the error of a pull that asked a registry, but not the one on the loopback interface."""
+    if _SOURCE not in str(error):
+        return error
+    return errors.UnsupportedByEngineError(
+        f"{error}; podman requests {repository} from another registry",
+        "A file in registries.conf.d of this host leads it there: remove that entry.",
+    )

@@ -351,3 +351,11 @@ def test_index_in_the_store_is_named_by_its_digest(podman, engine):
     engine.refresh()
     podman.answer("images", [row(digests=[APP.digest, family.digest])])
     assert find(engine, content_of(family, NAME)).named
+
+
+def test_repository_that_the_host_leads_elsewhere_is_explained(podman, engine):
+    text = "Error: initializing source docker://shop/app:1: pinging container registry: refused\n"
+    error = failure(podman, engine, text)
+    assert error.kind == "engine-unsupported"
+    assert "podman requests registry.example:5000/shop/app from another registry" in str(error)
+    assert "registries.conf.d" in error.hint
