@@ -147,8 +147,7 @@ def play(workspace: Path, collection_env: dict[str, str]) -> PlayRunner:
 def newer_engines(workspace: Path) -> Iterator[Path]:
     """Return an empty directory below `tmp` of a newer Debian with newer engines.
 
-    LOCKSTEP_TEST_ENGINES names the root. Make it with `debootstrap --variant=minbase sid DIRECTORY`, and install docker.io,
-    containerd, podman and runc in it.
+    LOCKSTEP_TEST_ENGINES names the root; development.md describes how to make it.
     """
     root = Path(os.environ.get("LOCKSTEP_TEST_ENGINES", "/srv/sid"))
     if os.geteuid() or not (root / "usr/bin/containerd").exists():
