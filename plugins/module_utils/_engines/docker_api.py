@@ -46,11 +46,21 @@ class DockerApi:
         """Return the JSON value at a path of the API."""
         return self.request("GET", target).json()
 
-    def request(self, method: str, target: str, *body: t.Any, **options: t.Any) -> Answer:
-        """Return the answer to a request, which takes what ``SocketClient.request`` takes."""
+    def inspect(self, image_id: str) -> dict[str, t.Any]:
+        """Return what the daemon says of an image; {} if another process has removed it."""
+        answer = self.request("GET", f"/images/{image_id}/json", allowed=404)
+        return answer.json() if answer.status != 404 else {}
+
+    def request(
+        self, method: str, target: str, *body: t.Any, allowed: int = 0, **options: t.Any
+    ) -> Answer:
+        """Return the answer to a request, which takes what ``SocketClient.request`` takes.
+
+        An answer with the status ``allowed`` is returned too.
+        """
         version = ".".join(map(str, self.version))
         answer = self._ask(method, f"/v{version}{target}", *body, **options)
-        if answer.status >= 400:
+        if answer.status >= 400 and answer.status != allowed:
             raise _error(f"{method} {target.partition('?')[0]}: {answer.message}", answer.status)
         return answer
 

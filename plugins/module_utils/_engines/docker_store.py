@@ -95,7 +95,7 @@ class DockerStore:
 
     def _inspect(self, image_id: str) -> dict[str, t.Any]:
         if image_id not in self._inspected:
-            self._inspected[image_id] = self._api.get(f"/images/{image_id}/json")
+            self._inspected[image_id] = self._api.inspect(image_id)
         return self._inspected[image_id]
 
     def _held(self, one: dict[str, t.Any], details: bool) -> HeldImage:
@@ -106,7 +106,7 @@ class DockerStore:
             inspected = self._inspect(one["Id"])
             layers = tuple(map(str, _chains_of(inspected)))
             parts = (inspected.get(key) for key in ("Os", "Architecture", "Variant"))
-            platforms = ("/".join(filter(None, parts)),)
+            platforms = tuple(filter(None, ["/".join(filter(None, parts))]))
         complete = None
         if "Manifests" in one:
             complete = any(entry.get("Available") for entry in one["Manifests"] or ())

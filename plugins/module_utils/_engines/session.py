@@ -206,9 +206,8 @@ class Session:
         try:
             self._engine.restore(load)
         except errors.EngineError as exc:
-            return errors.EngineIncompleteError(
-                f"{error}; the name {load.name} could not be restored: {exc}"
-            )
+            text = f"{error}; the name {load.name} could not be restored: {exc}"
+            return type(error)(text, error.hint, **error.details)
         return error
 
 

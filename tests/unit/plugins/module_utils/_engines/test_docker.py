@@ -362,6 +362,15 @@ def test_held_as_knows_a_pulled_digest(graph):
     assert found == "sha256:" + "1" * 64
 
 
+def test_image_that_is_removed_while_it_is_asked_for(graph, monkeypatch):
+    do(graph, (ALONE, BOTTOM), (SECOND, NEXT))
+    answer = graph.answer
+    gone = f"/images/{ALONE.config_digest}/json"
+    monkeypatch.setattr(graph, "answer", lambda target: None if target == gone else answer(target))
+    assert do(graph, (FIRST, WEB)).statuses == ["loaded"]
+    assert sent_layers(graph)[1] == ["app"]
+
+
 def test_facts(docker):
     facts = engine_of(docker).facts()
     assert facts.kind == "docker"
