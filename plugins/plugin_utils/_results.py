@@ -30,8 +30,8 @@ Json = dict[str, t.Any]
 class HostResults:
     """The checked results of one host.
 
-    ``images`` is None if the host did not report its store, ``engine`` if it has none or did not report it. ``rows`` has the names that differ, and is None if the host was not
-    compared. ``locked`` is true if the host was compared with a lock file, even if that failed.
+    ``images`` is None if the host did not report its store, ``engine`` if it has none or did not report it. ``rows`` has
+    the names that differ, and is None if the host was not compared. ``locked`` is true if the host was compared with a lock file, even if that failed.
     """
 
     name: str

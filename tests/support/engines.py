@@ -100,7 +100,7 @@ class FakeEngine(Engine):
         event = self._script.pop(0) if self._script else None
         if isinstance(event, BaseException):
             raise event
-        if event:
+        if callable(event):
             event()
         self.layers |= arrived
         for load in loads:

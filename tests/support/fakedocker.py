@@ -234,6 +234,8 @@ def fake_docker(path: Path, **fields: t.Any) -> Iterator[FakeDocker]:
     with Server(str(path), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield docker
-        server.shutdown()
-        thread.join()
+        try:
+            yield docker
+        finally:
+            server.shutdown()
+            thread.join()

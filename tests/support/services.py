@@ -153,9 +153,10 @@ def dockerd(
 ) -> Iterator[Service]:
     """Run a private Docker daemon on a running containerd, or on one of its own.
 
-    `root` is a directory with another Debian, whose daemon is run. With
-    `containerd_store` it keeps images in the containerd image store, which Docker has from 23. `docker_env` returns the client's environment. The daemon has no bridge and no iptables, so a
-    build or a container needs `--network host`.
+    `root` is a directory with another Debian, whose daemon is run. With `containerd_store` it keeps
+    images in the containerd image store, which Docker has from 23. `docker_env` returns the client's
+    environment. The daemon has no bridge and no iptables, so a build or a container needs
+    `--network host`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     address = directory / "d.sock"

@@ -66,7 +66,7 @@ class Ctr:
     def versions(self) -> list[str | None]:
         """Return the versions of the program and of the daemon, None for one that is not shown."""
         text = self._ask("version")
-        client, _, server = text.partition("Server:")
+        client, _mark, server = text.partition("Server:")
         found = [re.search(r"Version:\s*(\S+)", part) for part in (client, server)]
         return [match[1].lstrip("v") if match else None for match in found]
 
@@ -90,7 +90,7 @@ class Ctr:
         """Return the digest of each blob of the namespace, with its labels."""
         found = {}
         for line in self._ask("content", "ls").splitlines():
-            digest, _, rest = line.partition("\t")
+            digest, _tab, rest = line.partition("\t")
             if _DIGEST.fullmatch(digest):
                 labels = rest.rpartition("\t")[2].split(",")
                 found[digest] = dict(label.partition("=")[::2] for label in labels)

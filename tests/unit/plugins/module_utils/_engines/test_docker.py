@@ -317,7 +317,7 @@ def test_error_in_an_answer_of_200(docker, said, kind):
     answer = [{"stream": "Loading layer"}, {"errorDetail": {"message": said}, "error": said}]
     docker.script = [answer] * 3
     done = do(docker, (FIRST, WEB))
-    assert type(done.failed[WEB]) is kind and said in str(done.failed[WEB])
+    assert done.failed[WEB].kind == kind.kind and said in str(done.failed[WEB])
     assert docker.images == []
 
 
