@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 
@@ -16,6 +15,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.docker_ap
     complete_name,
 )
 from ansible_collections.lockstep.images.tests.support.fakedocker import fake_docker
+from ansible_collections.lockstep.images.tests.support.users import ordinary_user
 
 
 def open_api(path, timeout=5.0):
@@ -86,11 +86,11 @@ def test_path_that_is_too_long(tmp_path):
     assert kind is errors.EngineNotFoundError and "too long" in text
 
 
-@pytest.mark.skipif(not os.geteuid(), reason="root may open every socket")
 def test_socket_of_another_user(answering):
     path = answering(b"")
     path.chmod(0)
-    assert refusal(path)[0] is errors.EngineRefusedError
+    with ordinary_user():
+        assert refusal(path)[0] is errors.EngineRefusedError
 
 
 def test_connection_that_is_closed_is_not_docker(answering):
