@@ -98,7 +98,11 @@ class PodmanEngine(Engine):
         is_named = self._is_right(image.reference, image.root.digest, wanted)
         is_whole = held is not None and held.complete is not False
         missing = () if is_whole else tuple(self._missing(image))
-        return Finding(wanted, self._target_of(image.name), is_named, is_whole, missing)
+        before = self._target_of(image.name)
+        if not before and not is_whole:
+            # podman 5 leaves out images without one of their layers.
+            before = _target_among(self._recorded().values(), image.name)
+        return Finding(wanted, before, is_named, is_whole, missing)
 
     def to_send(
         self, image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest]
@@ -158,7 +162,7 @@ class PodmanEngine(Engine):
 
     def _target_of(self, name: str) -> str | None:
         """Return the id that a name leads to."""
-        return next((one.id for one in self._list().values() if name in one.names), None)
+        return _target_among(self._list().values(), name)
 
     def _missing(self, image: ImageContent) -> t.Iterator[Descriptor]:
         """Yield the layers that podman will request."""
@@ -262,6 +266,10 @@ class PodmanEngine(Engine):
     ) -> Completed:
         self.stats["processes"] += 1
         return run((*self._program, *arguments), timeout or self._timeout, **how)
+
+
+def _target_among(images: t.Iterable[HeldImage], name: str) -> str | None:
+    return next((one.id for one in images if name in one.names), None)
 
 
 def _by_platform(loads: t.Sequence[Load]) -> dict[str, list[str]]:

@@ -149,8 +149,9 @@ def test_held_as_needs_the_configuration(podman, engine):
 BROKEN = "Error: retrieving label for image: you may need to remove the image: layer not known\n"
 
 
-def test_broken_image_is_found_in_the_records(podman, engine):
-    podman.answer("images", "", BROKEN, 125)
+@pytest.mark.parametrize("answer", [("", BROKEN, 125), ("[]", "", 0)], ids=["4.3", "5.8"])
+def test_broken_image_is_found_in_the_records(podman, engine, answer):
+    podman.answer("images", *answer)
     layers = [{"id": "a", "compressed-diff-digest": BASE.digest}]
     digests = {"manifest": APP.digest, f"manifest-{APP.digest}": APP.digest}
     broken = {"id": ID, "names": [NAME], "layer": "gone", "big-data-digests": digests}
@@ -158,7 +159,7 @@ def test_broken_image_is_found_in_the_records(podman, engine):
     load = plan(engine)
     assert load.status == "repaired"
     assert [str(blob.digest) for blob in load.blobs] == [TOP.digest]
-    assert [one.complete for one in engine.images()] == [False, True]
+    assert load.finding.before == APP.config_digest
 
 
 def send(engine, *contents, items=(APP,)):
