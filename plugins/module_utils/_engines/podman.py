@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import tempfile
 import typing as t
@@ -246,9 +245,10 @@ class PodmanEngine(Engine):
                 *chosen,
                 *names,
                 timeout=self._load_timeout,
+                files=(conf, logins),
                 env={
-                    "CONTAINERS_REGISTRIES_CONF": conf,
-                    "REGISTRY_AUTH_FILE": logins,
+                    "CONTAINERS_REGISTRIES_CONF": f"/proc/self/fd/{conf}",
+                    "REGISTRY_AUTH_FILE": f"/proc/self/fd/{logins}",
                     **dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK),
                 },
                 is_waiting=lambda: registry.is_waiting,
@@ -295,12 +295,12 @@ def _registries_conf(locations: t.Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _unnamed(text: str) -> t.Iterator[str]:
-    """Return a path under which only this user reads ``text``, as long as the block runs."""
+def _unnamed(text: str) -> t.Iterator[int]:
+    """Return the descriptor of a file without a name that has ``text``, as long as the block runs."""
     with tempfile.TemporaryFile("w") as file:
         file.write(text)
         file.flush()
-        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        yield file.fileno()
 
 
 def _repository(name: str) -> str:

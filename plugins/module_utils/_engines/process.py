@@ -59,15 +59,18 @@ def run(
     stdin: t.Callable[[PipeOutput], None] | None = None,
     env: t.Mapping[str, str] | None = None,
     is_waiting: t.Callable[[], bool] = lambda: False,
+    files: t.Sequence[int] = (),
 ) -> Completed:
     """Run a program and return how it ended. ``stdin`` writes its input, ``env`` adds to the environment.
+
+    ``files`` are descriptors of open files that the program gets too, under their numbers.
 
     A program may end before it has read its input: its status and its messages say why it ended. If
     ``stdin`` raises, the program is killed before it sees the end of its input. Raise EngineNotFoundError if the program
     cannot be started, EngineTimeoutError if it takes more than ``timeout`` seconds, without the time in which it waits for its
     input, or ``is_waiting`` says that it waits for something else.
     """
-    process = _start(command, stdin is not None, env)
+    process = _start(command, stdin is not None, env, files)
     limit = _Limit(process, timeout, is_waiting)
     output = [_Reader(t.cast(t.BinaryIO, one)) for one in (process.stdout, process.stderr)]
     try:
@@ -100,7 +103,10 @@ def _not_installed(command: t.Sequence[str]) -> errors.EngineNotFoundError:
 
 
 def _start(
-    command: t.Sequence[str], has_input: bool, env: t.Mapping[str, str] | None
+    command: t.Sequence[str],
+    has_input: bool,
+    env: t.Mapping[str, str] | None,
+    files: t.Sequence[int],
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # a group of its own can be killed with its children
@@ -111,6 +117,7 @@ def _start(
             stderr=subprocess.PIPE,
             env={**os.environ, "LC_ALL": "C", **(env or {})},
             start_new_session=True,
+            pass_fds=files,
         )
     except FileNotFoundError:
         raise _not_installed(command) from None
