@@ -109,7 +109,8 @@ def _start(
     files: t.Sequence[int],
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(  # a group of its own can be killed with its children
+        # A group of its own can be killed with its children. There is no AnsibleModule here.
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function
             command,
             bufsize=0,
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
