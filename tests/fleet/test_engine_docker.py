@@ -301,6 +301,7 @@ def test_name_of_another_image_can_stay(host):
     assert failed.kind == "engine-name-taken", failed.result
     kept = host(WEB, existing="keep")
     assert not kept.result["changed"] and "as existing=keep says" in kept.stdout
+    assert [one["status"] for one in kept.result["images"]] == ["kept"]
     assert host.docker.names()[WEB] == host.target(NEXT)
 
 

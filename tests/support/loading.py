@@ -13,12 +13,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._archive.image_arc
     OpenBlob,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
-    PRESENT,
     Engine,
     Load,
     LoadOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.session import (
+    UNCHANGED,
     Session,
     plan_load,
 )
@@ -52,7 +52,7 @@ def load(
     sent: set[Digest] = set()
     options = options or LoadOptions()
     planned = [plan_load(engine, image, options, sent, open_blob) for image in images]
-    due = [one for one in planned if one.status != PRESENT]
+    due = [one for one in planned if one.status not in UNCHANGED]
     announced = engine.size_of(due)
     between()
     session = Session(engine, open_blob, options, batch)

@@ -332,7 +332,7 @@ def _json(data: bytes) -> t.Any:
     try:
         return json.loads(data)
     except ValueError:
-        raise errors.EngineError("podman answered with something else than JSON") from None
+        raise errors.EngineError("podman answered with something other than JSON") from None
 
 
 def _require_success(done: Completed, verb: str) -> bytes:

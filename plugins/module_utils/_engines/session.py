@@ -24,6 +24,8 @@ from .engine import (
     LoadOptions,
 )
 
+KEPT = "kept"  # the name points at another image, and stays there
+UNCHANGED = (PRESENT, KEPT)
 # What concerns all images of a task.
 _FATAL = (
     errors.EngineGoneError,
@@ -53,7 +55,7 @@ def plan_load(
                 f"{image.name} is {found.before} in the engine, not {found.id}"
             )
         kept = f"{image.name} stays {found.before} in the engine, as existing=keep says"
-        return Load(image, found, PRESENT, (), (kept,))
+        return Load(image, found, KEPT, (), (kept,))
     added = set(sent)
     load = engine.prepare(_load(engine, image, found, options, added), open_blob)
     sent.update(added)

@@ -40,7 +40,7 @@ class Answer(t.NamedTuple):
         try:
             return json.loads(self.body)
         except ValueError:
-            raise errors.EngineError("the engine answered with something else than JSON") from None
+            raise errors.EngineError("the engine answered with something other than JSON") from None
 
     @property
     def message(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .._archive.image_archive import ImageContent
 from .._engines import engine as engines
 from .._engines.engine import Engine, Load, LoadOptions
-from .._engines.session import Session, batches, plan_load
+from .._engines.session import KEPT, UNCHANGED, Session, batches, plan_load
 from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
@@ -186,15 +186,16 @@ class Report(t.Mapping[str, t.Any]):
             }
         load = self._session.ended.get(row.name, row)
         sent, layers = len(load.blobs), load.image.manifest.layers
+        is_kept = load.status == KEPT
         return {
             "name": row.name,
             "digest": str(load.image.root.digest),
             "id": load.finding.id,
             "before": load.finding.before,
             "status": load.status,
-            "layers": {"sent": sent, "reused": len(layers) - sent},
+            "layers": {"sent": sent, "reused": None if is_kept else len(layers) - sent},
             "bytes_sent": load.bytes_sent,
-            "keeps_digest": self._engine.keeps_digest(load.image),
+            "keeps_digest": not is_kept and self._engine.keeps_digest(load.image),
         }
 
 
@@ -227,7 +228,7 @@ class LoadPlanner(PlanBuilder):
         ]
         rows = self._rows(readers)
         loads = [row for row in rows if isinstance(row, Load)]
-        due = [load for load in loads if load.status != engines.PRESENT]
+        due = [load for load in loads if load.status not in UNCHANGED]
         engine, origin = self._engine, self._origin
         origin.plan(due)
         size = sum(engine.size_of(batch) for batch in batches(due, origin.batch))
@@ -299,11 +300,11 @@ def before_of(row: Load | Held) -> str | None:
 
 def after_of(row: Load | Held) -> str | None:
     """Return what a name will point at."""
-    if isinstance(row, Held) or row.status == engines.PRESENT:
+    if isinstance(row, Held) or row.status in UNCHANGED:
         return before_of(row)
     return row.finding.id
 
 
 def shorten_load(facts: t.Mapping[str, t.Any], _arrived: t.Container[str]) -> dict[str, t.Any]:
     """Return ``images`` of a failed result: those that changed."""
-    return {"images": [one for one in facts["images"] if one["status"] != engines.PRESENT]}
+    return {"images": [one for one in facts["images"] if one["status"] not in UNCHANGED]}

@@ -55,6 +55,11 @@ def failing(name, msg, **more):
             id="another image",
         ),
         pytest.param(
+            ("a:1", "sha256:1", "sha256:2", "kept"),
+            difference_row("sha256:2", "a:1 is sha256:2 in docker instead of sha256:1"),
+            id="another image that stays",
+        ),
+        pytest.param(
             ("a:1", "sha256:1", "sha256:1", "repaired"),
             difference_row("sha256:1, incomplete", "a:1 is incomplete in docker"),
             id="broken",

@@ -141,7 +141,7 @@ def test_two_names_send_content_once(docker):
     assert docker.names == {WEB: target(docker, FIRST), NEXT: target(docker, FIRST)}
 
 
-@pytest.mark.parametrize(("existing", "statuses"), [(KEEP, ["present"]), (FAIL, None)])
+@pytest.mark.parametrize(("existing", "statuses"), [(KEEP, ["kept"]), (FAIL, None)])
 def test_name_of_another_image_can_stay(docker, existing, statuses):
     do(docker, (FIRST, WEB))
     options = LoadOptions(existing)

@@ -291,7 +291,7 @@ def test_remote_podman_is_refused(podman, engine):
 
 def test_answer_without_json_is_one_sentence(podman, engine):
     podman.answer("images", "REPOSITORY  TAG")
-    with pytest.raises(errors.EngineError, match="podman answered with something else than JSON"):
+    with pytest.raises(errors.EngineError, match="podman answered with something other than JSON"):
         find(engine)
 
 

@@ -267,6 +267,18 @@ def test_moved_tag_sends_only_what_has_changed(store, sources):
     }
 
 
+def test_name_that_is_kept_is_not_reported_as_the_image_that_was_asked_for(store, sources):
+    engine, old, newer = FakeEngine(keeps_digests=True), IMAGES[APP].digest, on_base("newer")
+    load(store, sources, engine, APP)
+    sources.publish(APP, newer)
+    result = load(store, sources, engine, APP, load={"existing": "keep"}).result()
+    assert not result["changed"]
+    (entry,) = result["images"]
+    assert (entry["status"], entry["id"], entry["before"]) == ("kept", newer.digest, old)
+    assert (entry["layers"], entry["keeps_digest"]) == ({"sent": 0, "reused": None}, False)
+    assert result["diff"] == {"before": {APP: old}, "after": {APP: old}}
+
+
 def test_everything_is_sent_if_the_registry_has_lost_what_the_engine_holds(store, sources):
     engine = FakeEngine(keeps_digests=True)
     load(store, sources, engine, APP)
