@@ -273,7 +273,9 @@ def snapshot(directory: Path) -> dict[str, t.Any]:
     return stores.whole_tree(directory) if directory.is_dir() else {}
 
 
-def test_only_the_storage_of_podman_changes(podman, directory):
+def test_only_the_storage_of_podman_changes(podman):
+    directory = podman.directory / "tmp"
+    directory.mkdir()
     configured = [podman.directory / "home", Path("/etc/containers")]
     configured[0].mkdir()
     env = {"TMPDIR": str(directory), "HOME": str(configured[0])}
