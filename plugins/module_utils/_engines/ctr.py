@@ -25,6 +25,8 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _NO_SPACE = "no space left on device"
 _REFUSED = "permission denied"
 _NO_SNAPSHOTTER = "snapshotter not loaded"
+# How gRPC ends if something answers that does not speak it.
+_STRANGER = re.compile("failed to dial .*(closed network connection|server preface)")
 _GONE = re.compile(
     r"connection refused|connection reset|transport is closing|error reading from server"
     r"|code = Unavailable|broken pipe|failed to dial|server is not ready"
@@ -168,6 +170,8 @@ def _error(subject: str, done: Completed) -> errors.EngineError:
     text = f"ctr {subject}: {shown}"
     if _NO_SPACE in said:
         return errors.EngineNoSpaceError(text)
+    if _STRANGER.search(said):
+        return errors.EngineNotFoundError(text, "Set socket: what listens there is not containerd.")
     if _GONE.search(said):
         return errors.EngineGoneError(text)
     if _REFUSED in said and os.geteuid():

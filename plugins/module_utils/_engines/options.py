@@ -13,6 +13,7 @@ from . import errors
 AUTO, DOCKER, CONTAINERD, PODMAN, DIRECTORY = "auto", "docker", "containerd", "podman", "directory"
 KINDS = (AUTO, DOCKER, CONTAINERD, PODMAN, DIRECTORY)
 _UNIX = "unix://"
+_DAY = 86400.0  # seconds
 
 ENGINE: dict[str, t.Any] = {
     "engine": {"type": "str", "choices": list(KINDS), "default": AUTO},
@@ -39,7 +40,11 @@ class EngineOptions(t.NamedTuple):
 
     @classmethod
     def of(cls, params: t.Mapping[str, t.Any]) -> EngineOptions:
-        """Read the options of ``ENGINE``; raise EngineNotFoundError for a socket of another host, InputError for no command."""
+        """Read the options of ``ENGINE``; raise EngineNotFoundError for a socket of another host, InputError for others."""
+        if not 0 < params["timeout"] <= _DAY:
+            raise InputError("timeout must be more than 0 and at most a day")
+        if not 0 <= params["timeout_total"] <= _DAY:
+            raise InputError("timeout_total must not be less than 0, and at most a day")
         return cls(
             params["engine"],
             socket_path(params["socket"]) if params["socket"] else None,
@@ -47,7 +52,7 @@ class EngineOptions(t.NamedTuple):
             _command(params["executable"]) if params["executable"] else (),
             params["path"],
             params["timeout"],
-            params["timeout_total"],
+            params["timeout_total"] or _DAY,
         )
 
     def program_of(self, kind: str) -> tuple[str, ...]:

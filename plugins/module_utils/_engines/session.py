@@ -118,7 +118,7 @@ class Session:
         todo = [load for load in loads if self._is_due(load, failed)]
         failures, fatal = self._send_all(todo)
         try:
-            unproven = self._unproven(todo)
+            unproven = self._unproven(todo, failures)
         except errors.EngineError as exc:
             # It has stopped answering, so no name can be restored either.
             failed.update((load.name, fatal or exc) for load in todo)
@@ -150,23 +150,34 @@ class Session:
     ) -> tuple[dict[str, _Failure], image_errors.LockstepError | None]:
         """Send images in batches; return the failures by name, and the error that ended all, if there was one."""
         failures: dict[str, _Failure] = {}
-        for batch in batches(loads, self._batch):
+        todo = list(batches(loads, self._batch))
+        for number, batch in enumerate(todo):
             try:
                 self._engine.send(batch, self._open, self._options)
             except _FATAL as exc:
+                unsent = (load for others in todo[number:] for load in others)
+                failures.update((load.name, _Failure(exc)) for load in unsent)
                 return failures, exc
             except image_errors.LockstepError as exc:
                 failure = _Failure(exc, is_shared=len(batch) > 1)
                 failures.update((load.name, failure) for load in batch)
         return failures, None
 
-    def _unproven(self, loads: t.Sequence[Load]) -> list[Load]:
-        """Return the loads that did not end as planned, after a look at the engine."""
+    def _unproven(self, loads: t.Sequence[Load], failures: t.Mapping[str, _Failure]) -> list[Load]:
+        """Return the loads that did not end as planned, after a look at the engine.
+
+        An image that was right before it was sent, as with ``force``, is only proven by a send without a failure.
+        """
         if not loads:
             return []
         self._engine.refresh()
         find, options = self._engine.find, self._options
-        return [load for load in loads if not _is_right(load, find(load.image, options))]
+        return [
+            load
+            for load in loads
+            if not _is_right(load, find(load.image, options))
+            or (load.name in failures and _is_right(load, load.finding))
+        ]
 
     def _repair(self, load: Load, failure: _Failure | None) -> image_errors.LockstepError | None:
         """Send an image by itself, then whole; return why it is still not right, None for success."""
@@ -182,7 +193,7 @@ class Session:
                 failures, fatal = self._send_all([sent])
                 if fatal:
                     return fatal
-                if not self._unproven([sent]):
+                if not self._unproven([sent], failures):
                     self.ended[load.name] = sent
                     return None
                 reason = failures[load.name].error if failures else reason

@@ -143,6 +143,9 @@ MESSAGES = {
     "failed to ingest: write /var/lib/containerd/x: no space left on device": "engine-no-space",
     "rpc error: code = Unavailable desc = error reading from server: EOF": "engine-gone",
     'failed to dial "/c.sock": context deadline exceeded': "engine-gone",
+    'failed to dial "/c.sock": write unix @->/c.sock: use of closed network connection': (
+        "engine-not-found"
+    ),
     "rpc error: code = Unavailable desc = connection error: connection refused": "engine-gone",
 }
 

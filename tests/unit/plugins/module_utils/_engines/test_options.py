@@ -43,3 +43,15 @@ def test_executable_is_a_command():
 def test_executable_that_is_not_a_command_is_named(text):
     with pytest.raises(InputError, match=r"^executable: "):
         EngineOptions.of({**GIVEN, "executable": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("timeout", 0), ("timeout", -1), ("timeout", 90000), ("timeout_total", -1)]
+)
+def test_time_that_no_socket_can_wait_is_an_error_that_names_the_option(name, value):
+    with pytest.raises(InputError, match=f"{name} must"):
+        EngineOptions.of({**GIVEN, name: value})
+
+
+def test_no_limit_for_a_load_is_a_day():
+    assert EngineOptions.of({**GIVEN, "timeout_total": 0}).load_timeout == 86400

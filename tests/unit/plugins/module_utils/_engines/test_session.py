@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._engines import errors
+from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import LoadOptions
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors as image_errors
 from ansible_collections.lockstep.images.tests.support.contents import content_of, opener
 from ansible_collections.lockstep.images.tests.support.engines import FakeEngine
@@ -196,3 +197,15 @@ def test_blobs_of_an_image_that_fails_to_plan_count_for_the_next(engine):
     with pytest.raises(errors.UnsupportedLayerError):
         load(engine, CONTENTS[:1], BLOBS)
     assert not load(engine, CONTENTS[1:2], BLOBS).failed
+
+
+@pytest.mark.parametrize(
+    "error", [errors.EngineRefusedError("no"), image_errors.DigestMismatchError("wrong bytes")]
+)
+def test_forced_load_that_fails_is_not_proven_by_what_the_engine_had(engine, error):
+    assert not load(engine, CONTENTS[:1], BLOBS).failed
+    before = dict(engine.names)
+    engine.script(error, error)
+    done = load(engine, CONTENTS[:1], BLOBS, LoadOptions(force=True))
+    assert done.failed == {NAMES[0]: error}
+    assert engine.names == before
