@@ -24,7 +24,7 @@ LIMITS = {
     "engine_info": 70,
     "image_copy": 109.7,
     "image_info": 37.9,
-    "image_load": 175,
+    "image_load": 176,
     "image_lock": 132.3,
     "image_pull": 114.6,
     "image_push": 117.0,

@@ -35,6 +35,8 @@ _KUBERNETES = "k8s.io"
 class ContainerdEngine(Engine):
     """One namespace of containerd, as ``ctr`` shows it."""
 
+    pins = True
+
     def __init__(self, ctr: Ctr) -> None:
         super().__init__()
         self._ctr, self.stats = ctr, ctr.stats

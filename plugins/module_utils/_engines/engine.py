@@ -128,6 +128,7 @@ class Engine:
     """
 
     keeps_digests = True  # whether it can find an image by name@digest afterwards
+    pins = False  # whether it can protect images from the garbage collection of Kubernetes
     # Whether ``find`` asks for manifests of images that the engine holds and the task does not name.
     reads_manifests = False
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import typing as t
 
@@ -14,6 +15,8 @@ AUTO, DOCKER, CONTAINERD, PODMAN, DIRECTORY = "auto", "docker", "containerd", "p
 KINDS = (AUTO, DOCKER, CONTAINERD, PODMAN, DIRECTORY)
 _UNIX = "unix://"
 _DAY = 86400.0  # seconds
+# containerd, pkg/identifiers
+_NAMESPACE = re.compile(r"(?=.{1,76}$)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 
 ENGINE: dict[str, t.Any] = {
     "engine": {"type": "str", "choices": list(KINDS), "default": AUTO},
@@ -45,6 +48,8 @@ class EngineOptions(t.NamedTuple):
             raise InputError("timeout must be more than 0 and at most a day")
         if not 0 <= params["timeout_total"] <= _DAY:
             raise InputError("timeout_total must not be less than 0, and at most a day")
+        if not _NAMESPACE.fullmatch(params["namespace"]):
+            raise InputError(f"namespace: {params['namespace']!r} is not a namespace of containerd")
         return cls(
             params["engine"],
             socket_path(params["socket"]) if params["socket"] else None,
@@ -70,9 +75,12 @@ def socket_path(text: str) -> str:
     """Return the path of a Unix socket, given as a path or as Docker writes it; raise EngineNotFoundError for others."""
     path = text[len(_UNIX) :] if text.startswith(_UNIX) else text
     if not path.startswith("/"):
+        is_remote = "://" in text and not text.startswith(_UNIX)
         raise errors.EngineNotFoundError(
             f"{text}: is not the path of a Unix socket",
-            "Run the task on the host of the engine: tcp:// and ssh:// are not supported.",
+            "Run the task on the host of the engine: tcp:// and ssh:// are not supported."
+            if is_remote
+            else "Write the whole path, from the root directory.",
         )
     return path
 

@@ -238,6 +238,10 @@ class LoadPlanner(PlanBuilder):
         whole = {blob.digest: blob.size for load in loads for blob in load.image.manifest.blobs}
         planned = dict(engine.stats, bytes_sent=size)
         texts = [*engine.warnings()] if due else []
+        if self._options.pin and not engine.pins:
+            texts.append(
+                f"pin has no effect on {engine.facts().kind}: only containerd can pin images"
+            )
         texts += [text for load in loads for text in (*load.image.doubts, *load.warnings)]
         return LoadPlan(
             origin=origin,

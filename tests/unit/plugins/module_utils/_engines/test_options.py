@@ -53,5 +53,21 @@ def test_time_that_no_socket_can_wait_is_an_error_that_names_the_option(name, va
         EngineOptions.of({**GIVEN, name: value})
 
 
+@pytest.mark.parametrize("namespace", ["", "../bad", "a b", "-a", "a" * 77])
+def test_namespace_that_containerd_would_refuse(namespace):
+    with pytest.raises(InputError, match="is not a namespace of containerd"):
+        EngineOptions.of({**GIVEN, "namespace": namespace})
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("x.sock", "Write the whole path"), ("tcp://h:1", "Run the task on the host")],
+)
+def test_hint_says_what_is_wrong_with_a_socket(text, hint):
+    with pytest.raises(EngineNotFoundError) as caught:
+        EngineOptions.of({**GIVEN, "socket": text})
+    assert caught.value.hint.startswith(hint)
+
+
 def test_no_limit_for_a_load_is_a_day():
     assert EngineOptions.of({**GIVEN, "timeout_total": 0}).load_timeout == 86400

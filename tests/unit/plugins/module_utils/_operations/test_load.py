@@ -427,6 +427,15 @@ def test_warnings_of_registries_reach_the_user(store, sources, engine):
         assert "a mirror is down" in planned(store, sources, engine, APP).warnings()
 
 
+@pytest.mark.parametrize("can_pin", [False, True])
+def test_pin_for_an_engine_that_cannot_pin_is_a_warning(store, sources, engine, can_pin):
+    engine.pins = can_pin
+    with store.hold():
+        texts = planned(store, sources, engine, APP, load={"pin": True}).warnings()
+    wanted = [] if can_pin else ["pin has no effect on fake: only containerd can pin images"]
+    assert texts == wanted
+
+
 def test_image_that_another_process_has_loaded_is_not_sent(store, sources, engine):
     with store.hold():
         plan = planned(store, sources, engine, APP)
