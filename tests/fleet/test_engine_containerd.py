@@ -239,7 +239,7 @@ def test_discarded_layers_do_not_make_an_image_broken(load):
 
 def test_full_disk_leaves_nothing_behind(shop, workspace, directory):
     """The disk has space for the layers, but not for their content."""
-    root = workspace / "full"
+    root = workspace / "small-containerd"
     with services.containerd(root) as service, contextlib.ExitStack() as stack:
         full = Containerd(service.address, "ctr", service)
         content = root / "root/io.containerd.snapshotter.v1.overlayfs/snapshots"

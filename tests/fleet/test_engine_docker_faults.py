@@ -82,7 +82,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
 def full(workspace: Path) -> Iterator[Docker]:
     """A daemon with a small disk."""
     need_programs("dockerd", "docker", "containerd", "mount")
-    place = workspace / "full"
+    place = workspace / "small-docker"
     place.mkdir()
     run([program("mount"), "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", place])
     with services.dockerd(place, None) as service:
