@@ -41,11 +41,11 @@ class FakeEngine(Engine):
         self.batches: list[list[str]] = []
         self.read: list[str] = []
         self._read_manifest = read_manifest or (lambda _digest: None)
-        self._script: list[t.Any] = []
+        self._script: list[t.Callable[[], object]] = []
 
     def script(self, *events: t.Any) -> None:
         """Queue what happens during the next sends; None is for one without an event."""
-        self._script.extend(events)
+        self._script.extend(map(_as_function, events))
 
     def facts(self) -> EngineFacts:
         return EngineFacts("fake", "1")
@@ -97,11 +97,8 @@ class FakeEngine(Engine):
             arrived.add(str(blob.digest))
             self.read.append(str(blob.digest))
         self.stats["bytes_sent"] += self.size_of(loads)
-        event = self._script.pop(0) if self._script else None
-        if isinstance(event, BaseException):
-            raise event
-        if callable(event):
-            event()
+        if self._script:
+            self._script.pop(0)()
         self.layers |= arrived
         for load in loads:
             if {str(blob.digest) for blob in load.image.manifest.layers} - self.layers:
@@ -117,3 +114,10 @@ class FakeEngine(Engine):
     def _id_of(self, image: ImageContent) -> str:
         blob = image.root if self.keeps_digests else image.config_blob
         return str(blob.digest)
+
+
+def _as_function(event: t.Any) -> t.Callable[[], object]:
+    def fail() -> t.NoReturn:
+        raise event
+
+    return fail if isinstance(event, BaseException) else event or tuple
