@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._engines import engine, session
+from ansible_collections.lockstep.images.plugins.module_utils._engines import engine
 from ansible_collections.lockstep.images.plugins.plugin_utils._held import NOTHING, Comparison, Held
 
 
@@ -24,4 +24,4 @@ def _found(image: t.Mapping[str, t.Any]) -> Held:
     before = image["before"]
     if before is None:
         return NOTHING
-    return Held(before, image["status"] not in (engine.MOVED, session.KEPT))
+    return Held(before, image["status"] not in (engine.MOVED, engine.KEPT))

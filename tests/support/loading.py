@@ -13,12 +13,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._archive.image_arc
     OpenBlob,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
+    UNCHANGED,
     Engine,
     Load,
     LoadOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.session import (
-    UNCHANGED,
     Session,
     plan_load,
 )

@@ -101,6 +101,11 @@ class Entry(t.NamedTuple):
     root: Descriptor | None = None  # what the names point at, by default the root of the image
 
 
+def unopened(blob: Descriptor) -> t.NoReturn:
+    """Be the ``OpenBlob`` of an archive that is only measured or compared, or that has no blobs."""
+    raise AssertionError(f"{blob} was opened without need")
+
+
 def blob_name(digest: Digest) -> str:
     """Return the name of a blob in an archive and in a layout."""
     return f"blobs/{digest.algorithm}/{digest.encoded}"

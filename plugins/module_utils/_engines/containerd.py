@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from .._archive.archive import Archive
-from .._archive.image_archive import Entry, ImageContent, OpenBlob, image_archive
+from .._archive.image_archive import Entry, ImageContent, OpenBlob, image_archive, unopened
 from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Platform, Reference
 from . import errors
@@ -97,7 +97,7 @@ class ContainerdEngine(Engine):
         archives = [
             archive
             for group in _by_platform(loads).values()
-            for archive in (_content(group, _never), _names_only(group))
+            for archive in (_content(group, unopened), _names_only(group))
         ]
         return sum(archive.size for archive in archives if archive)
 
@@ -186,7 +186,7 @@ def _content(loads: t.Sequence[Load], open_blob: OpenBlob) -> Archive | None:
 def _names_only(loads: t.Sequence[Load]) -> Archive:
     """Return an archive that names images whose content is in the engine."""
     entries = [Entry(load.image, _names_of(load), manifests=False) for load in loads]
-    return image_archive(entries, _never, docker=False)
+    return image_archive(entries, unopened, docker=False)
 
 
 def _pointer(image: ImageContent, target: str, raw: bytes) -> Archive:
@@ -194,7 +194,7 @@ def _pointer(image: ImageContent, target: str, raw: bytes) -> Archive:
     media_type = Manifest.parse(raw, "", target).media_type
     root = Descriptor(media_type, Digest.parse(target), len(raw))
     entry = Entry(image, (image.name,), manifests=False, root=root)
-    return image_archive([entry], _never, docker=False)
+    return image_archive([entry], unopened, docker=False)
 
 
 def _by_platform(loads: t.Sequence[Load]) -> dict[Platform | None, list[Load]]:
@@ -216,7 +216,3 @@ def _is_since_2(version: str | None) -> bool:
     """Return whether ctr is of containerd 2 or later, whose import takes labels."""
     major = (version or "").partition(".")[0]
     return major.isdigit() and int(major) >= 2
-
-
-def _never(blob: Descriptor) -> t.NoReturn:
-    raise AssertionError(f"{blob} was opened without need")

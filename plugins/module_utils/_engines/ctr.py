@@ -22,7 +22,6 @@ _PINNED = re.compile(rf"(?:^|[\s,]){re.escape(PINNED)}=pinned(?:[\s,]|$)")
 _SIZE = re.compile(r"\s([0-9.]+) ([KMGT]i)?B\s")
 _PLATFORM = re.compile(r"[a-z]+/[a-z0-9]+(?:/v[0-9]+)?(?=[,\s])")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-_NO_SPACE = "no space left on device"
 _REFUSED = "permission denied"
 _NO_SNAPSHOTTER = "snapshotter not loaded"
 # How gRPC ends if something answers that does not speak it.
@@ -168,7 +167,7 @@ def _error(subject: str, done: Completed) -> errors.EngineError:
         said if len(said) <= _MESSAGE else f"{said[: _MESSAGE // 2]} ... {said[-_MESSAGE // 2 :]}"
     )
     text = f"ctr {subject}: {shown}"
-    if _NO_SPACE in said:
+    if errors.is_full_disk(said):
         return errors.EngineNoSpaceError(text)
     if _STRANGER.search(said):
         return errors.EngineNotFoundError(text, "Set socket: what listens there is not containerd.")

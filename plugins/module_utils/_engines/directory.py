@@ -18,7 +18,14 @@ import typing as t
 
 from .._archive.archive import Archive
 from .._archive.archive_file import DescriptorOutput, first_difference, read_index
-from .._archive.image_archive import IMAGE_NAME, Entry, ImageContent, OpenBlob, image_archive
+from .._archive.image_archive import (
+    IMAGE_NAME,
+    Entry,
+    ImageContent,
+    OpenBlob,
+    image_archive,
+    unopened,
+)
 from .._image import errors as image_errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
@@ -88,7 +95,7 @@ class DirectoryEngine(Engine):
         with self._opened(name) as descriptor:
             if descriptor is not None:
                 before = next((one.id for one in _held(descriptor)), None)
-                is_right = self._is_right(name, descriptor, _archive(image, _never), wanted)
+                is_right = self._is_right(name, descriptor, _archive(image, unopened), wanted)
         missing = () if is_right else tuple(image.manifest.layers)
         return Finding(wanted, before, is_right, is_right, missing)
 
@@ -104,7 +111,7 @@ class DirectoryEngine(Engine):
 
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return the size of the archives."""
-        return sum(_archive(load.image, _never).size for load in loads)
+        return sum(_archive(load.image, unopened).size for load in loads)
 
     def send(self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions) -> None:
         """Write the archives."""
@@ -227,10 +234,6 @@ def _archive(image: ImageContent, open_blob: OpenBlob) -> Archive:
     by_digest = f"{image.reference.name}@{kept.root.digest}"
     names = tuple(dict.fromkeys((image.name, by_digest)))
     return image_archive([Entry(kept, names, kept.manifest.layers)], open_blob, docker=False)
-
-
-def _never(blob: Descriptor) -> t.NoReturn:
-    raise AssertionError(f"{blob} was opened for its size")
 
 
 def _held(descriptor: int) -> list[HeldImage]:

@@ -7,7 +7,7 @@ import typing as t
 import urllib.parse
 
 from .._archive.archive import Archive
-from .._archive.image_archive import Entry, ImageContent, OpenBlob, image_archive
+from .._archive.image_archive import Entry, ImageContent, OpenBlob, image_archive, unopened
 from .._image.names import Digest, Reference
 from .docker_api import DockerApi
 from .docker_store import open_store
@@ -89,7 +89,7 @@ class DockerEngine(Engine):
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""
         _tagged, sent = _split(loads)
-        return _archive(sent, _never).size if sent else 0
+        return _archive(sent, unopened).size if sent else 0
 
     def send(self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions) -> None:
         """Tag existing images, and send one archive of everything else."""
@@ -143,7 +143,3 @@ def _split(loads: t.Sequence[Load]) -> tuple[list[Load], list[Load]]:
 
 def _archive(loads: t.Sequence[Load], open_blob: OpenBlob) -> Archive:
     return image_archive([Entry(load.image, (load.name,), load.blobs) for load in loads], open_blob)
-
-
-def _never(blob: t.Any) -> t.NoReturn:
-    raise AssertionError(f"{blob} was opened for its size")

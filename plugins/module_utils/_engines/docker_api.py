@@ -17,7 +17,6 @@ from .socket_http import Answer, SocketClient, SocketOutput
 _OLDEST = (1, 41)  # Docker 20.10
 _NEWEST = (1, 51)  # Docker 28.5. Answers are asked for in this form, also from a newer daemon.
 _VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
-_NO_SPACE = "no space left on device"
 _NO_NAME = "<none>"
 _UNPACKING = re.compile(r"Error unpacking(?: image (\S+))?: .*", re.DOTALL)
 _LONGEST_MESSAGE = 300
@@ -122,7 +121,7 @@ def _not_docker(path: str) -> errors.EngineError:
 
 def _error(text: str, status: int = 0) -> errors.EngineError:
     message = f"Docker: {text.strip()[:_LONGEST_MESSAGE]}"
-    if _NO_SPACE in text:
+    if errors.is_full_disk(text):
         return errors.EngineNoSpaceError(message)
     if status in (401, 403):
         return errors.EngineRefusedError(message)

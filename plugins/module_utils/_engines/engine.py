@@ -15,6 +15,8 @@ from .._image.names import Digest, Platform, Reference
 from . import errors
 
 PRESENT, TAGGED, LOADED, MOVED, REPAIRED = "present", "tagged", "loaded", "moved", "repaired"
+KEPT = "kept"  # the name points at another image, and stays there
+UNCHANGED = (PRESENT, KEPT)
 MOVE, KEEP, FAIL = "move", "keep", "fail"
 # Returns a manifest that the engine may hold, from elsewhere; None for one that is not known.
 ReadManifest = t.Callable[[Digest], t.Optional[Manifest]]
@@ -124,7 +126,7 @@ class LoadOptions(t.NamedTuple):
 class Engine:
     """A container engine on this host. Nothing is changed before ``load``.
 
-    A new engine implements ``facts``, ``images``, ``find``, ``send`` and ``restore``. The methods raise an EngineError.
+    A new engine implements the methods that raise NotImplementedError here. All methods raise an EngineError.
     """
 
     keeps_digests = True  # whether it can find an image by name@digest afterwards

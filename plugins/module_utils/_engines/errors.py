@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from .._image.errors import LockstepError
 
+# What programs of engines say of a full disk (errno(3): ENOSPC, EDQUOT).
+_DISK_IS_FULL = ("no space left on device", "disk quota exceeded")
+
 
 class EngineError(LockstepError):
     """An engine answers with an error."""
@@ -97,3 +100,8 @@ class UnsupportedLayerError(UnsupportedByEngineError):
 
     kind = "layer-unsupported"
     advice = "Upgrade the engine, or install the Python library zstandard on the host."
+
+
+def is_full_disk(message: str) -> bool:
+    """Return whether the message of an engine means that its disk is full."""
+    return any(reason in message for reason in _DISK_IS_FULL)

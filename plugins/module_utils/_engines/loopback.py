@@ -110,8 +110,14 @@ class LoopbackRegistry:
             self._note_opening(1)
             try:
                 file = stack.enter_context(self._open(content.blob))
-            except (OSError, image_errors.LockstepError) as exc:
-                raise self._keep(exc, content.blob) from exc
+            except image_errors.LockstepError as exc:
+                self._keep(exc)
+                raise
+            except OSError as exc:
+                text = f"{content.blob.digest} cannot be read: {exc.strerror or exc}"
+                error = image_errors.CorruptStoreError(text)
+                self._keep(error)
+                raise error from exc
             finally:
                 self._note_opening(-1)
             yield file
@@ -120,17 +126,9 @@ class LoopbackRegistry:
         with self._lock:
             self._opening += change
 
-    def _keep(
-        self, exc: OSError | image_errors.LockstepError, blob: Descriptor
-    ) -> image_errors.LockstepError:
-        if isinstance(exc, image_errors.LockstepError):
-            error = exc
-        else:
-            reason = exc.strerror or exc
-            error = image_errors.CorruptStoreError(f"{blob.digest} cannot be read: {reason}")
+    def _keep(self, error: image_errors.LockstepError) -> None:
         with self._lock:
             self.error = self.error or error
-        return error
 
     def count(self, content: _Content, size: int) -> None:
         """Count ``size`` bytes that were sent."""

@@ -41,7 +41,6 @@ _LOOPBACK = "127.0.0.1,localhost"
 # Of the answer to a pull: podman's log lines begin with time="...".
 _ERROR = re.compile(r"^Error: (.*)", re.MULTILINE)
 _NO_LAYER = "layer not known"
-_NO_SPACE = ("no space left on device", "disk quota exceeded")
 _SOURCE = "initializing source"
 _REJECTED = "rejected by policy"
 
@@ -350,7 +349,7 @@ def _error(
     for name, location in (locations or {}).items():
         text = text.replace(location, name)
     said = f"podman {verb}: {image_errors.printable(text, 300)}"
-    if any(reason in text for reason in _NO_SPACE):
+    if errors.is_full_disk(text):
         return errors.EngineNoSpaceError(said)
     if _REJECTED in text:
         return errors.UnsupportedByEngineError(

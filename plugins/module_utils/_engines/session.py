@@ -12,6 +12,7 @@ from .._image.names import Digest
 from . import errors
 from .engine import (
     FAIL,
+    KEPT,
     LOADED,
     MOVE,
     MOVED,
@@ -24,8 +25,6 @@ from .engine import (
     LoadOptions,
 )
 
-KEPT = "kept"  # the name points at another image, and stays there
-UNCHANGED = (PRESENT, KEPT)
 # What concerns all images of a task.
 _FATAL = (
     errors.EngineGoneError,

@@ -21,7 +21,7 @@ _MOST = 10_000  # entries
 class KnownConfigs:
     """The configuration of each root and platform that tasks have read, in a file below ``.staging`` of a store.
 
-    A digest stands for the same content forever, so an entry never gets old. Without the file, manifests are read.
+    A digest always has the same content, so an entry never gets old. Without the file, manifests are read.
     """
 
     def __init__(self, store: ImageStore) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from .._archive.image_archive import ImageContent
 from .._engines import engine as engines
-from .._engines.engine import Engine, Load, LoadOptions
-from .._engines.session import KEPT, UNCHANGED, Session, batches, plan_load
+from .._engines.engine import KEPT, UNCHANGED, Engine, Load, LoadOptions
+from .._engines.session import Session, batches, plan_load
 from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
