@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The errors of unpacked images; their ``kind`` is stable. Names of entries are bytes, which messages show escaped."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import typing as t
+
+from .._image.errors import ContentError, LockstepError, NoSpaceError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LONGEST = 160
+_PUBLISHER = "Ask the publisher of the image to build it again."
+
+
+class TreeRefusedError(ContentError):
+    """An entry of a layer breaks a rule, or a layer is not a complete archive."""
+
+    kind = "tree-refused"
+    advice = "Nothing of the layer was kept. Do not use this image unless you trust its publisher."
+
+
+class DiffIdMismatchError(ContentError):
+    """A layer is not the archive that the configuration of its image states."""
+
+    kind = "diff-id-mismatch"
+    advice = f"Nothing of the layer was kept. {_PUBLISHER}"
+
+
+class LayerTooLargeError(ContentError):
+    """A layer exceeds a limit of the task."""
+
+    kind = "too-large"
+    advice = (
+        "Nothing of the layer was kept. If the image is meant to be that large, raise the limit."
+    )
+
+
+class TreeUnsupportedError(ContentError):
+    """A layer is valid, but of a type or with an entry that the collection does not support."""
+
+    kind = "tree-unsupported"
+    advice = _PUBLISHER
+
+
+class TreeAccessError(LockstepError):
+    """The operating system refuses a call, or a path cannot hold a tree."""
+
+    kind = "tree-access"
+
+
+class TreeBusyError(LockstepError):
+    """A tree is mounted, or another task uses it."""
+
+    kind = "tree-busy"
+    advice = "Run again when that task has ended."
+
+
+@contextlib.contextmanager
+def access(what: str) -> t.Iterator[None]:
+    """Convert an OSError in the block to TreeAccessError, or to NoSpaceError if the disk or the quota is full."""
+    try:
+        yield
+    except OSError as exc:
+        raise refusal(what, exc) from exc
+
+
+def refusal(what: str, exc: OSError) -> LockstepError:
+    """Return the error for a call that the system refused; ``what`` is the subject of its message."""
+    text = f"{what}: {exc.strerror or exc}"
+    return NoSpaceError(text) if exc.errno in _FULL else TreeAccessError(text)
+
+
+def shown(name: bytes) -> str:
+    """Return the name of an entry for a message: quoted, with escapes for everything that is not printable text."""
+    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    text = "".join(char if char.isprintable() else _escape(char) for char in text)
+    return f'"{text}"' if len(text) <= _LONGEST else f'"{text[:80]}...{text[-60:]}"'
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

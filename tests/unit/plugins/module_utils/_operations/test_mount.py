@@ -1,0 +1,220 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A root becomes what its task wants, and changes are never lost without a word. Mounts are fakes here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.module_utils._operations.mount import (
+    ABSENT,
+    MOUNTED,
+    UNMOUNTED,
+    MountOptions,
+    MountPlanner,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.unpack import (
+    UnpackOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs import fstab, roots
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.applier import TreeOptions
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors import (
+    TreeAccessError,
+    TreeBusyError,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.layers import Limits
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.roots import Root
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.state import TreeState
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import StoreReader
+from ansible_collections.lockstep.images.tests.support.images import image, layer
+from ansible_collections.lockstep.images.tests.support.plans import execute
+from ansible_collections.lockstep.images.tests.support.stores import put
+from ansible_collections.lockstep.images.tests.support.trees import IS_ROOT
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can mount")
+NAME, NEXT = "r.example/app:1", "r.example/app:2"
+BASE = layer({"etc/motd": b"1"})
+FIRST, SECOND = (image([BASE, layer({"app": version})]) for version in (b"1", b"2"))
+UNPACK = UnpackOptions(None, "layers", "", TreeOptions(), Limits(1 << 20, 100), "quick", 1)
+
+
+@pytest.fixture(name="mounts", autouse=True)
+def fixture_mounts(monkeypatch, tmp_path):
+    found = {}
+    monkeypatch.setattr(
+        roots, "mount_overlay", lambda _where, target, options, _ro: found.update({target: options})
+    )
+    monkeypatch.setattr(roots, "mount_tmpfs", lambda target: found.update({target: "tmpfs"}))
+    monkeypatch.setattr(roots, "unmount", found.pop)
+    monkeypatch.setattr(
+        roots, "mounts_below", lambda path: [one for one in found if one.startswith(path)]
+    )
+    monkeypatch.setattr(fstab, "PATH", str(tmp_path / "fstab"))
+    put(tmp_path / "store", FIRST, NAME)
+    put(tmp_path / "store", SECOND, NEXT)
+    return found
+
+
+@contextlib.contextmanager
+def planned(path, name=NAME, state=MOUNTED, root="web", **how):
+    with (
+        StoreReader(str(path / "store")).hold() as store,
+        TreeState(str(path / "trees"), TreeOptions()) as trees,
+    ):
+        options = MountOptions(state, **how)
+        yield MountPlanner(store, trees, Root.of(trees.path, root), options).plan(name, UNPACK)
+
+
+def change(path, *args, **how):
+    with planned(path, *args, **how) as plan:
+        outcome = execute(plan)
+    assert outcome.failure is None
+    return outcome.result()
+
+
+def verbs(result):
+    return [one["action"] for one in result["actions"]]
+
+
+def write(path, root="web"):
+    with open(path / "trees" / "roots" / root / "upper" / "new", "w", encoding="ascii"):
+        pass
+
+
+def test_layers_are_unpacked_and_mounted_once(tmp_path, mounts):
+    first = change(tmp_path)
+    assert verbs(first) == ["unpack_layer", "unpack_layer", "unpack_image", "mount_root"]
+    assert (first["previous"], first["image"]["name"]) == (None, NAME)
+    assert first["diff"]["before"] == {"web": "absent"}
+    assert list(mounts) == [first["root_path"]]
+    again = change(tmp_path)
+    assert (verbs(again), again["changed"]) == ([], False)
+    assert verbs(change(tmp_path, root="other")) == ["mount_root"]
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ("web", {"uid": 33, "gid": 34}),
+        ("web:0", {"uid": 33, "gid": 0}),
+        ("", {"uid": 0, "gid": 0}),
+        ("1000", {"uid": 1000, "gid": 0}),
+        ("nobody", None),
+    ],
+)
+def test_user_of_the_image_is_looked_up_in_the_mounted_root(tmp_path, user, expected):
+    config = {"config": {"User": user, "Cmd": ["run"]}}
+    put(tmp_path / "store", image([BASE], config=config), NAME)
+    passwd = tmp_path / "trees" / "roots" / "web" / "merged" / "etc" / "passwd"
+    with planned(tmp_path) as plan:
+        assert plan.facts["user"] is None
+        assert (plan.facts["config"]["user"], plan.facts["config"]["cmd"]) == (user, ["run"])
+        outcome = execute(plan)
+        passwd.parent.mkdir()
+        passwd.write_text("web:x:33:34::/srv:/bin/sh\n")
+        assert outcome.result()["user"] == expected
+    with planned(tmp_path, state=UNMOUNTED) as plan:
+        assert (plan.facts["user"], plan.facts["config"]) == (None, None)
+
+
+def test_planning_changes_nothing(tmp_path, mounts):
+    with planned(tmp_path) as plan:
+        assert len(plan.actions) == 4
+    assert mounts == {}
+    assert not (tmp_path / "trees").exists()
+
+
+def test_root_is_mounted_again_after_a_reboot(tmp_path, mounts):
+    change(tmp_path)
+    mounts.clear()
+    assert verbs(change(tmp_path)) == ["mount_root"]
+
+
+def test_new_image_is_mounted_when_the_root_has_no_changes(tmp_path):
+    change(tmp_path)
+    result = change(tmp_path, NEXT)
+    assert verbs(result)[-1] == "mount_root"
+    assert (result["previous"]["name"], result["image"]["name"]) == (NAME, NEXT)
+
+
+def test_changes_need_a_decision_when_the_image_is_another_one(tmp_path):
+    change(tmp_path)
+    write(tmp_path)
+    with (
+        pytest.raises(errors.InputError, match="root web: has changes above"),
+        planned(tmp_path, NEXT),
+    ):
+        pass
+    kept = change(tmp_path, NEXT, upper="keep")
+    assert kept["changes"] == [{"path": "new", "change": "changed"}]
+    assert os.listdir(tmp_path / "trees" / "roots" / "web" / "upper") == ["new"]
+    change(tmp_path, NAME, upper="discard")
+    assert os.listdir(tmp_path / "trees" / "roots" / "web" / "upper") == []
+
+
+def test_options_of_a_mounted_root_can_change(tmp_path, mounts):
+    path = change(tmp_path)["root_path"]
+    assert verbs(change(tmp_path, read_only=True)) == ["mount_root"]
+    assert "upperdir" not in mounts[path]
+    assert change(tmp_path, read_only=True)["upper_path"] is None
+    assert verbs(change(tmp_path, volatile=True)) == ["mount_root"]
+
+
+def test_unmounted_root_keeps_its_changes_and_absent_root_does_not(tmp_path, mounts):
+    change(tmp_path)
+    write(tmp_path)
+    assert verbs(change(tmp_path, state=UNMOUNTED)) == ["unmount_root"]
+    assert verbs(change(tmp_path, state=UNMOUNTED)) == []
+    assert change(tmp_path)["changes"] == [{"path": "new", "change": "changed"}]
+    result = change(tmp_path, None, ABSENT)
+    assert (verbs(result), result["image"]) == (["remove_root"], None)
+    assert (mounts, os.listdir(tmp_path / "trees" / "roots")) == ({}, [])
+    assert verbs(change(tmp_path, None, ABSENT)) == []
+
+
+def test_root_that_another_task_has_mounted_in_the_meantime_is_busy(tmp_path, mounts):
+    with planned(tmp_path) as plan:
+        change(tmp_path)
+        with pytest.raises(TreeBusyError, match="another task has mounted it"):
+            execute(plan)
+    assert len(mounts) == 1
+
+
+def test_memory_of_a_root_whose_task_was_killed_is_given_back(tmp_path, mounts):
+    path = change(tmp_path, volatile=True)["root_path"]
+    del mounts[path]
+    change(tmp_path, state=ABSENT)
+    assert mounts == {}
+
+
+def test_fstab_has_a_line_while_the_task_wants_it(tmp_path):
+    path = change(tmp_path, fstab=True)["root_path"]
+    assert path in (tmp_path / "fstab").read_text()
+    assert verbs(change(tmp_path, fstab=True)) == []
+    assert verbs(change(tmp_path)) == ["remove_fstab"]
+    change(tmp_path, fstab=True)
+    assert verbs(change(tmp_path, None, ABSENT)) == ["remove_root", "remove_fstab"]
+    assert (tmp_path / "fstab").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "how", [{"read_only": True, "volatile": True}, {"volatile": True, "fstab": True}]
+)
+def test_options_that_contradict_each_other_are_refused(tmp_path, how):
+    with pytest.raises(errors.InputError), planned(tmp_path, **how):
+        pass
+
+
+def test_missing_image_fails_before_anything_is_done(tmp_path):
+    with pytest.raises(errors.NotInStoreError), planned(tmp_path, "r.example/none:1"):
+        pass
+
+
+def test_other_users_cannot_mount(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    with pytest.raises(TreeAccessError, match="only root"), planned(tmp_path):
+        pass

@@ -1,0 +1,76 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules image_mount and tree_prune, as Ansible runs them. Mounts are in tests/fleet/test_unpack.py."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.lockstep.images.tests.support.documented import (
+    argument_spec,
+    assert_as_documented,
+    documented_options,
+)
+from ansible_collections.lockstep.images.tests.support.images import demo_image
+from ansible_collections.lockstep.images.tests.support.modules import four_times, run
+from ansible_collections.lockstep.images.tests.support.stores import put
+from ansible_collections.lockstep.images.tests.support.trees import IS_ROOT
+
+NAME = "docker.io/library/app:1"
+as_root = pytest.mark.skipif(not IS_ROOT, reason="only root can mount")
+
+
+@pytest.fixture(name="params")
+def fixture_params(tmp_path):
+    put(tmp_path / "store", demo_image("app", "1", size=200), NAME)
+    return {"store": str(tmp_path / "store"), "path": str(tmp_path / "trees")}
+
+
+@pytest.mark.parametrize("module", ["image_mount", "tree_prune"])
+def test_options_are_as_documented(monkeypatch, module):
+    assert argument_spec(module, monkeypatch) == documented_options(module)
+
+
+@as_root
+def test_check_mode_reports_a_mount_and_creates_nothing(params, tmp_path):
+    outcome = run("image_mount", check=True, name="app:1", root="web", **params)
+    assert outcome.result["changed"] is True
+    assert [one["action"] for one in outcome.result["actions"]][-1] == "mount_root"
+    assert_as_documented("image_mount", outcome.result)
+    assert os.listdir(tmp_path) == ["store"]
+
+
+@as_root
+def test_root_that_is_absent_is_reported(params):
+    for outcome in four_times("image_mount", root="web", state="absent", **params):
+        assert outcome.result["changed"] is False
+        assert_as_documented("image_mount", outcome.result)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"root": "../x"}, "invalid-input"),
+        ({"name": "none:1"}, "not-in-store"),
+        ({"read_only": True, "volatile": True}, "invalid-input"),
+        ({"parallel": 0}, "invalid-input"),
+        ({"platform": "x"}, "invalid-platform"),
+    ],
+)
+def test_failure_names_its_kind(params, options, kind):
+    outcome = run("image_mount", **{"name": "app:1", "root": "web", **params, **options})
+    assert (outcome.failed, outcome.kind, outcome.result["changed"]) == (True, kind, False)
+    assert "Traceback" not in outcome.stdout + outcome.stderr
+
+
+def test_pruning_removes_layers_of_removed_images(params):
+    run("image_unpack", name=["app:1"], **params)
+    assert [one.result["changed"] for one in four_times("tree_prune", **params)] == [False] * 4
+    run("image_remove", name=["app:1"], store=params["store"])
+    outcomes = four_times("tree_prune", **params)
+    assert [one.result["changed"] for one in outcomes] == [True, True, False, False]
+    for outcome in outcomes:
+        assert_as_documented("tree_prune", outcome.result)
