@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import io
+import json
 import typing as t
 
 from .._image import errors
 from .tar import END, header, padding
 
 Opened = t.ContextManager[t.BinaryIO]
+
+# The members of an archive of images, and the annotations of an entry of its index.
+INDEX, DOCKER, LOCK, LAYOUT = "index.json", "manifest.json", "lock.json", "oci-layout"
+BLOBS = "blobs/"
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"  # read by containerd and Docker, before REF_NAME
+PLATFORMS = "io.lockstep.platforms"  # as in the index of a store
 
 
 class Output(t.Protocol):
@@ -68,3 +76,8 @@ def _opened(name: str, open_content: t.Callable[[], Opened]) -> Opened:
         return open_content()
     except OSError as exc:
         raise errors.CorruptStoreError(f"{name} cannot be read: {exc.strerror or exc}") from exc
+
+
+def as_json(value: t.Any) -> bytes:
+    """Return a value as JSON, in equal bytes on every host."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")

@@ -4,36 +4,40 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
 import typing as t
 
-from .._image.names import Digest
-from .archive import Archive
+from .._image import errors
+from .._image.manifest import Descriptor, ImageConfig, Manifest
+from .._image.names import Digest, Reference
+from .archive import BLOBS, INDEX, Archive
+from .image_archive import ImageContent, blob_name
 from .tar import BLOCK, END, header, padding
 
-INDEX = "index.json"
 _CHUNK = 1024 * 1024
-_BLOBS = "blobs/"
-_LONGEST_INDEX = 4 * 1024 * 1024  # bytes
+_LONGEST_INDEX = 4 * 1024 * 1024  # bytes; also of a manifest and of a configuration
+_MOST_MEMBERS = 1000
+_DEEPEST = 8  # indexes that list one another
 # Below this size, threads cost more than they save.
 _LARGE = 4 * 1024 * 1024
 
 
 class DescriptorOutput:
-    """An open file or pipe, as the output of an archive; ``count`` are the bytes so far."""
+    """An open file or pipe, as the output of an archive; ``note`` is called with the number of bytes of each write."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.count = 0
+        self.note: t.Callable[[int], object] = bool
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``."""
         rest = memoryview(data)
         while rest:
             sent = os.write(self._descriptor, rest)
-            self.count += sent
+            self.note(sent)
             rest = rest[sent:]
 
     def send_file(self, file: t.BinaryIO, size: int) -> int:
@@ -56,7 +60,7 @@ class DescriptorOutput:
             data = file.read(size)
             self.write(data)
             return len(data)
-        self.count += sent
+        self.note(sent)
         return sent
 
 
@@ -104,8 +108,8 @@ class _Check(t.NamedTuple):
             return False
         if os.pread(self.descriptor, len(end), after) != end:
             return False
-        if self.name.startswith(_BLOBS):
-            return self._is_hashed_to(Digest(*self.name[len(_BLOBS) :].split("/", 1)))
+        if self.name.startswith(BLOBS):
+            return self._is_hashed_to(Digest(*self.name[len(BLOBS) :].split("/", 1)))
         with self.open() as file:
             return os.pread(self.descriptor, self.size, self.offset) == file.read()
 
@@ -132,3 +136,50 @@ def read_index(descriptor: int) -> list[dict[str, t.Any]]:
         return [one for one in entries if isinstance(one, dict)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def read_image(descriptor: int, reference: Reference, root: Digest) -> ImageContent | None:
+    """Return the image with the digest ``root`` from an archive of it in an open file; None if its small parts are not there.
+
+    Their digests are verified, those of layers are not.
+    """
+    places = _places(descriptor)
+    manifests: list[tuple[Descriptor, Manifest]] = []
+    digest = root
+    with contextlib.suppress(errors.ContentError):
+        while len(manifests) < _DEEPEST:
+            raw = _read_blob(descriptor, places, digest)
+            manifest = Manifest.parse(raw, "", str(digest))
+            manifests.insert(0, (Descriptor(manifest.media_type, digest, len(raw)), manifest))
+            if manifest.config:
+                config = _read_blob(descriptor, places, manifest.config.digest)
+                parsed = ImageConfig.parse(config, str(manifest.config.digest))
+                return ImageContent.of(reference, manifests, config, parsed)
+            if len({one.digest for one in manifest.children}) != 1:
+                break
+            digest = manifest.children[0].digest
+    return None
+
+
+def _places(descriptor: int) -> dict[str, tuple[int, int]]:
+    """Return offset and size of the members of an archive by their names, up to one that this collection does not write."""
+    places: dict[str, tuple[int, int]] = {}
+    offset = 0
+    with contextlib.suppress(OSError, ValueError):
+        while len(places) < _MOST_MEMBERS:
+            block = os.pread(descriptor, BLOCK, offset)
+            name, size = block[:100].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)
+            if block != header(name, size):
+                break
+            places[name] = offset + BLOCK, size
+            offset += BLOCK + size + len(padding(size))
+    return places
+
+
+def _read_blob(descriptor: int, places: t.Mapping[str, tuple[int, int]], digest: Digest) -> bytes:
+    """Return a small blob; raise DigestMismatchError if the archive does not have it."""
+    offset, size = places.get(blob_name(digest), (0, 0))
+    data = os.pread(descriptor, min(size, _LONGEST_INDEX), offset)
+    if not digest.matches(data):
+        raise errors.DigestMismatchError(f"{digest} is not in the archive")
+    return data

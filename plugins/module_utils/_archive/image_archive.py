@@ -8,18 +8,27 @@ files below ``blobs``.
 
 from __future__ import annotations
 
-import json
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._image.chain import chain_ids
 from .._image.manifest import OCI_INDEX, Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Reference
-from .archive import Archive, Member, Opened
+from .archive import (
+    BLOBS,
+    DOCKER,
+    IMAGE_NAME,
+    INDEX,
+    LAYOUT,
+    REF_NAME,
+    Archive,
+    Member,
+    Opened,
+    as_json,
+)
 from .zstd import decompressed
 
-REF_NAME = "org.opencontainers.image.ref.name"
-IMAGE_NAME = "io.containerd.image.name"  # read by containerd and Docker, before REF_NAME
+VERSION = {"imageLayoutVersion": "1.0.0"}  # of the image layout
 OpenBlob = t.Callable[[Descriptor], Opened]
 
 
@@ -77,6 +86,16 @@ class ImageContent:
         return self.manifests[0][1]
 
     @property
+    def alone(self) -> ImageContent:
+        """The image without an index that lists others too: without what an archive of one platform cannot keep."""
+        count = 1
+        for (child, _manifest), (_index, parent) in zip(self.manifests, self.manifests[1:]):
+            if {one.digest for one in parent.children} != {child.digest}:
+                return replace(self, manifests=self.manifests[:count])
+            count += 1
+        return self
+
+    @property
     def config_blob(self) -> Descriptor:
         """The descriptor of the configuration."""
         return t.cast(Descriptor, self.manifest.config)
@@ -108,7 +127,7 @@ def unopened(blob: Descriptor) -> t.NoReturn:
 
 def blob_name(digest: Digest) -> str:
     """Return the name of a blob in an archive and in a layout."""
-    return f"blobs/{digest.algorithm}/{digest.encoded}"
+    return f"{BLOBS}{digest.algorithm}/{digest.encoded}"
 
 
 def image_archive(
@@ -131,10 +150,10 @@ def image_archive(
         for blob in entry.blobs:
             member = _member(blob, image.sent_as(blob), open_blob)
             large[member.name] = member
-    heads = {"index.json": _index(entries), "oci-layout": {"imageLayoutVersion": "1.0.0"}}
+    heads = {INDEX: _index(entries), LAYOUT: VERSION}
     if docker:
-        heads["manifest.json"] = [_docker_entry(one) for one in entries]
-    first = [Member.of(name, _json(value)) for name, value in sorted(heads.items())]
+        heads[DOCKER] = [_docker_entry(one) for one in entries]
+    first = [Member.of(name, as_json(value)) for name, value in sorted(heads.items())]
     return Archive((*first, *(small[name] for name in sorted(small)), *large.values()))
 
 
@@ -146,6 +165,11 @@ def _member(blob: Descriptor, sent: Descriptor, open_blob: OpenBlob) -> Member:
     return Member(blob_name(sent.digest), sent.size, open_content)
 
 
+def index_of(manifests: t.Sequence[t.Any]) -> dict[str, t.Any]:
+    """Return the index of an archive with these entries."""
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+
+
 def _index(entries: t.Sequence[Entry]) -> t.Any:
     manifests = [
         dict(
@@ -155,7 +179,7 @@ def _index(entries: t.Sequence[Entry]) -> t.Any:
         for entry in entries
         for name in entry.names
     ]
-    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+    return index_of(manifests)
 
 
 def _docker_entry(entry: Entry) -> dict[str, t.Any]:
@@ -165,7 +189,3 @@ def _docker_entry(entry: Entry) -> dict[str, t.Any]:
         "RepoTags": [name for name in entry.names if "@" not in name],
         "Layers": [blob_name(image.sent_as(blob).digest) for blob in image.manifest.layers],
     }
-
-
-def _json(value: t.Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")

@@ -1,25 +1,55 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The form of a tar archive: headers, padding and end (POSIX.1-2017, pax, "ustar Interchange Format").
 
-Every field that could differ between two hosts is constant: owner 0, mode 0644, no time.
+The same arguments give the same bytes on every host: no field comes from the system.
 """
 
 from __future__ import annotations
 
+import typing as t
+
 BLOCK = 512
 END = bytes(2 * BLOCK)
+FILE, SYMLINK, DIRECTORY = b"0", b"2", b"5"
 _LONGEST_NAME = 100
-_OCTAL_LIMIT = 8**11  # bytes; a larger size is written in base 256, as GNU tar and Go do
+
+
+class Form(t.NamedTuple):
+    """What a header says beside name and size; ``mtime`` is in seconds, ``kind`` a type flag."""
+
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    kind: bytes = FILE
+    link: bytes = b""
 
 
 def header(name: str, size: int) -> bytes:
     """Return what stands before the content of a regular file: one block, or three for a name of over 100 bytes."""
-    if len(name) <= _LONGEST_NAME:
-        return _block(name, size, b"0")
-    record = _pax_record("path", name)
-    return b"".join(
-        (_block("pax", len(record), b"x"), record, padding(len(record)), _block("long", size, b"0"))
-    )
+    return entry(name.encode("ascii"), size, Form())
+
+
+def entry(
+    name: bytes, size: int, form: Form, records: t.Mapping[bytes, bytes] | None = None
+) -> bytes:
+    """Return the header of an entry, after a pax header if ``records`` has any, or a name does not fit.
+
+    The records are sorted by their keys. A number that does not fit into its field is written in base 256.
+    """
+    found = dict(records or {})
+    if len(name) > _LONGEST_NAME:
+        found[b"path"] = name
+        name = b"long/" if name.endswith(b"/") else b"long"
+    if len(form.link) > _LONGEST_NAME:
+        found[b"linkpath"] = form.link
+        form = form._replace(link=b"long")
+    block = _block(name, size, form)
+    if not found:
+        return block
+    data = b"".join(_pax_record(key, found[key]) for key in sorted(found))
+    extension = _block(b"pax", len(data), Form(kind=b"x"))
+    return b"".join((extension, data, padding(len(data)), block))
 
 
 def padding(size: int) -> bytes:
@@ -27,30 +57,31 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _block(name: str, size: int, kind: bytes) -> bytes:
+def _block(name: bytes, size: int, form: Form) -> bytes:
     fields = (
-        name.encode("ascii").ljust(_LONGEST_NAME, b"\0"),
-        b"0000644\0" + b"0000000\0" * 2,  # mode, user and group
-        _size_field(size),
-        b"00000000000\0",  # time
+        name.ljust(_LONGEST_NAME, b"\0"),
+        *(_number(number, 8) for number in (form.mode, form.uid, form.gid)),
+        _number(size, 12),
+        _number(form.mtime, 12),
         b" " * 8,  # the checksum counts as spaces
-        kind.ljust(101, b"\0"),
+        form.kind + form.link.ljust(_LONGEST_NAME, b"\0"),
         b"ustar\x0000".ljust(255, b"\0"),
     )
     block = b"".join(fields)
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
-def _size_field(size: int) -> bytes:
-    if size < _OCTAL_LIMIT:
-        return b"%011o\0" % size
-    return b"\x80" + size.to_bytes(11, "big")
+def _number(number: int, width: int) -> bytes:
+    """Return a field in octal, or in base 256 if that is too short, as GNU tar and Go write it."""
+    if number < 8 ** (width - 1):
+        return b"%0*o\0" % (width - 1, number)
+    return b"\x80" + number.to_bytes(width - 1, "big")
 
 
-def _pax_record(key: str, value: str) -> bytes:
+def _pax_record(key: bytes, value: bytes) -> bytes:
     """Return ``LENGTH key=value`` and a line feed, where the length counts itself (pax Header Block)."""
-    rest = len(f" {key}={value}\n")
+    rest = len(key) + len(value) + 3
     length = rest
     while length != rest + len(str(length)):
         length = rest + len(str(length))
-    return f"{length} {key}={value}\n".encode("ascii")
+    return b"%d %s=%s\n" % (length, key, value)

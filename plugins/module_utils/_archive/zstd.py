@@ -10,8 +10,9 @@ import typing as t
 from .._image import errors
 from .._image.manifest import Descriptor, media_type_of
 from .._image.names import Digest
-from .archive import Opened
 
+# As in ``archive.py``, which is not imported: an unpack needs no archives.
+Opened = t.ContextManager[t.BinaryIO]
 _CHUNK = 1024 * 1024
 
 

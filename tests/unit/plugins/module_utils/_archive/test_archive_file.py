@@ -16,6 +16,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._archive.archive i
 from ansible_collections.lockstep.images.plugins.module_utils._archive.archive_file import (
     DescriptorOutput,
     first_difference,
+    read_image,
     read_index,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._archive.image_archive import (
@@ -49,8 +50,10 @@ def fixture_written(tmp_path):
     """An open file with the archive."""
     descriptor = os.open(tmp_path / "app.tar", os.O_RDWR | os.O_CREAT, 0o644)
     output = DescriptorOutput(descriptor)
+    sizes = []
+    output.note = sizes.append
     archive_of(opener(APP)).write_to(output)
-    assert output.count == WHOLE.size
+    assert sum(sizes) == WHOLE.size
     yield descriptor
     os.close(descriptor)
 
@@ -128,3 +131,15 @@ def shown(path, data):
 )
 def test_other_files_have_no_index(tmp_path, data):
     assert shown(tmp_path / "file", data) == []
+
+
+def test_image_is_read_back_without_its_layers(written):
+    found = read_image(written, CONTENT.reference, CONTENT.root.digest)
+    assert found == CONTENT
+    assert read_image(written, CONTENT.reference, Digest.of(b"other")) is None
+
+
+@pytest.mark.parametrize("size", [0, 100, 600, 3000])
+def test_image_of_a_file_that_is_cut_off_is_not_read(written, size):
+    os.ftruncate(written, size)
+    assert read_image(written, CONTENT.reference, CONTENT.root.digest) is None

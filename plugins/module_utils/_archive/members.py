@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The members of an archive of images, read strictly: their places, by their names. Nothing is ever unpacked to a path.
+
+Every name has one of the forms below, and only links between the layers of a docker-archive are followed, as names.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from . import header as tar
+from .errors import (
+    ArchiveError,
+    ArchiveTruncatedError,
+    ArchiveUnsupportedError,
+    ChunkMissingError,
+)
+from .media import Media
+from .tar import BLOCK
+
+_HEX = "[0-9a-f]{64}"
+_NAME = re.compile(
+    "oci-layout|index[.]json|manifest[.]json|lock[.]json|repositories"
+    f"|blobs/sha256/{_HEX}|blobs/sha512/{_HEX}{_HEX}"
+    f"|{_HEX}[.](?:json|tar|tar[.]gz)|{_HEX}/(?:layer[.]tar|json|VERSION)|sha256:{_HEX}"
+)
+_DIRECTORY = re.compile(f"[.]|blobs(?:/sha(?:256|512))?|{_HEX}")
+_LINK = re.compile(f"{_HEX}/layer[.]tar")
+_TARGET = re.compile(f"[.][.]/({_HEX}/layer[.]tar|{_HEX}[.]tar)")
+_MAX_PAX = 64 * 1024
+_MAX_MEMBERS = 2_000_000
+_OCTAL_LIMIT = 8**11  # a larger size does not fit into the field of a header
+_ZERO = bytes(BLOCK)
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+class Span(t.NamedTuple):
+    """The place of a content in an archive, in bytes."""
+
+    offset: int
+    size: int
+
+
+class Members(t.NamedTuple):
+    """The members of an archive by their names. ``whole`` is False if a missing chunk hides others."""
+
+    spans: t.Mapping[str, Span]
+    whole: bool = True
+
+
+def read_members(media: Media) -> Members:
+    """Return the members of an archive.
+
+    Raise ArchiveError, which names the member and the offset, if it breaks a rule, or ChunkWrongError, if its list of sums
+    says that chunks have other bytes.
+    """
+    try:
+        return _Reader(media).read()
+    except ArchiveError:
+        media.require_sums()
+        raise
+
+
+class _Reader:
+    """Reads the headers of an archive from the first to the last."""
+
+    def __init__(self, media: Media) -> None:
+        self._media, self._offset = media, 0
+        self._spans: dict[str, Span] = {}
+        self._links: dict[str, str] = {}
+        self._name = ""
+        self._seen: set[str] = set()
+
+    def read(self) -> Members:
+        """Return the members."""
+        self._require_plain()
+        while True:
+            self._name = ""
+            if self._is_hidden():
+                return Members(self._resolved(), whole=False)
+            block = self._block()
+            if block == _ZERO:
+                self._require_end()
+                return Members(self._resolved())
+            try:
+                self._member(block, None)
+            except tar.HeaderError as exc:
+                raise self._error(str(exc)) from None
+            except ArchiveError as exc:
+                raise self._error(str(exc), type(exc), exc.hint) from None
+
+    def _require_plain(self) -> None:
+        if self._media.size == 0:
+            raise self._error("is empty", ArchiveTruncatedError)
+        first = self._media.read(0, 8)
+        for magic, name in _COMPRESSED.items():
+            if first.startswith(magic):
+                raise ArchiveUnsupportedError(
+                    f"{self._media.where}: is compressed with {name}",
+                    "Decompress it first. The layers in an archive are compressed already.",
+                )
+
+    def _is_hidden(self) -> bool:
+        """Return whether the next header is in a missing chunk, or behind one at the end."""
+        if not self._media.missing:
+            return False
+        try:
+            return len(self._media.read(self._offset, BLOCK)) < BLOCK
+        except ChunkMissingError:
+            return True
+
+    def _block(self) -> bytes:
+        block = self._media.read(self._offset, BLOCK)
+        if len(block) < BLOCK:
+            where = "inside a header" if block else "without its end mark"
+            raise self._error(f"ends {where}", ArchiveTruncatedError)
+        self._offset += BLOCK
+        return block
+
+    def _member(self, block: bytes, pax: tar.Pax | None) -> None:
+        header = tar.parse_header(block)
+        kind, name, size = header.kind, header.name, header.size
+        _require_no_rest(block)
+        if kind in (tar.PAX, tar.GLOBAL_PAX):
+            if pax and kind == tar.PAX:
+                raise ArchiveError("two pax headers precede a member")
+            found = self._pax(size)
+            if kind == tar.GLOBAL_PAX:
+                if found.records.keys() & {b"path", b"linkpath", b"size"}:
+                    raise ArchiveError("a global pax header sets a path or a size")
+                return
+            return self._member(self._block(), found)
+        if pax:
+            name, size = _extended(name, size, pax)
+        self._name = name.decode("utf-8", "backslashreplace")
+        self._add(kind, size, header.link if kind == tar.SYMLINK else b"")
+
+    def _pax(self, size: int) -> tar.Pax:
+        if size > _MAX_PAX:
+            raise ArchiveError(f"a pax header of {size} bytes precedes a member")
+        data = self._media.read(self._offset, size)
+        if len(data) < size:
+            raise ArchiveTruncatedError("ends inside a header")
+        self._offset += size + -size % BLOCK
+        return tar.parse_pax(data)
+
+    def _add(self, kind: bytes, size: int, link: bytes) -> None:
+        name = self._name[2:] if self._name.startswith("./") else self._name
+        if kind == tar.DIRECTORY:
+            if not _DIRECTORY.fullmatch(name.rstrip("/") or ".") or size:
+                raise ArchiveError("is a directory that no archive of images has")
+            return
+        if name in self._seen:
+            raise ArchiveError("is there twice")
+        if len(self._seen) >= _MAX_MEMBERS:
+            raise ArchiveError(f"the archive has more than {_MAX_MEMBERS} members")
+        if kind == tar.SYMLINK:
+            target = _TARGET.fullmatch(link.decode("utf-8", "replace"))
+            if not _LINK.fullmatch(name) or not target or size:
+                raise ArchiveError("is a symbolic link")
+            self._links[name] = target[1]
+        elif kind != tar.FILE:
+            raise ArchiveError("is not a regular file")
+        elif not _NAME.fullmatch(name):
+            raise ArchiveError("is not a name that an archive of images has")
+        else:
+            self._spans[name] = Span(self._offset, size)
+            self._skip(size)
+        self._seen.add(name)
+
+    def _skip(self, size: int) -> None:
+        end = self._offset + size + -size % BLOCK
+        if self._media.size is not None and end > self._media.size:
+            missing = end - self._media.size
+            raise ArchiveTruncatedError(f"the archive ends {missing} bytes too early")
+        self._offset = end
+
+    def _require_end(self) -> None:
+        """Raise ArchiveError unless only zeros follow, as tools fill up the last record of a tape."""
+        end = self._offset + BLOCK
+        if not self._is_hidden() and len(self._media.read(self._offset, BLOCK)) < BLOCK:
+            raise self._error("ends inside its end mark", ArchiveTruncatedError)
+        size = self._media.size
+        if size is not None:
+            for piece in self._media.pieces(self._offset, size):
+                if piece.strip(b"\0"):
+                    raise self._error(
+                        f"bytes follow its end at {end}: it is two archives, or not only an archive"
+                    )
+
+    def _resolved(self) -> dict[str, Span]:
+        """Return the spans with those of links, whose targets must be layers in the archive."""
+        for name, target in self._links.items():
+            if target not in self._spans:
+                self._name = name
+                raise self._error("links to a layer that is not in the archive")
+        return {**self._spans, **{name: self._spans[to] for name, to in self._links.items()}}
+
+    def _error(
+        self, reason: str, kind: type[ArchiveError] = ArchiveError, hint: str = ""
+    ) -> ArchiveError:
+        called = f"member {shown(self._name)} at {self._offset}: " if self._name else ""
+        if not called and self._offset:
+            called = f"at {self._offset}: "
+        return kind(f"{self._media.where}: {called}{reason}", hint)
+
+
+def shown(name: str) -> str:
+    """Return the name of a member for a message: quoted, with escapes for what is not printable."""
+    text = name.encode("unicode_escape").decode("ascii")
+    return f'"{text}"' if len(text) <= 160 else f'"{text[:80]}...{text[-60:]}"'
+
+
+def _require_no_rest(block: bytes) -> None:
+    """Raise ArchiveError for a name with bytes after its NUL, which a reader could show."""
+    for field in (block[:100], block[157:257]):
+        if b"\0" in field.rstrip(b"\0"):
+            raise ArchiveError("a name in its header has a NUL")
+
+
+def _extended(name: bytes, size: int, pax: tar.Pax) -> tuple[bytes, int]:
+    """Return name and size of a member after a pax header, which may only state what does not fit into its header."""
+    records = pax.records
+    if b"GNU.sparse" in records or b"linkpath" in records:
+        raise ArchiveError("a pax header makes it a sparse file or a link")
+    stated = pax.number(b"size")
+    if stated is not None and stated != size:
+        if stated < _OCTAL_LIMIT:
+            raise ArchiveError("a pax header and its own header state different sizes")
+        size = stated
+    path = records.get(b"path", name)
+    if path != name and len(path) <= 100:
+        raise ArchiveError("a pax header and its own header state different names")
+    return path, size

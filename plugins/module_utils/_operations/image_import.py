@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import: a store gets the images of an archive. It is a pull whose only source is the archive."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import replace
+
+from .._archive.contents import ArchivedImage, ImageArchive
+from .._archive.errors import ArchiveError, ArchiveIncompleteError
+from .._image import errors
+from .._image.lock import Lock
+from .._image.manifest import Descriptor, Manifest
+from .._image.names import ALL, Digest, Reference, platforms_of
+from .._image.sources import Blob, ChunkPolicy, ContentSource, Span, TransferStats
+from .._image.walk import images_of, walk
+from .._plan import Plan, in_parallel
+from .._store.repair import FULL, RepairStore, verify_blob
+from .actions import FetchBlob
+from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
+
+_NO_NAME = "Give its full name as name."
+
+
+class ArchiveSource(ContentSource):
+    """The content of an archive, as the repository of one image."""
+
+    def __init__(self, archive: ImageArchive, subject: str, stats: TransferStats) -> None:
+        self._archive, self._subject, self._stats = archive, subject, stats
+
+    def __str__(self) -> str:
+        return self._archive.media.where
+
+    def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
+        """Return a manifest by its digest, verified; raise ArchiveIncompleteError if the archive lacks it."""
+        digest = t.cast(Digest, identifier)
+        raw = self._archive.read(digest, self._subject)
+        manifest = Manifest.parse(raw, "", f"{self}: {digest}")
+        return Descriptor(manifest.media_type, digest, len(raw)), manifest
+
+    def read_blob(
+        self, descriptor: Descriptor, span: Span | None = None, retry: bool = True
+    ) -> Blob:
+        """Return the span of a blob; its bytes raise ChunkMissingError where a chunk is missing."""
+        first, end = span or (0, descriptor.size)
+        return (first, end), self._bytes(descriptor, first, end)
+
+    def _bytes(
+        self, descriptor: Descriptor, first: int, end: int
+    ) -> t.Generator[bytes, None, None]:
+        digest, archive = descriptor.digest, self._archive
+        if digest not in archive.blobs and archive.has(
+            digest
+        ):  # a configuration of a docker-archive
+            yield archive.read(digest, self._subject)[first:end]
+            return
+        place = archive.span(digest, self._subject)
+        if place.size != descriptor.size:
+            archive.media.require_sums()
+            raise errors.SizeMismatchError(
+                f"{self}: {self._subject}: {digest} has {place.size} bytes, its manifest states {descriptor.size}"
+            )
+        for piece in archive.media.pieces(place.offset + first, place.offset + end):
+            self._stats.add("bytes_fetched", len(piece))
+            yield piece
+
+    def report_corrupt(self, descriptor: Descriptor) -> bool:
+        """Raise ChunkWrongError if chunks have other bytes than their list says."""
+        self._archive.media.require_sums()
+        return False
+
+
+class ArchiveSources:
+    """An archive, as the repositories of its images."""
+
+    def __init__(self, archive: ImageArchive) -> None:
+        self._archive, self._stats = archive, TransferStats()
+        self.warnings: list[str] = []
+
+    def prepare(self) -> None:
+        """Do nothing: everything is imported."""
+
+    def repository(self, reference: Reference) -> ContentSource:
+        """Return the source of an image."""
+        return ArchiveSource(self._archive, reference.store_name, self._stats)
+
+    def foreign(self, reference: Reference, descriptor: Descriptor) -> ContentSource:
+        """Return the same: an archive may have layers that registries must not distribute."""
+        return self.repository(reference)
+
+    def stats(self) -> t.Mapping[str, t.Any]:
+        """Return what reading has cost. No request is ever sent."""
+        return self._stats.as_result()
+
+
+class ImportPlanner:
+    """Plans what a store gets of an archive.
+
+    ``lock`` is what the images must be; it also selects them unless names are given. ``mode`` says how content that the
+    store has is checked: by its size, or all its bytes, and all chunks by their sums then.
+    """
+
+    def __init__(
+        self, archive: ImageArchive, store: RepairStore, lock: Lock | None, mode: str, workers: int
+    ) -> None:
+        self._archive, self._store, self._lock, self._mode = archive, store, lock, mode
+        self._sources = ArchiveSources(archive)
+        self._options = FetchOptions(workers, ChunkPolicy(), foreign=False, allow=True)
+        self._made: list[str] = []
+
+    def plan(self, names: t.Sequence[Reference] | None) -> Plan:
+        """Return the plan; raise LockError if an image is not as locked, NotFoundError for a name that the archive lacks."""
+        if self._mode == FULL:
+            self._archive.media.require_sums()
+        chosen = self._chosen(names)
+        requests = [self._request(reference, image) for reference, image in chosen.values()]
+        planner, plans = self._planned(requests)
+        if self._mode == FULL:
+            self._find_corrupt({digest for plan in plans for digest in plan.sizes})
+            planner, plans = self._planned(requests)
+        plans = [plan for plan in plans if self._is_possible(plan, planner)]
+        plan = plan_fetch(planner, plans)
+        media = self._archive.media
+        made = {
+            reference.store_name for reference, image in chosen.values() if image and image.is_made
+        }
+        facts = dict(
+            plan.facts,
+            made_manifests=sorted(made),
+            missing_chunks=list(media.missing),
+            stale_chunks=list(media.stale),
+            store=self._store.path,
+        )
+        return replace(
+            plan, facts=facts, warnings=lambda: [*plan.warnings(), *self._warnings(made)]
+        )
+
+    def _planned(self, requests: t.Sequence[ImageRequest]) -> tuple[FetchPlanner, list[ImagePlan]]:
+        embedded = self._lock.manifests if self._lock else None
+        planner = FetchPlanner(self._store, self._sources, self._options, embedded=embedded)
+        return planner, planner.plan_all(requests)
+
+    def _is_possible(self, plan: ImagePlan, planner: FetchPlanner) -> bool:
+        """Return whether an archive has all content that the store lacks; else note the failure of the image."""
+        archive = self._archive
+        missing = [
+            str(one.descriptor.digest)
+            for one in plan.content
+            if isinstance(one, FetchBlob) and not archive.has(one.descriptor.digest)
+        ]
+        # Behind a missing chunk, the content of the others is kept.
+        if not missing or not archive.is_whole:
+            return True
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        planner.failures[plan.name] = ArchiveIncompleteError(
+            f"{archive.media.where}: {plan.name}: leaves out {missing[0]}{more}, and the store lacks"
+            f" {'them' if more else 'it'}",
+            digests=missing,
+        )
+        return False
+
+    def _find_corrupt(self, digests: t.Collection[Digest]) -> None:
+        """Note content of the store that does not match its digest: it counts as missing."""
+        store, listed = self._store, sorted(digests)
+        found = in_parallel(lambda one: verify_blob(store, one), listed, self._options.workers)
+        store.known_bad = {digest for digest, reason in zip(listed, found) if reason}
+
+    def _warnings(self, made: t.Collection[str]) -> list[str]:
+        media, texts = self._archive.media, []
+        if made:
+            texts.append(
+                f"{media.where}: is a docker-archive without manifests, so the digests of {', '.join(sorted(made))} are"
+                " not those in a registry"
+            )
+        if media.missing:
+            texts.append(str(media.missing_error()))
+        if media.stale:
+            texts.append(
+                f"{media.where}: {', '.join(media.stale)} belong to another archive, and were not read"
+            )
+        return texts
+
+    # Which images.
+
+    def _chosen(
+        self, names: t.Sequence[Reference] | None
+    ) -> dict[str, tuple[Reference, ArchivedImage | None]]:
+        """Return the images to import by their names in the store, with what the archive has for each."""
+        named = {one.reference.store_name: one for one in self._archive.images if one.reference}
+        chosen: dict[str, tuple[Reference, ArchivedImage | None]] = {}
+        if names is not None:
+            for reference in names:
+                image = named.get(reference.store_name) or self._unnamed(reference)
+                chosen[reference.store_name] = reference, image
+        elif self._lock:
+            self._require_locked(named)
+            for locked in self._lock.images:
+                chosen[locked.name] = Reference.parse(locked.name), named.get(locked.name)
+        else:
+            for image in self._archive.images:
+                if image.reference is None:
+                    raise ArchiveError(
+                        f"{self._archive.media.where}: {image.label} is not the full name of an image",
+                        _NO_NAME,
+                    )
+                chosen[image.reference.store_name] = image.reference, image
+        if not chosen:
+            raise ArchiveError(f"{self._archive.media.where}: names no image")
+        return chosen
+
+    def _require_locked(self, named: t.Mapping[str, ArchivedImage]) -> None:
+        """Raise LockError for an image of the archive that the lock does not have, or has with another digest."""
+        lock = t.cast(Lock, self._lock)
+        for name, image in sorted(named.items()):
+            locked = lock.image(t.cast(Reference, image.reference))
+            if locked.digest != image.root.digest:
+                raise errors.LockError(
+                    f"{locked.place}: {name} is locked to {locked.digest}, {self._archive.media.where} has {image.root.digest}",
+                    "Export the images of this lock file, or give the lock file that they were exported with.",
+                )
+
+    def _unnamed(self, reference: Reference) -> ArchivedImage | None:
+        """Return what an archive of another tool calls by a tag only, or not at all; raise NotFoundError for none."""
+        others = [one for one in self._archive.images if one.reference is None]
+        found = [one for one in others if one.label == reference.tag]
+        if not found and len(others) == len(self._archive.images) == 1:
+            found = others
+        if len(found) == 1:
+            return found[0]
+        if self._lock:
+            return None
+        held = ", ".join(one.label for one in self._archive.images[:5]) or "no image"
+        raise errors.NotFoundError(
+            f"{self._archive.media.where}: does not have {reference.store_name}, it has {held}",
+            "Check the spelling, or export the image.",
+        )
+
+    def _request(self, reference: Reference, image: ArchivedImage | None) -> ImageRequest:
+        if image is None:  # the store can have it
+            return self._locked_request(reference, None)
+        pinned = Reference(
+            reference.registry, reference.repository, reference.tag, image.root.digest
+        )
+        if reference.digest not in (None, image.root.digest):
+            raise errors.NotFoundError(
+                f"{self._archive.media.where}: {reference.store_name} is {image.root.digest}, not {reference.digest}",
+                "Check the digest, or export the image.",
+            )
+        if self._lock:
+            return self._locked_request(pinned, image)
+        return ImageRequest(pinned, platforms_of(self._platforms(image)))
+
+    def _locked_request(self, reference: Reference, image: ArchivedImage | None) -> ImageRequest:
+        lock = t.cast(Lock, self._lock)
+        texts = sorted(lock.image(reference).platforms)
+        if image and image.platforms and ALL not in texts:
+            texts = [text for text in texts if text in image.platforms] or texts
+        return ImageRequest.of(reference, platforms_of(texts), lock)
+
+    def _platforms(self, image: ArchivedImage) -> t.Sequence[str]:
+        """Return the platforms of an image: those that it was exported for, else those that are complete here."""
+        if image.platforms:
+            return image.platforms
+        if not image.root.is_index:
+            return (ALL,)
+        archive, label = self._archive, image.label
+        found: list[str] = []
+        is_all = True
+
+        def read(descriptor: Descriptor) -> Manifest | None:
+            with contextlib.suppress(ArchiveIncompleteError):
+                raw = archive.read(descriptor.digest, label)
+                return Manifest.parse(raw, descriptor.media_type, f"{archive.media.where}: {label}")
+            return None
+
+        for descriptor, manifest, _depth in walk(image.root, read, images_of, label):
+            if manifest and manifest.is_index:
+                continue
+            blobs = manifest.blobs if manifest else ()
+            is_here = bool(blobs) and all(archive.has(blob.digest) for blob in blobs)
+            is_all = is_all and is_here
+            if is_here and descriptor.platform:
+                found.append(str(descriptor.platform))
+        return found if found and not is_all else (ALL,)

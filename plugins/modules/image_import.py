@@ -1,0 +1,63 @@
+#!/usr/bin/python
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+
+# Documented in image_import.yml, which Ansible does not send to hosts.
+from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
+    references,
+    run_plan,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._archive.contents import ImageArchive
+from ansible_collections.lockstep.images.plugins.module_utils._archive.media import open_media
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
+from ansible_collections.lockstep.images.plugins.module_utils._operations import (
+    image_import as importing,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import (
+    without_details,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._progress import PROGRESS
+from ansible_collections.lockstep.images.plugins.module_utils._store.repair import RepairStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
+
+
+@contextlib.contextmanager
+def open_both(params):
+    with open_media(params["src"]) as media:
+        with open_store(params["store"], kind=RepairStore) as store:
+            yield media, store
+
+
+def build(params, target):
+    media, store = target
+    lock = Lock.parse(params["lock"]) if params["lock"] is not None else None
+    names = references(params)
+    archive = ImageArchive(media)
+    planner = importing.ImportPlanner(archive, store, lock, params["verify"], params["parallel"])
+    plan = planner.plan(names)
+    return plan if params["details"] else without_details(plan)
+
+
+def main():
+    run_plan(
+        build,
+        follow=PROGRESS.follow,
+        open_target=open_both,
+        argument_spec=dict(
+            src=dict(type="path", required=True),
+            name=dict(type="list", elements="str"),
+            lock=dict(type="dict"),
+            verify=dict(type="str", choices=["quick", "full"], default="quick"),
+            parallel=dict(type="int", default=2),
+            details=dict(type="bool", default=True),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
