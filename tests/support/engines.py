@@ -17,6 +17,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.engine im
     EngineFacts,
     Finding,
     HeldImage,
+    KnownImage,
     Load,
     LoadOptions,
 )
@@ -61,9 +62,9 @@ class FakeEngine(Engine):
         self.stats["requests"] += 1
 
     def held_as(
-        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+        self, reference: Reference, root: Digest, known: KnownImage | None, options: LoadOptions
     ) -> str | None:
-        wanted = str(root if self.keeps_digests else config)
+        wanted = str(root if self.keeps_digests else known and known.config)
         found = self.names.get(reference.store_name)
         return found if found == wanted and found in self.whole else None
 

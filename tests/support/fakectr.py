@@ -47,6 +47,7 @@ class FakeCtr(Ctr):
         self.imports: list[Import] = []
         self.calls: list[tuple[str, ...]] = []
         self.before_import: Callable[[], None] = lambda: None
+        self.root: str | None = None
 
     def versions(self) -> list[str | None]:
         return [self.version, self.version]
@@ -70,6 +71,9 @@ class FakeCtr(Ctr):
     def namespaces(self) -> list[str]:
         self.stats["processes"] += 1
         return ["default"] if self.blobs else []
+
+    def content_root(self) -> str | None:
+        return self.root
 
     def read(self, digest: str) -> bytes:
         return self.blobs[digest]

@@ -29,6 +29,13 @@ class Hung(Exception):
     """The daemon closes the connection without an answer."""
 
 
+class Build(t.NamedTuple):
+    """A request to build: its options, and the mode and the bytes of each file of its context."""
+
+    options: dict[str, str]
+    files: dict[str, tuple[int, bytes]]
+
+
 @dataclass
 class FakeDocker:
     """What the daemon is and holds. ``requests`` are method and target of each request so far, without the version.
@@ -49,6 +56,16 @@ class FakeDocker:
     loads: list[dict[str, int]] = field(default_factory=list)
     script: list[t.Any] = field(default_factory=list)
     before_load: t.Callable[[], object] = tuple
+    networks: tuple[str, ...] = ("bridge", "host", "none")
+    builds: list[Build] = field(default_factory=list)
+    steps: list[str] = field(
+        default_factory=list
+    )  # images without a name that the next build makes
+    failure: dict[str, t.Any] | None = (
+        None  # the last value of the next build, which makes no image then
+    )
+    busy: int = 0  # how often an image cannot be removed because a container uses it
+    saved: dict[str, bytes] = field(default_factory=dict)  # archives by name
 
     @property
     def is_containerd(self) -> bool:
@@ -72,6 +89,10 @@ class FakeDocker:
             return "OK"
         if path == "/info":
             return self.info
+        if path == "/version":
+            return {"Version": self.info["ServerVersion"]}
+        if path == "/networks":
+            return [{"Name": name} for name in self.networks]
         if path == "/images/json":
             return self.listed("manifests=1" in target)
         for one in self.images:
@@ -148,6 +169,53 @@ class FakeDocker:
                 text = f"Error unpacking image {name}: failed to extract layer: not found\n"
                 yield {"stream": text}
 
+    def posted(self, target: str, body: bytes) -> t.Iterable[dict[str, t.Any]]:
+        """Return the values that answer an archive."""
+        return self.build(target, body) if target.startswith("/build") else self.load(body)
+
+    def archive_at(self, target: str) -> bytes | None:
+        """Return the archive of an image that was built."""
+        name = urllib.parse.unquote(target[len("/images/") : -len("/get")])
+        return self.saved.get(name) if target.endswith("/get") else None
+
+    def build(self, target: str, body: bytes) -> Iterator[dict[str, t.Any]]:
+        """Build an image of one file on the images of all ``FROM``, which needs no command."""
+        options = dict(urllib.parse.parse_qsl(target.partition("?")[2]))
+        with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+            files = {
+                one.name: (one.mode, archive.extractfile(one).read() if one.isfile() else b"")  # type: ignore[union-attr]
+                for one in archive.getmembers()
+            }
+        self.builds.append(Build(options, files))
+        yield {"stream": "Step 1/2 : FROM base\n"}
+        base = re.search(
+            rb"^FROM --platform=\S+ (\S+)", files[options["dockerfile"]][1], re.MULTILINE
+        )
+        base_id = self.names.get(base.group(1).decode(), base.group(1).decode()) if base else ""
+        for step in [*filter(None, [base_id]), *self.steps]:
+            if all(one["Id"] != step for one in self.images):
+                self.add(step)
+            yield {"stream": f" ---> {step[7:19]}\n"}
+        if self.failure:
+            yield self.failure
+            return
+        layer = archive_of({"made": b""})
+        diff_ids = [*self.layers.get(base_id, []), _digest(layer)]
+        config = {
+            "os": "linux", "architecture": "amd64", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": [{"created_by": f"|1 {options['buildargs']} RUN"}],
+        }  # fmt: skip
+        raw = json.dumps(config).encode()
+        name = _digest(raw)[7:]
+        layers = {f"{number:064x}/layer.tar": b"" for number in range(len(diff_ids) - 1)}
+        layers[f"{'f' * 64}/layer.tar"] = layer
+        entry = {"Config": f"{name}.json", "RepoTags": [options["t"]], "Layers": list(layers)}
+        self.saved[options["t"]] = archive_of(
+            {"manifest.json": json.dumps([entry]).encode(), f"{name}.json": raw, **layers}
+        )
+        self.point(options["t"], _digest(raw))
+        yield {"aux": {"ID": _digest(raw)}}
+
     def point(self, name: str, image_id: str) -> None:
         """Point a name at an image, which is added if it is not there; the other one stays without the name."""
         for one in self.images:
@@ -168,6 +236,9 @@ class FakeDocker:
                 return 404
             self.point(f"{options['repo']}:{options['tag']}", image_id)
             return 201
+        if self.busy:
+            self.busy -= 1
+            return 409
         for one in list(self.images):
             if subject in one["RepoTags"]:
                 one["RepoTags"].remove(subject)
@@ -183,6 +254,26 @@ def _error(text: str) -> dict[str, t.Any]:
     return {"errorDetail": {"message": text}, "error": text}
 
 
+def _stream(handler: http.server.BaseHTTPRequestHandler, values: t.Iterable[t.Any]) -> None:
+    """Answer with values that come one after the other, until the client ends the connection."""
+    handler.send_response_only(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for value in values:
+            handler.wfile.write(json.dumps(value).encode() + b"\r\n")
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    """Return a tar archive with files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
@@ -195,19 +286,22 @@ def fake_docker(path: Path, **fields: t.Any) -> Iterator[FakeDocker]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             target = self._note()
+            archive = docker.archive_at(target)
+            if archive:
+                self._answer(200, archive)
+                return
             value = docker.answer(target)
             found = {"message": "not found"} if value is None else value
             self._answer(404 if value is None else 200, json.dumps(found).encode())
 
         def do_POST(self) -> None:
             target = self._note()
-            if not target.startswith("/images/load"):
+            if not target.startswith(("/images/load", "/build")):
                 self._answer(docker.change(self.command, target))
                 return
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with contextlib.suppress(Hung, tarfile.TarError):
-                said = docker.load(body)
-                self._answer(200, b"".join(json.dumps(one).encode() + b"\r\n" for one in said))
+                _stream(self, docker.posted(target, body))
 
         def do_DELETE(self) -> None:
             self._answer(docker.change(self.command, self._note()))

@@ -12,6 +12,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._archive.image_arc
     ImageContent,
     OpenBlob,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._engines.batches import batches
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
     UNCHANGED,
     Engine,
@@ -46,16 +47,16 @@ def load(
     open_blob: OpenBlob,
     options: LoadOptions | None = None,
     between: t.Callable[[], object] = tuple,
-    batch: int | None = None,
+    limit: int | None = None,
 ) -> Loaded:
     """Plan, call ``between``, and load what is not there."""
     sent: set[Digest] = set()
     options = options or LoadOptions()
     planned = [plan_load(engine, image, options, sent, open_blob) for image in images]
     due = [one for one in planned if one.status not in UNCHANGED]
-    announced = engine.size_of(due)
+    announced = sum(engine.size_of(one.loads) for one in batches(due, limit, engine.lanes))
     between()
-    session = Session(engine, open_blob, options, batch)
+    session = Session(engine, open_blob, options, limit)
     found = session.run(due) if due else []
     failed = {one.name: error for one, error in zip(due, found) if error}
     return Loaded(planned, [session.ended.get(one.name, one) for one in planned], failed, announced)

@@ -12,7 +12,7 @@ from . import errors
 from .containerd import ContainerdEngine
 from .ctr import Ctr
 from .directory import DirectoryEngine
-from .docker import DEFAULT_SOCKET, DockerEngine
+from .docker import DockerEngine, docker_sockets
 from .engine import Engine, ReadManifest
 from .options import AUTO, CONTAINERD, DOCKER, PODMAN, EngineOptions, socket_path
 from .podman import PodmanEngine
@@ -36,15 +36,6 @@ def containerd_sockets() -> list[str]:
     """Return where containerd may listen: at the address that ctr uses, or else by itself or as part of k3s and RKE2."""
     address = os.environ.get("CONTAINERD_ADDRESS")
     return [socket_path(address)] if address else list(CONTAINERD_SOCKETS)
-
-
-def docker_sockets() -> list[str]:
-    """Return where Docker may listen: at DOCKER_HOST, or else as root or as the user of the task."""
-    host = os.environ.get("DOCKER_HOST")
-    if host:
-        return [socket_path(host)]
-    directory = os.environ.get("XDG_RUNTIME_DIR")
-    return [DEFAULT_SOCKET, *([f"{directory}/docker.sock"] if directory else [])]
 
 
 def _open(options: EngineOptions, read_manifest: ReadManifest) -> Engine:

@@ -24,8 +24,10 @@ from .engine import (
     EngineFacts,
     Finding,
     HeldImage,
+    KnownImage,
     Load,
     LoadOptions,
+    require_disk,
     require_loadable,
 )
 
@@ -84,13 +86,14 @@ class ContainerdEngine(Engine):
         )
 
     def held_as(
-        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+        self, reference: Reference, root: Digest, known: KnownImage | None, options: LoadOptions
     ) -> str | None:
         """Return ``root`` if the names of an image point at it, and everything that it needs is there and unpacked."""
         held, names, target = self._known(), _names(reference, root), str(root)
         if not held.points_at(names, target) or (options.pin and not held.pins(names)):
             return None
-        return target if held.is_complete(target, str(config) if config else None) else None
+        config = str(known.config) if known else None
+        return target if held.is_complete(target, config) else None
 
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""
@@ -120,6 +123,11 @@ class ContainerdEngine(Engine):
         self._name(complete, options, before)
         if failure:
             raise failure
+
+    def require_space(self, size: int) -> None:
+        """Raise EngineNoSpaceError if the disk of the content store has less than ``size`` bytes."""
+        if size:
+            require_disk(self._ctr.content_root() or "", size)
 
     def restore(self, load: Load) -> None:
         """Point a name at what it was before, or remove it; remove the name by digest if this task added it."""

@@ -22,6 +22,7 @@ _PINNED = re.compile(rf"(?:^|[\s,]){re.escape(PINNED)}=pinned(?:[\s,]|$)")
 _SIZE = re.compile(r"\s([0-9.]+) ([KMGT]i)?B\s")
 _PLATFORM = re.compile(r"[a-z]+/[a-z0-9]+(?:/v[0-9]+)?(?=[,\s])")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_ROOT = re.compile(r"^\s+root\s+(/.*\S)\s*$", re.MULTILINE)
 _REFUSED = "permission denied"
 _NO_SNAPSHOTTER = "snapshotter not loaded"
 # How gRPC ends if something answers that does not speak it.
@@ -119,6 +120,11 @@ class Ctr:
         """Return the namespaces that exist."""
         return self._ask("namespaces", "ls", "-q").split()
 
+    def content_root(self) -> str | None:
+        """Return the directory of the content store, None if ctr does not show it."""
+        found = _ROOT.search(self._ask("plugins", "ls", "--detailed", "id==content"))
+        return found[1] if found else None
+
     def read(self, digest: str) -> bytes:
         """Return the content of a blob."""
         return self._run(("content", "get", digest), self._timeout).stdout
@@ -126,11 +132,12 @@ class Ctr:
     def load(self, archive: Archive, *options: str) -> None:
         """Import an archive."""
 
+        def note(size: int) -> None:
+            self.stats["bytes_sent"] += size
+
         def send(output: PipeOutput) -> None:
-            try:
-                archive.write_to(output)
-            finally:
-                self.stats["bytes_sent"] += output.count
+            output.note = note
+            archive.write_to(output)
 
         self._run(("images", "import", *options, "-"), self._load_timeout, send)
 

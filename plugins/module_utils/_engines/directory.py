@@ -8,7 +8,6 @@ pkg/agent/containerd/watcher.go). So an archive that is right is not touched, an
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -16,10 +15,9 @@ import os
 import stat
 import typing as t
 
-from .._archive.archive import Archive
-from .._archive.archive_file import DescriptorOutput, first_difference, read_index
+from .._archive.archive import IMAGE_NAME, Archive
+from .._archive.archive_file import DescriptorOutput, first_difference, read_image, read_index
 from .._archive.image_archive import (
-    IMAGE_NAME,
     Entry,
     ImageContent,
     OpenBlob,
@@ -35,6 +33,7 @@ from .engine import (
     EngineFacts,
     Finding,
     HeldImage,
+    KnownImage,
     Load,
     LoadOptions,
     require_disk,
@@ -84,7 +83,7 @@ class DirectoryEngine(Engine):
     def find(self, image: ImageContent, options: LoadOptions) -> Finding:
         """Return whether the archive of an image has the right bytes."""
         require_loadable(image)
-        kept = _kept(image)
+        kept = image.alone
         if not image.reference.tag and kept is not image:
             raise errors.UnsupportedByEngineError(
                 f"{image.name}: an archive for k3s cannot keep the digest of an index of other platforms",
@@ -99,9 +98,24 @@ class DirectoryEngine(Engine):
         missing = () if is_right else tuple(image.manifest.layers)
         return Finding(wanted, before, is_right, is_right, missing)
 
-    def keeps_digest(self, image: ImageContent) -> bool:
-        """Return whether the engine can find an image by the digest in the registry."""
-        return _kept(image) is image
+    def held_as(
+        self, reference: Reference, root: Digest, known: KnownImage | None, options: LoadOptions
+    ) -> str | None:
+        """Return what the archive of an image names, if all its bytes are right."""
+        alone = known.alone if known else None
+        if known is None or alone is None or (alone != root and not reference.tag):
+            return None
+        name = archive_name(reference.store_name)
+        with self._opened(name) as descriptor:
+            image = None if descriptor is None else read_image(descriptor, reference, alone)
+            if descriptor is None or image is None or image.config_blob.digest != known.config:
+                return None
+            archive = _archive(image, unopened)
+            return str(alone) if self._is_right(name, descriptor, archive, str(alone)) else None
+
+    def keeps_digest(self, root: Digest, image_id: str) -> bool:
+        """Return whether an archive names the digest in the registry."""
+        return image_id == str(root)
 
     def to_send(
         self, image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest]
@@ -157,19 +171,16 @@ class DirectoryEngine(Engine):
         name, archive = archive_name(load.name), _archive(load.image, open_blob)
         path = os.path.join(self._path, name)
         part = path + _PART[len(_SUFFIX) :]
-        with _access(part), _locked(part) as descriptor:
+        with _access(part), _locked(part) as descriptor, contextlib.ExitStack() as undo:
+            undo.callback(os.unlink, part)
             output = DescriptorOutput(descriptor)
-            try:
-                archive.write_to(output)
-                _require_right(load.name, descriptor, archive)
-                os.fchmod(descriptor, _MODE)
-                os.fsync(descriptor)
-                os.rename(part, path)
-            except BaseException:
-                os.unlink(part)
-                raise
-            finally:
-                self.stats["bytes_sent"] += output.count
+            output.note = self.count_sent
+            archive.write_to(output)
+            _require_right(load.name, descriptor, archive)
+            os.fchmod(descriptor, _MODE)
+            os.fsync(descriptor)
+            os.rename(part, path)
+            undo.pop_all()
             self._proven[name] = _state(descriptor), load.finding.id
         with _access(self._path):
             _sync(self._path)
@@ -219,18 +230,9 @@ def _is_part(name: str) -> bool:
     return False
 
 
-def _kept(image: ImageContent) -> ImageContent:
-    """Return what an archive has of an image: without an index of other platforms, as k3s imports everything that it lists."""
-    count = 1
-    for (child, _manifest), (_index, parent) in zip(image.manifests, image.manifests[1:]):
-        if {one.digest for one in parent.children} != {child.digest}:
-            return dataclasses.replace(image, manifests=image.manifests[:count])
-        count += 1
-    return image
-
-
 def _archive(image: ImageContent, open_blob: OpenBlob) -> Archive:
-    kept = _kept(image)
+    """Return the archive of an image: without an index of other platforms, as k3s imports everything that one lists."""
+    kept = image.alone
     by_digest = f"{image.reference.name}@{kept.root.digest}"
     names = tuple(dict.fromkeys((image.name, by_digest)))
     return image_archive([Entry(kept, names, kept.manifest.layers)], open_blob, docker=False)

@@ -1,29 +1,46 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker Engine 20.10 and later: loads all images of a task with one archive."""
+"""Docker Engine 20.10 and later: loads images with archives, several at a time."""
 
 from __future__ import annotations
 
+import os
+import threading
 import typing as t
 import urllib.parse
 
 from .._archive.archive import Archive
 from .._archive.image_archive import Entry, ImageContent, OpenBlob, image_archive, unopened
+from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
-from .docker_api import DockerApi
+from .docker_api import DockerApi, LoadAnswer
 from .docker_store import open_store
 from .engine import (
     Engine,
     EngineFacts,
     Finding,
     HeldImage,
+    KnownImage,
     Load,
     LoadOptions,
     ReadManifest,
     require_disk,
 )
+from .options import socket_path
 from .plain_layers import PlainLayers
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
+# Docker unpacks the layers of an archive one after the other, those of several archives at the same time. One more than
+# there are processors, because each waits for the disk, too.
+_MOST_LANES = 4
+
+
+def docker_sockets() -> list[str]:
+    """Return where Docker may listen: at DOCKER_HOST, or else as root or as the user of the task."""
+    host = os.environ.get("DOCKER_HOST")
+    if host:
+        return [socket_path(host)]
+    directory = os.environ.get("XDG_RUNTIME_DIR")
+    return [DEFAULT_SOCKET, *([f"{directory}/docker.sock"] if directory else [])]
 
 
 class DockerEngine(Engine):
@@ -47,6 +64,8 @@ class DockerEngine(Engine):
         self._load_timeout = load_timeout
         self._plain_layers = PlainLayers()
         self._broken: set[str] = set()  # names that the engine has, but could not unpack
+        self._lock = threading.Lock()
+        self.lanes = min(_MOST_LANES, (os.cpu_count() or 1) + 1)
         self.keeps_digests = self._store.keeps_digests
         self.reads_manifests = self._store.reads_manifests
 
@@ -65,9 +84,10 @@ class DockerEngine(Engine):
         self._store.refresh()
 
     def held_as(
-        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+        self, reference: Reference, root: Digest, known: KnownImage | None, options: LoadOptions
     ) -> str | None:
         """Return the id of an image that is there under its name, if digests alone show that."""
+        config = known.config if known else None
         is_right = self._store.proves(reference, root, config, options.platform)
         return self._store.target_of(reference) if is_right else None
 
@@ -79,6 +99,19 @@ class DockerEngine(Engine):
         whole = store.is_whole(image) and image.name not in self._broken
         missing = () if whole else tuple(store.missing(image))
         return Finding(wanted, before, before == wanted, whole, missing)
+
+    def to_send(
+        self, image: ImageContent, found: Finding, options: LoadOptions, sent: set[Digest]
+    ) -> tuple[Descriptor, ...]:
+        """Return the blobs to send for an image; ``sent`` are the layers that earlier images bring, as the daemon knows them.
+
+        A graph driver does not find a blob on other layers than those that it came with, such as an empty layer.
+        """
+        wanted = set(image.manifest.layers if options.force else found.missing)
+        layers = [layer for layer in image.layers if layer.blob in wanted]
+        new = [layer for layer in layers if self._store.layer_id(layer) not in sent]
+        sent.update(map(self._store.layer_id, new))
+        return tuple({layer.blob.digest: layer.blob for layer in new}.values())
 
     def prepare(self, load: Load, open_blob: OpenBlob | None) -> Load:
         """Return a load whose layers the engine can read; raise UnsupportedLayerError if it cannot be made."""
@@ -93,11 +126,20 @@ class DockerEngine(Engine):
 
     def send(self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions) -> None:
         """Tag existing images, and send one archive of everything else."""
+        self.begin(loads, open_blob, options)()
+
+    def begin(
+        self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions
+    ) -> t.Callable[[], object]:
+        """Send as ``send`` does, and return what waits until the daemon has unpacked the layers."""
         tagged, sent = _split(loads)
         for load in tagged:
             self._tag(load.finding.id, load.image.reference)
-        if sent:
-            self._send_archive(sent, open_blob)
+        if not sent:
+            return tuple
+        names = {load.name for load in sent}
+        answer = self._api.load(_archive(sent, open_blob), self._load_timeout)
+        return lambda: self._note(names, answer())
 
     def restore(self, load: Load) -> None:
         """Point a name at what it was before, or remove it if it was not there."""
@@ -113,10 +155,10 @@ class DockerEngine(Engine):
         """Raise EngineNoSpaceError if the disk of the engine has less than ``size`` bytes."""
         require_disk(str(self._info.get("DockerRootDir") or ""), size)
 
-    def _send_archive(self, loads: t.Sequence[Load], open_blob: OpenBlob) -> None:
-        names = {load.name for load in loads}
-        answer = self._api.load(_archive(loads, open_blob), self._load_timeout)
-        self._broken = (self._broken - names) | answer.broken
+    def _note(self, names: set[str], answer: LoadAnswer) -> None:
+        """Note what the daemon says of the images with ``names``; raise its error."""
+        with self._lock:
+            self._broken = (self._broken - names) | answer.broken
         if answer.error:
             raise answer.error
 

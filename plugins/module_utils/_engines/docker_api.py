@@ -53,37 +53,50 @@ class DockerApi:
     def request(
         self, method: str, target: str, *body: t.Any, allowed: int = 0, **options: t.Any
     ) -> Answer:
-        """Return the answer to a request, which takes what ``SocketClient.request`` takes.
+        """Return the answer to a request, which takes what ``SocketClient.begin`` takes.
 
         An answer with the status ``allowed`` is returned too.
         """
-        version = ".".join(map(str, self.version))
-        answer = self._ask(method, f"/v{version}{target}", *body, **options)
-        if answer.status >= 400 and answer.status != allowed:
-            raise _error(f"{method} {target.partition('?')[0]}: {answer.message}", answer.status)
-        return answer
+        return self._begin(method, target, *body, allowed=allowed, **options)()
 
-    def load(self, archive: Archive, timeout: float) -> LoadAnswer:
-        """Send an archive, and read the answer to its end: a status of 200 says nothing of the images."""
+    def load(self, archive: Archive, timeout: float) -> t.Callable[[], LoadAnswer]:
+        """Send an archive, and return what reads the answer to its end: a status of 200 says nothing of the images."""
+
+        def note(size: int) -> None:
+            self._stats["bytes_sent"] += size
 
         def send(output: SocketOutput) -> None:
-            try:
-                archive.write_to(output)
-            finally:
-                self._stats["bytes_sent"] += output.count
+            output.note = note
+            archive.write_to(output)
 
-        answer = self.request("POST", "/images/load?quiet=0", send, archive.size, timeout=timeout)
-        return _read_load(answer.body)
+        target = "/images/load?quiet=0"
+        finish = self._begin("POST", target, send, archive.size, timeout=timeout)
+        return lambda: _read_load(finish().body)
 
-    def _ask(self, *request: t.Any, **options: t.Any) -> Answer:
+    def _begin(
+        self, method: str, target: str, *body: t.Any, allowed: int = 0, **options: t.Any
+    ) -> t.Callable[[], Answer]:
+        version = ".".join(map(str, self.version))
+        begun = self._ask(method, f"/v{version}{target}", *body, **options)
+
+        def finish() -> Answer:
+            answer = begun()
+            if answer.status >= 400 and answer.status != allowed:
+                text = f"{method} {target.partition('?')[0]}: {answer.message}"
+                raise _error(text, answer.status)
+            return answer
+
+        return finish
+
+    def _ask(self, *request: t.Any, **options: t.Any) -> t.Callable[[], Answer]:
         self._stats["requests"] += 1
-        return self._client.request(*request, **options)
+        return self._client.begin(*request, **options)
 
     def _negotiate(self) -> tuple[int, ...]:
         """Return the version of the API to use; raise EngineNotFoundError for what is not Docker."""
         path = self._path
         try:
-            answer = self._ask("GET", "/_ping")
+            answer = self._ask("GET", "/_ping")()
         except errors.EngineTimeoutError:
             raise
         except errors.EngineGoneError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from .._archive.image_archive import ImageContent
+from .._archive.image_archive import ImageContent, Layer
 from .._image.chain import chain_ids
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Platform, Reference
@@ -68,6 +68,10 @@ class DockerStore:
 
     def missing(self, image: ImageContent) -> list[Descriptor]:
         """Return the layers that are not proven to be there."""
+        raise NotImplementedError
+
+    def layer_id(self, layer: Layer) -> Digest:
+        """Return the digest by which a layer is known here."""
         raise NotImplementedError
 
     def require_loadable(self, image: ImageContent) -> None:
@@ -139,6 +143,9 @@ class GraphStore(DockerStore):
     def missing(self, image: ImageContent) -> list[Descriptor]:
         return [one.blob for one in image.layers if str(one.chain_id) not in self._layers]
 
+    def layer_id(self, layer: Layer) -> Digest:
+        return layer.chain_id
+
     def require_loadable(self, image: ImageContent) -> None:
         super().require_loadable(image)
         if not image.reference.tag and not self.target_of(image.reference):
@@ -193,6 +200,9 @@ class ContainerdStore(DockerStore):
 
     def missing(self, image: ImageContent) -> list[Descriptor]:
         return [blob for blob in image.manifest.layers if blob.digest not in self._layers]
+
+    def layer_id(self, layer: Layer) -> Digest:
+        return layer.blob.digest
 
     def _complete(self, root: str | None = None) -> dict[str, t.Any]:
         """Return the manifests that have all their content here, by digest; those of one image, or all."""

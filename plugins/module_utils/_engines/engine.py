@@ -64,6 +64,16 @@ class EngineFacts(t.NamedTuple):
     namespace: str | None = None
 
 
+class KnownImage(t.NamedTuple):
+    """What is known of an image without reading it: its configuration, and the digest that ``ImageContent.alone`` has as root.
+
+    ``alone`` is None if only the configuration is known.
+    """
+
+    config: Digest
+    alone: Digest | None = None
+
+
 class Finding(t.NamedTuple):
     """What an engine has of an image.
 
@@ -133,9 +143,14 @@ class Engine:
     pins = False  # whether it can protect images from the garbage collection of Kubernetes
     # Whether ``find`` asks for manifests of images that the engine holds and the task does not name.
     reads_manifests = False
+    lanes = 1  # how many sends it works on at the same time
 
     def __init__(self) -> None:
         self.stats = {"bytes_sent": 0, "requests": 0, "processes": 0}
+
+    def count_sent(self, size: int) -> None:
+        """Count bytes of content, as soon as they are sent."""
+        self.stats["bytes_sent"] += size
 
     def facts(self) -> EngineFacts:
         """Return what the engine is."""
@@ -154,16 +169,16 @@ class Engine:
         raise NotImplementedError
 
     def held_as(
-        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+        self, reference: Reference, root: Digest, known: KnownImage | None, options: LoadOptions
     ) -> str | None:
         """Return the id of an image that needs nothing, found by its name and digests alone; None if that is not known.
 
-        ``root`` is what the name points at in its registry, ``config`` the configuration of the image, if known.
+        ``root`` is what the name points at in its registry.
         """
         return None
 
-    def keeps_digest(self, image: ImageContent) -> bool:
-        """Return whether the engine can find this image by name@digest afterwards."""
+    def keeps_digest(self, root: Digest, image_id: str) -> bool:
+        """Return whether the engine can find an image by name@digest, which is ``root`` in its registry."""
         return self.keeps_digests
 
     def to_send(
@@ -193,6 +208,16 @@ class Engine:
     def send(self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions) -> None:
         """Give the engine the names of ``loads``, and the blobs that they list."""
         raise NotImplementedError
+
+    def begin(
+        self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions
+    ) -> t.Callable[[], object]:
+        """Send as ``send`` does, and return what waits until the engine has done its work.
+
+        An engine with several ``lanes`` implements it. Only ``begin`` opens blobs; any thread may wait.
+        """
+        self.send(loads, open_blob, options)
+        return tuple
 
     def restore(self, load: Load) -> None:
         """Point a name at what it was before, or remove it if it was not there."""

@@ -39,16 +39,24 @@ class _Content(t.NamedTuple):
 
 
 class LoopbackRegistry:
-    """Serves ``images`` on 127.0.0.1 inside its ``with`` block. ``open_blob`` is called by several threads, and may block.
+    """Serves ``images`` on 127.0.0.1 inside its ``with`` block, on ::1 if a host has only that.
+
+    ``open_blob`` is called by several threads, and may block.
 
     ``error`` is the first error of ``open_blob``, None if there was none. ``asked`` are the repositories of which a client
-    has requested anything.
+    has requested anything. ``note`` is called with the number of bytes that were sent, without repetitions.
     """
 
-    address = "127.0.0.1"
+    # Addresses, and the hosts that podman knows them by: it finds no IPv6 address in the name of an image.
+    places: t.Sequence[tuple[str, str]] = (("127.0.0.1", "127.0.0.1"), ("::1", "localhost"))
 
-    def __init__(self, images: t.Iterable[ImageContent], open_blob: OpenBlob) -> None:
-        self._open = open_blob
+    def __init__(
+        self,
+        images: t.Iterable[ImageContent],
+        open_blob: OpenBlob,
+        note: t.Callable[[int], object] = bool,
+    ) -> None:
+        self._open, self._note = open_blob, note
         self._token = secrets.token_hex(16)
         self._repositories: dict[str, str] = {}
         self._paths: dict[str, _Content] = {}
@@ -63,13 +71,7 @@ class LoopbackRegistry:
 
     def __enter__(self) -> LoopbackRegistry:
         """Start to listen; raise EngineError if the system refuses that."""
-        try:
-            self._server = _Server((self.address, 0), _Handler)
-        except OSError as exc:
-            raise errors.EngineError(
-                f"{self.address}: this host does not let a program listen there: {exc.strerror}",
-                "podman receives images through a connection to this address: enable it on the interface lo.",
-            ) from exc
+        self._server = self._listen()
         self._server.registry = self
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -79,11 +81,25 @@ class LoopbackRegistry:
             self._server.shutdown()
             self._server.server_close()
 
+    def _listen(self) -> _Server:
+        failed: OSError | None = None
+        for address, host in self.places:
+            try:
+                if address in {found[4][0] for found in socket.getaddrinfo(host, None)}:
+                    return _Server(address, host)
+            except OSError as exc:
+                failed = failed or exc
+        raise errors.EngineError(
+            f"{self.places[0][0]}: this host does not let a program listen there: {failed and failed.strerror}",
+            "podman receives images through a connection to this address: enable it on the interface lo."
+            " If the host has only IPv6, localhost must be ::1.",
+        ) from failed
+
     @property
     def locations(self) -> dict[str, str]:
         """Where each repository of the images is served: ``host:port/path`` by ``registry/repository``."""
-        port = self._server.server_address[1] if self._server else 0
-        return {name: f"{self.address}:{port}/{path}" for name, path in self._repositories.items()}
+        place = self._server.place if self._server else ""
+        return {name: f"{place}/{path}" for name, path in self._repositories.items()}
 
     @property
     def bytes_sent(self) -> int:
@@ -134,7 +150,9 @@ class LoopbackRegistry:
         """Count ``size`` bytes that were sent."""
         blob = content.blob
         with self._lock:
-            self._sent[blob.digest] = min(blob.size, self._sent.get(blob.digest, 0) + size)
+            before = self._sent.get(blob.digest, 0)
+            self._sent[blob.digest] = min(blob.size, before + size)
+            self._note(self._sent[blob.digest] - before)
 
     def _add(self, image: ImageContent) -> None:
         reference = image.reference
@@ -159,6 +177,12 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     block_on_close = False  # a thread may wait for a download that its client has given up
     request_queue_size = 64
     registry: LoopbackRegistry
+
+    def __init__(self, address: str, host: str) -> None:
+        """Listen on a free port of an address, which clients know as ``host``; raise OSError if this is not possible."""
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, 0), _Handler)
+        self.place = f"{host}:{self.server_address[1]}"
 
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
         """Keep quiet about a client that went away."""

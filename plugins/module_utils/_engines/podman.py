@@ -25,6 +25,7 @@ from .engine import (
     EngineFacts,
     Finding,
     HeldImage,
+    KnownImage,
     Load,
     LoadOptions,
     require_disk,
@@ -78,11 +79,11 @@ class PodmanEngine(Engine):
         self._held = self._records = None
 
     def held_as(
-        self, reference: Reference, root: Digest, config: Digest | None, options: LoadOptions
+        self, reference: Reference, root: Digest, known: KnownImage | None, options: LoadOptions
     ) -> str | None:
         """Return the id of an image that needs nothing, found by its name and digests alone; None if that is not known."""
-        is_right = config is not None and self._is_right(reference, root, str(config))
-        return str(config) if is_right else None
+        config = str(known.config) if known else ""
+        return config if known and self._is_right(reference, root, config) else None
 
     def find(self, image: ImageContent, options: LoadOptions) -> Finding:
         """Return what podman has of an image; raise UnsupportedByEngineError for one that it cannot keep."""
@@ -122,14 +123,13 @@ class PodmanEngine(Engine):
         from .loopback import LoopbackRegistry
 
         self._ask_info()
-        with LoopbackRegistry([load.image for load in loads], open_blob) as registry:
-            try:
-                ended = [
-                    self._pull(names, platform, registry)
-                    for platform, names in _by_platform(loads).items()
-                ]
-            finally:
-                self.stats["bytes_sent"] += registry.bytes_sent
+        with LoopbackRegistry(
+            [load.image for load in loads], open_blob, self.count_sent
+        ) as registry:
+            ended = [
+                self._pull(names, platform, registry)
+                for platform, names in _by_platform(loads).items()
+            ]
         failed = registry.error or next(filter(None, ended), None)
         if failed:
             unasked = {load.image.reference.name for load in loads} - registry.asked

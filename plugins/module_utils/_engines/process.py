@@ -118,6 +118,7 @@ def _start(
             stderr=subprocess.PIPE,
             env={**os.environ, "LC_ALL": "C", **(env or {})},
             start_new_session=True,
+            umask=0o022,  # that of the task would reach the files that RUN writes
             pass_fds=files,
         )
     except FileNotFoundError:

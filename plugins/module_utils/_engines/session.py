@@ -10,6 +10,7 @@ from .._archive.image_archive import ImageContent, OpenBlob
 from .._image import errors as image_errors
 from .._image.names import Digest
 from . import errors
+from .batches import batches
 from .engine import (
     FAIL,
     KEPT,
@@ -24,15 +25,7 @@ from .engine import (
     Load,
     LoadOptions,
 )
-
-# What concerns all images of a task.
-_FATAL = (
-    errors.EngineGoneError,
-    errors.EngineNoSpaceError,
-    errors.EngineRefusedError,
-    image_errors.NoSpaceError,
-    image_errors.DependencyError,
-)
+from .lanes import Failure, Lanes
 
 
 def plan_load(
@@ -87,24 +80,16 @@ def _status(found: Finding, force: bool) -> str:
     return PRESENT if found.named else TAGGED
 
 
-class _Failure(t.NamedTuple):
-    """Why images did not arrive. ``is_shared`` is whether several were sent: then each of the others may be right."""
-
-    error: image_errors.LockstepError
-    is_shared: bool = False
-
-
 class Session:
     """Loads images into an engine: what it lacks first, then everything once, if that was not enough.
 
-    ``batch`` limits the bytes of blobs that are sent at once, None for no limit. ``ended`` are the loads as they ended, by
-    name.
+    At most ``limit`` bytes of blobs are sent at once, None for no limit. ``ended`` are the loads as they ended, by name.
     """
 
     def __init__(
-        self, engine: Engine, open_blob: OpenBlob, options: LoadOptions, batch: int | None = None
+        self, engine: Engine, open_blob: OpenBlob, options: LoadOptions, limit: int | None = None
     ) -> None:
-        self._engine, self._open, self._options, self._batch = engine, open_blob, options, batch
+        self._engine, self._open, self._options, self._limit = engine, open_blob, options, limit
         self.ended: dict[str, Load] = {}
 
     def run(self, loads: t.Sequence[Load]) -> list[image_errors.LockstepError | None]:
@@ -137,7 +122,7 @@ class Session:
             return True
         if _is_right(load, found):
             # Another process has loaded it.
-            self.ended[load.name] = replace(load, status=PRESENT, blobs=())
+            self.ended[load.name] = replace(load, finding=found, status=PRESENT, blobs=())
             return False
         failed[load.name] = errors.EngineConflictError(
             f"{load.name} was moved to {found.before or 'nothing'} in the engine by another process"
@@ -146,23 +131,13 @@ class Session:
 
     def _send_all(
         self, loads: t.Sequence[Load]
-    ) -> tuple[dict[str, _Failure], image_errors.LockstepError | None]:
+    ) -> tuple[dict[str, Failure], image_errors.LockstepError | None]:
         """Send images in batches; return the failures by name, and the error that ended all, if there was one."""
-        failures: dict[str, _Failure] = {}
-        todo = list(batches(loads, self._batch))
-        for number, batch in enumerate(todo):
-            try:
-                self._engine.send(batch, self._open, self._options)
-            except _FATAL as exc:
-                unsent = (load for others in todo[number:] for load in others)
-                failures.update((load.name, _Failure(exc)) for load in unsent)
-                return failures, exc
-            except image_errors.LockstepError as exc:
-                failure = _Failure(exc, is_shared=len(batch) > 1)
-                failures.update((load.name, failure) for load in batch)
-        return failures, None
+        lanes = Lanes(self._engine, self._open, self._options)
+        lanes.send(batches(loads, self._limit, self._engine.lanes))
+        return lanes.failures, lanes.fatal
 
-    def _unproven(self, loads: t.Sequence[Load], failures: t.Mapping[str, _Failure]) -> list[Load]:
+    def _unproven(self, loads: t.Sequence[Load], failures: t.Mapping[str, Failure]) -> list[Load]:
         """Return the loads that did not end as planned, after a look at the engine.
 
         An image that was right before it was sent, as with ``force``, is only proven by a send without a failure.
@@ -178,7 +153,7 @@ class Session:
             or (load.name in failures and _is_right(load, load.finding))
         ]
 
-    def _repair(self, load: Load, failure: _Failure | None) -> image_errors.LockstepError | None:
+    def _repair(self, load: Load, failure: Failure | None) -> image_errors.LockstepError | None:
         """Send an image by itself, then whole; return why it is still not right, None for success."""
         attempts = [self._whole]
         reason = failure.error if failure else None
@@ -242,17 +217,3 @@ def _lost(load: Load, reason: image_errors.LockstepError | None) -> errors.Engin
     return errors.EngineIncompleteError(
         f"{load.name}: the image cannot be used in the engine, though all of it was sent{said}"
     )
-
-
-def batches(loads: t.Sequence[Load], limit: int | None) -> t.Iterator[list[Load]]:
-    """Yield the loads in their order, in batches whose blobs have at most ``limit`` bytes, or that are one image."""
-    batch: list[Load] = []
-    size = 0
-    for load in loads:
-        if batch and limit is not None and size + load.bytes_sent > limit:
-            yield batch
-            batch, size = [], 0
-        batch.append(load)
-        size += load.bytes_sent
-    if batch:
-        yield batch

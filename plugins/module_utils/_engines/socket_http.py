@@ -15,6 +15,7 @@ from . import errors
 
 _LONGEST_ANSWER = 256 * 1024 * 1024
 _CHUNK = 256 * 1024
+_SENT_AT_ONCE = 8 * 1024 * 1024
 
 
 class _Connection(http.client.HTTPConnection):
@@ -45,22 +46,22 @@ class Answer(t.NamedTuple):
     @property
     def message(self) -> str:
         """What the engine says in an error."""
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, LookupError, TypeError):
             return str(json.loads(self.body)["message"])[:300]
         return self.body[:300].decode("utf-8", "replace").strip()
 
 
 class SocketOutput:
-    """The body of a request, as the output of an archive; ``count`` are the bytes so far."""
+    """The body of a request, as the output of an archive; ``note`` is called with the number of bytes of each write."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.count = 0
+        self.note: t.Callable[[int], object] = bool
 
     def write(self, data: bytes) -> None:
         """Send all of ``data``."""
         self._sock.sendall(data)
-        self.count += len(data)
+        self.note(len(data))
 
     def send_file(self, file: t.BinaryIO, size: int) -> int:
         """Send ``size`` bytes of a file from its start, without copying them through this process where the system can."""
@@ -68,9 +69,12 @@ class SocketOutput:
             os.fstat(file.fileno())
         except (AttributeError, OSError):  # not a file of the system
             return self._copy(file, size)
-        sent = self._sock.sendfile(file, 0, size) if size else 0
-        self.count += sent
-        return sent
+        done, sent = 0, size
+        while sent and done < size:
+            sent = self._sock.sendfile(file, done, min(size - done, _SENT_AT_ONCE))
+            self.note(sent)
+            done += sent
+        return done
 
     def _copy(self, file: t.BinaryIO, size: int) -> int:
         left = size
@@ -90,21 +94,22 @@ class SocketClient:
         self.path = path
         self.timeout = timeout
 
-    def request(
+    def begin(
         self,
         method: str,
         target: str,
         send: t.Callable[[SocketOutput], None] | None = None,
         size: int = 0,
         timeout: float | None = None,
-    ) -> Answer:
-        """Return the answer to a request; ``send`` writes its body of ``size`` bytes, a tar archive.
+        read: t.Callable[[http.client.HTTPConnection], Answer] | None = None,
+    ) -> t.Callable[[], Answer]:
+        """Send a request, and return what waits for the answer; ``send`` writes its body of ``size`` bytes, a tar archive.
 
-        ``timeout`` is in seconds without a byte. Raise EngineNotFoundError, EngineRefusedError, EngineGoneError or
-        EngineTimeoutError if there is no answer.
+        ``timeout`` is in seconds without a byte. ``read`` reads the answer, by default as a whole. Both raise
+        EngineNotFoundError, EngineRefusedError, EngineGoneError or EngineTimeoutError if there is no answer.
         """
         connection = _Connection(self.path, timeout or self.timeout)
-        try:
+        with self._closed_after_failure(connection):
             connection.putrequest(method, target)
             connection.putheader("Content-Length", str(size))
             if send:
@@ -114,11 +119,24 @@ class SocketClient:
                 # An engine that rejects the body answers before it has read all of it.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     send(SocketOutput(connection.sock))
-            return _read(connection)
-        except (OSError, http.client.HTTPException) as exc:
-            raise socket_error(self.path, exc) from exc
-        finally:
+
+        def finish() -> Answer:
+            with self._closed_after_failure(connection):
+                answer = (read or _read)(connection)
             connection.close()
+            return answer
+
+        return finish
+
+    @contextlib.contextmanager
+    def _closed_after_failure(self, connection: _Connection) -> t.Iterator[None]:
+        with contextlib.ExitStack() as undo:
+            undo.callback(connection.close)
+            try:
+                yield
+            except (OSError, http.client.HTTPException) as exc:
+                raise socket_error(self.path, exc) from exc
+            undo.pop_all()
 
 
 def socket_error(path: str, exc: Exception) -> errors.EngineError:
@@ -149,7 +167,11 @@ def require_listener(path: str, timeout: float) -> None:
 
 
 def _read(connection: http.client.HTTPConnection) -> Answer:
-    answer = connection.getresponse()
+    return read_whole(connection.getresponse())
+
+
+def read_whole(answer: http.client.HTTPResponse) -> Answer:
+    """Return an answer with all of its body."""
     # Python 3.9 clears as many bytes as it is asked for.
     chunks = iter(lambda: answer.read(_CHUNK), b"")
     body = b"".join(itertools.islice(chunks, _LONGEST_ANSWER // _CHUNK))

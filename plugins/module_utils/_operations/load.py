@@ -3,23 +3,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import typing as t
 from dataclasses import dataclass, field
 
 from .._archive.image_archive import ImageContent
 from .._engines import engine as engines
-from .._engines.engine import KEPT, UNCHANGED, Engine, Load, LoadOptions
-from .._engines.session import Session, batches, plan_load
+from .._engines.batches import batches
+from .._engines.engine import KEPT, UNCHANGED, Engine, KnownImage, Load, LoadOptions
+from .._engines.session import Session, plan_load
 from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
 from .._image.lock import Lock, LockedImage
-from .._image.manifest import ImageConfig, Manifest
+from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
-from .._plan import Action, Plan, PlanBuilder, Pool
+from .._plan import Action, Plan, PlanBuilder, Pool, attempts
+from .._progress import PROGRESS
 from .actions import each_once
 from .fetching import FetchOptions
 from .load_origins import Origin
@@ -36,6 +37,11 @@ class LoadImage(Action):
     @property
     def subject(self) -> str:  # type: ignore[override]
         return self.load.name
+
+    @property
+    def had_no_effect(self) -> bool:  # type: ignore[override]
+        ended = self.session.ended.get(self.subject)
+        return ended is not None and ended.status == engines.PRESENT
 
     def summary(self) -> dict[str, t.Any]:
         load = self.session.ended.get(self.subject, self.load)
@@ -91,7 +97,7 @@ class LoadReader(ImageReader):
         reference = request.reference
         super().__init__(reference, reference.digest, str(reference))
         self.name = reference.store_name
-        self._platform, self._locked, self._origin = request.platform, request.locked, origin
+        self.platform, self._locked, self._origin = request.platform, request.locked, origin
         self._embedded = request.manifests
         self._allow = allow or request.locked is not None
 
@@ -102,25 +108,31 @@ class LoadReader(ImageReader):
         raw = self._embedded.get(digest)
         return Manifest.parse(raw, media_type, f"{self.subject}: {digest}") if raw else None
 
-    def held(self, engine: Engine, options: LoadOptions) -> Held | None:
-        """Return the image as the engine has it, if it needs nothing and that is known without reading it."""
+    def read_root(self, media_type: str = "") -> Descriptor:
+        if self.digest is not None:
+            return super().read_root(media_type)
+        root, manifest = self.source(None).read_manifest(str(self.reference.tag))
+        self.digest, self.manifests[root.digest] = root.digest, manifest
+        return root
+
+    def held(self, engine: Engine, options: LoadOptions, names: t.Container[str]) -> Held | None:
+        """Return the image as the engine has it, if it needs nothing and that is known without reading it.
+
+        A tag is not resolved if it is in none of the ``names`` that the engine has: its image is read in any case.
+        """
+        if self.digest is None and self.name not in names:
+            return None
         root = self.resolve()
         if options.force:
             return None
-        held_id = engine.held_as(self.reference, root, self._known_config(root), options)
+        held_id = engine.held_as(self.reference, root, self._known(root), options)
         return Held(self.name, root, held_id) if held_id else None
-
-    def learn(self, before: str | None) -> None:
-        """Make known what the engine holds under the name."""
-        with contextlib.suppress(errors.DigestError):
-            if before != str(self.digest):
-                self._origin.learn(self.reference, Digest.parse(before), self._platform)
 
     def content(self) -> ImageContent:
         """Return the image; raise NotInStoreError or a RegistryError for a part that cannot be read."""
         root = self.read_root(self._locked.media_type if self._locked else "")
-        closure = self.closure(root, [self._platform])
-        image, platform = closure.images[0], str(self._platform)
+        closure = self.closure(root, [self.platform])
+        image, platform = closure.images[0], str(self.platform)
         if self._locked and platform in self._locked.platforms:
             self._locked.require_match([platform], root, closure, closure.images)
         config = image.manifest.config
@@ -130,19 +142,21 @@ class LoadReader(ImageReader):
             )
         raw = read_content(config, self.source(config.digest))
         parsed = ImageConfig.parse(raw, f"{self.subject}: config {config.digest}")
-        doubt = image.doubts(parsed, [self._platform], self.subject, self._allow)
-        if self._origin.known:
-            self._origin.known.add(root.digest, self._platform, config.digest)
+        doubt = image.doubts(parsed, [self.platform], self.subject, self._allow)
         doubts = (f"{self.subject}: {doubt}",) if doubt else ()
-        return ImageContent.of(self.reference, closure.manifests, raw, parsed, doubts)
+        content = ImageContent.of(self.reference, closure.manifests, raw, parsed, doubts)
+        if self._origin.known:
+            alone = content.alone.root.digest
+            self._origin.known.add(root.digest, self.platform, config.digest, alone)
+        return content
 
-    def _known_config(self, root: Digest) -> Digest | None:
-        """Return the configuration of the image, None if it is not known without reading the image."""
-        locked = self._locked.platforms.get(str(self._platform)) if self._locked else None
-        if locked:
-            return locked.config
-        known = self._origin.known
-        return known.get(root, self._platform) if known else None
+    def _known(self, root: Digest) -> KnownImage | None:
+        """Return what is known of the image without reading it, None for nothing. A lock is right, whatever was read before."""
+        found = self._origin.known.get(root, self.platform) if self._origin.known else None
+        locked = self._locked.platforms.get(str(self.platform)) if self._locked else None
+        if locked is None or (found and found.config == locked.config):
+            return found
+        return KnownImage(locked.config) if locked.config else None
 
 
 class Held(t.NamedTuple):
@@ -182,20 +196,21 @@ class Report(t.Mapping[str, t.Any]):
                 "status": engines.PRESENT,
                 "layers": {"sent": 0, "reused": None},
                 "bytes_sent": 0,
-                "keeps_digest": self._engine.keeps_digests,
+                "keeps_digest": self._engine.keeps_digest(row.root, row.id),
             }
         load = self._session.ended.get(row.name, row)
+        root, image_id = load.image.root.digest, load.finding.id
         sent, layers = len(load.blobs), load.image.manifest.layers
         is_kept = load.status == KEPT
         return {
             "name": row.name,
-            "digest": str(load.image.root.digest),
-            "id": load.finding.id,
+            "digest": str(root),
+            "id": image_id,
             "before": load.finding.before,
             "status": load.status,
             "layers": {"sent": sent, "reused": None if is_kept else len(layers) - sent},
             "bytes_sent": load.bytes_sent,
-            "keeps_digest": not is_kept and self._engine.keeps_digest(load.image),
+            "keeps_digest": not is_kept and self._engine.keeps_digest(root, image_id),
         }
 
 
@@ -230,13 +245,17 @@ class LoadPlanner(PlanBuilder):
         loads = [row for row in rows if isinstance(row, Load)]
         due = [load for load in loads if load.status not in UNCHANGED]
         engine, origin = self._engine, self._origin
-        origin.plan(due)
-        size = sum(engine.size_of(batch) for batch in batches(due, origin.batch))
+        limit = origin.limit(sum(load.bytes_sent for load in due), engine.lanes)
+        order = batches(due, limit, engine.lanes)
+        origin.plan(load for batch in order for load in batch.loads)
+        size = sum(engine.size_of(batch.loads) for batch in order)
         engine.require_space(size)
-        session = Session(engine, origin.open, self._options, origin.batch)
+        session = Session(engine, origin.open, self._options, limit)
         actions = tuple(LoadImage(load, session, origin) for load in due)
         whole = {blob.digest: blob.size for load in loads for blob in load.image.manifest.blobs}
         planned = dict(engine.stats, bytes_sent=size)
+        fetched = 0 if origin.is_local else sum(load.bytes_sent for load in due)
+        PROGRESS.count = lambda: (0, 0, engine.stats["bytes_sent"] + origin.fetched, size + fetched)
         texts = [*engine.warnings()] if due else []
         if self._options.pin and not engine.pins:
             texts.append(
@@ -268,12 +287,12 @@ class LoadPlanner(PlanBuilder):
         if any(reader.digest is None for reader in readers):
             origin.prepare()
         held = {name: one.id for one in engine.images() for name in one.names}  # before threads ask
-        answers = self.each(lambda one: (one, one.held(engine, options)), readers, _NAME_OF)
+        answers = self.each(lambda one: (one, one.held(engine, options, held)), readers, _NAME_OF)
         unread = [reader for reader, found in answers if found is None]
         if unread:
             origin.prepare()
         if unread and engine.reads_manifests:
-            self.each(lambda one: one.learn(held.get(one.name)), unread, _NAME_OF)
+            self._learn(related(held, unread, readers), unread[0])
         images = {one.name: one for one in self.each(LoadReader.content, unread, _NAME_OF)}
         sent: set[Digest] = set()
         open_blob = origin.open if origin.is_local else None
@@ -292,6 +311,34 @@ class LoadPlanner(PlanBuilder):
             except errors.LockstepError as exc:
                 self.failures[reader.name] = exc
         return rows
+
+    def _learn(self, held: t.Mapping[str, Reference], reader: LoadReader) -> None:
+        """Make known what images that the engine holds consist of; ``held`` are their references by their ids."""
+
+        def learn(image_id: str) -> None:
+            root = Digest.parse(image_id)
+            self._origin.learn(held[image_id], root, reader.platform, reader.known)
+
+        for _id, _error in attempts(learn, list(held), self.workers):
+            pass  # What cannot be read stays unknown, and more is sent than needed.
+
+
+def related(
+    held: t.Mapping[str, str], unread: t.Sequence[LoadReader], readers: t.Sequence[LoadReader]
+) -> dict[str, Reference]:
+    """Return images that may share layers with ``unread``, by their ids; ``held`` are the ids in the engine by name.
+
+    They are what the names of ``unread`` point at. For names that the engine lacks, they are what it has of the same
+    repositories, and of ``readers`` of the same registries: a registry that is not needed is not asked.
+    """
+    new = [one.reference for one in unread if one.name not in held]
+    repositories, registries = {one.name for one in new}, {one.registry for one in new}
+    asked = [one for one in readers if one in unread or one.reference.registry in registries]
+    found = {held[one.name]: one.reference for one in asked if one.name in held}
+    for name, image_id in held.items():
+        if name.rpartition(":")[0] in repositories:
+            found.setdefault(image_id, Reference.parse(name))
+    return found
 
 
 _NAME_OF = operator.attrgetter("name")

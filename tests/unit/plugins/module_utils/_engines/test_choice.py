@@ -10,7 +10,11 @@ import re
 import socket
 
 import pytest
-from ansible_collections.lockstep.images.plugins.module_utils._engines import choice, errors
+from ansible_collections.lockstep.images.plugins.module_utils._engines import (
+    choice,
+    docker,
+    errors,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._engines.options import EngineOptions
 from ansible_collections.lockstep.images.tests.support.fakedocker import fake_docker
 
@@ -40,7 +44,7 @@ def fixture_host(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(choice, "DEFAULT_SOCKET", str(tmp_path / "d"))
+    monkeypatch.setattr(docker, "DEFAULT_SOCKET", str(tmp_path / "d"))
     monkeypatch.setattr(choice, "CONTAINERD_SOCKETS", (str(tmp_path / "c"), str(tmp_path / "k")))
     real, installed = choice.find_program, choice._open
 

@@ -10,7 +10,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines import er
 from ansible_collections.lockstep.images.plugins.module_utils._engines.containerd import (
     ContainerdEngine,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import LoadOptions
+from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
+    KnownImage,
+    LoadOptions,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._engines.session import (
     Session,
     plan_load,
@@ -159,9 +162,9 @@ def test_index_without_other_platforms_is_complete(ctr):
     assert load(ctr, (MULTI, NAME)) == ["loaded"]
     reference, root = Reference.parse(NAME), Digest.parse(MULTI.digest)
     engine = ContainerdEngine(ctr)
-    here = Digest.parse(WEB.config_digest)
+    here = KnownImage(Digest.parse(WEB.config_digest))
     assert engine.held_as(reference, root, here, PLAIN) == MULTI.digest
-    arm = Digest.parse(MULTI.for_platform("linux/arm64").config_digest)
+    arm = KnownImage(Digest.parse(MULTI.for_platform("linux/arm64").config_digest))
     assert engine.held_as(reference, root, arm, PLAIN) is None
     assert engine.held_as(reference, root, None, PLAIN) is None
 
@@ -279,6 +282,15 @@ def test_layers_that_do_not_match_the_configuration_are_refused(ctr):
     config = {"rootfs": {"type": "layers", "diff_ids": [BASE.diff_id]}}
     with pytest.raises(errors.UnsupportedByEngineError, match="lists 1 layers, its manifest 2"):
         plan(ctr, (images.image([BASE, TOP], config=config), NAME))
+
+
+def test_disk_of_the_content_store_must_have_space(ctr, tmp_path):
+    engine = ContainerdEngine(ctr)
+    for root in (None, "/nonexistent", str(tmp_path)):
+        ctr.root = root
+        engine.require_space(1)
+    with pytest.raises(errors.EngineNoSpaceError, match=rf"^{tmp_path}: .* needed, .* free"):
+        engine.require_space(1 << 60)
 
 
 def test_new_namespace_is_reported_once(ctr):

@@ -55,6 +55,20 @@ def test_arguments_name_socket_and_namespace(scripted, tmp_path, address):
     assert ctr.stats == {"bytes_sent": 0, "requests": 0, "processes": 1}
 
 
+def test_directory_of_the_content_store(scripted):
+    table = """Type:         io.containerd.content.v1
+ID:           content
+Exports:
+              root      /var/lib/containerd/io.containerd.content.v1.content
+
+Type:         io.containerd.grpc.v1
+ID:           content
+"""
+    root = "/var/lib/containerd/io.containerd.content.v1.content"
+    assert scripted(prints(table)).content_root() == root
+    assert scripted(prints("Type: io.containerd.content.v1")).content_root() is None
+
+
 def test_names_are_read_with_target_pin_platforms_and_size(scripted):
     table = f"""\
 REF           TYPE {" " * 40} DIGEST {" " * 60} SIZE       PLATFORMS                               LABELS

@@ -20,6 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines.directory
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
     EngineFacts,
+    KnownImage,
     LoadOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.session import (
@@ -189,7 +190,7 @@ def test_index_of_other_platforms_is_left_out(path, engine):
     }
     names = members(path / "docker.io+library+family=1.tar")
     assert "blobs/" + FAMILY.digest.replace(":", "/") not in names
-    assert not engine.keeps_digest(content)
+    assert not engine.keeps_digest(content.root.digest, child)
     assert load(path, content)[0].status == "present"
 
 
@@ -199,7 +200,39 @@ def test_index_of_one_platform_is_kept(path, engine):
     (ended,) = load(path, content, open_blob=opener(family))
     assert ended.finding.id == family.digest
     assert entries(path / FILE)[NAME] == family.digest
-    assert engine.keeps_digest(content)
+    assert engine.keeps_digest(content.root.digest, family.digest)
+
+
+def held_as(engine, content, **changes):
+    known = KnownImage(content.config_blob.digest, content.alone.root.digest)._replace(**changes)
+    root = content.root.digest
+    return engine.held_as(content.reference, root, known, LoadOptions())
+
+
+@pytest.mark.parametrize(
+    "item", [APP, FAMILY, index([APP]), index([APP], attestations=True)], ids=lambda one: one.digest
+)
+def test_archive_proves_its_image_if_the_digests_are_known(path, engine, item):
+    content = content_of(item, NAME)
+    assert held_as(engine, content) is None
+    (ended,) = load(path, content, open_blob=opener(item))
+    assert held_as(engine, content) == ended.finding.id
+    other = content_of(NEW, NAME)
+    assert held_as(engine, other) is None
+    assert held_as(engine, content, config=other.config_blob.digest) is None
+    assert held_as(engine, content, alone=None) is None
+    assert held_as(engine, content_of(item, NAME.replace(":1", ":2"))) is None
+
+
+@pytest.mark.parametrize("offset", [700, 2 * 512, 5 * 512 + 3, -3000, -1])
+def test_archive_with_one_wrong_byte_proves_nothing(path, engine, offset):
+    load(path)
+    data = bytearray((path / FILE).read_bytes())
+    data[offset] ^= 1
+    (path / FILE).write_bytes(data)
+    assert held_as(engine, CONTENT) is None
+    (path / FILE).write_bytes(data[:600])
+    assert held_as(engine, CONTENT) is None
 
 
 def test_index_with_an_attestation_is_left_out(path):

@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._engines import errors
 from ansible_collections.lockstep.images.plugins.module_utils._engines.docker import DockerEngine
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
     FAIL,
     KEEP,
+    KnownImage,
     LoadOptions,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._engines.session import (
+    Session,
+    plan_load,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors as image_errors
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
@@ -62,9 +69,11 @@ def manifests(*items):
 
 
 def engine_of(docker, *items, timeout=5.0):
-    return DockerEngine(
+    engine = DockerEngine(
         str(docker.path), timeout, timeout, manifests(*(items or (FIRST, SECOND, ALONE)))
     )
+    engine.lanes = 1  # on every machine
+    return engine
 
 
 def do(docker, *named, **options):
@@ -82,6 +91,14 @@ def sent_layers(docker):
     known = {one.digest: name for one, name in ((BASE, "base"), (APP, "app"), (NEW, "new"))}
     paths = {f"blobs/{digest.replace(':', '/')}": name for digest, name in known.items()}
     return [[paths[name] for name in members if name in paths] for members in docker.loads]
+
+
+@pytest.mark.parametrize(("processors", "lanes"), [(1, 2), (2, 3), (64, 4), (None, 2)])
+def test_docker_gets_one_archive_more_than_it_has_processors(
+    docker, monkeypatch, processors, lanes
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert DockerEngine(str(docker.path), 5.0, 5.0, manifests(FIRST)).lanes == lanes
 
 
 def test_absent_image_is_sent_whole(docker):
@@ -131,6 +148,22 @@ def test_base_that_is_there_is_left_out(docker):
     do(docker, (ALONE, BOTTOM))
     done = do(docker, (FIRST, WEB))
     assert done.statuses == ["loaded"] and sent_layers(docker)[1] == ["app"]
+
+
+def test_layer_on_two_bases_is_sent_for_both(docker):
+    other = image([NEW, APP])
+    contents = [content_of(FIRST, WEB), content_of(other, NEXT)]
+    engine, sent = engine_of(docker, FIRST, other), set()
+    engine.images()
+    loads = [plan_load(engine, content, LoadOptions(), sent) for content in contents]
+    session = Session(engine, opener(FIRST, other), LoadOptions(), limit=1)
+    assert session.run(loads) == [None, None]
+    # The containerd image store keeps the blob, a graph driver what it has unpacked on a base.
+    assert sent_layers(docker) == [
+        ["base", "app"],
+        ["new"] if docker.is_containerd else ["new", "app"],
+    ]
+    assert docker.names == {WEB: target(docker, FIRST), NEXT: target(docker, other)}
 
 
 def test_two_names_send_content_once(docker):
@@ -342,16 +375,14 @@ def test_no_space_for_the_archive(docker, tmp_path):
 def test_held_as_asks_nothing_more(docker):
     do(docker, (FIRST, WEB))
     content = content_of(FIRST, WEB)
-    engine, config = engine_of(docker), content.config_blob.digest
+    engine, known = engine_of(docker), KnownImage(content.config_blob.digest)
     options = LoadOptions(platform=Platform.parse("linux/amd64"))
     root = content.root.digest
-    assert engine.held_as(content.reference, root, config, options) == target(docker, FIRST)
-    assert engine.held_as(content.reference.with_tag("9"), root, config, options) is None
+    assert engine.held_as(content.reference, root, known, options) == target(docker, FIRST)
+    assert engine.held_as(content.reference.with_tag("9"), root, known, options) is None
     other = content_of(SECOND, WEB)
-    assert (
-        engine.held_as(content.reference, other.root.digest, other.config_blob.digest, options)
-        is None
-    )
+    moved = KnownImage(other.config_blob.digest)
+    assert engine.held_as(content.reference, other.root.digest, moved, options) is None
     assert engine.stats["requests"] == 3
 
 

@@ -39,16 +39,24 @@ def fixture_answering(tmp_path):
 
     def serve(data):
         def answer():
-            connection, _address = server.accept()
+            try:
+                connection, _address = server.accept()
+            except OSError:  # nobody has connected before the test ended
+                return
             with connection:
                 if data:
                     connection.recv(65536)
                     connection.sendall(data)
 
-        threading.Thread(target=answer, daemon=True).start()
+        threads.append(threading.Thread(target=answer, daemon=True))
+        threads[-1].start()
         return path
 
+    threads = []
     yield serve
+    server.shutdown(socket.SHUT_RDWR)  # wakes a thread that is waiting for a connection
+    for thread in threads:
+        thread.join()
     server.close()
 
 

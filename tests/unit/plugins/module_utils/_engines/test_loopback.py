@@ -250,10 +250,48 @@ def test_server_ends_with_its_block(registry):
         http.client.HTTPConnection(location.partition("/")[0], timeout=5).connect()
 
 
+NOWHERE = ("192.0.2.1", "192.0.2.1")  # an address that no host has (RFC 5737)
+
+
 class ElsewhereRegistry(LoopbackRegistry):
-    address = "192.0.2.1"
+    places = (NOWHERE,)
 
 
 def test_host_that_refuses_to_listen_is_one_sentence():
     with pytest.raises(errors.EngineError, match=r"192\.0\.2\.1: this host does not let a program"):
         ElsewhereRegistry(CONTENTS, opener()).__enter__()
+
+
+class Ipv6Registry(LoopbackRegistry):
+    places = (NOWHERE, LoopbackRegistry.places[1])
+
+
+@pytest.fixture(name="localhost")
+def fixture_localhost(monkeypatch):
+    """The addresses of localhost, as the host would say."""
+    known, ask = ["::1"], socket.getaddrinfo
+
+    def answer(host, *rest, **named):
+        if host != "localhost":
+            return ask(host, *rest, **named)
+        return [found for one in known for found in ask(one, *rest, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    return known
+
+
+def test_host_with_only_ipv6_is_served_by_the_name_of_its_loopback_address(localhost):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    with Ipv6Registry(CONTENTS, opener(APP, FAMILY)) as registry:
+        assert {one.partition(":")[0] for one in registry.locations.values()} == {"localhost"}
+        assert request(registry, "manifests/1")[0] == 200
+
+
+def test_host_with_only_ipv6_that_has_no_name_for_it_is_one_sentence(localhost):
+    localhost[:] = ["127.0.0.1"]
+    with pytest.raises(errors.EngineError, match=r"192\.0\.2\.1: this host does not") as caught:
+        Ipv6Registry(CONTENTS, opener()).__enter__()
+    assert caught.value.hint.endswith("If the host has only IPv6, localhost must be ::1.")

@@ -56,9 +56,13 @@ def test_layer_arrives_under_its_diff_id(docker):
 
 def test_layer_of_two_images_is_sent_once(docker):
     contents = [content_of(ITEM, NAME), content_of(SECOND, OTHER)]
-    done = load(engine_of(docker), contents, opener(ITEM))
+    engine = engine_of(docker)
+    engine.lanes = 1  # so that one archive has both images
+    done = load(engine, contents, opener(ITEM))
     assert not done.failed and set(docker.names) == {NAME, OTHER}
-    assert [len(one.blobs) for one in done.ended] == [2, 0]
+    # Each image brings it, as it is on other layers in the second one. The archive has it once.
+    assert [len(one.blobs) for one in done.ended] == [2, 1]
+    assert engine.stats["bytes_sent"] == done.announced < 2 * 27000
 
 
 def test_layer_that_the_engine_has_is_not_read(docker):

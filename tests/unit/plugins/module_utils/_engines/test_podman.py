@@ -13,6 +13,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines import er
 from ansible_collections.lockstep.images.plugins.module_utils._engines.engine import (
     EngineFacts,
     Finding,
+    KnownImage,
     LoadOptions,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._engines.podman import PodmanEngine
@@ -139,10 +140,10 @@ def test_details_have_layers_and_platforms(podman, engine):
 def test_held_as_needs_the_configuration(podman, engine):
     podman.answer("images", [row()])
     root, config = Digest.parse(APP.digest), Digest.parse(APP.config_digest)
-    options = LoadOptions()
-    assert engine.held_as(CONTENT.reference, root, config, options) == APP.config_digest
+    options, known = LoadOptions(), KnownImage(config)
+    assert engine.held_as(CONTENT.reference, root, known, options) == APP.config_digest
     assert engine.held_as(CONTENT.reference, root, None, options) is None
-    assert engine.held_as(CONTENT.reference, config, config, options) is None
+    assert engine.held_as(CONTENT.reference, config, known, options) is None
 
 
 BROKEN = "Error: retrieving label for image: you may need to remove the image: layer not known\n"

@@ -39,10 +39,10 @@ def test_images_are_sent_together_and_each_blob_once(engine):
 
 def test_batches_are_limited_by_their_bytes(engine):
     limit = len(BASE.blob) + len(TOPS[0].blob) + len(TOPS[1].blob)
-    assert not load(engine, CONTENTS, BLOBS, batch=limit).failed
+    assert not load(engine, CONTENTS, BLOBS, limit=limit).failed
     assert engine.batches == [NAMES[:2], NAMES[2:]]
     alone = FakeEngine()
-    assert not load(alone, CONTENTS, BLOBS, batch=1).failed
+    assert not load(alone, CONTENTS, BLOBS, limit=1).failed
     assert alone.batches == [[name] for name in NAMES]
 
 
@@ -118,7 +118,7 @@ def test_error_that_more_content_cannot_help_is_final(engine, error):
 )
 def test_error_for_all_ends_it_and_images_that_came_stay(engine, error):
     engine.script(None, error)
-    done = load(engine, CONTENTS, BLOBS, batch=1)
+    done = load(engine, CONTENTS, BLOBS, limit=1)
     assert engine.batches == [[NAMES[0]], [NAMES[1]]]
     assert done.failed == dict.fromkeys(NAMES[1:], error) and done.statuses == ["loaded"]
     assert list(engine.names) == NAMES[:1]
