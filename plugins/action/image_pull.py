@@ -1,27 +1,39 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wrap every module that returns ``failures``, on the controller. meta/runtime.yml lists these modules.
-
-Ansible shows the diff of a task only if it succeeds. But if one of several images fails, the other images have changed the
-host, and ``--diff`` must show that change.
-"""
+"""Run image_pull with its progress, on the controller, after its images were verified."""
 
 from __future__ import annotations
 
-from ansible.plugins.action.normal import ActionModule as NormalAction
-from ansible.plugins.callback import CallbackBase
+from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.plugin_utils import _preload  # noqa: F401  # pylint: disable=unused-import
+from ansible_collections.lockstep.images.plugins.plugin_utils._delivery import (
+    CONTROLLER,
+    ControllerAction,
+)
+from ansible_collections.lockstep.images.plugins.plugin_utils._verify_first import VerifyFirst
 
 
-class ActionModule(NormalAction):
-    """Run the module, and show its diff if it failed."""
+class ActionModule(VerifyFirst, ControllerAction):
+    """Verify the images if the task has a policy, and run the module or send it what the host lacks.
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        failed = result.get("failures") and not self._task.failed_when
-        if failed and self._task.diff and not self._task.no_log:
-            # Format a copy like the callback does, because it would modify the result.
-            text = CallbackBase(self._display)._get_diff(dict(result.get("diff") or {}))
-            if text:
-                self._display.display(text)
-        return result
+    Show its progress, and its diff if it failed.
+    """
+
+    excluded = ("all_tags", "lock")
+    needs = "name"
+
+    def source_of(self, options):
+        """Return the store for a task that asks no registry."""
+        if options.get("source") == CONTROLLER:
+            raise errors.InputError(
+                "verify: is mutually exclusive with source=controller",
+                "Verify the images when the store of the controller gets them.",
+            )
+        pull = options.get("pull") or "always"
+        if pull == "missing":
+            raise errors.InputError(
+                "verify: is mutually exclusive with pull=missing, which keeps images that no registry was asked for",
+                "Set pull to always, or to never to verify the images in the store.",
+            )
+        return "store" if pull == "never" else "registry"

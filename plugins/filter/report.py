@@ -5,24 +5,36 @@
 from __future__ import annotations
 
 # Documented in report.yml.
+import os
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.plugin_utils import _report
-from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
+from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
+    plain,
+    raise_as,
+    untrusted,
+)
+from ansible_collections.lockstep.images.plugins.plugin_utils._snapshot import read_snapshot
 
 
-def report(results, date=None):
+def report(results, date=None, since=None, lock=None, attached=None):
     """Return the report on all hosts; see RETURN."""
     if not isinstance(results, Mapping):
         raise AnsibleFilterError(
             f"report: input is of type {type(results).__name__}, expected a dictionary of results by host name"
         )
-    if date is not None and not isinstance(date, str):
-        raise AnsibleFilterError(
-            f"report: date is of type {type(date).__name__}, expected a string"
-        )
-    return untrusted(_report.report(results, date))
+    for option, value in (("date", date), ("since", since)):
+        if value is not None and not isinstance(value, str):
+            raise AnsibleFilterError(
+                f"report: {option} is of type {type(value).__name__}, expected a string"
+            )
+    earlier = None
+    if since:
+        with raise_as(AnsibleFilterError):
+            earlier = read_snapshot(os.path.expanduser(str(plain(since))))
+    with raise_as(AnsibleFilterError):
+        return untrusted(_report.report(results, date, earlier, plain(lock), plain(attached)))
 
 
 class FilterModule:

@@ -7,15 +7,17 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: store_differences
 short_description: List how the image stores of hosts differ
-version_added: 0.1.0
+version_added: 1.0.0
 description:
-  - Compares the results of M(lockstep.images.image_info) from several hosts.
+  - Compares the results of M(lockstep.images.image_info), M(lockstep.images.image_pull) or M(lockstep.images.image_sync) from several hosts.
   - Every host is compared with what most hosts hold. If two states are equally frequent, the state of the first host counts.
   - A store with missing content counts as correct only if all stores are like that.
   - With O(asked), only the names that hosts are asked to hold are compared. Other names are ignored.
 options:
   _input:
-    description: The result of M(lockstep.images.image_info) for each host name.
+    description: >-
+      The result of one of these modules for each host name. A result of M(lockstep.images.image_pull) or M(lockstep.images.image_sync) says what the host
+      holds after the task, of the names of the task.
     type: dict
     required: true
   asked:

@@ -7,9 +7,8 @@ from __future__ import annotations
 # Documented in sync_differences.yml.
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import untrusted
-from ansible_collections.lockstep.images.plugins.plugin_utils._unknown import (
-    row_of_failed_host,
-    unknown,
+from ansible_collections.lockstep.images.plugins.plugin_utils._synced import (
+    differences_of_syncs,
 )
 
 
@@ -20,24 +19,7 @@ def sync_differences(results, lost=()):
             f"sync_differences: input is of type {type(results).__name__},"
             " expected a dictionary of results of lockstep.images.image_sync by host name"
         )
-    found = [
-        entry for host, result in results.items() for entry in _entries_of_host(host, result or {})
-    ]
-    found += [unknown(host, "no result, the play ended earlier for this host") for host in lost]
-    return untrusted(found)
-
-
-def _entries_of_host(host, result):
-    """Return the entries of one host. A host without a result is an entry too, because its store was not compared."""
-    failures = result.get("failures") or ()
-    if "differences" not in result or (result.get("error") and not failures):
-        return [row_of_failed_host(host, result)]
-    failed = {one["name"]: one["msg"] for one in failures}
-    differing = [one for one in result["differences"] if one["name"] not in failed]
-    return [
-        *(dict(one, host=host, message=f"{host}: {one['message']}") for one in differing),
-        *(unknown(host, text, name) for name, text in failed.items()),
-    ]
+    return untrusted(differences_of_syncs(results, lost))
 
 
 class FilterModule:

@@ -8,9 +8,13 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from ansible_collections.lockstep.images.plugins.plugin_utils._held import NOTHING, Held
+from ansible_collections.lockstep.images.plugins.plugin_utils._held import (
+    NOTHING,
+    Held,
+    held_in,
+)
 
-# Results of image_info, by host.
+# Results of image_info, image_pull or image_sync, by host.
 Results = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
@@ -39,12 +43,12 @@ class Difference(t.NamedTuple):
 def differences(
     results: Results, asked: t.Mapping[str, t.Collection[str]] | None = None
 ) -> list[Difference]:
-    """Return the differences between hosts, from results of ``image_info`` by host.
+    """Return the differences between hosts, from what their stores hold.
 
     ``asked`` lists for each host the names that it must hold. Each name is compared only on the hosts that must hold it. A host
     without names is compared under all names that it holds. If no host has names, the complete stores are compared.
     """
-    found = {host: held_by_name(info["images"]) for host, info in results.items()}
+    found = {host: held_in(result) for host, result in results.items()}
     if asked and any(asked.values()):
         return _compare_names(
             found, {host: set(asked.get(host) or found[host]) for host in results}
@@ -52,12 +56,15 @@ def differences(
     if not results:
         return []
     model = reference_host(results)
-    same = [
-        host for host in results if results[host]["fingerprint"] == results[model]["fingerprint"]
-    ]
+    prints = {host: result["fingerprint"] for host, result in results.items()}
+    # An empty one is not known yet, and differs from none.
+    same = [host for host in prints if not prints[model] or prints[host] in (prints[model], "")]
     holders = holders_phrase(len(same), len(results))
+    alike, counts = frozenset(same), dict[str, int]()
     return [
-        one for host in results for one in _compare_host(host, found[model], found, holders, same)
+        one
+        for host in results
+        for one in _compare_host(host, found[model], found, holders, alike, counts)
     ]
 
 
@@ -69,17 +76,14 @@ def holders_phrase(count: int, total: int) -> str:
 def reference_host(results: Results) -> str:
     """Return the first host with the most frequent fingerprint. Prefer hosts without missing content."""
     whole = [
-        host for host in results if all(image["complete"] for image in results[host]["images"])
+        host
+        for host, result in results.items()
+        if not any(held.is_incomplete for held in held_in(result).values())
     ]
     models = whole or list(results)
     # Counter keeps the order of the hosts and most_common is stable, so the first host decides ties.
     right = Counter(results[host]["fingerprint"] for host in models).most_common(1)[0][0]
     return next(host for host in models if results[host]["fingerprint"] == right)
-
-
-def held_by_name(images: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, Held]:
-    """Return what a host holds for each name, from ``images`` of image_info."""
-    return {image["name"]: Held.of_image(image) for image in images}
 
 
 def _compare_names(
@@ -103,7 +107,9 @@ def _compare_host(
     all_found: t.Mapping[str, t.Mapping[str, Held]],
     holders: str,
     same: t.Collection[str],
+    counts: dict[str, int],
 ) -> list[Difference]:
+    """Return the differences of one host. ``counts`` keeps how many hosts hold what is wanted, by name, for the next host."""
     found = all_found[host]
     names = [name for name in sorted({**wanted, **found}) if wanted.get(name) != found.get(name)]
     if not names and host not in same:
@@ -113,7 +119,8 @@ def _compare_host(
     rows = []
     for name in names:
         right = wanted.get(name, NOTHING)
-        count = sum(one.get(name, NOTHING) == right for one in all_found.values())
-        who = holders_phrase(count, len(all_found))
+        if name not in counts:
+            counts[name] = sum(one.get(name, NOTHING) == right for one in all_found.values())
+        who = holders_phrase(counts[name], len(all_found))
         rows.append(Difference(host, name, right, found.get(name, NOTHING), who))
     return rows

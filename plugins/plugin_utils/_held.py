@@ -33,6 +33,11 @@ class Held(t.NamedTuple):
         return cls(what, bool(mark))
 
     @property
+    def digest(self) -> str:
+        """The digest of an image; another description as it is."""
+        return self.what.partition(" (")[0]
+
+    @property
     def whole(self) -> Held:
         """The same content with nothing missing."""
         return self._replace(is_incomplete=False)
@@ -43,6 +48,8 @@ class Held(t.NamedTuple):
 
 NOTHING = Held(naming.NOTHING)
 UNKNOWN = Held("unknown")
+# The names of differences in content of a store that belongs to no image.
+NOT_IMAGES = ("index.json", "blobs")
 
 
 class Comparison(t.NamedTuple):
@@ -67,3 +74,21 @@ class Comparison(t.NamedTuple):
             return "missing"
         is_incomplete = self.found.is_incomplete and self.found.whole == self.wanted
         return "incomplete" if is_incomplete else "differs"
+
+
+def held_in(result: t.Mapping[str, t.Any]) -> dict[str, Held]:
+    """Return what a host holds for each name, from a result of image_info, or from what image_pull or image_sync leaves there."""
+    if "other_names" not in result:
+        return held_by_name(result["images"])
+    platforms: dict[str, set[str]] = {}
+    for image in result["images"]:
+        platforms.setdefault(image["name"], set()).update([image["platform"] or ""])
+    return {
+        name: Held(text if text.endswith(")") else f"{text} ({', '.join(sorted(platforms[name]))})")
+        for name, text in result["diff"]["after"].items()
+    }
+
+
+def held_by_name(images: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, Held]:
+    """Return what a host holds for each name, from ``images`` of image_info."""
+    return {image["name"]: Held.of_image(image) for image in images}

@@ -9,6 +9,12 @@ import typing as t
 
 from ansible_collections.lockstep.images.plugins.module_utils._engines import engine
 from ansible_collections.lockstep.images.plugins.plugin_utils._held import NOTHING, Comparison, Held
+from ansible_collections.lockstep.images.plugins.plugin_utils._unknown import (
+    EVERY_NAME,
+    Row,
+    row_of_failed_host,
+    unknown,
+)
 
 
 def engine_rows(result: t.Mapping[str, t.Any]) -> dict[str, Comparison]:
@@ -25,3 +31,45 @@ def _found(image: t.Mapping[str, t.Any]) -> Held:
     if before is None:
         return NOTHING
     return Held(before, image["status"] not in (engine.MOVED, engine.KEPT))
+
+
+def differences_of_engines(
+    results: t.Mapping[str, t.Any], known: t.Iterable[Row] = ()
+) -> list[Row]:
+    """Return the rows that engine_differences documents, from results of image_load by host."""
+    seen = {(one["host"], one["name"]) for one in known}
+    return [
+        row for host, result in results.items() for row in _rows_of_host(host, result or {}, seen)
+    ]
+
+
+def _rows_of_host(
+    host: str, result: t.Mapping[str, t.Any], seen: t.AbstractSet[tuple[str, str]]
+) -> list[Row]:
+    """Return the rows of one host. A failure has none if the store, from which the engine gets its images, explains it."""
+    if "images" not in result or (result.get("error") and not result.get("failures")):
+        return [] if (host, EVERY_NAME) in seen else [row_of_failed_host(host, result)]
+    kind = result["engine"]["kind"]
+    failures = {one["name"]: one["msg"] for one in result.get("failures") or ()}
+    explained = {name for name in failures if {(host, name), (host, EVERY_NAME)} & seen}
+    return [
+        *(_row(host, kind, name, one) for name, one in engine_rows(result).items()),
+        *(unknown(host, msg, name) for name, msg in failures.items() if name not in explained),
+    ]
+
+
+def _row(host: str, kind: str, name: str, compared: Comparison) -> Row:
+    wanted, found = map(str, compared)
+    if compared.found == NOTHING:
+        text = f"{kind} does not have {name}"
+    elif compared.state == "incomplete":
+        text = f"{name} is incomplete in {kind}"
+    else:
+        text = f"{name} is {found} in {kind} instead of {wanted}"
+    return {
+        "host": host,
+        "name": name,
+        "wanted": wanted,
+        "found": f"{kind}: {found}",
+        "message": f"{host}: {text}",
+    }

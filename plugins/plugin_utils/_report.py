@@ -11,9 +11,10 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
+from ansible_collections.lockstep.images.plugins.plugin_utils._attached import Attachments
+from ansible_collections.lockstep.images.plugins.plugin_utils._changes import changes
 from ansible_collections.lockstep.images.plugins.plugin_utils._differences import (
     differences,
-    held_by_name,
     reference_host,
 )
 from ansible_collections.lockstep.images.plugins.plugin_utils._held import (
@@ -21,21 +22,37 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._held import (
     UNKNOWN,
     Comparison,
     Held,
+    held_by_name,
 )
 from ansible_collections.lockstep.images.plugins.plugin_utils._results import (
     HostResults,
     Json,
     ResultReader,
 )
+from ansible_collections.lockstep.images.plugins.plugin_utils._snapshot import (
+    REPORT_VERSION,
+    Snapshot,
+    snapshot,
+)
 from ansible_collections.lockstep.images.plugins.plugin_utils._treemap import picture
+from ansible_collections.lockstep.images.plugins.plugin_utils._vouched import vouchers_of
 
-REPORT_VERSION = 1
 T = t.TypeVar("T", str, Held)
 STATES = ("same", "differs", "missing", "incomplete", "extra", "unknown", "none")
 
 
-def report(results: t.Mapping[str, t.Any], date: str | None = None) -> Json:
-    """Return the report that report.yml documents, from results by host name."""
+def report(
+    results: t.Mapping[str, t.Any],
+    date: str | None = None,
+    since: Snapshot | None = None,
+    lock: t.Any = None,
+    attached: t.Any = None,
+) -> Json:
+    """Return the report that report.yml documents, from results by host name. ``since`` is an earlier report.
+
+    ``lock`` is the value of the lock file, which says who vouches for its images. ``attached`` is the result of
+    registry_info that lists what is attached to them.
+    """
     reader = ResultReader()
     hosts = [reader.host(name, results[name]) for name in sorted(results)]
     # If the lock file of a run could not be used, a comparison with something else would mislead.
@@ -44,9 +61,10 @@ def report(results: t.Mapping[str, t.Any], date: str | None = None) -> Json:
         wanted, fingerprint = _compare_with_lock(hosts)
     else:
         wanted, fingerprint = _compare_with_most(hosts)
-    images = _images(hosts, wanted)
+    attachments = Attachments(attached)
+    images = _images(hosts, wanted, vouchers_of(lock) if locked else {}, attachments)
     layers = _layers(hosts)
-    return {
+    model = {
         "report_version": REPORT_VERSION,
         "date": date,
         "compared_with": "lock" if locked else "most",
@@ -54,11 +72,16 @@ def report(results: t.Mapping[str, t.Any], date: str | None = None) -> Json:
         "summary": _summary(hosts, images, layers),
         "hosts": [_host_entry(host) for host in sorted(hosts, key=_rank)],
         "images": images,
+        "attached_error": attachments.error or None,
         "differences": _grouped(hosts),
         "fingerprints": _fingerprints(hosts, fingerprint),
         "layers": layers,
         "picture": picture(layers),
+        "since": None,
     }
+    if since is not None:
+        model["since"] = changes(since, snapshot(model))
+    return model
 
 
 def _compare_with_most(hosts: t.Sequence[HostResults]) -> tuple[dict[str, Held], str | None]:
@@ -147,7 +170,12 @@ def _host_entry(host: HostResults) -> Json:
     }
 
 
-def _images(hosts: t.Sequence[HostResults], wanted: t.Mapping[str, Held]) -> list[Json]:
+def _images(
+    hosts: t.Sequence[HostResults],
+    wanted: t.Mapping[str, Held],
+    vouchers: t.Mapping[tuple[str, str], list[str]],
+    attachments: Attachments,
+) -> list[Json]:
     """Return an entry for every name that is wanted or held, with the number of hosts in each state."""
     names = {name for host in hosts for name in host.rows or ()} | set(wanted)
     sizes = _sizes(hosts)
@@ -166,6 +194,8 @@ def _images(hosts: t.Sequence[HostResults], wanted: t.Mapping[str, Held]) -> lis
             {
                 "name": name,
                 "wanted": str(wanted.get(name, NOTHING)),
+                "vouched_for_by": vouchers.get((name, wanted.get(name, NOTHING).digest)),
+                "attached": attachments.of(name, wanted.get(name, NOTHING).digest),
                 "size": size,
                 "usual": usual,
                 "counts": {state: counts[name][state] for state in STATES},

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import sys
 import typing as t
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.lockstep.images.plugins.filter.report import FilterModule, report
 from ansible_collections.lockstep.images.tests.support.reports import (
+    attached,
     digest,
     holds,
     image,
@@ -22,7 +25,9 @@ from ansible_collections.lockstep.images.tests.support.reports import (
     info,
     large_fleet,
     loaded,
+    lock_of,
     synced,
+    write_json,
 )
 
 APP, TOOL, WEB = image("app:1"), image("tool:2"), image("web:3")
@@ -440,8 +445,10 @@ def _assert_documented(value: t.Any, documented: dict[str, t.Any]) -> None:
     ],
     ids=["none", "most", "lock", "engine"],
 )
-def test_model_is_as_documented(said):
+def test_model_is_as_documented(said, tmp_path):
     _assert_documented(report(said), _document())
+    earlier = write_json(tmp_path / "earlier.json", {"a": holds(TOOL), "c": holds(APP)}, DATE)
+    _assert_documented(report(said, DATE, os.fspath(earlier)), _document())
 
 
 def test_subclasses_of_str_and_int_are_accepted():
@@ -541,3 +548,99 @@ def test_engine_with_values_that_are_not_valid_is_an_error_of_its_host(facts):
     host = engine_of(loaded(**facts))
     assert host["engine"] is None
     assert host["messages"][0].startswith("engine: the result is not valid")
+
+
+def _calls(function: t.Callable[[], t.Any]) -> int:
+    """Return how often Python code is entered, also that of generators, while a function runs."""
+    count = 0
+
+    def profile(_frame: t.Any, event: str, _argument: t.Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("locked", [False, True], ids=["most", "lock"])
+def test_work_is_linear_in_the_number_of_hosts(locked, tmp_path):
+    def fleet(count: int, lock: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
+        """Return hosts of which every second one differs in all images."""
+        said = {}
+        for number in range(count):
+            held = (APP, TOOL) if number % 2 else (MOVED, WEB)
+            rows = [("app:1", image_text(lock[0]), image_text(held[0]))]
+            sync = {"sync": synced(lock, *rows)} if locked else {}
+            said[f"host{number}"] = holds(*held, **sync)
+        return said
+
+    calls = {}
+    for count in (40, 160):
+        earlier = write_json(tmp_path / f"{count}.json", fleet(count, [MOVED, WEB]))
+        said = fleet(count, [APP, TOOL])
+        calls[count] = _calls(lambda: report(said, None, os.fspath(earlier)))  # noqa: B023
+    assert calls[160] <= 4.2 * calls[40]
+
+
+def test_signers_are_those_of_the_lock_for_the_wanted_digest():
+    """A verdict on another digest does not count, and nor does a verdict in the results of a host."""
+    one, other = image("a.b/app:1"), image("a.b/tool:2")
+    forged = {**one, "verified": {"by": ["key evil"]}}
+    digests = {one["name"]: one["digest"], other["name"]: digest("another")}
+    lock = lock_of(*digests, by=["key a", "key\nb"], digest_of=digests.get)
+    said = {"one": holds(forged, other, sync=synced([one, other]))}
+    (app, tool) = report(said, lock=lock)["images"]
+    assert app["vouched_for_by"] == ["key a", "key b"]
+    assert tool["vouched_for_by"] is None
+    assert [entry["vouched_for_by"] for entry in report(said)["images"]] == [None, None]
+    without = lock_of(one["name"], by=None, digest_of=digests.get)
+    assert report(said, lock=without)["images"][0]["vouched_for_by"] == []
+    with pytest.raises(AnsibleFilterError, match="lockfile_version"):
+        report(said, lock={"images": []})
+
+
+def test_report_without_a_comparison_with_a_lock_names_no_signers():
+    one = image("a.b/app:1")
+    lock = lock_of(one["name"], by=["key a"], digest_of=lambda _name: one["digest"])
+    assert report({"one": holds(one)}, lock=lock)["images"][0]["vouched_for_by"] is None
+
+
+def test_attached_content_is_that_of_the_wanted_digest():
+    one, other = image("a.b/app:1"), image("a.b/tool:2")
+    said = {"one": holds(one, other, sync=synced([one, other]))}
+    found = attached(one, {**other, "digest": digest("another")})
+    (app, tool) = report(said, attached=found)["images"]
+    assert [entry["kind"] for entry in app["attached"]] == ["signature", "sbom", "provenance"]
+    assert "status" not in app["attached"][0] and app["vouched_for_by"] is None
+    assert tool["attached"] is None
+    whole = report(said)
+    assert [entry["attached"] for entry in whole["images"]] == [None, None]
+    assert whole["attached_error"] is None
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"failed": True, "msg": "denied\x1b[0m"}, "denied"),
+        ({"unreachable": True}, "registry_info failed"),
+        ({"images": 1}, "not iterable"),
+        ({"images": [{"name": "a"}]}, "digest"),
+        ("text", "no attribute"),
+    ],
+    ids=str,
+)
+def test_attached_content_that_is_unknown_is_an_error_and_not_an_empty_list(result, words):
+    one = image("a.b/app:1")
+    model = report({"one": holds(one)}, attached=result)
+    assert words in model["attached_error"] and model["attached_error"].isprintable()
+    assert model["images"][0]["attached"] is None
+
+
+def test_attached_content_of_an_unknown_kind_is_an_error():
+    one = image("a.b/app:1")
+    model = report({"one": holds(one)}, attached=attached(one, kind="verified"))
+    assert model["attached_error"] == "an attachment is not valid"
