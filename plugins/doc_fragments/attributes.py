@@ -39,3 +39,12 @@ attributes:
     support: none
     description: Returns C(ansible_facts).
 """
+
+    PROGRESS = r"""
+options: {}
+notes:
+  - While the task runs, it shows on standard error how much of the content it has moved or read, at growing intervals, in one line for each host, or in one
+    line for all hosts if there are more than three.
+  - E(LOCKSTEP_PROGRESS) in the environment of C(ansible-playbook) turns these lines off with V(0), or is the minimum of seconds between two of them.
+    Tasks in check mode, with C(async) or with C(no_log) show none.
+"""

@@ -20,7 +20,9 @@ options:
     default: skip
   parallel:
     description:
-      - The maximum number of parallel requests and downloads, for all images of the task together, up to 1000.
+      - The maximum number of parallel downloads of more than 256 KiB, for all images of the task together, up to 1000.
+      - Small requests, such as those for manifests, configurations and small layers, are sent beside them. V(1) sends one at a time, V(6) and more send up
+        to 16.
     type: int
     default: 6
   chunk_size:

@@ -119,8 +119,14 @@ options:
             description:
               - The URL of the mirror, C([https://]host[:port][/path]). With C(http://), the mirror is contacted over plain HTTP.
               - The path is put before the repository name, as Harbor requires for its proxy cache projects.
+              - A mirror on another host than the registry gets the name of the registry with each request, as C(ns) in the query. Spegel needs it.
             type: str
             required: true
+          headers:
+            description:
+              - Headers to send to the mirror with each request. They are never sent to another host, for example after a redirect.
+              - Ansible shows these values. Logins belong in O(registries[].mirrors[].username), and headers for logins cannot be set.
+            type: dict
           pull_from_mirror:
             description:
               - The requests that are sent to the mirror. V(all) means all requests, V(digest-only) only those by digest, and V(tag-only) only those by tag.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: digest
 short_description: Look up the digests of images in their registries
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Asks registries for the digests of images, from the controller. Nothing is downloaded or stored.
   - All names are looked up in parallel, and each name once. A tag costs one C(HEAD) request, which Docker Hub does not count

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: lock
 short_description: Read a lock file on the controller
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads and checks a lock file that M(lockstep.images.image_lock) wrote, and returns it as a value for O(lockstep.images.image_sync#module:lock).
   - Each entry contains its line number, so that an error on a host can name the line.
@@ -29,6 +29,12 @@ options:
     type: list
     elements: str
     default: []
+  verified:
+    description:
+      - Whether every entry must have a verdict, which M(lockstep.images.image_lock) writes with O(lockstep.images.image_lock#module:verify).
+        Otherwise the lookup fails.
+    type: bool
+    default: false
 author:
   - lockstep.images contributors (@lockstep-images)
 seealso:
@@ -75,9 +81,9 @@ _raw:
 import os
 
 from ansible.errors import AnsibleLookupError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
-from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     failed,
     list_from,
@@ -85,6 +91,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     plain,
     raise_as,
 )
+from ansible_collections.lockstep.images.plugins.plugin_utils._locks import read_lock_once
 
 
 class LookupModule(LookupBase):
@@ -93,13 +100,14 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         with raise_as(AnsibleLookupError):
             names = list_from(kwargs.pop("names", []))
+        verified = boolean(plain(kwargs.pop("verified", False)))
         if kwargs:
             raise failed(
                 AnsibleLookupError, f"lock: unsupported options: {', '.join(sorted(kwargs))}"
             )
         found = [self._read(str(plain(term)), variables) for term in self._flatten(terms)]
         with raise_as(AnsibleLookupError):
-            for lock in map(Lock.parse, found if names else ()):
+            for lock in [Lock.parse(one, verified) for one in found if names or verified]:
                 for reference in map(parse_reference, names):
                     lock.image(reference).pin(reference)
         return plain(found)
@@ -108,7 +116,7 @@ class LookupModule(LookupBase):
         place = os.path.expanduser(term)
         found = self.find_file_in_search_path(variables, "files", place, ignore_missing=True)
         with raise_as(AnsibleLookupError):
-            value = read_lock(os.path.realpath(found or place), term)
+            value = read_lock_once(os.path.realpath(found or place), term)
         if value is None:
             raise failed(AnsibleLookupError, f"{term}: there is no such lock file")
         return value

@@ -66,6 +66,7 @@ def shared_options() -> dict[str, t.Any]:
                     "options": dict(
                         _REGISTRY,
                         url={"type": "str", "required": True},
+                        headers={"type": "dict"},
                         pull_from_mirror={
                             "type": "str",
                             "choices": ["all", "digest-only", "tag-only"],
@@ -125,6 +126,8 @@ def require_usable(spec: Parameters, values: Parameters) -> None:
             _require_text(where, value, "path" in (option.get("type"), option.get("elements")))
         if isinstance(value, (int, float)) or option.get("type") in ("int", "float", "bytes"):
             _require_number(where, value)
+            if option.get("options"):  # Ansible looks into a number for options
+                raise errors.InputError(f"{where}: is not a dict")
 
 
 def _require_text(where: str, text: str, is_path: bool) -> None:
@@ -146,12 +149,10 @@ def _require_text(where: str, text: str, is_path: bool) -> None:
 def _require_number(where: str, value: t.Any) -> None:
     with contextlib.suppress(ValueError, TypeError):
         text = value.strip("bBkKmMgGtTpPzZyY ") if isinstance(value, str) else value
-        try:
-            is_finite = math.isfinite(float(text))
-        except OverflowError:
-            is_finite = False
-        if not is_finite:
-            raise errors.InputError(f"{where}: is not a finite number")
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(float(text)):
+                return
+        raise errors.InputError(f"{where}: is not a finite number")
 
 
 class Module(AnsibleModule):
@@ -181,7 +182,7 @@ def secrets_of(spec: Parameters, values: Parameters) -> t.Iterator[str]:
             continue
         option = known.get(name, {"no_log": True})
         inner = option.get("options")
-        for item in value if inner and isinstance(value, list) else [value]:
+        for item in value if isinstance(value, list) else [value]:
             if inner and isinstance(item, t.Mapping):
                 yield from secrets_of(inner, item)
                 continue
@@ -207,12 +208,14 @@ def run_plan(
     build: t.Callable[[Parameters, t.Any], Plan],
     argument_spec: dict[str, t.Any],
     open_target: t.Callable[[Parameters], t.ContextManager[t.Any]] = contextlib.nullcontext,
+    follow: t.Any = bool,
     **module_options: t.Any,
 ) -> None:
     """Run a module: build a plan, apply it unless in check mode, and exit with the result.
 
-    ``open_target`` returns what is held while the plan is built and applied. A LockstepError fails the module with
-    its message, and with ``error`` as ``LockstepError.as_result`` describes it.
+    ``open_target`` returns what is held while the plan is built and applied. ``follow`` gets the execution before it
+    runs. A LockstepError fails the module with its message, and with ``error`` as ``LockstepError.as_result``
+    describes it.
     """
     module = Module(
         argument_spec=dict(argument_spec, **shared_options()),
@@ -225,6 +228,7 @@ def run_plan(
         with open_target(module.params) as target:
             execution = Execution(build(module.params, target))
             done = execution.done
+            follow(execution)
             if not module.check_mode:
                 execution.run()
     except errors.DependencyError as exc:

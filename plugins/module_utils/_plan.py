@@ -18,7 +18,6 @@ from ._image import errors
 
 T = t.TypeVar("T")
 R = t.TypeVar("R")
-
 Facts = t.Mapping[str, t.Any]
 Future = concurrent.futures.Future
 _LAST = (float("inf"),)
@@ -28,11 +27,16 @@ _FATAL = (errors.DependencyError, errors.NoSpaceError)
 _SHOWN = 3
 
 
+def small_requests(workers: int) -> int:
+    """Return how many small requests a task with ``workers`` sends at once: they wait for answers, not for bytes."""
+    return min(16, 3 * workers - 2)
+
+
 class Pool:
     """Threads of one task, which take the most urgent work first and lend a hand when there is none."""
 
     def __init__(self, workers: int) -> None:
-        self.stopped = False
+        self.small, self.stopped = self, False  # the pool for work without many bytes
         self._workers = workers
         self._threads: list[threading.Thread] = []
         self._heap: list[tuple[tuple[float, ...], int, t.Callable[[], None]]] = []
@@ -68,7 +72,7 @@ class Pool:
         def run() -> None:
             try:
                 future.set_result(function())
-            except BaseException as exc:
+            except BaseException as exc:  # of any kind: the thread that waits for it raises it
                 future.set_exception(exc)
 
         self._push(urgency, run)
@@ -137,8 +141,10 @@ class Action:
     """
 
     subject: str  # the name that this step sets; its failure is reported under it
+    is_small = False  # whether it takes few bytes
     needed_by: t.Sequence[str] = ()
     urgency: tuple[float, ...] = (0.0,)
+    had_no_effect: bool = False  # whether ``apply`` found that another process had already done it
 
     def summary(self) -> dict[str, t.Any]:
         """Return what it does, as an entry of ``actions`` in a result."""
@@ -148,9 +154,14 @@ class Action:
         """Do it; ``pool`` lends threads."""
         raise NotImplementedError
 
+    def start(self, pool: Pool) -> Future[None]:
+        """Queue it."""
+        lane = pool.small if self.is_small else pool
+        return lane.submit(functools.partial(self.apply, pool), self.urgency)
+
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
         """Do ``actions`` of this kind, of which this is one; return the error of each, None for success."""
-        ended = [pool.submit(functools.partial(action.apply, pool)) for action in actions]
+        ended = [action.start(pool) for action in actions]
         return [future.exception() for future in ended]
 
 
@@ -182,6 +193,7 @@ class Plan:
     shorten: t.Callable[[Facts, t.Container[str]], Facts] | None = None
     stats: t.Callable[[], Facts] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
+    lists_actions: bool = True  # in its result
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -207,24 +219,18 @@ class PlanBuilder:
         self.failures: dict[str, errors.LockstepError] = {}
 
     def each(
-        self,
-        function: t.Callable[[T], R],
-        items: t.Sequence[T],
-        name_of: t.Callable[[T], str] = str,
+        self, ask: t.Callable[[T], R], items: t.Sequence[T], name_of: t.Callable[[T], str] = str
     ) -> list[R]:
-        """Return what ``function`` returns for each item, in order; an error is the failure of ``name_of(item)``."""
-        answers = attempts(function, items, self.workers)
+        """Return what ``ask`` finds out by small requests, in order; an error is the failure of ``name_of(item)``."""
+        answers = attempts(ask, items, small_requests(self.workers))
         return self.keep((name_of(item), answer) for item, answer in answers)
 
     def keep(self, answers: t.Iterable[tuple[str, R | errors.LockstepError]]) -> list[R]:
         """Return the answers that are not errors, in order; an error is recorded as the failure of its name."""
-        found = []
-        for name, answer in answers:
-            if isinstance(answer, errors.LockstepError):
-                self.failures[name] = answer
-            else:
-                found.append(answer)
-        return found
+        pairs = list(answers)
+        failed = {name: one for name, one in pairs if isinstance(one, errors.LockstepError)}
+        self.failures.update(failed)
+        return [one for _name, one in pairs if not isinstance(one, errors.LockstepError)]
 
     def build(self, **fields: t.Any) -> Plan:
         """Return the plan with these fields, and with the failures so far."""
@@ -232,7 +238,7 @@ class PlanBuilder:
 
 
 class Outcome(t.NamedTuple):
-    """How a plan ended: the actions that succeeded, None in check mode, and the errors by name."""
+    """How a plan ended: the actions that changed something, None in check mode, and the errors by name."""
 
     plan: Plan
     done: t.Sequence[Action] | None
@@ -252,14 +258,14 @@ class Outcome(t.NamedTuple):
             ]
             arrived = {name: text for name, text in after.items() if name not in self.failures}
             after = {**plan.before, **arrived}
-        stats = {"stats": dict(plan.stats())} if plan.stats else {}
+        more: dict[str, t.Any] = {"stats": dict(plan.stats())} if plan.stats else {}
+        more.update({"actions": actions} if plan.lists_actions else {})
         diff = {"before": plan.before, "after": after}
-        return {**facts, "changed": bool(actions), "actions": actions, "diff": diff, **stats}
+        return {**facts, "changed": bool(actions), "diff": diff, **more}
 
     def brief(self) -> dict[str, t.Any]:
         """Return ``result`` without ``actions``, shortened: Ansible prints the result of a failed task whole."""
-        answer = self.result()
-        del answer["actions"]
+        answer = {key: fact for key, fact in self.result().items() if key != "actions"}
         shorten, arrived = self.plan.shorten, () if self.done is None else self.plan.after
         return {**answer, **shorten(answer, arrived)} if shorten else answer
 
@@ -290,10 +296,9 @@ class Outcome(t.NamedTuple):
 
 
 class Execution:
-    """Carries out a plan with threads. ``done`` are the actions that succeeded, ``failures`` all errors by name.
+    """Carries out a plan with threads. ``done`` are the actions that changed something, ``failures`` all errors by name.
 
-    A name that fails does not hold back others. What fails for all, as a full disk, ends the execution, and is the
-    failure of all names that are not done.
+    A name that fails does not hold back others. An error of all, as a full disk, ends the execution and fails the rest.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -321,7 +326,8 @@ class Execution:
         if not plan.is_due:
             return
         plan.prepare()
-        with Pool(plan.workers) as pool:
+        with Pool(small_requests(plan.workers)) as small, Pool(plan.workers) as pool:
+            pool.small = small
             self._set_names(pool)
             if not self._fatal:
                 self._apply_content(pool)
@@ -336,12 +342,11 @@ class Execution:
     def _apply_content(self, pool: Pool) -> None:
         """Apply all content, and set each name that has all it waits for; return early after a fatal error."""
         for action in self.plan.content:
-            future = pool.submit(functools.partial(action.apply, pool), action.urgency)
+            future = action.start(pool)
             future.add_done_callback(lambda done, action=action: self._ended.put((action, done)))  # type: ignore[misc]
         for _action in self.plan.content:
             self._note_content()
-            if self._ended.empty():
-                # At once what came while the last ones were written: an index is written whole.
+            if self._ended.empty():  # all together that came in between: an index is written whole
                 self._set_names(pool)
             if self._fatal:
                 return
@@ -357,7 +362,7 @@ class Execution:
 
     def _set_names(self, pool: Pool) -> None:
         """Set the names that have all they wait for; it is fatal if names cannot be written at all."""
-        ready = [self._waiting.pop(name) for name in list(self._waiting) if not self._left[name]]
+        ready = (self._waiting.pop(name) for name in list(self._waiting) if not self._left[name])
         names = [action for action in ready if action.subject not in self.failures]
         try:
             ended = names[0].apply_all(names, pool) if names else ()
@@ -371,7 +376,7 @@ class Execution:
     def _note(self, action: Action, names: t.Sequence[str], error: BaseException | None) -> None:
         """Note how an action has ended: as done, or as the failure of ``names``."""
         if error is None:
-            self.done.append(action)
+            self.done += [] if action.had_no_effect else [action]
         elif isinstance(error, errors.LockstepError):
             self.failures.update(dict.fromkeys(names, error))
         else:
@@ -387,11 +392,9 @@ class Execution:
 
     def _clean_up(self, actions: t.Sequence[Action], pool: Pool) -> None:
         """Apply actions of one kind; raise the first error when all of them have ended."""
-        raised = []
+        raised = None
         for action, error in zip(actions, actions[0].apply_all(actions, pool)):
-            if error is None:
-                self.done.append(action)
-            else:
-                raised.append(error)
+            self.done += [] if error else [action]
+            raised = raised or error
         if raised:
-            raise raised[0]
+            raise raised

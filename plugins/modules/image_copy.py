@@ -19,6 +19,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.sendin
     SendOptions,
     SendPlanner,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._progress import PROGRESS
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
 )
@@ -40,26 +41,25 @@ def build(params, _target):
 def main():
     run_plan(
         build,
+        follow=PROGRESS.follow,
+        mutually_exclusive=[("name", "verify")],
         argument_spec=dict(
             name=dict(type="list", elements="str", required=True),
+            verify=dict(type="raw"),  # the action plugin removes it; the module refuses it
             destination=dict(type="str", required=True),
             rewrite=dict(
                 type="list",
                 elements="dict",
-                options=dict(
-                    match=dict(type="str", required=True),
-                    replace=dict(type="str", required=True),
-                ),
+                options={key: dict(type="str", required=True) for key in ("match", "replace")},
             ),
-            all_tags=dict(type="bool", default=False),
             tags_matching=dict(type="str"),
             newest=dict(type="int"),
             platform=dict(type="str"),
             allow_platform_mismatch=dict(type="bool", default=False),
             force=dict(type="bool", default=False),
-            referrers=dict(type="bool", default=False),
             parallel=dict(type="int", default=6),
             chunk_size=dict(type="bytes", default="0"),
+            **{key: dict(type="bool", default=False) for key in ("all_tags", "referrers")},
         ),
     )
 

@@ -12,6 +12,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     references,
     run_plan,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.image_verify import (
+    read_key,
+    registry_verifier,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._operations.lock import (
     LockOptions,
     plan_lock,
@@ -22,15 +26,19 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.options 
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import (
     open_registries,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._trust.policy import parse_policy
 
 
 def build(params, _target):
+    policy = None if params["verify"] is None else parse_policy(params["verify"], read_key)
+    workers = params["parallel"]
+    sources = open_registries(RegistryOptions.of(params, workers))
     return plan_lock(
         os.path.realpath(params["path"]),
         references(params),
         params["from"] or (),
-        open_registries(RegistryOptions.of(params, params["parallel"])),
-        LockOptions.of(params),
+        sources,
+        LockOptions.of(params, policy and registry_verifier(policy, sources, workers)),
     )
 
 
@@ -46,6 +54,7 @@ def main():
             "manifests": dict(type="str", choices=["embed", "omit"], default="omit"),
             "format": dict(type="str", choices=["lockstep", "imgpkg"], default="lockstep"),
             "allow_platform_mismatch": dict(type="bool", default=False),
+            "verify": dict(type="raw"),
             "parallel": dict(type="int", default=6),
         },
     )

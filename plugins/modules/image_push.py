@@ -12,6 +12,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.sendin
     SendOptions,
     SendPlanner,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._progress import PROGRESS
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
 )
@@ -34,9 +35,12 @@ def build(params, store):
 def main():
     run_plan(
         build,
+        follow=PROGRESS.follow,
         open_target=lambda params: read_store(params["store"]),
+        mutually_exclusive=[("name", "verify")],
         argument_spec=dict(
             name=dict(type="list", elements="str", required=True),
+            verify=dict(type="raw"),  # the action plugin removes it; the module refuses it
             repository=dict(type="list", elements="str"),
             platform=dict(type="str"),
             allow_platform_mismatch=dict(type="bool", default=False),

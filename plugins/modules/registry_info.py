@@ -35,6 +35,7 @@ def build(params, _target):
         platforms=[Platform.parse(text) for text in params["platform"] or ()],
         tags=params["tags"],
         referrers=params["referrers"],
+        attached=params["attached"],
         catalog_of=sources.registry(parse_registry(params["registry_url"])) if catalog else None,
     )
 
@@ -50,6 +51,7 @@ def main():
             tags=dict(type="bool", default=False),
             repositories=dict(type="bool", default=False),
             referrers=dict(type="bool", default=False),
+            attached=dict(type="bool", default=False),
             platform=dict(type="list", elements="str"),
             parallel=dict(type="int", default=6),
         ),

@@ -10,6 +10,7 @@ import os
 # Documented in store_verify.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
 from ansible_collections.lockstep.images.plugins.module_utils._operations.verify import plan_verify
+from ansible_collections.lockstep.images.plugins.module_utils._progress import PROGRESS
 from ansible_collections.lockstep.images.plugins.module_utils._registry.lazy import LazyRegistries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
@@ -31,6 +32,7 @@ def build(params, store):
 def main():
     run_plan(
         build,
+        follow=PROGRESS.follow,
         open_target=lambda params: open_store(params["store"], kind=RepairStore),
         argument_spec=dict(
             mode=dict(type="str", choices=["quick", "full"], default="quick"),

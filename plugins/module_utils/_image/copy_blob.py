@@ -331,7 +331,7 @@ class _Fetch:
         except errors.LockstepError:
             with self._changed:  # the server does not accept so many connections
                 self._most = min(self._most, self._assistants - 1)
-        except Exception as exc:
+        except Exception as exc:  # not an error of a transfer: the main thread raises it
             self._bug = exc
         finally:
             with self._changed:

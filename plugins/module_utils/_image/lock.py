@@ -15,6 +15,8 @@ from .names import ALL, Digest, Platform, Reference
 
 VERSION = 1
 _FIELDS = ("name", "digest", "media_type", "platforms")
+_VERDICT_FIELDS = ("digest", "rule", "policy", "by", "covers")
+INDEX, UNSIGNED = "index", "unsigned"
 _PLATFORM_FIELDS = ("manifest", "config", "size")
 # Only what needs no quotes in YAML.
 _MEDIA_TYPE = re.compile("[A-Za-z0-9][A-Za-z0-9.+_-]*/[A-Za-z0-9][A-Za-z0-9.+_-]*")
@@ -35,13 +37,18 @@ class LockedPlatform:
 
 @dataclass(frozen=True)
 class LockedImage:
-    """The entry of one name. ``digest`` is what the name pointed at in the registry, ``place`` the file and the line."""
+    """The entry of one name. ``digest`` is what the name pointed at in the registry, ``place`` the file and the line.
+
+    ``verified`` is the verdict on it, None for none: its ``digest``, the ``rule`` with the digest of its ``policy``, the
+    signers ``by``, and what it ``covers``: ``index``, the signed platforms between spaces, or ``unsigned``.
+    """
 
     name: str
     digest: Digest
     media_type: str
     platforms: t.Mapping[str, LockedPlatform]
     place: str = field(default="", compare=False)
+    verified: t.Mapping[str, t.Any] | None = None
 
     @property
     def size(self) -> int:
@@ -110,8 +117,8 @@ class Lock:
     manifests: t.Mapping[Digest, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def parse(cls, value: t.Any) -> Lock:
-        """Return the lock that the value of a lock file states.
+    def parse(cls, value: t.Any, verified: bool = False) -> Lock:
+        """Return the lock that the value of a lock file states; if ``verified``, every entry must have a verdict.
 
         The lookup ``lock`` adds ``file``, ``manifests`` and a ``line`` for each entry. Raise LockError, which names the
         file and the entry, for anything else.
@@ -135,6 +142,10 @@ class Lock:
         found: dict[str, LockedImage] = {}
         for number, entry in enumerate(entries):
             image = _image(entry, place, number)
+            if verified and not image.verified:
+                raise errors.LockError(
+                    f"{image.place}: {image.name} is not verified", f"{LOCK_AGAIN[:-1]} and verify."
+                )
             other = found.setdefault(image.name, image)
             if other is not image:
                 how = "twice" if other.digest == image.digest else "with two digests"
@@ -143,7 +154,7 @@ class Lock:
                     f"{image.place}: {image.name} is listed {how}, first at {first}"
                 )
         images = tuple(sorted(found.values(), key=lambda image: image.name))
-        return cls(images, place, _manifests(manifests, place))
+        return cls(images, place, manifests_of(manifests, place))
 
     @functools.cached_property
     def _by_name(self) -> dict[str, LockedImage]:
@@ -181,7 +192,7 @@ def _locked(image: Image) -> LockedPlatform:
 def _image(entry: t.Any, place: str, number: int) -> LockedImage:
     line = entry.get("line") if isinstance(entry, dict) else None
     place = f"{place}, line {line}" if isinstance(line, int) else f"{place}: images[{number}]"
-    _check(entry, _FIELDS, (*_FIELDS, "line"), place)
+    _check(entry, _FIELDS, (*_FIELDS, "line", "verified"), place)
     name, media_type, platforms = entry["name"], entry["media_type"], entry["platforms"]
     where = f"{place}: {errors.printable(str(name))}"
     try:
@@ -198,7 +209,14 @@ def _image(entry: t.Any, place: str, number: int) -> LockedImage:
     if reference.digest not in (None, digest):
         raise errors.LockError(f"{where}: name has another digest")
     locked = {key: _platform(key, image, where) for key, image in platforms.items()}
-    return LockedImage(name, digest, media_type, locked, place)
+    verified = entry.get("verified")
+    if verified is not None:
+        _check(verified, _VERDICT_FIELDS, _VERDICT_FIELDS, f"{where}: verified")
+        covers = {*str(verified["covers"]).split()}
+        is_whole = covers & {INDEX, UNSIGNED} or covers >= {*locked}
+        if verified["digest"] != str(digest) or not (is_whole and verified["by"]):
+            raise errors.LockError(f"{where}: verified: is not for this entry")
+    return LockedImage(name, digest, media_type, locked, place, verified)
 
 
 def _platform(key: t.Any, value: t.Any, where: str) -> LockedPlatform:
@@ -238,7 +256,8 @@ def _digest(value: t.Any, where: str) -> Digest:
         raise errors.LockError(f"{where}: {exc}") from exc
 
 
-def _manifests(value: dict[t.Any, t.Any], place: str) -> dict[Digest, bytes]:
+def manifests_of(value: dict[t.Any, t.Any], place: str) -> dict[Digest, bytes]:
+    """Return embedded content, verified; ``value`` has its texts by digest. Raise LockError if one does not match."""
     found = {}
     for key, text in value.items():
         digest = _digest(key, f"{place}: manifests")

@@ -6,15 +6,12 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._image.instructions import ESCAPE, directives, instructions
 from .mentions import Findings
 
 _NAME = re.compile(
     r"(?:docker|container)file(?:[._-].*)?$|.*\.(?:docker|container)file$", re.IGNORECASE
 )
-_INSTRUCTION = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
-_DIRECTIVE = re.compile(r"\s*#\s*(syntax|escape|check)\s*=\s*(\S+)", re.IGNORECASE)
-# A separate word: $((1<<3)) and <<<text of a shell do not match.
-_HEREDOC = re.compile(r"""(?<!\S)[0-9]*<<-?(["']?)(\w[\w.-]*)\1(?!\S)""")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-+])([^}]*))?\}|(\w+))")
 _ARG = re.compile(r"""(\w+)=("[^"]*"|'[^']*'|\S*)""")
 _FROM = re.compile(r"--from=(\S+)")
@@ -34,16 +31,16 @@ def read_dockerfile(text: str, out: Findings, first: int = 1) -> None:
     shared: dict[str, str] = {}  # arguments before the first stage, the only ones that FROM sees
     arguments = shared
     stages: list[str] = []
-    directives = _directives(text)
-    if "syntax" in directives:
-        number, image = directives["syntax"]
+    known = directives(text)
+    if "syntax" in known:
+        number, image = known["syntax"]
         out.doubt("syntax", image, first + number)
-    escape = directives.get("escape", (0, "\\"))[1]
-    for line, word, rest in _instructions(text, first, escape):
+    escape = known.get("escape", (0, ESCAPE))[1]
+    for line, word, rest, *_more in instructions(text, first, escape):
         if word == "ARG":
             for name, value in _ARG.findall(rest):
                 arguments[name] = _filled(value.strip("\"'"), arguments)
-        elif word == "FROM":
+        elif word == "FROM" and rest:
             stages.append(_read_from(rest, line, shared, stages, out))
             arguments = dict(shared)
         elif word in ("COPY", "ADD", "RUN"):
@@ -95,42 +92,3 @@ def _filled(text: str, arguments: t.Mapping[str, str]) -> str:
         return known or (other if form else match.group() if known is None else "")
 
     return _VARIABLE.sub(value, text)
-
-
-def _directives(text: str) -> dict[str, tuple[int, str]]:
-    """Return the parser directives at the top, by name: the line number, counted from 0, and the first word."""
-    found: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(text.split("\n")):
-        match = _DIRECTIVE.match(line)
-        if not match:
-            break
-        found.setdefault(match.group(1).lower(), (number, match.group(2)))
-    return found
-
-
-def _instructions(text: str, first: int, escape: str) -> t.Iterator[tuple[int, str, str]]:
-    """Yield the line number of each instruction, its name in capitals, and its arguments of all lines."""
-    joint = re.compile(re.escape(escape) + r"\s*$")
-    whole, start = "", 0
-    ends: list[str] = []
-    lines = text.split("\n")
-    for number, line in enumerate(lines, first):
-        if ends:  # in a here-document, which is not part of the instruction
-            ends = ends[1:] if line.strip() == ends[0] else ends
-            continue
-        if line.lstrip().startswith("#") or (whole and not line.strip()):
-            continue
-        start = start if whole else number
-        whole += joint.sub(" ", line)
-        if joint.search(line):
-            continue
-        match = _INSTRUCTION.match(whole)
-        whole = ""
-        if match and match.group(1).upper() == "ONBUILD":
-            match = _INSTRUCTION.match(match.group(2))
-        if match:
-            word, rest = match.group(1).upper(), match.group(2).strip()
-            found = _HEREDOC.findall(rest) if word in ("RUN", "COPY", "ADD") else []
-            below = [one.strip() for one in lines[number - first + 1 :]] if found else []
-            ends = [end for _quote, end in found if end in below]
-            yield start, word, rest

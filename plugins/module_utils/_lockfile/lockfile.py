@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import typing as t
@@ -171,7 +172,25 @@ def render_lock(images: t.Iterable[LockedImage]) -> bytes:
                 f"        config: {locked.config or 'null'}",
                 f"        size: {locked.size}",
             ]
+        lines += _verdict_lines(one.verified) if one.verified else []
     return "".join(f"{line}\n" for line in lines).encode("utf-8")
+
+
+def _verdict_lines(verified: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the lines of a verdict. Its texts are quoted, as a signer may have any name."""
+    return [
+        "    verified:",
+        f"      digest: {verified['digest']}",
+        f"      rule: {_quoted(verified['rule'])}",
+        f"      policy: {verified['policy']}",
+        "      by:",
+        *(f"        - {_quoted(text)}" for text in verified["by"]),
+        f"      covers: {verified['covers']}",
+    ]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def render_images_lock(images: t.Iterable[LockedImage]) -> bytes:

@@ -11,9 +11,10 @@ from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import ChunkPolicy, ContentSink, ContentSource
-from .._plan import Action, Pool
+from .._plan import Action, Plan, Pool
 
 T = t.TypeVar("T")
+_SMALL = 256 * 1024  # bytes; a far registry takes longer to answer than to send them
 
 
 def fetch() -> t.Any:
@@ -33,6 +34,7 @@ class StoreContent(Action):
     descriptor: Descriptor
     raw: bytes = field(repr=False)
     sink: ContentSink = field(repr=False)
+    is_small = True
     needed_by: tuple[str, ...] = field(default=(), repr=False)
     urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
 
@@ -54,6 +56,10 @@ class FetchBlob(Action):
     others: tuple[ContentSource, ...] = field(default=(), repr=False)
     needed_by: tuple[str, ...] = field(default=(), repr=False)
     urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
+
+    @property
+    def is_small(self) -> bool:  # type: ignore[override]
+        return self.descriptor.size <= _SMALL
 
     def summary(self) -> dict[str, t.Any]:
         return dict(self.descriptor.as_result(), action="fetch_blob", source=str(self.source))
@@ -81,6 +87,15 @@ def shorten_images(facts: t.Mapping[str, t.Any], _arrived: t.Container[str]) -> 
             if image.get("status") != "up_to_date"
         ]
     }
+
+
+def without_details(plan: Plan) -> Plan:
+    """Return a plan whose result has neither actions nor layers."""
+    images = [
+        {key: value for key, value in image.items() if key != "layers"}
+        for image in plan.facts["images"]
+    ]
+    return replace(plan, facts={**plan.facts, "images": images}, lists_actions=False)
 
 
 class Planned(t.Protocol):

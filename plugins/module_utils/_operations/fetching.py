@@ -13,7 +13,7 @@ from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ChunkPolicy, ContentSource, Sources
-from .._plan import Plan, PlanBuilder, attempts
+from .._plan import Plan, PlanBuilder, attempts, small_requests
 from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 from .actions import Content, FetchBlob, StoreContent, each_once, fetch, merged, shorten_images
@@ -166,7 +166,8 @@ class FetchPlanner(PlanBuilder):
         prepare = tuple if self.policy == NEVER else self.sources.prepare
         if asking:
             prepare()
-        resolved = attempts(_FetchReader.resolve, asking, self.workers)
+        at_once = small_requests(self.workers)
+        resolved = attempts(_FetchReader.resolve, asking, at_once)
         for reader, digest in itertools.chain(resolved, known):
             try:
                 if isinstance(digest, errors.LockstepError):
@@ -179,7 +180,7 @@ class FetchPlanner(PlanBuilder):
         if lacking:
             prepare()
             fetch()
-        for reader, answer in attempts(_FetchReader.plan, lacking, self.workers):
+        for reader, answer in attempts(_FetchReader.plan, lacking, at_once):
             answers[reader.name] = answer
         return self.keep((reader.name, answers[reader.name]) for reader in readers)
 
@@ -350,8 +351,8 @@ class _FetchReader(ImageReader):
         if descriptor.size > MAX_MANIFEST:
             size, most = map(errors.readable_size, (descriptor.size, MAX_MANIFEST))
             raise errors.InputError(f"{self.subject}: its config has {size}, more than {most}")
-        raw: bytes = fetch().read_content(descriptor, self.source(descriptor.digest))
-        return raw
+        raw = self._planner.embedded.get(descriptor.digest)
+        return raw or fetch().read_content(descriptor, self.source(descriptor.digest))
 
     def source(self, content: Digest | None) -> ContentSource:
         if self._is_alone:
@@ -370,7 +371,6 @@ def _config_of(image: Image, configs: t.Mapping[Digest, ImageConfig]) -> ImageCo
 def plan_fetch(planner: FetchPlanner, plans: t.Sequence[ImagePlan]) -> Plan:
     """Return the plan that fetches the missing content and sets the names; raise NoSpaceError if it does not fit."""
     store, sources, content = planner.store, planner.sources, merged(plans)
-    warnings = [text for plan in plans for text in plan.warnings]
     sizes = {digest: size for plan in plans for digest, size in plan.sizes.items()}
     blobs = [action.descriptor for action in content if isinstance(action, FetchBlob)]
     if blobs:
@@ -382,18 +382,19 @@ def plan_fetch(planner: FetchPlanner, plans: t.Sequence[ImagePlan]) -> Plan:
         "bytes_to_fetch": sum(blob.size for blob in blobs) - staged,
         "bytes_reused": sum(size for digest, size in sizes.items() if digest not in digests),
     }
+    moved = [plan for plan in plans if plan.before != plan.target]
     return planner.build(
         content=content,
-        names=tuple(
-            SetName(plan.name, plan.target, plan.before, store)
-            for plan in plans
-            if plan.before != plan.target
-        ),
+        names=tuple(SetName(plan.name, plan.target, plan.before, store) for plan in moved),
         before={one.name: shown(one.before, one.is_incomplete) for one in plans if one.before},
         after={plan.name: shown(plan.target) for plan in plans},
         facts={"images": [plan.entry(image) for plan in plans for image in plan.images]},
+        promises={
+            "fingerprint": store.fingerprint({plan.name: plan.target for plan in moved}),
+            "other_names": len(set(planner.names).difference(plan.name for plan in plans)),
+        },
         shorten=shorten_images,
         prepare=lambda: store.prepare(digests),
         stats=lambda: {**stats, "bytes_resumed": store.resumed, **sources.stats()},
-        warnings=lambda: [*sources.warnings, *warnings],
+        warnings=lambda: [*sources.warnings, *(text for one in plans for text in one.warnings)],
     )

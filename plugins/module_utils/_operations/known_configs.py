@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which configuration belongs to which digest in a registry: what an engine that keeps no digests cannot say."""
+"""Which image belongs to which digest in a registry: what an engine that keeps no digests cannot say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import typing as t
 
+from .._engines.engine import KnownImage
 from .._image import errors
 from .._image.names import Digest, Platform
 from .._store.files import read_file
@@ -19,7 +20,7 @@ _MOST = 10_000  # entries
 
 
 class KnownConfigs:
-    """The configuration of each root and platform that tasks have read, in a file below ``.staging`` of a store.
+    """The image of each root and platform that tasks have read, in a file below ``.staging`` of a store.
 
     A digest always has the same content, so an entry never gets old. Without the file, manifests are read.
     """
@@ -29,18 +30,18 @@ class KnownConfigs:
         self._known = self._read()
         self._used: dict[str, str] = {}
 
-    def get(self, root: Digest, platform: Platform) -> Digest | None:
-        """Return the configuration of the image for a platform, None if it is not known."""
+    def get(self, root: Digest, platform: Platform) -> KnownImage | None:
+        """Return the image for a platform, None if it is not known."""
         key = f"{root} {platform}"
-        with contextlib.suppress(errors.DigestError):
-            found = Digest.parse(self._known.get(key))
-            self._used[key] = str(found)
-            return found
+        with contextlib.suppress(errors.DigestError, ValueError):
+            config, alone = map(Digest.parse, str(self._known.get(key)).split(" "))
+            self._used[key] = f"{config} {alone}"
+            return KnownImage(config, alone)
         return None
 
-    def add(self, root: Digest, platform: Platform, config: Digest) -> None:
-        """Remember a configuration that was read."""
-        self._used[f"{root} {platform}"] = str(config)
+    def add(self, root: Digest, platform: Platform, config: Digest, alone: Digest) -> None:
+        """Remember an image that was read."""
+        self._used[f"{root} {platform}"] = f"{config} {alone}"
 
     @property
     def has_news(self) -> bool:

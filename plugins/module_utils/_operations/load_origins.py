@@ -19,9 +19,14 @@ from .fetching import FetchOptions
 from .known_configs import KnownConfigs
 
 # What is sent at once is lost if the task is killed before the engine has taken it: at most this many bytes, and a small
-# part of all.
+# part of all. As each batch costs an engine time, parts of few bytes are larger.
 _LARGEST_BATCH = 64 * 1024 * 1024
-_FEWEST_BATCHES = 25
+_SMALLEST_BATCH = 512 * 1024
+_SMALL_PART, _LARGE_PART = 25, 4
+_PULL = "Pull it first, for the platform that is loaded."
+
+# Returns a manifest with a digest and a media type, None for one that is not known without reading it.
+KnownManifest = t.Callable[[Digest, str], t.Optional[Manifest]]
 
 
 class Origin:
@@ -29,15 +34,11 @@ class Origin:
 
     known: KnownConfigs | None = None
     is_local = True  # whether blobs can be opened before ``running``
+    fetched = 0  # bytes from elsewhere, so far
 
     def __init__(self, store: ImageStore) -> None:
         self.store = store
         self._names = store.names()
-
-    @property
-    def batch(self) -> int | None:
-        """The bytes of blobs that are sent to the engine at once, None for no limit."""
-        return None
 
     @property
     def warnings(self) -> t.Sequence[str]:
@@ -46,7 +47,7 @@ class Origin:
 
     def source(self, reference: Reference) -> ContentSource:
         """Return the source of an image."""
-        return StoreSource(self.store, self._names, reference, lambda *_args: False)
+        return self._in_store(reference)
 
     def prepare(self) -> None:
         """Import what reading needs. Call it in the main thread, before a pool starts."""
@@ -55,17 +56,26 @@ class Origin:
         """Return a manifest by its digest, None if it is not known here."""
         return self.store.manifest(digest)
 
-    def learn(self, reference: Reference, root: Digest, platform: Platform) -> None:
-        """Make the manifests known of an image that the engine holds under a name; by default they are not."""
+    def learn(
+        self, reference: Reference, root: Digest, platform: Platform, known: KnownManifest
+    ) -> None:
+        """Make the manifests known of an image that the engine holds under a name; by default they are not.
+
+        ``known`` returns those that need not be read.
+        """
 
     def require(self, load: Load) -> None:
         """Raise NotInStoreError for the first blob of a load that is missing here."""
-        source = StoreSource(self.store, self._names, load.image.reference, lambda *_args: False)
+        source = self._in_store(load.image.reference)
         for blob in load.blobs:
             source.require(blob)
 
-    def plan(self, loads: t.Sequence[Load]) -> None:
-        """Take the plan; raise NoSpaceError if the disk is too small for it."""
+    def limit(self, size: int, lanes: int) -> int | None:
+        """Return how many of ``size`` bytes of blobs each lane of an engine is sent at once, None for no limit."""
+        return None
+
+    def plan(self, loads: t.Iterable[Load]) -> None:
+        """Take the plan, in the order of the sends; raise NoSpaceError if the disk is too small for it."""
 
     @property
     def has_news(self) -> bool:
@@ -96,6 +106,9 @@ class Origin:
         """Return what the content has cost."""
         return {}
 
+    def _in_store(self, reference: Reference) -> StoreSource:
+        return StoreSource(self.store, self._names, reference, lambda *_args: False, _PULL)
+
 
 class RegistryOrigin(Origin):
     """The registries of the images. What is downloaded is removed after it was sent."""
@@ -108,11 +121,6 @@ class RegistryOrigin(Origin):
         self._sources, self._options = sources, options
         self._feed = BlobFeed(store, options.chunks, options.workers)
         self._learned: dict[Digest, Manifest] = {}
-        self._batch = _LARGEST_BATCH
-
-    @property
-    def batch(self) -> int:
-        return self._batch
 
     @property
     def warnings(self) -> t.Sequence[str]:
@@ -127,19 +135,21 @@ class RegistryOrigin(Origin):
     def read_manifest(self, digest: Digest) -> Manifest | None:
         return self._learned.get(digest) or super().read_manifest(digest)
 
-    def learn(self, reference: Reference, root: Digest, platform: Platform) -> None:
+    def learn(
+        self, reference: Reference, root: Digest, platform: Platform, known: KnownManifest
+    ) -> None:
         source = self.source(reference)
 
         def read(descriptor: Descriptor) -> Manifest | None:
             offered = descriptor.platform
             if offered and platform.rank(offered) is None:
                 return None
+            manifest = known(descriptor.digest, descriptor.media_type)
             # The registry can have removed it; then more is sent than needed.
             with contextlib.suppress(errors.RegistryError, errors.ContentError):
-                manifest = source.read_manifest(descriptor.digest)[1]
+                manifest = manifest or source.read_manifest(descriptor.digest)[1]
                 self._learned[descriptor.digest] = manifest
-                return manifest
-            return None
+            return manifest
 
         for _node in walk(Descriptor("", root, 0), read):
             pass
@@ -153,7 +163,12 @@ class RegistryOrigin(Origin):
                     "Set foreign_layers to fetch, to download it from where its manifest says.",
                 )
 
-    def plan(self, loads: t.Sequence[Load]) -> None:
+    def limit(self, size: int, lanes: int) -> int | None:
+        small = min(_SMALLEST_BATCH, size // _LARGE_PART)
+        return min(_LARGEST_BATCH, max(small, size // (lanes * _SMALL_PART)))
+
+    def plan(self, loads: t.Iterable[Load]) -> None:
+        expected: list[Descriptor] = []
         for load in loads:
             reference = load.image.reference
             source = self.source(reference)
@@ -162,9 +177,8 @@ class RegistryOrigin(Origin):
                 self._feed.add(
                     FedBlob(blob, self._sources.foreign(reference, blob) if foreign else source)
                 )
-        self._feed.expect(blob for load in loads for blob in load.blobs)
-        size = sum(load.bytes_sent for load in loads)
-        self._batch = min(_LARGEST_BATCH, size // _FEWEST_BATCHES)
+            expected += load.blobs
+        self._feed.expect(expected)
 
     @property
     def has_news(self) -> bool:
@@ -183,6 +197,10 @@ class RegistryOrigin(Origin):
 
     def open(self, blob: Descriptor) -> t.ContextManager[t.BinaryIO]:
         return self._feed.open(blob)
+
+    @property
+    def fetched(self) -> int:  # type: ignore[override]
+        return int(self._sources.stats()["bytes_fetched"])
 
     def stats(self) -> t.Mapping[str, t.Any]:
         return {"registry": self._sources.stats()}

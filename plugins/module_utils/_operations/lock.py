@@ -29,6 +29,8 @@ from .._lockfile.mentions import Named
 from .._plan import Plan, PlanBuilder
 from .._store.files import read_file
 from .actions import each_once, shorten_images
+from .image_verify import ImageVerifier
+from .locked_verdicts import require_verdicts, shown_verdict, verdict_as_result, vouch
 from .lockwriting import write_lock
 from .patterns import pattern_of
 
@@ -62,9 +64,12 @@ class LockOptions(t.NamedTuple):
     embed: bool = False
     form: str = LOCKSTEP
     allow: bool = False
+    verifier: ImageVerifier | None = None  # every image must be as its policy says
 
     @classmethod
-    def of(cls, params: t.Mapping[str, t.Any]) -> LockOptions:
+    def of(
+        cls, params: t.Mapping[str, t.Any], verifier: ImageVerifier | None = None
+    ) -> LockOptions:
         """Read the options of image_lock."""
         return cls(
             params["parallel"],
@@ -73,6 +78,7 @@ class LockOptions(t.NamedTuple):
             params["manifests"] == EMBED,
             params["format"],
             params["allow_platform_mismatch"],
+            verifier,
         )
 
 
@@ -101,7 +107,7 @@ class LockPlanner(PlanBuilder):
     def lock(self, reference: Reference) -> _Locked:
         """Lock one name; raise LockstepError if that is impossible, with what to do for an image that compose builds."""
         try:
-            return self._lock(reference)
+            return self._vouch(reference, self._lock(reference))
         except errors.NotFoundError as exc:
             place = self.built_at.get(reference.store_name)
             if not place:
@@ -138,6 +144,19 @@ class LockPlanner(PlanBuilder):
             closure = reader.closure(reader.read_root(), wanted)
         warnings = [] if old else reader.doubts(closure.images, wanted, options.allow)
         return self._locked(name, closure, _keys(wanted), warnings)
+
+    def _vouch(self, reference: Reference, locked: _Locked) -> _Locked:
+        """Return an entry with the verdict on it; raise SignatureError or PolicyRejectedError for one that is not trusted.
+
+        A verdict stays as long as the rule, the digest and the platforms do. Without a policy, it stays as it is.
+        """
+        image, verifier = locked.image, self.options.verifier
+        old = self.known.get(image.name)
+        known = old.verified if old and replace(image, verified=old.verified) == old else None
+        if verifier:
+            is_asked = EVERYTHING in self.options.update or image.name in self.chosen
+            known = vouch(verifier, reference, image, None if is_asked else known)
+        return replace(locked, image=replace(image, verified=known))
 
     def _locked(
         self, name: str, closure: Closure, keys: t.Sequence[str], warnings: t.Sequence[str]
@@ -218,6 +237,10 @@ def plan_lock(
         raise errors.InputError(
             "manifests=embed has no place beside an ImagesLock, so not with format=imgpkg"
         )
+    if options.verifier and options.form == IMGPKG:
+        raise errors.InputError(
+            "an ImagesLock has no place for verdicts, so verify excludes format=imgpkg"
+        )
     there, old = _existing(path)
     listing = read_sources(parse_sources(files), references or (), without=path)
     names = [*(references or ()), *(one.reference for one in listing.named)]
@@ -285,6 +308,7 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
     raw = read_file(path, MAX_LOCK)
     if not is_images_lock(document):
         lock = Lock.parse(with_places(document, path))
+        require_verdicts(lock.images)
         good = read_manifests(path, skip_bad=True)
         return raw, replace(
             lock, manifests={digest: text.encode() for digest, text in good.items()}
@@ -326,7 +350,7 @@ def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any
             continue
         change = "moved" if was and now else "added" if now else "dropped"
         if was and now and was.digest == now.digest:
-            change = "platforms"
+            change = "verdict" if replace(was, verified=now.verified) == now else "platforms"
         found.append(
             {
                 "name": name,
@@ -346,7 +370,8 @@ def _shown(image: LockedImage | None) -> str:
     if image is None:
         return ""
     sizes = [f"{key}: {image.platforms[key].size} bytes" for key in sorted(image.platforms)]
-    return f"{image.digest} ({', '.join(sizes)})" if sizes else str(image.digest)
+    text = f"{image.digest} ({', '.join(sizes)})" if sizes else str(image.digest)
+    return text + shown_verdict(image.verified)
 
 
 def _as_result(image: LockedImage) -> dict[str, t.Any]:
@@ -362,4 +387,5 @@ def _as_result(image: LockedImage) -> dict[str, t.Any]:
             }
             for key, locked in sorted(image.platforms.items())
         },
+        "verified": verdict_as_result(image.verified),
     }

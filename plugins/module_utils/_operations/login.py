@@ -12,7 +12,7 @@ from .._image.names import parse_registry
 from .._plan import Action, Plan, Pool
 from .._registry.credentials import CredentialHelper, Credentials
 from .._registry.loginfiles import AuthFile, AuthPlace, containers_config, docker_config
-from .._registry.loginwriter import save_login, store_in_helper
+from .._registry.loginwriter import login_of, save_login, store_in_helper
 from .._registry.registry import Registry
 from .._registry.urls import parse_url, repository_name
 from .._store.files import user_name
@@ -76,7 +76,7 @@ def plan_login(
     if login is None or not login.password:  # to Ansible, an option that is null is set
         raise errors.InputError(f"{target}: a login needs a username and a password")
     auth_file = AuthFile.load(AuthPlace(path))
-    helper, before = auth_file.helper(target), auth_file.find_exactly(target)
+    helper, before = auth_file.helper(target), login_of(auth_file, target)
     is_stored = before == login
     warnings = [auth_file.warning] if auth_file.warning else []
     if namespace:
@@ -115,13 +115,14 @@ def _limits(auth_file: AuthFile, registry: str, target: str) -> list[str]:
 
 def plan_logout(registry: str, path: str, namespace: str = "") -> Plan:
     """Plan to remove the login for a registry, or for a namespace in it, if there is one."""
-    auth_file, registry = AuthFile.load(AuthPlace(path)), _key(registry, namespace)
-    helper, before = auth_file.helper(registry), auth_file.find_exactly(registry)
+    target = _key(registry, namespace)
+    auth_file = AuthFile.load(AuthPlace(path))
+    helper, before = auth_file.helper(target), login_of(auth_file, target)
     return Plan(
-        names=(SaveLogin(registry, None, path, helper),) if before else (),
+        names=(SaveLogin(target, None, path, helper),) if before else (),
         last=remove_leftovers(os.path.dirname(os.path.realpath(path))),
-        before=_shown(registry, before),
-        after=_shown(registry, None),
+        before=_shown(target, before),
+        after=_shown(target, None),
         facts={"login_result": {"verified": False, "stored_in": stored_in(path, helper)}},
     )
 

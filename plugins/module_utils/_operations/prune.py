@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from .._image import errors
 from .._plan import Action, Plan, Pool
 from .._store.inventory import contents, roots
-from .._store.partial import KEPT, remove_unlocked
+from .._store.partial import remove_unlocked
 from .._store.reader import part_size
-from .._store.store import ImageStore
+from .._store.store import KEPT, ImageStore
 from .reach import Reachable
 from .remove import unreferenced
 from .transit import TransitStore

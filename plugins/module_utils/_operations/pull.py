@@ -10,7 +10,7 @@ from .._image.names import Platform, Reference
 from .._image.sources import Sources
 from .._plan import Plan
 from .._store.store import ImageStore
-from .fetching import ALWAYS, NEVER, FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
+from .fetching import ALWAYS, NEVER, FetchOptions, FetchPlanner, ImageRequest, plan_fetch
 
 if t.TYPE_CHECKING:
     from .._image.lock import Lock
@@ -36,20 +36,18 @@ def plan_pull(
         raise errors.InputError("all_tags and referrers ask a registry, which pull=never forbids")
     planner = FetchPlanner(store, sources, options, policy, lock.manifests if lock else None)
     if all_tags or referrers:
+        from .referrers import expand_tags, follow, referrers_of
+
         sources.prepare()
     if all_tags:
-        from .referrers import expand_tags
-
         references = expand_tags(references, sources, planner)
     plans = planner.plan_all([ImageRequest.of(one, platforms, lock) for one in references])
     if referrers:
-        from .referrers import follow, referrers_of
-
-        def look(plan: ImagePlan) -> list[Reference]:
-            return referrers_of(plan.reference, sources.repository(plan.reference), plan.digests)
-
-        def plan_referrer(reference: Reference) -> ImagePlan:
-            return planner.plan_image(ImageRequest(reference, None))
-
-        plans += follow(plans, look, plan_referrer, lambda one: one.store_name, planner)
+        plans += follow(
+            plans,
+            lambda one: referrers_of(one.reference, sources.repository(one.reference), one.digests),
+            lambda one: planner.plan_image(ImageRequest(one, None)),
+            lambda one: one.store_name,
+            planner,
+        )
     return plan_fetch(planner, plans)

@@ -7,16 +7,18 @@ import typing as t
 from dataclasses import dataclass
 
 from .._image import errors
+from .._image.artifacts import attestations_subject
 from .._image.copy_blob import read_content
 from .._image.graph import Image, read_root, require_size
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Platform, Reference, choose
-from .._image.walk import images_of, walk
-from .._plan import Plan, in_parallel
+from .._image.walk import Node, images_of, walk
+from .._plan import Plan, in_parallel, small_requests
 from .._registry.catalog import repositories
 from .._registry.registries import Registries
 from .._registry.registry import Registry
 from .._registry.repository import Mirrored, Repository, lacks
+from .attached import Attached, attached_to, sorted_attached, statements
 from .history import history
 
 Source = t.Union[Repository, Mirrored]
@@ -46,6 +48,7 @@ def plan_registry_info(
     platforms: t.Sequence[Platform] = (),
     tags: bool = False,
     referrers: bool = False,
+    attached: bool = False,
     catalog_of: Registry | None = None,
 ) -> Plan:
     """Plan to report names, or with ``tags`` repositories, and all repositories of ``catalog_of``.
@@ -57,7 +60,7 @@ def plan_registry_info(
     reader = _ManifestReader(sources, workers, platforms)
     once = list(dict.fromkeys(references or ()))
     listed = repositories(catalog_of) if catalog_of else []
-    facts = reader.tags(once) if tags else reader.images(once, referrers)
+    facts = reader.tags(once) if tags else reader.images(once, referrers, attached)
     return Plan(
         facts={
             "images": [],
@@ -76,7 +79,7 @@ class _ManifestReader:
 
     def __init__(self, sources: Registries, workers: int, platforms: t.Sequence[Platform]) -> None:
         self._sources = sources
-        self._workers = workers
+        self._workers = small_requests(workers)
         self._platforms = platforms
         self._repositories: dict[str, Source] = {}
         self._manifests: dict[_ContentKey, tuple[Descriptor, Manifest] | None] = {}
@@ -95,7 +98,9 @@ class _ManifestReader:
             "missing": [one.name for one, tags in found.items() if tags is None],
         }
 
-    def images(self, references: t.Sequence[Reference], referrers: bool) -> dict[str, t.Any]:
+    def images(
+        self, references: t.Sequence[Reference], referrers: bool, attached: bool
+    ) -> dict[str, t.Any]:
         """Return the facts about the images of names."""
         digests = self._each(self._resolve, references)
         keys = {one: _ContentKey(one.name, digest) for one, digest in digests.items() if digest}
@@ -115,13 +120,16 @@ class _ManifestReader:
         refers = self._each(
             self._referrers, list(dict.fromkeys(keys.values())) if referrers else ()
         )
+        attachments = self._attachments(leaves) if attached else {}
         entries = []
         for reference, key in keys.items():
             renderer = _Renderer(str(reference), self._known(key), leaves[key], configs)
-            entries += [
-                dict(entry, referrers=refers.get(key) or [])
-                for entry in renderer.entries(self._platforms)
-            ]
+            for entry in renderer.entries(self._platforms):
+                about = (str(key.digest), entry["manifest"])
+                found = [
+                    one.as_result() for one in attachments.get(key, ()) if str(one.subject) in about
+                ]
+                entries.append(dict(entry, referrers=refers.get(key) or [], attached=found))
         return {"images": entries, "missing": [str(one) for one in references if one not in keys]}
 
     def _each(
@@ -166,6 +174,12 @@ class _ManifestReader:
 
     def _leaves(self, key: _ContentKey) -> t.Iterator[_Leaf]:
         """Yield the images behind a name, as far as manifests have been read; each once."""
+        for descriptor, manifest, _depth in self._nodes(key):
+            if not manifest or not manifest.is_index:
+                yield _Leaf(descriptor, manifest)
+
+    def _nodes(self, key: _ContentKey) -> t.Iterator[Node]:
+        """Yield the manifests behind a name, as far as they have been read."""
         subject = f"{key.repository}@{key.digest}"
 
         def read(descriptor: Descriptor) -> Manifest | None:
@@ -178,9 +192,7 @@ class _ManifestReader:
             return self._children(index, subject)
 
         root, _top = self._known(key)
-        for descriptor, manifest, _depth in walk(root, read, choose_children, subject):
-            if not manifest or not manifest.is_index:
-                yield _Leaf(descriptor, manifest)
+        yield from walk(root, read, choose_children, subject)
 
     def _children(self, index: Manifest, subject: str) -> list[Descriptor]:
         if not self._platforms:
@@ -223,6 +235,45 @@ class _ManifestReader:
             )
             for one in self._source(key.repository).referrers(key.digest)
         ]
+
+    def _attachments(
+        self, leaves: t.Mapping[_ContentKey, t.Sequence[_Leaf]]
+    ) -> dict[_ContentKey, list[Attached]]:
+        """Return for each name what is attached to its digest and to its images."""
+        subjects = {
+            key: [key, *(_ContentKey(key.repository, leaf.descriptor.digest) for leaf in found)]
+            for key, found in leaves.items()
+        }
+        embedded = {key: list(self._embedded(key)) for key in leaves}
+        self._read(one for found in embedded.values() for _subject, one in found)
+        once = list(dict.fromkeys(one for found in subjects.values() for one in found))
+        remote = self._each(self._attached, once)
+        return {
+            key: sorted_attached(
+                [
+                    *self._statements(embedded[key]),
+                    *(one for subject in found for one in remote[subject] or ()),
+                ]
+            )
+            for key, found in subjects.items()
+        }
+
+    def _attached(self, key: _ContentKey) -> list[Attached]:
+        return attached_to(self._source(key.repository), key.digest)
+
+    def _embedded(self, key: _ContentKey) -> t.Iterator[tuple[Digest, _ContentKey]]:
+        """Yield the attestations in the indexes of a name: the digest of the image, and their manifest."""
+        for _descriptor, manifest, _depth in self._nodes(key):
+            for child in manifest.children if manifest else ():
+                subject = attestations_subject(child.annotations)
+                if subject and child.is_manifest:
+                    yield subject, _ContentKey(key.repository, child.digest)
+
+    def _statements(self, embedded: t.Iterable[tuple[Digest, _ContentKey]]) -> t.Iterator[Attached]:
+        for subject, key in embedded:
+            found = self._manifests[key]
+            if found:
+                yield from statements(found[1], subject, "index", found[1].artifact_type)
 
 
 class _Renderer:

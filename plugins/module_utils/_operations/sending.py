@@ -14,7 +14,7 @@ from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
 from .._image.sources import ContentSource
-from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel
+from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel, small_requests
 from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
 from .._registry.sink import RemoteSink
@@ -47,6 +47,7 @@ class PublishImage(Action):
     """Send the manifests of an image, children first, and the last one under its tag."""
 
     plan: SendPlan
+    is_small = True
 
     @property
     def subject(self) -> str:  # type: ignore[override]
@@ -258,7 +259,7 @@ class SendPlanner(PlanBuilder):
             with contextlib.suppress(errors.LockstepError):
                 pair[0].has(pair[1])
 
-        in_parallel(look, blobs, self.workers)
+        in_parallel(look, blobs, small_requests(self.workers))
 
         def fill(plan: SendPlan) -> SendPlan:
             transfer = plan.transfer

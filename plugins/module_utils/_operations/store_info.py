@@ -15,6 +15,7 @@ from .._store.disk import disk, has_overlay
 from .._store.inventory import contents, roots
 from .._store.store import ImageStore
 from .reach import Reachable
+from .transit import TransitStore
 
 
 def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
@@ -24,6 +25,7 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
     sizes = {digest: one.st_size for digest, one in there.items()}
     # Nothing is garbage while it is not known what is not.
     needed = set(sizes) if reach.corrupt else reach.needed
+    parts = store.staging()
     users: dict[Digest, int] = {}
     for image in reach.images.values():
         for digest in {blob.digest for blob in image.blobs}:
@@ -40,7 +42,7 @@ def plan_store_info(store: ImageStore, *, layers: bool) -> Plan:
         "shared": sum(size for digest, size in sizes.items() if users.get(digest, 0) > 1),
         "reclaimable": sum(size for digest, size in sizes.items() if digest not in needed),
         "unreadable": sorted(map(str, reach.corrupt)),
-        "staged": store.staging(),
+        "staged": {key: one + parts[key] for key, one in TransitStore(store).left().items()},
     }
     if layers:
         files = {digest: size for digest, size in sizes.items() if S_ISREG(there[digest].st_mode)}

@@ -12,15 +12,14 @@ from .._image.lock import Lock
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import Sources
 from .._plan import Action, Plan, Pool, in_parallel
+from .._progress import PROGRESS
 from .._store.inventory import contents, roots
 from .._store.reader import IndexEntry, render_names
 from .._store.repair import FULL, OTHER_BYTES, RepairStore, verify_blob
 from .._store.store import ImageStore
 from .actions import shorten_images
 from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
-from .garbage import RemoveContent
 from .naming import NOTHING, shown
-from .reach import Reachable
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,7 @@ def plan_sync(
     garbage = [] if failures else _garbage(store, sizes, plans, exclusive)
     # Another task with the same lock may have finished first.
     accepted = [{**before, **after}, after] if exclusive else []
-
-    def settle() -> None:
-        store.upgrade_lock(lambda: _is_as_planned(store, accepted, garbage))
-
+    promises = {"fingerprint": str(Digest.of(render_names(after))), "other_names": 0}
     differences = _differences(plans, reasons, sizes, dropped)
     if not failures:
         differences = differences or _leftovers(bool(last), garbage)
@@ -82,13 +78,14 @@ def plan_sync(
         before={**plan.before, **{name: shown(dropped[name]) for name in dropped}},
         facts={**plan.facts, "differences": differences, "store": store.path},
         promises={
+            **plan.promises,
+            **(promises if exclusive else {}),
             "dropped": [
                 {"name": one, "digest": str(dropped[one].target.digest)} for one in dropped
             ],
             "bytes_freed": sum(one.size for one in garbage),
-            "fingerprint": _fingerprint(store, plans, exclusive),
         },
-        before_cleanup=settle,
+        before_cleanup=lambda: store.upgrade_lock(lambda: _is_as_planned(store, accepted, garbage)),
         shorten=shorten_sync,
     )
 
@@ -100,21 +97,23 @@ def shorten_sync(facts: t.Mapping[str, t.Any], arrived: t.Container[str]) -> dic
 
 
 def _requests(lock: Lock, platforms: t.Sequence[str] | None) -> list[ImageRequest]:
-    requests = []
-    for image in lock.images:
-        asked = platforms_of(platforms or sorted(image.platforms))
-        request = ImageRequest.of(Reference.parse(image.name), asked, lock)
-        requests.append(request._replace(exact=True))
-    return requests
+    return [
+        ImageRequest.of(
+            Reference.parse(image.name), platforms_of(platforms or sorted(image.platforms)), lock
+        )._replace(exact=True)
+        for image in lock.images
+    ]
 
 
 def _doubts(
-    store: ImageStore, there: t.Mapping[Digest, os.stat_result], mode: str, workers: int
+    store: RepairStore, there: t.Mapping[Digest, os.stat_result], mode: str, workers: int
 ) -> dict[Digest, str]:
     """Return what is wrong with content of the store, by digest."""
     suspects = [
         digest for digest, one in there.items() if mode == FULL or not stat.S_ISREG(one.st_mode)
     ]
+    sizes = [there[digest].st_size for digest in suspects]
+    PROGRESS.count = lambda: (0, 0, sum(store.reads), sum(sizes))
     reasons = in_parallel(lambda digest: verify_blob(store, digest), suspects, workers)
     return {digest: reason for digest, reason in zip(suspects, reasons) if reason}
 
@@ -134,21 +133,27 @@ def _will_be_exact(
 
 def _garbage(
     store: ImageStore, there: t.Mapping[Digest, int], plans: t.Sequence[ImagePlan], exclusive: bool
-) -> list[RemoveContent]:
+) -> list[t.Any]:
     """Return the unreferenced content: all of it, or that of names that moved."""
     kept = {digest for one in plans for digest in one.sizes}
     found = set(there) - kept
+    if not found:
+        return []
     if not exclusive:
+        from .reach import Reachable
+
         moved = [one.before for one in plans if one.before and one.before != one.target]
         found &= Reachable.of(store, moved).needed
         found -= _needed(store, {one.name for one in plans}) if found else set()
+    from .garbage import RemoveContent
+
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
 
 
 def _is_as_planned(
     store: ImageStore,
     accepted: t.Sequence[t.Mapping[str, IndexEntry]],
-    garbage: t.Sequence[RemoveContent],
+    garbage: t.Sequence[t.Any],
 ) -> bool:
     """Return whether the names are as accepted; in a shared store, whether no name needs the garbage."""
     if accepted:
@@ -159,18 +164,12 @@ def _is_as_planned(
 def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
     """Return everything reachable from the index, except through some names; raise CorruptStoreError."""
     # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
+    from .reach import Reachable
+
     whole = ImageStore(store.path)
     reach = Reachable.of(whole, roots(whole, without))
     reach.require_intact(store.path)
     return reach.needed
-
-
-def _fingerprint(store: ImageStore, plans: t.Sequence[ImagePlan], exclusive: bool) -> str:
-    """Return the fingerprint of the store after the plan."""
-    if exclusive:
-        return str(Digest.of(render_names({one.name: one.target for one in plans})))
-    # What others wrote of names that do not move stays as it is.
-    return store.fingerprint({one.name: one.target for one in plans if one.before != one.target})
 
 
 def _differences(
@@ -207,7 +206,7 @@ def _difference(
     )
 
 
-def _leftovers(is_rewritten: bool, garbage: t.Sequence[RemoveContent]) -> list[dict[str, str]]:
+def _leftovers(is_rewritten: bool, garbage: t.Sequence[t.Any]) -> list[dict[str, str]]:
     """Return the differences of a store in which every name is right."""
     rows = []
     if is_rewritten:

@@ -15,6 +15,7 @@ from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
 from .._image.walk import walk
 from .._plan import Plan, in_parallel
+from .._progress import PROGRESS
 from .._store.foreign import foreign
 from .._store.inventory import contents, roots
 from .._store.reader import IndexEntry
@@ -113,6 +114,8 @@ def _corrupt(
         else:
             sound.append(digest)
     if mode == FULL:
+        sizes = [there[digest].st_size for digest in sound]
+        PROGRESS.count = lambda: (0, 0, sum(store.reads), sum(sizes))
         reasons = in_parallel(lambda digest: verify_blob(store, digest), sound, workers)
         for digest, reason in zip(sound, reasons):
             if reason:
@@ -148,7 +151,13 @@ def _repair(
     plan = plan_fetch(planner, planner.plan_all(list(requests.values())))
     content += t.cast("tuple[Content, ...]", plan.content)
     return replace(
-        plan, content=_each_once(content), names=(), before={}, after={}, prepare=store.prepare
+        plan,
+        content=_each_once(content),
+        names=(),
+        before={},
+        after={},
+        promises={},
+        prepare=store.prepare,
     )
 
 

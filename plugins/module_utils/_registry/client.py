@@ -266,10 +266,22 @@ def _new_adapter(context: ssl.SSLContext | None, connections: int) -> t.Any:
         def init_poolmanager(self, *args: t.Any, **kwargs: t.Any) -> None:
             super().init_poolmanager(*args, ssl_context=context, **kwargs)
 
+        has_authorities = False
+
+        def cert_verify(self, pool: t.Any, *args: t.Any) -> None:
+            super().cert_verify(pool, *args)
+            if context and pool.ca_certs and not pool.proxy:
+                # Once: urllib3 reads them for each connection, which takes longer than a handshake.
+                if not self.has_authorities:
+                    context.load_verify_locations(pool.ca_certs)
+                    self.has_authorities = True
+                pool.ca_certs = None
+
         def proxy_manager_for(self, proxy: str, **kwargs: t.Any) -> t.Any:
             return super().proxy_manager_for(proxy, ssl_context=context, **kwargs)
 
         def proxy_headers(self, proxy: str) -> dict[str, str]:
             return Proxy.parse("", proxy).headers  # requests encodes it in Latin-1
 
-    return Adapter(pool_connections=max(16, connections), pool_maxsize=max(16, connections))
+    # Small requests have connections of their own.
+    return Adapter(pool_connections=16 + connections, pool_maxsize=16 + connections)

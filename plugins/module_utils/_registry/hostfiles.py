@@ -17,7 +17,7 @@ from .._image.names import Reference
 from .._store.files import read_file, refusal
 from .connect import Trust
 from .loginfiles import encoding_fault, is_hidden
-from .mirrors import Endpoint, Origin, Place, Table, refuse, trusting
+from .mirrors import Endpoint, Origin, Place, Table, header_fields, refuse, trusting
 from .urls import api_host, parse_url, repository_name
 
 _MAX_FILE = 1024 * 1024
@@ -36,9 +36,6 @@ _CONF = {
     "registries": dict,
 }
 _MODES = ("", "disabled", "permissive", "enforcing")
-# The name and the value of a header (RFC 9110 5.1 and 5.5).
-_FIELD = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _HOST = {"capabilities": list, "skip_verify": bool, "header": dict, "override_path": bool}
 
 
@@ -173,14 +170,7 @@ def _of_host(url: str, entry: Table, where: str, registry: str, origin: Origin) 
         both = both and not host.endswith(":80")
         scheme = "" if both else scheme or "https"
         endpoint = replace(endpoint, scheme=scheme, insecure=both, root=root)
-    headers = entry.get("header", {}).items()
-    found = tuple((name, value) for name, values in headers for value in _listed(values))
-    wrong = [name for name, value in found if not isinstance(value, str)]
-    refuse(wrong, f"{where}: a header must be a string or a list of strings")
-    wrong = [
-        name for name, value in found if not (_FIELD.fullmatch(name) and _VALUE.fullmatch(value))
-    ]
-    refuse(wrong, f"{where}: a header contains invalid characters")
+    found = header_fields(entry.get("header", {}), where)
     return trusting(replace(endpoint, headers=found), trust)
 
 

@@ -148,11 +148,10 @@ class AuthFile:
         keys = [key for scope in lookup_keys(host, repository) for key in self.keys(scope)]
         if self.is_docker:  # docker uses each key of a host for all of it
             keys += [key for key in self.auths if host_of_key(key) == host]
-        return self._of_helper(registry, keys) or self._first(keys)
+        return self.under(registry, keys)
 
-    def find_exactly(self, target: str) -> Credentials | None:
-        """Return the login under exactly this key, ``host`` or ``host/path``; None for none. It raises as ``find`` does."""
-        keys = self.keys(scope_of_key(target))
+    def under(self, target: str, keys: t.Sequence[str]) -> Credentials | None:
+        """Return the login that the helper of ``target`` has, else that of the first of ``keys`` with one."""
         return self._of_helper(target, keys) or self._first(keys)
 
     def keys(self, scope: str) -> list[str]:

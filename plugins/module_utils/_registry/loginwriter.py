@@ -35,6 +35,11 @@ def save_login(path: str, registry: str, login: Credentials | None, lock: LockDi
         raise errors.AuthFileError(str(exc), exc.hint, path=path) from exc
 
 
+def login_of(auth_file: AuthFile, target: str) -> Credentials | None:
+    """Return the login under exactly this key, ``host`` or ``host/path``; None for none. It raises as ``find`` does."""
+    return auth_file.under(target, auth_file.keys(scope_of_key(target)))
+
+
 def with_login(auth_file: AuthFile, registry: str, login: Credentials | None) -> bytes:
     """Return the bytes of a login file in which the login for a registry is replaced, or removed for None."""
     value = dict(auth_file.value)

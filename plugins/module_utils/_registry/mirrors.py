@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,10 @@ from .urls import api_host, parse_url, registry_at, repository_name
 
 # The keys of an entry that describe a place; the others are a login.
 _PLACE = ("mirrors", "plain_http", "validate_certs", "ca_path", "client_cert", "client_key")
+# The name and the value of a header (RFC 9110 5.1 and 5.5).
+_FIELD = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_LOGIN = re.compile("authorization|cookie", re.IGNORECASE)
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 Table = t.Mapping[str, t.Any]
 
 
@@ -27,7 +32,7 @@ class Endpoint:
     root: str = "/v2"
     trust: Trust = field(default_factory=Trust)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # sent with each request
-    namespace: str = ""  # the registry that a containerd mirror is asked for (ns=)
+    namespace: str = ""  # the registry that a mirror is asked for (ns=)
     login: Credentials | None = None  # None for the stored one
     name: str = ""  # of the registry, if not that of the host
 
@@ -87,7 +92,7 @@ class HostConfig:
         for number, (prefix, entry) in enumerate(self._given.items()):
             for place, given in enumerate(entry.get("mirrors") or ()):
                 where = f"registries[{number}].mirrors[{place}]"
-                self._entries[prefix][1].append(self._mirror(given, where))
+                self._entries[prefix][1].append(self._mirror(given, where, prefix.split("/")[0]))
 
     def origin(self, registry: str) -> Endpoint:
         """Return the endpoint of a registry itself."""
@@ -117,12 +122,21 @@ class HostConfig:
         """Return the endpoint of a host by its entry, without the other options of the task."""
         return _adapted(Endpoint(api_host(name), name=name), self._entry(name), name)
 
-    def _mirror(self, given: Table, where: str) -> tuple[str, Place]:
+    def _mirror(self, given: Table, where: str, registry: str) -> tuple[str, Place]:
         scheme, host, path = parse_url(given["url"], f"{where}.url")
         plain = given.get("plain_http")
         refuse(scheme == "https" and plain, f"{where}: plain_http contradicts https://")
         endpoint = _adapted(self._named(host), given, where)
-        endpoint = replace(endpoint, scheme=scheme or endpoint.scheme)
+        fields = header_fields(given.get("headers") or {}, f"{where}.headers")
+        logins = [name for name, _value in fields if _LOGIN.search(name)]
+        refuse(logins, f"{where}.headers: {', '.join(logins)} cannot be set")
+        endpoint = replace(
+            endpoint,
+            scheme=scheme or endpoint.scheme,
+            headers=fields,
+            # As containerd does. A server that does not know the parameter ignores it.
+            namespace="" if endpoint.host == api_host(registry) else registry,
+        )
         return where, Place(endpoint, path, given.get("pull_from_mirror") or "all", True)
 
     def places(self, reference: Reference) -> list[Place]:
@@ -168,6 +182,17 @@ def _adapted(endpoint: Endpoint, given: Table, where: str) -> Endpoint:
         Credentials(user, password or "", origin=f"the option {where}") if user else endpoint.login
     )
     return replace(endpoint, scheme=scheme, trust=trust, login=login)
+
+
+def header_fields(headers: Table, where: str) -> tuple[tuple[str, str], ...]:
+    """Return the headers in a table of names, each with a value or a list of values; raise InputError if one is invalid."""
+    listed = {name: one if isinstance(one, list) else [one] for name, one in headers.items()}
+    found = tuple((name, value) for name, values in listed.items() for value in values)
+    is_text = all(isinstance(part, str) for pair in found for part in pair)
+    refuse(not is_text, f"{where}: a header must be a string or a list of strings")
+    fits = all(_FIELD.fullmatch(name) and _VALUE.fullmatch(value) for name, value in found)
+    refuse(not fits, f"{where}: a header contains invalid characters")
+    return found
 
 
 def trusting(endpoint: Endpoint, more: Trust) -> Endpoint:

@@ -31,8 +31,6 @@ from .urls import (
 
 _MAX_ERROR = 64 * 1024
 _MAX_PAGE = 4 * 1024 * 1024
-_MAX_PAGES = 1000
-_MAX_ENTRIES = 100_000
 _MAX_WARNINGS = 10
 # At most this many registries in a chain of redirects may ask for a login.
 _MAX_CHALLENGERS = 3
@@ -145,29 +143,30 @@ class Registry:
         repository: str,
         subject: str,
         parse: t.Callable[[bytes, str, str], t.Iterable[T]],
+        size: int = 8 * _MAX_PAGE,
     ) -> set[T]:
         """Return the entries of all pages of a list (RFC 8288; distribution-spec v1.1, "Listing Tags").
 
         ``parse`` gets body, Content-Type and subject of each page. Raise ProtocolError for a list without an end, and
-        what ``fail`` raises.
+        what ``fail`` raises. A list may continue until ``size`` is used up: by its bytes, 300 bytes for each entry,
+        which memory needs, and those of 50 more entries for each page.
         """
         found: set[T] = set()
-        url: str | None = path
-        for _page in range(_MAX_PAGES):
-            response = self.request("GET", url or "", repository)
+        while size > 0:
+            response = self.request("GET", path, repository)
             if response.status == 404 and found:
-                raise errors.ProtocolError(f"{subject}: the next page of the list is missing")
+                raise errors.ProtocolError(f"{subject}: its next page is missing")
             if response.status != 200:
                 self.fail(response, subject)
-            before = len(found)
             raw = response.read(_MAX_PAGE, "list")
-            found.update(parse(raw, response.header("Content-Type"), subject))
-            url = next_page(response.header_values("Link"), response.url, self.base_url)
-            if not url:
+            new = set(parse(raw, response.header("Content-Type"), subject)) - found
+            # A page without news is the start of a circle.
+            size -= len(raw) + 300 * (len(new) + 50) if new else size
+            found |= new
+            path = next_page(response.header_values("Link"), response.url, self.base_url) or ""
+            if not path:
                 return found
-            if len(found) == before or len(found) > _MAX_ENTRIES:
-                break
-        raise errors.ProtocolError(f"{subject}: the pages of the list do not end")
+        raise errors.ProtocolError(f"{subject}: its pages do not end")
 
     def count(self, size: int = 0, manifests: int = 0) -> None:
         """Count bytes and manifests that a mirror has served."""
@@ -184,11 +183,8 @@ class Registry:
 
     def fail(self, response: Response, subject: str) -> t.NoReturn:
         """Close the response, and raise the error that its status means; it names the server that answered."""
-        words, status, where = (
-            self.error_words(response),
-            response.status,
-            self.other_server(response),
-        )
+        words, where = self.error_words(response), self.other_server(response)
+        status = response.status
         response.close()
         through = f"through {response.proxy}" if response.proxy else ""
         said = "".join(f" ({text})" for text in (words, through) if text)

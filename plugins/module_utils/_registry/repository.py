@@ -135,7 +135,8 @@ class Repository(ContentSource):
     def referrers(self, digest: Digest) -> list[Referrer]:
         path, subject = f"{self.name}/referrers/{digest}", f"{self.subject(digest)}: referrers"
         try:
-            found = self.registry.pages(path, self.name, subject, _parse_referrers)
+            # No more than where the list is a manifest under a tag. In memory it is ten times as large.
+            found = self.registry.pages(path, self.name, subject, _parse_referrers, MAX_MANIFEST)
         except errors.NotFoundError:  # no such API: clients keep the list under a tag
             tag = referrers_tag(digest)
             try:

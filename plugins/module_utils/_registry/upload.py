@@ -245,7 +245,7 @@ class _Stream:
     def _run(self) -> None:
         try:
             self._answer.set_result(self._send(self))
-        except BaseException as exc:
+        except BaseException as exc:  # of any kind: the thread that waits for it raises it
             self._answer.set_exception(exc)
 
 

@@ -32,7 +32,7 @@ def _merged(spans: Spans) -> Spans:
     return found
 
 
-def _read_journal(path: str, limit: int) -> Spans:
+def read_journal(path: str, limit: int) -> Spans:
     """Return the spans that a journal lists, merged, up to the offset ``limit``."""
     lines = read_file(path, _MAX_JOURNAL).split(b"\n")[:-1]
     pairs = (line.split(b" ") for line in lines)
@@ -48,7 +48,7 @@ def _read_journal(path: str, limit: int) -> Spans:
 def staged_bytes(path: str, size: int) -> int:
     """Return how many bytes of a blob of ``size`` bytes the staged file ``path`` has; 0 if it is missing."""
     try:
-        spans = _read_journal(journal_of(path), min(os.lstat(path).st_size, size))
+        spans = read_journal(journal_of(path), min(os.lstat(path).st_size, size))
     except (OSError, errors.StoreAccessError):
         return 0
     return sum(end - first for first, end in spans)
@@ -64,7 +64,7 @@ class StagedBlob:
 
     def __init__(self, name: str, path: str, blob: Descriptor, fd: int) -> None:
         self.size = blob.size
-        self._name = name
+        self.name = name
         self._path = path
         self._fd = fd
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class StagedBlob:
             self._journal = os.open(journal_of(name), flags, 0o600)
         with contextlib.suppress(errors.StoreAccessError):
             limit = min(os.fstat(fd).st_size, blob.size)
-            self._spans = _read_journal(journal_of(name), limit)
+            self._spans = read_journal(journal_of(name), limit)
         self.resumed = self.written
 
     @property
@@ -142,14 +142,14 @@ class StagedBlob:
             os.ftruncate(self._fd, self.size)
             os.fchmod(self._fd, FILE_MODE)
             os.fsync(self._fd)
-            os.rename(self._name, self._path)
+            os.rename(self.name, self._path)
         self._done = True
         sync_directory(os.path.dirname(self._path))
 
     def close(self) -> None:
         """Release the staged file; remove it if it is empty or renamed."""
         if self._done or not self._spans:
-            discard(self._name)
+            discard(self.name)
         os.close(self._journal)
         os.close(self._fd)
 
@@ -183,7 +183,7 @@ def open_partial(
         fd, name = open_staged(staging, path)
     try:
         part = StagedBlob(name, path, blob, fd)
-    except BaseException:
+    except BaseException:  # also an interruption: no empty file may stay
         if not os.fstat(fd).st_size:
             discard(name)
         os.close(fd)
@@ -213,9 +213,8 @@ def _claim(name: str, path: str, timeout: float) -> int | None:
                 if is_same_file(fd, name):
                     if os.fstat(fd).st_nlink == 1:
                         return fd
-                    discard(
-                        name
-                    )  # a copy of the store by hard links: the other file must not change
+                    # A copy of the store by hard links: the other file must not change.
+                    discard(name)
             except BlockingIOError:
                 found = os.fstat(fd)
                 if (found.st_size, found.st_mtime_ns) != seen:
@@ -224,7 +223,7 @@ def _claim(name: str, path: str, timeout: float) -> int | None:
                     os.close(fd)
                     return None
                 time.sleep(0.1)
-            except BaseException:
+            except BaseException:  # also an interruption: no empty file may stay
                 if not os.fstat(fd).st_size:
                     discard(name)
                 os.close(fd)
@@ -237,10 +236,6 @@ def _is_file_of(path: str, size: int) -> bool:
         found = os.lstat(path)
         return stat.S_ISREG(found.st_mode) and found.st_size == size
     return False
-
-
-# An incomplete blob is stale after so many seconds without progress: a week.
-KEPT = 7 * 24 * 60 * 60.0
 
 
 def stale_files(

@@ -104,7 +104,7 @@ class StoreReader:
     def staging(self) -> dict[str, int]:
         """Return the number of incomplete blobs, and the bytes that they use on the disk."""
         sizes = []
-        for staging in self._stagings():
+        for staging in self.stagings():
             with access(staging), contextlib.suppress(FileNotFoundError):
                 names = [name for name in os.listdir(staging) if name.endswith(".part")]
                 sizes += [part_size(os.path.join(staging, name)) for name in names]
@@ -120,7 +120,7 @@ class StoreReader:
         with self._lock.hold(exclusive):
             yield self
 
-    def _stagings(self) -> list[str]:
+    def stagings(self) -> list[str]:
         """Return the staging directories, also those for content on another disk."""
         parts = ("", "blobs/sha256", "blobs/sha512")
         return [os.path.join(self.path, part, ".staging") for part in parts]

@@ -20,7 +20,7 @@ class StoreSource(ContentSource):
     """One repository of a store: its names, and the content of the whole store.
 
     ``names`` are those of the store. ``backoff`` is that of the destination: reading a store needs no retries, writing
-    to a registry can.
+    to a registry can. ``hint`` says how the store gets what it lacks.
     """
 
     def __init__(
@@ -29,11 +29,13 @@ class StoreSource(ContentSource):
         names: t.Mapping[str, IndexEntry],
         reference: Reference,
         backoff: t.Callable[..., bool],
+        hint: str = _HINT,
     ) -> None:
         self._store = store
         self._names = names
         self._reference = reference
         self._backoff = backoff
+        self._hint = hint
 
     def __str__(self) -> str:
         return self._store.path
@@ -43,7 +45,7 @@ class StoreSource(ContentSource):
         name = self._reference.with_tag(tag).store_name
         found = self._names.get(name)
         if found is None:
-            raise errors.NotInStoreError(f"{self._store.path} does not hold {name}", _HINT)
+            raise errors.NotInStoreError(f"{self._store.path} does not hold {name}", self._hint)
         return found.target.digest
 
     def read_manifest(self, identifier: Digest | str) -> tuple[Descriptor, Manifest]:
@@ -52,7 +54,7 @@ class StoreSource(ContentSource):
         manifest = self._store.manifest(digest)
         if manifest is None:
             raise errors.NotInStoreError(
-                f"{self._reference}: {self._store.path} does not hold {digest} of it", _HINT
+                f"{self._reference}: {self._store.path} does not hold {digest} of it", self._hint
             )
         return Descriptor(manifest.media_type, digest, len(manifest.raw)), manifest
 
@@ -70,7 +72,7 @@ class StoreSource(ContentSource):
         if not self._store.has(descriptor):
             raise errors.NotInStoreError(
                 f"{self._reference}: {self._store.path} does not hold {descriptor.digest} of it",
-                _HINT,
+                self._hint,
             )
 
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:

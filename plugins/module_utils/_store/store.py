@@ -14,15 +14,6 @@ from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.verify_blob import verified
 from .files import access
-from .partial import (
-    KEPT,
-    StagedBlob,
-    open_partial,
-    part_path,
-    remove_unlocked,
-    staged_bytes,
-    stale_files,
-)
 from .reader import (
     IndexEntry,
     StoreReader,
@@ -35,6 +26,8 @@ from .reader import (
 )
 from .writing import locked, make_directory, write_chunks, write_file
 
+# An incomplete blob is stale after so many seconds without progress: a week.
+KEPT = 7 * 24 * 60 * 60.0
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 S = t.TypeVar("S", bound="ImageStore")
 
@@ -86,22 +79,30 @@ class ImageStore(StoreReader):
         write_chunks(*self._place(descriptor.digest), verified(chunks, descriptor))
 
     @contextlib.contextmanager
-    def open_partial(self, descriptor: Descriptor) -> t.Iterator[StagedBlob | None]:
-        """Open a blob for writing, with the bytes of earlier tasks; None if another process has completed it."""
-        with open_partial(*self._place(descriptor.digest), descriptor, self._timeout) as part:
+    def open_partial(self, descriptor: Descriptor) -> t.Iterator[t.Any]:
+        """Open a blob for writing as a StagedBlob, with the bytes of earlier tasks; None if another process has completed it."""
+        from . import partial
+
+        with partial.open_partial(
+            *self._place(descriptor.digest), descriptor, self._timeout
+        ) as part:
             yield part
             with self._counting:
                 self.resumed += part.resumed if part else 0
 
     def staged(self, descriptor: Descriptor) -> int:
         """Return how many bytes of a blob earlier tasks have left."""
+        from . import partial
+
         return max(
-            staged_bytes(part_path(staging, descriptor.digest), descriptor.size)
-            for staging in self._stagings()
+            partial.staged_bytes(partial.part_path(staging, descriptor.digest), descriptor.size)
+            for staging in self.stagings()
         )
 
     def require_space(self, size: int, wanted: t.Container[Digest] = ()) -> None:
         """Raise NoSpaceError unless ``size`` more bytes fit after ``prepare(wanted)`` has removed stale files."""
+        if not size:
+            return
         free = free_bytes(os.path.join(self.path, "blobs", "sha256"))
         free += sum(part_size(path) for path in self.stale(wanted))
         if size > free:
@@ -140,8 +141,10 @@ class ImageStore(StoreReader):
                 raise errors.ConflictError(
                     f"{self.path}: content was removed by another process", hint
                 )
+        from . import partial
+
         for path in self.stale(wanted) if stale else ():
-            remove_unlocked(path)
+            partial.remove_unlocked(path)
 
     def stale(self, wanted: t.Container[Digest] = (), age: float = KEPT) -> t.Iterator[str]:
         """Yield the stale files (``stale_files``); an incomplete blob is stale after ``age`` seconds without progress."""
@@ -149,8 +152,10 @@ class ImageStore(StoreReader):
         def is_done(digest: Digest) -> bool:
             return os.path.lexists(self.blob_path(digest))
 
-        for staging in self._stagings():
-            yield from stale_files(staging, wanted, is_done, time.time() - age)
+        from . import partial
+
+        for staging in self.stagings():
+            yield from partial.stale_files(staging, wanted, is_done, time.time() - age)
 
     def _place(self, digest: Digest) -> tuple[str, str]:
         """Return the path of content and the directory to stage it in; create both directories."""
