@@ -4,15 +4,19 @@
 """The one entry for developers. It needs Python 3.10 or later with pip, and git.
 
     ./dev quickstart         the main job, on an embedded registry and three hosts of this machine
-    ./dev test [-k]          everything below but bench; stops after a stage that fails, unless -k
+    ./dev test [-k]          everything below but scale, soak and bench; stops after a stage that fails, unless -k
     ./dev lint               ruff, mypy, reuse, ansible-lint, changelog and documentation linters
     ./dev unit               unit tests: oldest Python and requests, newest Python and requests
+    ./dev fuzz [PARSER]      inputs at random for the parsers of foreign content; --help has the options
     ./dev slow               unit tests that kill processes at every system call
     ./dev sanity             ansible-test sanity on each ansible-core of the matrix
     ./dev integration        ansible-test integration
     ./dev fleet              playbooks on several hosts against real registries and engines
+    ./dev scale              playbooks on a thousand hosts; not part of ./dev test
+    ./dev soak               one store under random tasks, kills and faults for an hour; not part of ./dev test
     ./dev docs               the HTML documentation
-    ./dev galaxy             build, import and install the artifact; the execution environment
+    ./dev galaxy             build, import and install the artifact; rehearse a release; the execution environment
+    ./dev release            write the changelog of the version in galaxy.yml
     ./dev bench [SCENARIO]   benchmarks; they print numbers and test nothing; --help names them
     ./dev run CMD...         run CMD in the mirrored tree, with the private environment
     ./dev sync               only bring the mirrored tree up to date, and print where it is
@@ -33,12 +37,20 @@ import subprocess
 import sys
 import typing as t
 
-from devtools import environment
+from devtools import environment, release
 from devtools.environment import CORES, DEV, PYTHON, ROOT, TREE, DevError, Missing
 from devtools.parts import Part, run_waves
 
 HOSTS = "playbooks/inventory/quickstart.yml"
 QUICKSTART = ["ansible-playbook", "-i", HOSTS, "playbooks/quickstart.yml"]
+FUZZ = [
+    "python",
+    "tests/fuzz/run.py",
+    "--corpus",
+    str(DEV / "corpus"),
+    "--faults",
+    str(DEV / "faults"),
+]
 BENCH = ["python", "tests/bench/run.py", "--docs", str(ROOT / "docs")]
 NEXT = f"""\
 The three hosts' stores stay in .dev/quickstart until the next run or ./dev clean.
@@ -68,9 +80,14 @@ def fleet() -> dict[str, str]:
     return environment.packages("fleet")
 
 
-def ansible_test(name: str, kind: str, line: str) -> Part:
+def fuzzing() -> dict[str, str]:
+    """Install what fuzzes the parsers."""
+    return environment.install("fuzzing", PYTHON, "base", "fuzz")
+
+
+def ansible_test(name: str, kind: str, line: str, *options: str) -> Part:
     """Return a part that runs ansible-test of an ansible-core LINE without containers."""
-    command = ["ansible-test", kind, "--venv", "--python", CORES[line], "--color", "no"]
+    command = ["ansible-test", kind, "--venv", "--python", CORES[line], "--color", "no", *options]
     return Part(name, command, lambda: core(line))
 
 
@@ -84,8 +101,12 @@ def nox(name: str, *sessions: str) -> Part:
 
 INTEGRATION = ["ansible-test", "integration", "--venv", "--python", PYTHON]
 INTEGRATION += ["--color", "no", "-v", "--continue-on-error"]
-# Two processes: while one waits for a time-out or a process, the other uses its core.
-UNITS = ["pytest", "-q", "-n", "2", "tests/unit"]
+# Three processes for two cores: while one waits for a time-out or a program, another uses its core.
+UNITS = ["pytest", "-q", "-n", "3", "tests/unit"]
+# Two processes too, because the tests often wait for a daemon or a host. Each has services of its own,
+# and takes whole files: their tests share hosts, and may depend on their order.
+FLEET = ["pytest", "-v", "--durations=10", "-n", "2"]
+FLEET += ["--dist", "loadfile", "--no-loadscope-reorder"]
 OLDEST = ("unit-oldest", "3.9", "unit-oldest")
 STAGES = {
     "lint": [
@@ -100,8 +121,9 @@ STAGES = {
     ],
     "unit": [
         Part("units on the oldest", UNITS, lambda: environment.install(*OLDEST)),
-        ansible_test("units on the newest", "units", "2.21"),
+        ansible_test("units on the newest", "units", "2.21", "--num-workers", "3"),
     ],
+    "fuzz": [Part("fuzz", [*FUZZ, "--jobs", "1"], fuzzing)],
     "slow": [Part("slow units", ["pytest", "-q", "-n", "2", "tests/slow"])],
     "sanity": [ansible_test(f"sanity {line}", "sanity", line) for line in CORES],
     "main job": [Part("quickstart", QUICKSTART)],
@@ -109,17 +131,23 @@ STAGES = {
     "galaxy": [
         nox("import", "build-import-check"),
         Part("artifact", ["sh", "-eux", "tests/devtools/artifact.sh", str(DEV / "dist")]),
+        Part("release", release.COMMAND),
     ],
     # All targets take nine minutes beside the fleet tests, and three times that on a busy machine.
     "integration": [
         Part("integration", INTEGRATION, lambda: environment.packages("integration"), 2400)
     ],
     # On a bare machine it first installs a browser and engines, and builds a large image.
-    "fleet": [Part("fleet", ["pytest", "-v", "--durations=10", "tests/fleet"], fleet, 2700)],
+    "fleet": [Part("fleet", [*FLEET, "tests/fleet"], fleet, 2700)],
+    # Not in WAVES: a run at night. Ansible does half of its work in one process, so two playbooks run at a time.
+    "scale": [Part("scale", ["pytest", "-v", "-rP", "-n", "2", "tests/scale"], fleet, 7200)],
 }
-# ./dev test: quick stages first. Two parts run at a time: the longest part of a wave, the fleet
-# tests, starts it, and the other parts of the wave take about as long together.
-WAVES = (("lint", "unit"), ("fleet", "integration", "sanity", "slow", "main job", "docs", "galaxy"))
+# ./dev test: quick stages first. Two parts run at a time. The longest part of a wave, the fleet tests,
+# starts it, so that the quick parts at its end keep both busy.
+WAVES = (
+    ("lint", "unit"),
+    ("fleet", "integration", "sanity", "slow", "fuzz", "main job", "docs", "galaxy"),
+)
 
 
 def stages(*waves: t.Sequence[str], keep_going: bool = False) -> int:
@@ -135,20 +163,51 @@ def run(command: t.Sequence[str], *tools: str) -> int:
     return subprocess.run(command, cwd=TREE, env=environment.environ(), check=False).returncode
 
 
+def bench(args: t.Sequence[str]) -> int:
+    """Run the benchmarks; return the exit status."""
+    environment.prepare("tools")
+    environment.packages("bench")
+    return run([*BENCH, *args], "tools")
+
+
+def fuzz(args: t.Sequence[str]) -> int:
+    """Fuzz the parsers; return the exit status."""
+    environment.sync()
+    return subprocess.run([*FUZZ, *args], cwd=TREE, env=fuzzing(), check=False).returncode
+
+
+def soak(args: t.Sequence[str]) -> int:
+    """Run random tasks on one store; return the exit status."""
+    return run(["python", "tests/soak/run.py", *args])
+
+
+WITH_OPTIONS = {"bench": bench, "fuzz": fuzz, "soak": soak}
+# Commands that print a text at the end: their tools, the command, the text.
+FINISHED: dict[str, tuple[list[str], list[str], t.Callable[[], str]]] = {
+    "quickstart": ([], QUICKSTART, lambda: NEXT),
+    "release": (["tools"], release.COMMAND, release.adopt),
+}
+
+
+def finish(
+    tools: list[str], command: list[str], text: t.Callable[[], str], args: t.Sequence[str]
+) -> int:
+    """Run COMMAND with ARGS, and print what follows its success; return its exit status."""
+    status = run([*command, *args], *tools)
+    print(text() if status == 0 else "", end="")
+    return status
+
+
 def main(name: str = "help", *args: str) -> int:
     """Do what the command line says, and return the exit status."""
     if sys.version_info < (3, 10):
         raise DevError("Python 3.10 or later is needed here (hosts: 3.9)")
+    if name in WITH_OPTIONS:
+        return WITH_OPTIONS[name](args)
     if name == "test" or name in STAGES:
         return stages(*WAVES if name == "test" else [[name]], keep_going="-k" in args)
-    if name == "quickstart":
-        status = run([*QUICKSTART, *args])
-        print(NEXT if status == 0 else "", end="")
-        return status
-    if name == "bench":
-        environment.prepare("tools")
-        environment.packages("bench")
-        return run([*BENCH, *args], "tools")
+    if name in FINISHED:
+        return finish(*FINISHED[name], args)
     if name == "run" and args:
         return run(args, "tools")
     if name == "sync":

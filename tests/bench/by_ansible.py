@@ -54,7 +54,7 @@ class Play:
         directory.mkdir(parents=True)
         self.directory, self.module = directory, module
         self.result: dict[str, Any] = {}
-        self._play = PlayRunner(directory, private_environment(directory, _collections()))
+        self._play = PlayRunner(directory, private_environment(directory, collections()))
         self._python: MeasuredPython = measured_python(directory / "python")
         interpreter = os.fspath(self._python.interpreter)
         host = local_host(directory, ansible_python_interpreter=interpreter)
@@ -72,17 +72,18 @@ class Play:
 
 
 class Alone:
-    """Run a module directly, without Ansible."""
+    """Run a module directly, without Ansible; `given` are options of every run."""
 
-    def __init__(self, directory: Path, module: str) -> None:
+    def __init__(self, directory: Path, module: str, **given: Any) -> None:
         directory.mkdir(parents=True)
-        self.directory, self.module = directory, module
+        self.directory, self.module, self.given = directory, module, given
         self.result: dict[str, Any] = {}
 
     def run(self, **options: Any) -> Usage:
         """Run the module with these options and keep its result."""
         with metered(self.directory) as meter:
-            started = modules.start(self.module, launcher=meter.launcher, **options)
+            every = {**self.given, **options}
+            started = modules.start(self.module, launcher=meter.launcher, **every)
             outcome = modules.finish(started, timeout=TIMEOUT)
         if outcome.failed:
             raise ServiceError(f"{self.module}: {outcome.result}")
@@ -111,8 +112,10 @@ class Task(Play):
 class Module(Alone):
     """The module `image_pull`, without Ansible."""
 
-    def __init__(self, directory: Path, label: str = "image_pull, the module alone") -> None:
-        super().__init__(directory, MODULE)
+    def __init__(
+        self, directory: Path, label: str = "image_pull, the module alone", **given: Any
+    ) -> None:
+        super().__init__(directory, MODULE, **given)
         self.label = label
         self.target = directory / "store"
 
@@ -123,7 +126,7 @@ class Module(Alone):
     def start(self, images: Sequence[Published]) -> subprocess.Popen[str]:
         """Start the module."""
         names = [image.name for image in images]
-        return modules.start(MODULE, name=names, store=os.fspath(self.target))
+        return modules.start(MODULE, name=names, store=os.fspath(self.target), **self.given)
 
     def clear(self) -> None:
         """Remove the store."""
@@ -227,7 +230,8 @@ class DockerLoop:
         self.forget()
 
 
-def _collections() -> Path:
+def collections() -> Path:
+    """Return the directory of the collections; raise ServiceError in a bare checkout."""
     found = collections_path()
     if found is None:
         raise ServiceError("the collection is not below ansible_collections; use ./dev bench")

@@ -28,6 +28,9 @@ from ansible_collections.lockstep.images.tests.support.images import (
     MTIME,
     TYPES,
     demo_image,
+    image,
+    index,
+    layer,
     to_json,
     upload,
 )
@@ -36,6 +39,8 @@ from ansible_collections.lockstep.images.tests.support.services_process import S
 MB = 1_000_000
 # Raise this number with every change of the recipe below, so that a cache of an older recipe is not used.
 RECIPE = 1
+# Of related images: how many different layers are the lowest one, and the second one.
+BASES, RUNTIMES = 5, 20
 _FILE = 64 << 10
 _NOISE = 24 << 10
 
@@ -75,8 +80,8 @@ class LargeImage:
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         """Yield digest and bytes of the configuration and each layer."""
         yield digest_of(self.config), self.config
-        for layer in self.layers:
-            yield layer.digest, Path(layer.path).read_bytes()
+        for one in self.layers:
+            yield one.digest, Path(one.path).read_bytes()
 
     def manifests(self) -> Iterator[tuple[str, str, bytes]]:
         """Yield digest, media type and bytes of the manifest."""
@@ -220,4 +225,23 @@ def publish_small(registry: Service, count: int) -> list[Published]:
         image = demo_image(f"app-{number}", "1.0")
         upload(registry.url, f"bench/app-{number}", image, "1.0")
         published.append(Published(registry, f"bench/app-{number}", "1.0", image.digest))
+    return published
+
+
+def publish_related(registry: Service, count: int) -> list[Published]:
+    """Push `count` small images with two platforms and three layers, as a company has them.
+
+    The lowest layer is one of `BASES`, the second one of `RUNTIMES`. Only the third one is their own.
+    """
+    published = []
+    for number in range(count):
+        seeds = [f"base-{number % BASES}", f"runtime-{number % RUNTIMES}", f"service-{number}"]
+        members = []
+        for platform in ("linux/amd64", "linux/arm64"):
+            content = {seed: random.Random(f"{seed} {platform}").randbytes(4096) for seed in seeds}
+            parts = [layer({f"opt/{seed}": data}) for seed, data in content.items()]
+            members.append(image(parts, platform))
+        item = index(members)
+        upload(registry.url, f"bench/service-{number}", item, "1.0")
+        published.append(Published(registry, f"bench/service-{number}", "1.0", item.digest))
     return published

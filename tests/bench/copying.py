@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Protocol, Union
@@ -23,11 +25,14 @@ from ansible_collections.lockstep.images.tests.support.services_process import (
 )
 
 from .by_ansible import Alone, Play
-from .measure import Traffic, Usage, metered
+from .lab import Lab
+from .measure import Traffic, Usage, Watch, metered
 from .peers import TIMEOUT
-from .tables import Cell
+from .tables import Cell, Row, usage_cells, with_ratios
 
 MODULE = "image_copy"
+TAGS = 100
+AGAIN = ", again"
 REPOSITORY = "bench/many"
 LAYER_SIZE = 100_000
 
@@ -38,6 +43,7 @@ class Tagged:
 
     registry: Service
     digests: dict[str, str]
+    cafile: str | None = None  # of the registries, if they use TLS
 
     @property
     def name(self) -> str:
@@ -47,7 +53,9 @@ class Tagged:
     def check(self, target: Service, repository: str) -> None:
         """Raise ServiceError unless the target has every tag with its digest."""
         for tag, digest in self.digests.items():
-            found = layout.read_served_manifest(target.url, repository, tag).digest
+            found = layout.read_served_manifest(
+                target.url, repository, tag, cafile=self.cafile
+            ).digest
             if found != digest:
                 raise ServiceError(f"{target.address}/{repository}:{tag} is {found}, not {digest}")
 
@@ -108,15 +116,21 @@ class Skopeo:
 
 
 def copiers(directory: Path) -> list[Copier]:
-    """Return our tools, and skopeo in two ways if it is installed."""
-    ours: list[Copier] = [
-        Ours("image_copy, the task", Play(directory / "task", MODULE)),
-        Ours("image_copy, the module alone", Alone(directory / "module", MODULE)),
-    ]
+    """Return our tools and their peers."""
+    task = Ours("image_copy, the task", Play(directory / "task", MODULE))
+    return [task, module_alone(directory), *peers_of_copy(directory)]
+
+
+def module_alone(directory: Path, **given: str) -> Copier:
+    """Return the module without Ansible; `given` are options of every run."""
+    return Ours("image_copy, the module alone", Alone(directory / "module", MODULE, **given))
+
+
+def peers_of_copy(directory: Path) -> list[Copier]:
+    """Return skopeo in two ways, if it is installed."""
     if missing_programs("skopeo"):
-        return ours
+        return []
     return [
-        *ours,
         Skopeo("skopeo sync --all", directory, REPOSITORY.rpartition("/")[2], _sync),
         Skopeo("skopeo copy --all, in a shell loop", directory, REPOSITORY, _copies),
     ]
@@ -146,3 +160,37 @@ def asked(traffic: Sequence[Traffic]) -> dict[str, Cell]:
         "manifest_gets": len(manifests),
         "blob_requests": len(blobs),
     }
+
+
+def compare_copies(
+    lab: Lab,
+    tools: Sequence[Copier],
+    source: Tagged,
+    open_target: Callable[[Path], AbstractContextManager[Service]],
+    patience: float = math.inf,
+) -> list[Row]:
+    """Return the medians of copying all tags to a new registry, and again. `patience` is as in `compare`."""
+    usages: dict[tuple[str, str], list[Usage]] = {}
+    counted: dict[tuple[str, str], Mapping[str, Cell]] = {}
+    for number in range(lab.runs):
+        for place, tool in enumerate(tools):
+            if any(one.seconds > patience for one in usages.get((tool.label, ""), ())):
+                continue
+            # A new registry for each run: it is empty, and no tool has cached anything of it.
+            with open_target(lab.directory / f"target-{number}-{place}") as target:
+                watches = [Watch(source.registry), Watch(target)]
+                for when in ("", AGAIN):
+                    for watch in watches:
+                        watch.begin()
+                    usages.setdefault((tool.label, when), []).append(tool.copy(source, target))
+                    counted[tool.label, when] = asked([watch.traffic() for watch in watches])
+                source.check(target, tool.repository)
+    rows = []
+    for when in ("", AGAIN):
+        part = [
+            Row(tool.label + when, {**usage_cells(usages[key]), **counted[key]})
+            for tool in tools
+            for key in [(tool.label, when)]
+        ]
+        rows += with_ratios(part)
+    return rows

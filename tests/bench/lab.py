@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,17 +66,20 @@ def compare(
     runs: int,
     pull: Callable[[Tool], tuple[Usage, Mapping[str, Cell]]],
     goes: int = 1,
+    patience: float = math.inf,
 ) -> list[Row]:
     """Return the medians of `pull` for each tool. The tools take turns.
 
     With several `goes`, a tool that finishes soon runs that often in each turn. Other work of the machine, and pages
     that left the page cache since the previous turn, have a large influence on a time of one second. The other
-    numbers that `pull` returns are those of the last run.
+    numbers that `pull` returns are those of the last run. A tool that takes more than `patience` seconds runs once.
     """
     usages: dict[str, list[Usage]] = {tool.label: [] for tool in tools}
     counted: dict[str, Mapping[str, Cell]] = {}
     for _number in range(runs):
         for tool in tools:
+            if any(usage.seconds > patience for usage in usages[tool.label]):
+                continue
             for _go in range(goes):
                 usage, counted[tool.label] = pull(tool)
                 usages[tool.label].append(usage)

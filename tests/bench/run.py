@@ -15,7 +15,12 @@
     killed       kill a pull at half of its bytes, and run it again
     names        pull into stores with 10, 1,000 and 10,000 names
     copy         copy 100 tags from one registry to another, twice
+    far          pull and copy over a long distance: 50 ms, 100 Mbit/s and TLS
+    fleet        provision and audit 40 hosts, beside ping
     verify       hash the content of a store
+    unpack       unpack an image of 1 GB with files of this machine
+    build        add 30 files to a base image that is on the host
+    archive      export a store to an archive, and import it
 
 The default is all of them. They compare the collection with skopeo, docker, podman and ctr, as far as
 these are installed. With --write, docs/benchmarks.md and its chart are written again. The numbers are

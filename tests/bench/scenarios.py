@@ -29,21 +29,24 @@ from ansible_collections.lockstep.images.tests.support.services_process import (
 )
 
 from . import peers
+from .archiving import archive
+from .building import build
 from .by_ansible import Alone, DockerLoop, LockedModule, LockedTask, Module, Task
 from .content import MB, Published, publish_small
-from .copying import LAYER_SIZE, asked, copiers, publish_tags
+from .copying import LAYER_SIZE, TAGS, compare_copies, copiers, publish_tags
+from .far import far
+from .fleet import fleet
 from .lab import LAYER_SIZES, Lab, anew, compare
 from .loading import load
 from .measure import Traffic, Usage, Watch, metered
 from .peers import Command, LayoutTool, Tool
 from .tables import Cell, Row, Table, usage_cells, with_ratios
+from .unpacking import unpack
 
 RATE = 20 * MB
 SMALL_IMAGES = 100
 NAMES = (10, 1_000, 10_000)
-TAGS = 100
 GOES = 3  # runs in each turn if all content is in place
-COPIED_AGAIN = ", again"
 
 
 def cold(lab: Lab) -> Table:
@@ -287,28 +290,7 @@ def _add_names(store: Path, count: int) -> None:
 def copy(lab: Lab) -> Table:
     """Copy many tags from one registry to another, twice."""
     source = publish_tags(lab.registry, TAGS)
-    tools = copiers(lab.directory)
-    usages: dict[tuple[str, str], list[Usage]] = {}
-    counted: dict[tuple[str, str], Mapping[str, Cell]] = {}
-    for number in range(lab.runs):
-        for place, tool in enumerate(tools):
-            # A new registry for each run: it is empty, and no tool has cached anything of it.
-            with docker_registry(lab.directory / f"target-{number}-{place}") as target:
-                watches = [Watch(source.registry), Watch(target)]
-                for when in ("", COPIED_AGAIN):
-                    for watch in watches:
-                        watch.begin()
-                    usages.setdefault((tool.label, when), []).append(tool.copy(source, target))
-                    counted[tool.label, when] = asked([watch.traffic() for watch in watches])
-                source.check(target, tool.repository)
-    rows = []
-    for when in ("", COPIED_AGAIN):
-        part = [
-            Row(tool.label + when, {**usage_cells(usages[key]), **counted[key]})
-            for tool in tools
-            for key in [(tool.label, when)]
-        ]
-        rows += with_ratios(part)
+    rows = compare_copies(lab, copiers(lab.directory), source, docker_registry)
     text = f"""\
 {TAGS} tags of one repository are copied from one `docker-registry` to an empty one, and then again. Each tag is an index
 of two platforms with three layers of {LAYER_SIZE // 1000} KB, of which two are the same in all tags. Requests are counted
@@ -351,5 +333,21 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 SCENARIOS: Mapping[str, Callable[[Lab], Table]] = {
     one.__name__: one
-    for one in (cold, throttled, update, small, converged, load, killed, names, copy, verify)
+    for one in (
+        cold,
+        throttled,
+        update,
+        small,
+        converged,
+        load,
+        killed,
+        names,
+        copy,
+        far,
+        fleet,
+        verify,
+        unpack,
+        build,
+        archive,
+    )
 }

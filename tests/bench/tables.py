@@ -33,6 +33,7 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "task_ratio": ("ratio of tasks", "{:.2f}".format),
     "to_disk": ("s to disk", _seconds),
     "cpu": ("CPU s", _seconds),
+    "cpu_ratio": ("ratio of CPU", "{:.2f}".format),
     "peak": ("peak MB", _megabytes),
     "blobs": ("blobs", "{:.0f}".format),
     "bytes": ("MB sent", _megabytes),

@@ -7,13 +7,21 @@ ansible-galaxy collection build --output-path "$1"
 cd "$1"
 export ANSIBLE_COLLECTIONS_PATH="$1/installed"
 ansible-galaxy collection install --offline lockstep-images-*.tar.gz
+
+# An execution environment gets all that meta/execution-environment.yml lists.
 ansible-builder introspect installed | tee introspected
-grep -q requests introspected  # as meta/execution-environment.yml says
+for name in requests cryptography zstandard PySocks isal gpgv; do
+  grep -q "$name" introspected
+done
+examples=installed/ansible_collections/lockstep/images/docs/examples
+ansible-builder create --file $examples/ee/execution-environment.yml --context context
+grep -q lockstep.images context/_build/requirements.yml
+
 cd installed/ansible_collections/lockstep/images
 
 # The artifact holds only what users need and what Galaxy shows.
 used='meta|playbooks|plugins|roles'
-shown='CHANGELOG.md|FILES.json|LICENSE|LICENSES|MANIFEST.json|README.md|changelogs|docs'
+shown='CHANGELOG.md|CODE_OF_CONDUCT.md|CONTRIBUTING.md|FILES.json|LICENSE|LICENSES|MANIFEST.json|README.md|SECURITY.md|changelogs|docs'
 strangers=$(
   ls -A | grep -vxE "$used|$shown" || true
   find . -path './docs/contributing*' -o -path './changelogs/fragments*' -o -path './playbooks/*quickstart*'

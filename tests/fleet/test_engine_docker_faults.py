@@ -243,8 +243,8 @@ def test_other_programs_read_our_archive(docker_host, containerd_host, shop, dir
     assert {row.split()[0] for row in listed} == {"-rw-r--r--"}
     assert f"Loaded image: {WEB}" in docker_host("load", "--input", str(path))
     assert docker_host.names() == {WEB: shop.items[WEB].config_digest}
-    containerd_host.ctr("archives", "images", "import", str(path))
-    assert containerd_host.names("archives") == {WEB: shop.digest(WEB)}
+    containerd_host.ctr("other-programs", "images", "import", str(path))
+    assert containerd_host.names("other-programs") == {WEB: shop.digest(WEB)}
     copied = directory / "copied"
     copy = [program("skopeo"), "copy", f"oci-archive:{path}:{WEB}", f"dir:{copied}"]
     subprocess.run(copy, check=True, capture_output=True)

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import time
 import typing as t
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ BASE, WEB, NEXT, PLAIN, ZSTD, SPARSE, LARGE = (
     f"{SHOP}:{tag}" for tag in ("base", "1", "2", "plain", "zstd", "sparse", "large")
 )
 OTHER = "docker.io/library/web:1"
+REFUSING = "http://127.0.0.1:9"  # the port of the discard protocol, on which nothing listens
 
 
 class Shop(t.NamedTuple):
@@ -273,6 +275,12 @@ def snapshot(directory: Path) -> dict[str, t.Any]:
     return stores.whole_tree(directory) if directory.is_dir() else {}
 
 
+def test_proxy_of_the_host_is_not_used(podman):
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), REFUSING)
+    outcome = podman(BASE, env={**proxies, "NO_PROXY": "internal.example"})
+    assert not outcome.failed, outcome.result
+
+
 def test_only_the_storage_of_podman_changes(podman):
     directory = podman.directory / "tmp"
     directory.mkdir()
@@ -390,3 +398,28 @@ def test_images_are_reported_by_engine_info(podman):
     assert len(by_name[WEB]["layers"]) == 2
     assert found["engine"]["version"].split(".")[0] in ("4", "5")
     assert found["engine"]["root"] == str(podman.directory / "graph")
+
+
+# Start a program where the loopback interface has only an IPv6 address, and localhost is that.
+ONLY_IPV6 = """
+import fcntl, os, socket, struct, subprocess, sys
+with socket.socket() as control:
+    # SIOCSIFFLAGS: IFF_UP, which gives the interface 127.0.0.1. SIOCSIFADDR: 0.0.0.0 takes it away (netdevice(7)).
+    fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 1))
+    fcntl.ioctl(control, 0x8916, struct.pack("16sH14x", b"lo", socket.AF_INET))
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc/hosts"], check=True)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("program", ["host"], indirect=True)
+def test_host_whose_loopback_has_only_ipv6_gets_its_images(podman: Podman) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this kernel has no IPv6")
+    hosts = podman.directory / "hosts"
+    hosts.write_text("::1 localhost\n")
+    alone = ["unshare", "--net", "--mount", "--propagation", "private"]
+    launcher = [*alone, sys.executable, "-c", ONLY_IPV6, os.fspath(hosts)]
+    outcome = modules.run("image_load", launcher=launcher, **podman.params(WEB))
+    assert not outcome.failed, outcome.result
+    assert podman.held(WEB)[0] == podman.shop.image(WEB).config_digest

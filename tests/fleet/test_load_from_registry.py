@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from ansible_collections.lockstep.images.tests.support import images, modules, services
 from ansible_collections.lockstep.images.tests.support.accesslog import accesses
+from ansible_collections.lockstep.images.tests.support.docker import Docker
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.fleet import Registry, need_programs
 from ansible_collections.lockstep.images.tests.support.registry import Registry as FakeRegistry
-from ansible_collections.lockstep.images.tests.support.services_process import run
 
 COUNT, BASES = 100, 4
 BASE_SIZE, OWN_SIZE = 1024 * 1024, 256 * 1024
@@ -36,9 +36,10 @@ def noise(seed: int, size: int) -> bytes:
 
 
 def fleet_image(number: int) -> images.Image:
-    """Return an image of a layer that 25 images share, and a layer of its own."""
+    """Return an image of a layer that 25 images share, an empty one that all share, and one of its own."""
     base = images.layer({"base": noise(number % BASES, BASE_SIZE)})
-    return images.image([base, images.layer({f"own{number}": noise(1000 + number, OWN_SIZE)})])
+    own = images.layer({f"own{number}": noise(1000 + number, OWN_SIZE)})
+    return images.image([base, images.layer({}), own])
 
 
 @dataclass
@@ -104,21 +105,23 @@ def fixture_runtime(workspace: Path) -> Iterator[services.Service]:
         yield service
 
 
-@pytest.fixture(name="docker", scope="module")
-def fixture_docker(workspace: Path, runtime: services.Service) -> Iterator[services.Service]:
-    need_programs("dockerd", "docker")
-    with services.dockerd(workspace / "ld", runtime.address) as service:
-        yield service
+@pytest.fixture(name="docker", scope="module", params=["docker_host", "docker_containerd"])
+def fixture_docker(request: pytest.FixtureRequest) -> Iterator[Docker]:
+    """A daemon that starts without images."""
+    docker: Docker = request.getfixturevalue(request.param)
+    docker.clear()
+    yield docker
+    docker.clear()
 
 
-def options_of(store: Path, docker: services.Service) -> dict[str, Any]:
-    return {
-        "store": os.fspath(store),
-        "engine": "docker",
-        "socket": docker.address,
-        "source": "registry",
-        "platform": "linux/amd64",
-    }
+def options_of(store: Path, docker: Docker) -> dict[str, Any]:
+    where = {"store": os.fspath(store), "platform": "linux/amd64"}
+    return {**docker.options, **where, "source": "registry"}
+
+
+def id_of(item: images.Image, docker: Docker) -> str:
+    """Return the id that an image has in Docker."""
+    return item.digest if docker.store == "containerd" else item.config_digest
 
 
 def staged(store: Path) -> dict[str, int]:
@@ -134,7 +137,7 @@ def staged(store: Path) -> dict[str, int]:
 
 
 class Peak(threading.Thread):
-    """Samples the bytes of blobs in a store until it is stopped; ``most`` is what two samples in a row had."""
+    """Samples the bytes of blobs in a store until it is stopped; ``most`` is the most that was there at the same time."""
 
     def __init__(self, store: Path) -> None:
         super().__init__(daemon=True)
@@ -144,11 +147,12 @@ class Peak(threading.Thread):
         self.samples = 0
 
     def run(self) -> None:
-        last = 0
+        last: dict[str, int] = {}
         while not self._over.wait(0.003):
-            now = sum(staged(self._store).values())
-            # Files come and go while they are counted.
-            self.most = max(self.most, min(last, now))
+            now = staged(self._store)
+            # Files come and go while they are counted. What two samples in a row have was there between them.
+            both = sum(min(last[digits], now[digits]) for digits in last.keys() & now.keys())
+            self.most = max(self.most, both)
             last = now
             self.samples += 1
 
@@ -173,17 +177,8 @@ def kill_when(is_due: Callable[[], bool], **options: Any) -> None:
     process.communicate()
 
 
-def ids(docker: services.Service, directory: Path) -> dict[str, str]:
-    """Return the ids of all names in Docker."""
-    env = services.docker_env(docker, directory)
-    lines = run(
-        ["docker", "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"], env=env
-    )
-    return dict(tuple(line.split()) for line in lines.splitlines())  # type: ignore[misc]
-
-
 def test_100_images_reach_docker_although_the_task_is_killed_at_half(
-    fleet: Fleet, docker: services.Service, directory: Path
+    fleet: Fleet, docker: Docker, directory: Path
 ) -> None:
     store, total = directory / "store", sum(fleet.sizes)
     options = dict(options_of(store, docker), name=list(fleet.items))
@@ -207,15 +202,13 @@ def test_100_images_reach_docker_although_the_task_is_killed_at_half(
     assert result["stats"]["registry"]["bytes_fetched"] == pytest.approx(second, rel=0.05)
     assert peak.samples > 20
     assert 0 < peak.most <= sum(fleet.sizes[:WINDOW])
-    assert ids(docker, directory) == {
-        name: item.config_digest for name, item in fleet.items.items()
-    }
+    assert docker.names() == {name: id_of(item, docker) for name, item in fleet.items.items()}
     assert staged(store) == {}
 
 
 @pytest.mark.parametrize("way", ["tags", "lock"])
 def test_converged_run_costs_a_head_for_each_tag_and_nothing_with_a_lock(
-    fleet: Fleet, docker: services.Service, directory: Path, way: str
+    fleet: Fleet, docker: Docker, directory: Path, way: str
 ) -> None:
     what = {"lock": fleet.lock()} if way == "lock" else {"name": list(fleet.items)}
     options = dict(options_of(directory / "store", docker), **what)
@@ -232,7 +225,7 @@ def test_converged_run_costs_a_head_for_each_tag_and_nothing_with_a_lock(
 
 
 def test_only_the_changed_layer_of_one_image_is_fetched(
-    fleet: Fleet, docker: services.Service, directory: Path
+    fleet: Fleet, docker: Docker, directory: Path
 ) -> None:
     name, item = next(iter(fleet.items.items()))
     own = images.layer({"own": noise(7, 5000)})
@@ -249,7 +242,7 @@ def test_only_the_changed_layer_of_one_image_is_fetched(
             [newer.config_digest, own.digest]
         )
         assert [one["status"] for one in result["images"]] == ["moved"] + ["present"] * 99
-        assert ids(docker, directory)[name] == newer.config_digest
+        assert docker.names()[name] == id_of(newer, docker)
         assert staged(directory / "store") == {}
     finally:
         images.upload(fleet.registry.service.url, repository, item, tag)
@@ -295,7 +288,7 @@ def one_image(registry: FakeRegistry, size: int) -> tuple[str, images.Image]:
 
 
 def test_download_that_breaks_off_is_resumed_while_docker_waits(
-    docker: services.Service, directory: Path
+    docker: Docker, directory: Path
 ) -> None:
     with FakeRegistry() as registry:
         name, item = one_image(registry, 3 * 1024 * 1024)
@@ -307,18 +300,18 @@ def test_download_that_breaks_off_is_resumed_while_docker_waits(
     assert [one["status"] for one in result["images"]] == ["loaded"]
     assert len(asked) == 4
     assert result["stats"]["registry"]["bytes_fetched"] < size * 1.1
-    assert ids(docker, directory)[name] == item.config_digest
+    assert docker.names()[name] == id_of(item, docker)
 
 
 def test_registry_that_lost_a_layer_is_the_error_and_docker_is_as_before(
-    docker: services.Service, directory: Path
+    docker: Docker, directory: Path
 ) -> None:
     with FakeRegistry() as registry:
         name, item = one_image(registry, 200_000)
         registry.faults.append(Fault(path=item.layers[0].digest, status=404, times=None))
-        before = ids(docker, directory)
+        before = docker.names()
         outcome = modules.run("image_load", name=[name], **options_of(directory / "store", docker))
-        after = ids(docker, directory)
+        after = docker.names()
     assert outcome.kind == "not-found"
     assert item.layers[0].digest in outcome.result["msg"]
     assert before == after

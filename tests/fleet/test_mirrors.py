@@ -33,6 +33,7 @@ from ansible_collections.lockstep.images.tests.support.fleet import (
     pull_four_times,
 )
 from ansible_collections.lockstep.images.tests.support.hostfiles import python_with_etc
+from ansible_collections.lockstep.images.tests.support.nginx import nginx
 from ansible_collections.lockstep.images.tests.support.playbook import (
     PlayRunner,
     local_host,
@@ -132,6 +133,50 @@ def test_a_cache_asks_the_origin_for_content_once_for_all_hosts(
         stats = result["stats"]
         assert stats["mirrors"][cache.address]["bytes"] >= stats["bytes_to_fetch"] > 0
         assert told(result) == []
+
+
+@pytest.mark.parametrize(
+    ("demand", "options"),
+    [
+        ('if ($arg_ns != "images.example.test") { return 404; }', {}),
+        (
+            'if ($http_x_dragonfly_registry != "https://images.example.test") { return 400; }',
+            {"headers": {"X-Dragonfly-Registry": "https://images.example.test"}},
+        ),
+        (
+            'if ($uri !~ "^/v2/(images/|$)") { return 404; }'
+            """ add_header WWW-Authenticate 'Basic realm="harbor"' always;"""
+            ' if ($http_authorization != "Basic cm9ib3Q6c2VjcmV0") { return 401; }'
+            " rewrite ^/v2/images/(.*)$ /v2/$1 break;",
+            {"url": "http://{address}/images", "username": "robot", "password": "secret"},
+        ),
+    ],
+    ids=["spegel", "dragonfly", "harbor"],
+)
+def test_stand_in_of_a_distributed_mirror_serves_a_task_by_its_options(
+    play: PlayRunner,
+    directory: Path,
+    registry_plain: Registry,
+    demand: str,
+    options: dict[str, Any],
+) -> None:
+    """As Spegel, Dragonfly and Harbor demand. The registry of the image does not exist, so nothing can come from it."""
+    need_programs("nginx")
+    item = images.demo_image("shared", "1")
+    images.upload(registry_plain.service.url, "lockstep/shared", item, "1")
+    with nginx(directory / "front", registry_plain.service.url, location=demand) as front:
+        url = options.get("url", "http://{address}").format(address=front.address)
+        entry = {"registry": "images.example.test", "mirrors": [{**options, "url": url}]}
+        text = one_task(
+            PULL,
+            name=["images.example.test/lockstep/shared:1"],
+            store=os.fspath(directory / "store"),
+            registries=[entry],
+        )
+        runs = play.four_times(text, play.inventory({"one": local_host(directory)}))
+        assert {one.status for one in front.passed()} <= {200, 206, 401}
+    assert [told(run.one(PULL)) for run in runs] == [[]] * len(runs)
+    assert runs[1].one(PULL)["stats"]["mirrors"][front.address]["bytes"] > 0
 
 
 def test_a_mirror_that_was_killed_costs_one_warning(

@@ -123,6 +123,48 @@ def test_F21_the_report_says_when_and_how_deep_each_host_was_looked_at(
     assert json.loads(path.with_suffix(".json").read_text())["date"] > "2026-01-03"
 
 
+def test_report_shows_what_changed_since_the_json_of_the_last_run(
+    play: PlayRunner, fleet: Path, directory: Path
+) -> None:
+    path = directory / "images.html"
+    twin = path.with_suffix(".json")
+    _run(play, fleet, path).ok()
+    # The file of the last run can be the one that this run replaces.
+    index = directory.parent / directory.name / "stores" / "alike2" / "index.json"
+    index.write_text(index.read_text().replace(":v1", ":v3"))
+    more = {"report_since": os.fspath(twin), "report_date": "2026-01-09"}
+    assert _run(play, fleet, path, more).ok().changed == 2
+    since = json.loads(twin.read_text())["since"]
+    assert since["date"] == DATE
+    assert {one["name"].partition("/")[2]: one["hosts"] for one in since["moves"]} == {
+        f"{DEMO}:v1": ["alike2"],
+        f"{DEMO}:v3": ["alike2"],
+    }
+    dates = {one["name"]: one["since"] for one in since["hosts"]}
+    assert (dates["gone"], dates["alike2"]) == (DATE, "2026-01-09")
+    assert f"Changes since the report of {DATE}" in path.read_text()
+    assert EVIL not in path.read_text()
+
+
+def test_earlier_report_that_cannot_be_used_ends_the_play_before_any_host_is_asked(
+    play: PlayRunner, directory: Path
+) -> None:
+    path, earlier = directory / "images.html", directory / "earlier.json"
+    hosts = play.inventory({"gone": {"ansible_host": "127.0.0.1", "ansible_port": 1}})
+    for content, words in (
+        (None, "cannot be read: No such file or directory"),
+        ('{"report_version": 2}', "has report_version 2, expected 1"),
+    ):
+        if content is not None:
+            earlier.write_text(content)
+        done = _run(play, hosts, path, {"report_since": os.fspath(earlier)})
+        assert done.returncode != 0
+        (failure,) = done.failures
+        assert failure.task == "Check the earlier report"
+        assert f"{earlier}: {words}" in failure.result["msg"]
+        assert not path.exists()
+
+
 @pytest.fixture(scope="module")
 def browser(workspace: Path) -> Iterator[Browser]:
     """Provide one window for all tests of this file."""
@@ -249,6 +291,41 @@ def test_page_can_be_used_with_only_the_keyboard(window: Browser) -> None:
     assert _complaints(window) == []
 
 
+def test_changes_can_be_read_in_both_schemes_and_by_a_screen_reader(
+    browser: Browser, directory: Path
+) -> None:
+    path = directory / "page.html"
+    said = _small()
+    older = [reports.image("app:1", "older"), reports.image("tool:2", "older")]
+    before = {host: reports.holds(*older, sync=reports.synced(older)) for host in ("a", "b")}
+    earlier = reports.write_json(directory / "earlier.json", before, "2026-01-01")
+    page = reports.page(said, date=DATE, since=earlier, attached=_attached(said))
+    path.write_text(page, encoding="utf-8")
+    try:
+        for scheme in ("light", "dark"):
+            browser.prefer(prefers_color_scheme=scheme)
+            browser.open(path)
+            assert browser.run(_PAIRS + "return dark") is (scheme == "dark")
+            assert browser.run(_PAIRS + "return pairs.filter(([ratio]) => ratio < 4.5)") == []
+    finally:
+        browser.prefer()
+    assert browser.run("return getComputedStyle(document.querySelector('svg.bar')).height") != "0px"
+    told = {
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in browser.accessibility()
+    }
+    assert ("region", "Changes since the report of 2026-01-01") in told
+    assert ("region", "Attached to the images: present, not verified") in told
+    assert {("cell", "signature"), ("cell", "SBOM"), ("cell", "provenance")} <= told
+    assert ("rowheader", "tool:2") in told
+    # The text beside a bar says what the bar shows.
+    assert sum(role == "image" for role, _name in told) == 1
+    # The first stop is still the link to the hosts: the section has nothing to operate.
+    browser.press(TAB + TAB)
+    assert _focused(browser) == "host-filter"
+    assert _complaints(browser) == []
+
+
 WIDTHS = (320, 360, 400, 480, 600, 768, 1024, 1280, 1600)
 
 
@@ -257,7 +334,11 @@ def test_F22_the_page_does_not_scroll_sideways_at_any_width(
     browser: Browser, directory: Path, kind: str
 ) -> None:
     path = directory / "page.html"
-    path.write_text(reports.page(_FLEETS[kind](), date=DATE), encoding="utf-8")
+    said = _FLEETS[kind]()
+    earlier = reports.write_json(directory / "earlier.json", _change(said), "2026-01-01")
+    attached = _attached(said, predicate_type=f"https://example.com/{'type' * 30}")
+    page = reports.page(said, date=DATE, since=earlier, attached=attached)
+    path.write_text(page, encoding="utf-8")
     browser.prefer()
     try:
         for width in WIDTHS:
@@ -298,6 +379,19 @@ def _long() -> dict[str, Any]:
     host = f"host-%d.{'subdomain' * 6}.{'example' * 8}.com"
     held = {host % n: reports.holds(*(broken if n % 3 else images)) for n in range(12)}
     return {**held, "lost": {"info": {"failed": True, "msg": "no-route-to-host" * 30}}}
+
+
+def _attached(by_host: dict[str, Any], **fields: str) -> dict[str, Any]:
+    """Return what the registries have beside each image of a fleet."""
+    held = [one for said in by_host.values() for one in said["info"].get("images", ())]
+    return reports.attached(*list({one["name"]: one for one in held}.values())[:8], **fields)
+
+
+def _change(by_host: dict[str, Any]) -> dict[str, Any]:
+    """Return an earlier state of a fleet: another host is lost, one is missing, and others hold the images of their neighbours."""
+    names = list(by_host)
+    before = dict(zip(names, [*by_host.values()][1:]))
+    return {**before, f"gone-{names[0]}": by_host[names[0]]}
 
 
 _FLEETS = {"small": _small, "long": _long, "many": lambda: reports.large_fleet(60, 70)}

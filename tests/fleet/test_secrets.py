@@ -29,6 +29,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
     local_host,
 )
 from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.signing import key
 from ansible_collections.lockstep.images.tests.support.tables import secret_forms
 
 USER = "robot"
@@ -207,16 +208,29 @@ def test_F01_variables_of_the_wrong_form_are_named_without_secrets(site: Site) -
 def test_F01_modules_show_no_secret_whether_they_succeed_or_fail(site: Site) -> None:
     copies = f"{NOWHERE}/copies"
     names = "{{ store_images }}"
+    archive = f"{site.directory}/{{{{ inventory_hostname }}}}.tar"
     tasks: dict[str, dict[str, Any]] = {
         "registry_login": {"registry_url": "{{ store_images[0].split('/')[0] }}"},
         "registry_info": {"name": names},
         "image_pull": {"name": names},
         "image_info": {},
         "image_tag": {"name": "{{ store_images[0] }}", "repository": [f"{copies}/app:1"]},
+        "image_unpack": {"name": "{{ store_images[0] }}", "path": str(site.directory / "trees")},
+        "image_mount": {"root": "none", "state": "absent", "path": str(site.directory / "trees")},
+        "tree_prune": {"path": str(site.directory / "trees")},
+        "image_export": {"name": names, "dest": archive},
+        "image_import": {"src": archive},
+        "image_build": {"name": f"{copies}/new:1", "instructions": "FROM {{ store_images[0] }}"},
         "image_push": {"name": [f"{copies}/app:1"]},
         "image_copy": {"name": names, "destination": copies},
         "image_lock": {"name": names, "path": "{{ store_lock_file }}"},
         "image_sync": {"lock": "{{ lookup('lockstep.images.lock', store_lock_file) }}"},
+        "image_sign": {
+            "name": names,
+            "key": {"text": key("ed25519").encrypted(LOGIN)},
+            "passphrase": "{{ login }}",
+        },
+        "image_verify": {"name": names, "verify": [{"match": "*", "accept": "unsigned"}]},
         "image_load": {"name": names, "engine": "docker", "socket": NO_SOCKET},
         "engine_info": {"name": names, "engine": "docker", "socket": NO_SOCKET},
         "registry_remove": {"name": [f"{NOWHERE}/app:1"]},

@@ -45,9 +45,11 @@ def daemon_command(root: Path, *command: str, shared: Path | None = None) -> lis
 
 
 def client(root: Path, name: str, directory: Path) -> Path:
-    """Return a new program in ``directory`` that runs the program ``name`` inside."""
+    """Return a new program in ``directory`` that runs the program ``name`` inside, where it sees its open files."""
     path = directory / name
-    words = [program("chroot"), os.fspath(root), name]
+    unshare = [program("unshare"), "--mount", "--propagation", "private"]
+    enter = 'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"'
+    words = [*unshare, program("sh"), "-ec", enter, os.fspath(root), name]
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(0o755)
     return path

@@ -23,7 +23,13 @@ import tempfile
 import typing as t
 from collections.abc import Mapping
 
-LIBRARIES = ("ansible.module_utils.basic", "concurrent.futures", "requests", "tarfile", "yaml")
+LIBRARIES: tuple[str, ...] = (
+    "ansible.module_utils.basic",
+    "concurrent.futures",
+    "requests",
+    "tarfile",
+    "yaml",
+)
 LIBRARIES += ("dataclasses", "ipaddress", "secrets")
 SECONDS = 120
 REQUEST_BYTES = 1 << 16
@@ -45,14 +51,21 @@ class Forkserver:
             )
 
     def run(
-        self, path: str, stdin: str, env: Mapping[str, str], missing: tuple[str, ...] = ()
+        self,
+        path: str,
+        stdin: str,
+        env: Mapping[str, str],
+        missing: tuple[str, ...] = (),
+        packages: str = "",
     ) -> tuple[int, str, str]:
         """Run a Python file as a program. Return its exit status, stdout and stderr.
 
-        ``env`` is the whole environment; ``missing`` are packages that appear not to be installed.
+        ``env`` is the whole environment; ``missing`` are packages that appear not to be installed;
+        ``packages`` is a directory with packages that ansible-core finds when it is imported.
         A program that takes longer than ``SECONDS`` is killed.
         """
         request = {"path": path, "cwd": os.getcwd(), "env": dict(env), "missing": missing}
+        request["packages"] = packages
         reader, writer = os.pipe()
         with contextlib.ExitStack() as stack:
             answer = stack.enter_context(os.fdopen(reader))
@@ -106,6 +119,9 @@ def _become(request: t.Mapping[str, t.Any], fds: t.Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.modules.update(dict.fromkeys(request["missing"]))
+    if request["packages"]:
+        sys.path.insert(0, request["packages"])
+        del sys.modules[LIBRARIES[0]]
     # Shells make background jobs, and so their children, ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.alarm(SECONDS)

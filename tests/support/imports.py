@@ -20,12 +20,13 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports_of(path: Path, early: bool = False) -> set[str]:
+@functools.cache
+def imports_of(path: Path, early: bool = False) -> frozenset[str]:
     """Return the full names of all modules that a file imports anywhere.
 
     With `early`, only of those that are imported when the file itself is.
     """
-    found = set()
+    found: set[str] = set()
     for node in tree_of(path).body if early else ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -33,7 +34,7 @@ def imports_of(path: Path, early: bool = False) -> set[str]:
             module = source_of(node, path)
             inner = {f"{module}.{alias.name}" for alias in node.names}
             found |= {name for name in inner if file_of(name)} or {module}
-    return found
+    return frozenset(found)
 
 
 def source_of(node: ast.ImportFrom, path: Path) -> str:
@@ -44,6 +45,7 @@ def source_of(node: ast.ImportFrom, path: Path) -> str:
     return PREFIX + ".".join(filter(None, [*package, node.module]))
 
 
+@functools.cache
 def file_of(module: str) -> Path | None:
     """Return the file of a module of the collection; None for another module."""
     if not module.startswith(PREFIX):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pull, remove, log in or lock again and again, and ``kill -9`` each at its next system call until one survives.
+"""Pull, remove, log in, lock, export or import again and again, and ``kill -9`` each at its next system call until one survives.
 
 ::
 
@@ -45,6 +45,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.credenti
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registry import Registry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
+from ansible_collections.lockstep.images.tests.support.archives import export, import_archive
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.plans import execute
@@ -55,6 +56,8 @@ APP, TOOL = "registry.example/app:1", "registry.example/tool:1"
 SCENARIOS = ("first", "moved")
 REMOVED, SYNCED = "removed", "synced"
 LOGGED_IN, LOGGED_OUT, LOCKED = "logged-in", "logged-out", "locked"
+EXPORTED, REPAIRED, IMPORTED = "exported", "repaired", "imported"
+CHUNK = 2048  # bytes
 HOST, USER = "registry.example", Credentials("alice", "hunter22")
 # Everything in files.py that reaches the disk, and what lies between.
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "fchmod", "chmod", "rename", "mkdir")
@@ -78,6 +81,12 @@ def prepare(scenario: str, path: Path) -> None:
         log_in(path)
     elif scenario == LOCKED:
         (path / "images.lock.yml").write_text("---\nlockfile_version: 1\nimages: []\n")
+    elif scenario in (EXPORTED, REPAIRED, IMPORTED):
+        pull(ImageStore(str(path / "source")), sources_of("1"), APP, TOOL)
+        if scenario != EXPORTED:
+            export_all(path)
+        if scenario == REPAIRED:
+            (path / "a.tar.002").unlink()
     elif scenario not in ("first", LOGGED_IN):
         pull(ImageStore(str(path)), sources_of("0"), APP, TOOL)
         (path / ".staging" / "part-of-the-dead").write_bytes(b"half")
@@ -131,6 +140,16 @@ def lock(path: Path) -> bool:
     return done(plan)
 
 
+def export_all(path: Path) -> dict[str, t.Any]:
+    """The export that is killed, and the one that comes after."""
+    return export(path / "source", path / "a.tar", APP, TOOL, chunk_size=CHUNK)
+
+
+def import_all(path: Path) -> dict[str, t.Any]:
+    """The import that is killed, and the one that comes after."""
+    return import_archive(path / "store", path / "a.tar")
+
+
 def done(plan: Plan) -> bool:
     """Carry a plan out; return whether it changed anything."""
     outcome = execute(plan)
@@ -145,6 +164,9 @@ WORK: dict[str, t.Callable[[Path], object]] = {
     LOGGED_IN: log_in,
     LOGGED_OUT: log_out,
     LOCKED: lock,
+    EXPORTED: export_all,
+    REPAIRED: export_all,
+    IMPORTED: import_all,
 }
 
 

@@ -126,9 +126,10 @@ def run(
     env: Mapping[str, str] | None = None,
     launcher: Sequence[str] = (),
     python: str | os.PathLike[str] = sys.executable,
+    packages: str = "",
     **params: t.Any,
 ) -> Outcome:
-    """Run a module and return its answer; ``start`` describes the options.
+    """Run a module and return its answer; ``start`` and ``Forkserver.run`` describe the options.
 
     Start a new Python only for another user or interpreter, or for variables that Python reads when it starts.
     """
@@ -137,7 +138,8 @@ def run(
         options: dict[str, t.Any] = {"launcher": launcher, "python": python, "missing": missing}
         return finish(start(module, check=check, env=env, **options, **params))
     stdin = _arguments(check, params)
-    return _outcome(*forkserver().run(str(path_of(module)), stdin, _environment(env), missing))
+    path = str(path_of(module))
+    return _outcome(*forkserver().run(path, stdin, _environment(env), missing, packages))
 
 
 def four_times(module: str, **params: t.Any) -> list[Outcome]:

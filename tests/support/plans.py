@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
@@ -83,3 +83,8 @@ class _Watched(list):
     def append(self, action: Action) -> None:
         super().append(action)
         self._see(action)
+
+    def __iadd__(self, actions: Iterable[Action]) -> _Watched:  # type: ignore[override,misc]
+        for action in actions:
+            self.append(action)
+        return self

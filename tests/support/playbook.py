@@ -285,8 +285,13 @@ def _of_collection(run: PlayResult) -> list[TaskResult]:
 
 def one_task(action: str, **options: Any) -> str:
     """Return a play of one task, named like its module, on all hosts."""
-    task = {"name": action, action: options}
-    play = {"name": "Test", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    return each_task({action: (action, options)})
+
+
+def each_task(tasks: Mapping[str, tuple[str, Mapping[str, Any]]]) -> str:
+    """Return a play of several tasks on all hosts: modules and their options, by the names of the tasks."""
+    listed = [{"name": name, action: options} for name, (action, options) in tasks.items()]
+    play = {"name": "Test", "hosts": "all", "gather_facts": False, "tasks": listed}
     return json.dumps([play], indent=2)  # JSON is YAML
 
 

@@ -120,7 +120,7 @@ class Puller:
         if login:
             self.logins[registries[0].address] = login
         config = HostConfig(origin_of(options), settings, files)
-        self.http = http_client(self.clock, config, **{"timeout": 5.0, "retries": 2, **options})
+        self.http = http_client(self.clock, config, **{"timeout": 30.0, "retries": 2, **options})
         self.sources = Registries(
             self.http,
             lambda registry, _repository: self.logins.get(registry),

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,12 +114,73 @@ def large_fleet(hosts: int, images: int) -> dict[str, Any]:
 
 
 def page(
-    by_host: Mapping[str, Any], title: str = "Images of all hosts", date: str | None = None
+    by_host: Mapping[str, Any],
+    title: str = "Images of all hosts",
+    date: str | None = None,
+    since: Path | None = None,
+    lock: Any = None,
+    attached: Any = None,
 ) -> str:
-    """Render the page of the report from the data of all hosts."""
+    """Render the page of the report from the data of all hosts, the JSON file of an earlier report, and a lock."""
     environment = jinja2.Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["lockstep.images.human_size"] = human_size
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(report_model=report(by_host, date), report_heading=title)
+    model = report(by_host, date, since and os.fspath(since), lock, attached)
+    return environment.get_template(TEMPLATE.name).render(report_model=model, report_heading=title)
+
+
+def write_json(path: Path, by_host: Mapping[str, Any], date: str | None = None) -> Path:
+    """Write the JSON file of a report, and return its path."""
+    path.write_text(json.dumps(report(by_host, date)), encoding="utf-8")
+    return path
+
+
+def attached(*images: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a result of registry_info in which each image has a signature, an SBOM and provenance; ``fields`` are of each."""
+    types = {
+        "signature": "https://sigstore.dev/cosign/sign/v1",
+        "sbom": "https://spdx.dev/Document",
+        "provenance": "https://slsa.dev/provenance/v1",
+    }
+    entries = []
+    for one in images:
+        listed = [
+            {
+                "kind": kind,
+                "status": "present, not verified",
+                "subject": one["digest"],
+                "found_in": "referrers",
+                "digest": digest(f"{kind} of {one['name']}"),
+                "media_type": "application/vnd.oci.image.manifest.v1+json",
+                "size": 1234,
+                "artifact_type": "application/vnd.dev.sigstore.bundle.v0.3+json",
+                "predicate_type": predicate,
+                **fields,
+            }
+            for kind, predicate in types.items()
+        ]
+        pinned = f"{one['name']}@{one['digest']}"
+        entries += [{"name": pinned, "digest": one["digest"], "attached": listed}] * 2
+    return {"images": entries}
+
+
+def lock_of(*names: str, by: Sequence[str] | None, digest_of: Any = digest) -> dict[str, Any]:
+    """Return the value of a lock file in which these signers vouch for each name, None for no verdict."""
+    entries = []
+    for name in names:
+        found = digest_of(name)
+        platform = {"manifest": found, "config": None, "size": 1}
+        entry = {"name": name, "digest": found, "media_type": "a/b", "platforms": {"all": platform}}
+        verified = {
+            "digest": found,
+            "rule": "*",
+            "policy": digest("*"),
+            "covers": "index",
+            "by": by,
+        }
+        entries.append({**entry, "verified": verified} if by else entry)
+    return {"lockfile_version": 1, "images": entries}

@@ -22,7 +22,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.pull i
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan, Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store import partial
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
+from ansible_collections.lockstep.images.plugins.module_utils._store.store import KEPT, ImageStore
 
 from .layout import MANIFESTS, REF_NAME, bad_blobs, blob_path, names, read_manifest
 from .plans import FETCHING_KEYS, execute, fetch_options, interrupt
@@ -106,7 +106,7 @@ def remove_stale(
 ) -> None:
     """Clean up a staging directory as the next pull does it."""
     for path in partial.stale_files(
-        str(staging), wanted, lambda digest: digest in done, now - partial.KEPT
+        str(staging), wanted, lambda digest: digest in done, now - KEPT
     ):
         partial.remove_unlocked(path)
 

@@ -21,13 +21,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.lock i
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import plan_sync
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
-    QUICK,
     RepairStore,
 )
 
 from .plans import FETCHING_KEYS, dry_run, execute, fetch_options
 from .stores import AMD64, ARM64, carry_out
 
+QUICK = "quick"
 BOTH = (AMD64, ARM64)
 PLACE = "images.lock.yml"
 

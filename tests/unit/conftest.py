@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 
@@ -21,6 +22,24 @@ def pytest_configure(config):
     forked = config.pluginmanager.get_plugin("ansible_forked")
     if forked:
         config.pluginmanager.unregister(forked)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file together, and take tests from a busy process when another one has none left."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage while the tests are collected, and never look at them again: they all stay."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_make_parametrize_id(val, argname):

@@ -153,5 +153,15 @@ def test_guide_has_rules_for_words_tasks_and_tests():
     assert found == {"Words", "Names of tasks", "Names of tests"}
 
 
-def test_tree_has_no_struck_phrase(capsys):
-    assert language.main([]) == 0, capsys.readouterr().out
+def test_files_are_checked_and_counted(lint, capsys):
+    """``./dev lint`` checks the whole tree."""
+    lint(language.GUIDE, GUIDE)
+    for name, text in {"docs/a.md": "It tells.\n", "docs/b.md": "It shows.\n"}.items():
+        lint(name, text)
+    assert language.main(["docs/b.md"]) == 0
+    assert language.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "0 struck phrases",
+        "docs/a.md:1: tell/tells/told: write show",
+        "1 struck phrases",
+    ]

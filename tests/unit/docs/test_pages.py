@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.lockstep.images.plugins.module_utils._archive import (
+    errors as archive_errors,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._build import (
+    errors as build_errors,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._engines import (
     errors as engine_errors,
 )
@@ -19,10 +25,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.connect 
     Proxy,
     refused,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs import errors as tree_errors
+from ansible_collections.lockstep.images.plugins.module_utils._store import errors as store_errors
+from ansible_collections.lockstep.images.plugins.module_utils._trust import errors as trust_errors
 from ansible_collections.lockstep.images.tests.support.documented import module_options
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("[A-Z]*.md"), *(ROOT / "docs").rglob("*.md")])
 USERS = [page for page in PAGES if "contributing" not in page.parts]
 OURS = "lockstep.images."
 # Arguments of AnsibleModule that are not rules for its options.
@@ -82,6 +91,10 @@ def test_module_accepts_the_options_on_the_page(module, params, monkeypatch):
     rules = {name: rule for name, rule in made.items() if name not in _NOT_RULES}
     # An option of type dict may be an expression, which is not evaluated here.
     made_of = {name: spec["type"] for name, spec in made["argument_spec"].items()}
+    if "verify" in params and ("name", "verify") in made.get("mutually_exclusive", ()):
+        params = {
+            name: value for name, value in params.items() if name != "verify"
+        }  # the action plugin removes it
     params = {
         name: {} if made_of.get(name) == "dict" and str(value).startswith("{{") else value
         for name, value in params.items()
@@ -94,7 +107,15 @@ def test_table_of_errors_has_every_kind_once():
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     kinds = {
         value.kind
-        for module in (errors, engine_errors)
+        for module in (
+            errors,
+            archive_errors,
+            build_errors,
+            engine_errors,
+            store_errors,
+            tree_errors,
+            trust_errors,
+        )
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, errors.LockstepError)
     }

@@ -11,17 +11,21 @@ import re
 import typing as t
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.filter.report import report
 from ansible_collections.lockstep.images.tests.support.reports import (
+    attached,
     holds,
     image,
     image_text,
     large_fleet,
     loaded,
+    lock_of,
     page,
     synced,
+    write_json,
 )
 
 VOID = {"meta", "input"}
@@ -50,6 +54,23 @@ FLEETS: dict[str, dict[str, t.Any]] = {
     "many": large_fleet(20, 70),
 }
 every_fleet = pytest.mark.parametrize("said", FLEETS.values(), ids=FLEETS)
+# The earlier report of a fleet: a moved, b and d drifted or not, e is new, and gone is gone.
+EARLIER = {
+    "a": holds(WEB),
+    "b": holds(image("app:1", "other"), WEB),
+    "c": holds(WEB),
+    "d": {"info": UNREACHABLE},
+    "gone": holds(WEB),
+}
+
+
+@pytest.fixture(params=[*FLEETS, "changes"])
+def text(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the page of each fleet, and one that shows what changed since an earlier report."""
+    if request.param in FLEETS:
+        return page(FLEETS[request.param])
+    earlier = write_json(tmp_path / "earlier.json", EARLIER, "2026-11-23")
+    return page(FLEETS["all states"], date="2026-11-30", since=earlier)
 
 
 class Page(HTMLParser):
@@ -92,9 +113,8 @@ class Page(HTMLParser):
         return [data for name, data in self.texts if name == tag]
 
 
-@every_fleet
-def test_page_is_valid_and_complete_html(said):
-    found = Page(page(said))
+def test_page_is_valid_and_complete_html(text):
+    found = Page(text)
     assert [tag for tag, _own in found.tags][:2] == ["html", "head"]
     ids = found.values("id")
     assert [one for one, times in Counter(ids).items() if times > 1] == []
@@ -104,18 +124,15 @@ def test_page_is_valid_and_complete_html(said):
     assert {own["id"] for own in found.all("input")} == labelled
 
 
-@every_fleet
-def test_every_table_has_a_caption_and_every_head_a_scope(said):
-    found = Page(page(said))
+def test_every_table_has_a_caption_and_every_head_a_scope(text):
+    found = Page(text)
     assert len(found.all("caption")) == len(found.all("table")) >= 4
     assert {own.get("scope") for own in found.all("th")} <= {"col", "row"}
     assert [own["aria-sort"] for own in found.all("th") if "aria-sort" in own] == ["descending"]
     assert len(found.all("output", **{"aria-live": "polite"})) == 1
 
 
-@every_fleet
-def test_page_requests_nothing(said):
-    text = page(said)
+def test_page_requests_nothing(text):
     found = Page(text)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|data:|fetch\(|XMLHttp", text)
     assert not [tag for tag, own in found.tags if {"src", "style", "srcset"} & own.keys()]
@@ -124,9 +141,8 @@ def test_page_requests_nothing(said):
     assert {tag for tag, _own in found.tags} & {"link", "img", "iframe", "object", "base"} == set()
 
 
-@every_fleet
-def test_content_security_policy_allows_only_the_pages_own_style_and_script(said):
-    found = Page(page(said))
+def test_content_security_policy_allows_only_the_pages_own_style_and_script(text):
+    found = Page(text)
     (policy,) = found.all("meta", **{"http-equiv": "Content-Security-Policy"})
     hashes = {}
     for tag in ("style", "script"):
@@ -238,6 +254,61 @@ def test_text_from_hosts_is_never_markup(evil, lock):
     assert f"{evil} one" in bad.values("title")
 
 
+@pytest.mark.parametrize("evil", EVIL)
+def test_text_of_an_earlier_report_is_never_markup(evil, tmp_path):
+    pages = []
+    for text in (evil, "x" * len(evil)):
+        before, now = (fleet_with_text(text, lock=True) for _time in range(2))
+        one, two = f"{text} a", f"{text} b"
+        now[one], now[two] = before[two], before[one]
+        now[f"{text} new"] = now.pop(f"{text} c")
+        earlier = write_json(tmp_path / "earlier.json", before, f"{text} date")
+        pages.append(Page(page(now, since=earlier)))
+    bad, good = pages
+    assert [(tag, sorted(own)) for tag, own in bad.tags] == [
+        (tag, sorted(own)) for tag, own in good.tags
+    ]
+    assert f"Changes since the report of {evil} date" in bad.inside("h2")
+
+
+def section(text: str) -> str:
+    """Return the section of the changes as plain text."""
+    found = re.search(r'<section aria-labelledby="changes">(.*?)</section>', text, re.S)
+    assert found
+    return " ".join(re.sub(r"<.*?>", " ", found[1]).split())
+
+
+def test_page_shows_who_moved_and_who_is_behind(tmp_path):
+    other = image("app:1", "other")
+    rows = ("app:1", image_text(other), image_text(APP))
+    before = {host: holds(APP, sync=synced([APP])) for host in ("a", "b", "c", "gone")}
+    now = {
+        **dict.fromkeys("ac", holds(other, sync=synced([other]))),
+        "b": holds(APP, sync=synced([other], rows)),
+        "new": {"info": UNREACHABLE, "sync": {"failed": True, "msg": "lost"}},
+    }
+    earlier = write_json(tmp_path / "earlier.json", before, "2026-11-23")
+    shown = section(page(now, date="2026-11-30", since=earlier))
+    old, new = (f"{one['digest'][:19]}… (linux/amd64)" for one in (APP, other))
+    for part in (
+        "Changes since the report of 2026-11-23",
+        "The wanted version of 1 image changed. 2 hosts moved. 1 host is behind. 1 host is new, 1 is gone.",
+        f"app:1 {old} {new} 2 of 3 b",
+        f"app:1 {old} {new} yes a, c",
+        "same same 2 a, c same differs 1 b same gone 1 gone new unreachable 1 new",
+        "b differs 2026-11-30 behind : app:1",
+        "new unreachable 2026-11-30",
+    ):
+        assert part in shown
+
+
+def test_page_says_if_the_earlier_report_compared_with_something_else(tmp_path):
+    earlier = write_json(tmp_path / "earlier.json", {"a": holds(APP)})
+    shown = section(page({"a": holds(APP, sync=synced([APP]))}, since=earlier))
+    assert "Changes since the earlier report" in shown
+    assert "compared the hosts with what most of them held, this report with a lock file" in shown
+
+
 STYLE = "".join(Page(page({})).inside("style"))
 
 
@@ -307,3 +378,43 @@ def test_picture_has_a_title_a_description_and_a_table():
     layers = report(FLEETS["all states"])["layers"]
     rects = [own for own in found.all("rect") if own.get("class") != "frame"]
     assert len(rects) == len(layers)
+
+
+def test_signers_have_a_column_if_the_lock_has_verdicts():
+    one, other = image("a.b/app:1"), image("a.b/tool:2")
+    said = {"a": holds(one, other, sync=synced([one, other]))}
+    digests = {each["name"]: each["digest"] for each in (one, other)}
+    lock = lock_of(one["name"], by=["key <b>"], digest_of=digests.get)
+    assert "Vouched for by" not in page(said)
+    shown = page(said, lock=lock)
+    assert "Vouched for by" in shown and "key &lt;b&gt;" in shown and "<b>" not in shown
+    lock["images"] += lock_of(other["name"], by=None, digest_of=digests.get)["images"]
+    assert "<td>nobody</td>" in page(said, lock=lock)
+
+
+def test_attached_content_is_listed_as_not_verified():
+    one, other = image("a.b/app:1"), image("a.b/tool:2")
+    said = {"a": holds(one, other, sync=synced([one, other]))}
+    assert "not verified" not in page(said)
+    found = attached(one, predicate_type="<b>type")
+    found["images"].append({**found["images"][0], "name": other["name"], "digest": other["digest"], "attached": []})  # fmt: skip
+    shown = page(said, attached=found)
+    assert "Attached to the images: present, not verified" in shown
+    assert shown.count("&lt;b&gt;type") == 3 and "<b>type" not in shown
+    assert "<td>SBOM</td>" in shown and "<td>nothing</td>" in shown
+
+
+def test_flood_of_attached_content_does_not_fill_the_page():
+    one = image("a.b/app:1")
+    found = attached(one)
+    entry = found["images"][0]["attached"][0]
+    found["images"][0]["attached"] = [{**entry, "digest": f"sha256:{n:064x}"} for n in range(7000)]
+    shown = page({"a": holds(one)}, attached={"images": found["images"][:1]})
+    assert shown.count("<td>signature</td>") == 50 and "<td>6950 more</td>" in shown
+
+
+def test_registry_that_refuses_is_named_instead_of_a_list():
+    one = image("a.b/app:1")
+    shown = page({"a": holds(one)}, attached={"failed": True, "msg": "a.b: <i>denied"})
+    assert "The registries could not be read: a.b: &lt;i&gt;denied" in shown
+    assert "<td>nothing</td>" not in shown

@@ -300,3 +300,13 @@ def test_F19_invalid_list_of_names_is_an_error(tmp_path):
     place = put(tmp_path / "images.lock.yml", *NAMES)
     with pytest.raises(AnsibleLookupError, match="of type int, expected a list"):
         look_up(str(place), names=5)
+
+
+@pytest.mark.parametrize("given", [True, "true"])
+def test_entry_without_a_verdict_is_an_error_if_all_must_have_one(tmp_path, given):
+    place = put(tmp_path / "images.lock.yml", *NAMES)
+    assert names(look_up(str(place), verified=False)) == [NAMES]
+    with pytest.raises(AnsibleLookupError, match=r"docker\.io/library/one:1 is not verified"):
+        look_up(str(place), verified=given)
+    with pytest.raises(TypeError):
+        look_up(str(place), verified="perhaps")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import threading
 import time
@@ -32,6 +33,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._plan import (
     Plan,
     Pool,
     in_parallel,
+    small_requests,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
@@ -550,6 +552,74 @@ def test_assisting_runs_only_when_no_work_is_left():
         last.result()
     assert order[0] == "work"
     assert not pool.is_busy
+
+
+class Step(Action):
+    """An action that counts how many of its kind run at the same time, and waits until as many do as are ``expected``."""
+
+    running: collections.Counter = collections.Counter()
+    most: collections.Counter = collections.Counter()
+    expected: dict[bool, int] = {}
+    changed = threading.Condition()
+
+    def __init__(self, number, is_small):
+        self.subject, self.needed_by, self.is_small = f"{number}", (), is_small
+
+    def summary(self):
+        return {"action": self.subject}
+
+    def apply(self, pool):
+        with self.changed:
+            self.running[self.is_small] += 1
+            self.most[self.is_small] = max(self.most[self.is_small], self.running[self.is_small])
+            self.changed.notify_all()
+            self.changed.wait_for(self._all_run, 30)
+        time.sleep(0.02)  # more than expected would show now
+        with self.changed:
+            self.running[self.is_small] -= 1
+
+    def _all_run(self):
+        return all(self.most[kind] >= count for kind, count in self.expected.items())
+
+
+@pytest.mark.parametrize(
+    ("workers", "large", "small"), [(1, 1, 0), (2, 2, 4), (6, 6, 16), (20, 20, 16)]
+)
+def test_small_work_has_threads_of_its_own_and_parallel_1_does_one_thing_at_a_time(
+    workers, large, small
+):
+    Step.most.clear()
+    Step.expected = {False: large, True: small} if small else {}
+    steps = [Step(number, number % 2 == 0) for number in range(80)]
+    done = execute(Plan(content=tuple(steps), workers=workers)).done
+    assert len(done) == 80
+    if small:
+        assert (Step.most[False], Step.most[True]) == (large, small)
+    else:
+        assert sum(Step.most.values()) <= 2 and max(Step.most.values()) == 1
+
+
+def test_names_that_take_few_bytes_are_set_by_the_threads_for_that():
+    Step.most.clear()
+    Step.expected = {True: 10}
+    names = [Step(number, True) for number in range(40)]
+    assert len(execute(Plan(names=tuple(names), workers=4)).done) == 40
+    assert Step.most[True] == small_requests(4) == 10
+
+
+def test_an_error_discards_small_work_too(source):
+    begun = []
+
+    class Bad(Step):
+        def apply(self, pool):
+            begun.append(self.subject)
+            time.sleep(0.005)
+            raise RuntimeError("a bug")
+
+    steps = tuple(Bad(number, is_small=True) for number in range(1000))
+    with pytest.raises(RuntimeError):
+        execute(Plan(content=steps, workers=2))
+    assert len(begun) < 1000
 
 
 def test_an_error_stops_a_long_queue():

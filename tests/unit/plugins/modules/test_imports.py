@@ -12,6 +12,8 @@ from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
 from ansible_collections.lockstep.images.tests.support.modules import PYTHONPATH, run
 from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.signing import referrer, statement
+from ansible_collections.lockstep.images.tests.support.sigstore import ISSUER, SUBJECT, Sigstore
 
 COUNT = 4
 PLATFORM = "linux/amd64"
@@ -124,3 +126,21 @@ def test_F03_no_thread_of_push_copy_and_removal_imports_anything(watched, names,
         watched("image_copy", name=bare, destination=more, newest=1, **copied)
         watched("registry_info", name=bare, **copied)
         watched("registry_remove", name=pushed, **copied)
+
+
+def test_no_thread_of_a_verification_imports_anything(watched, registry, tmp_path):
+    """The library cryptography imports parts of itself late."""
+    sigstore, names = Sigstore(), []
+    for number in range(COUNT):
+        repository = f"signed/app{number}"
+        item = demo_image(f"app{number}", "1", platforms=[PLATFORM])
+        push(registry, repository, item, "1")
+        names.append(f"{registry.address}/{repository}:1")
+        made = sigstore.bundle(statement(item.digest), stamped=True)
+        push(registry, repository, referrer(made, item.descriptor()))
+    who = {"issuer": ISSUER, "subject": SUBJECT}
+    root = {"text": sigstore.trusted_root()}
+    trust = [{"match": "*", "identities": [who], "trusted_root": root}]
+    more = {"retries": 0, "config_path": str(tmp_path / "auth.json")}
+    found = watched("image_verify", name=names, verify=trust, parallel=4, **more)
+    assert len(found["pinned"]) == COUNT

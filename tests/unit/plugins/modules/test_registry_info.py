@@ -43,7 +43,7 @@ def test_options_are_as_documented(monkeypatch):
 
 
 def test_results_are_documented_and_nothing_is_changed(registry, params):
-    more = {"referrers": True, "repositories": True, "registry_url": registry.url}
+    more = {"referrers": True, "attached": True, "repositories": True, "registry_url": registry.url}
     for outcome in four_times("registry_info", **params, **more):
         assert_as_documented("registry_info", outcome.result)
         result = outcome.result
@@ -52,6 +52,8 @@ def test_results_are_documented_and_nothing_is_changed(registry, params):
         assert [one["digest"] for one in result["images"]] == [APP.digest] * 2
         referrers = [one["referrers"][0]["digest"] for one in result["images"]]
         assert referrers == [SIGNATURE.digest] * 2
+        attached = [one["attached"][0] for one in result["images"]]
+        assert [one["status"] for one in attached] == ["present, not verified"] * 2
         assert result["missing"] == params["name"][1:]
         assert result["repositories"] == ["demo/app"]
         assert PASSWORD not in outcome.stdout + outcome.stderr

@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.common import parameters
 from ansible_collections.lockstep.images.tests.support.faults import Fault
 from ansible_collections.lockstep.images.tests.support.journal import Journal
-from ansible_collections.lockstep.images.tests.support.modules import PYTHONPATH, ROOT, run
+from ansible_collections.lockstep.images.tests.support.modules import ROOT, run
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 from ansible_collections.lockstep.images.tests.support.tables import secret_forms
 
@@ -26,14 +26,25 @@ ENTRY = {"registry": NOWHERE, **LOGIN}
 # What each module cannot do without.
 NEEDED = {
     "engine_info": {"engine": "docker", "socket": "/nonexistent/docker.sock"},
+    "image_build": {"name": f"{NOWHERE}/a:1", "instructions": f"FROM {NOWHERE}/b:1"},
     "image_copy": {"name": [f"{NOWHERE}/a:1"], "destination": NOWHERE},
+    "image_export": {"name": [f"{NOWHERE}/a:1"], "dest": "/nonexistent/a.tar"},
+    "image_import": {"src": "/nonexistent/a.tar"},
     "image_load": {"name": [f"{NOWHERE}/a:1"], "engine": "docker"},
     "image_lock": {"name": [f"{NOWHERE}/a:1"], "path": "lock.yml"},
+    "image_mount": {"name": f"{NOWHERE}/a:1", "root": "a"},
     "image_pull": {"name": [f"{NOWHERE}/a:1"]},
     "image_push": {"name": [f"{NOWHERE}/a:1"]},
+    "image_receive": {"name": [f"{NOWHERE}/a:1"], "manifests": {}},
     "image_remove": {"name": [f"{NOWHERE}/a:1"]},
+    "image_sign": {"name": [f"{NOWHERE}/a:1"], "key": {"path": "/nonexistent/key"}},
     "image_sync": {"lock": {"lockfile_version": 1, "images": []}},
     "image_tag": {"name": f"{NOWHERE}/a:1", "repository": [f"{NOWHERE}/b:1"]},
+    "image_unpack": {"name": [f"{NOWHERE}/a:1"]},
+    "image_verify": {
+        "name": [f"{NOWHERE}/a:1"],
+        "verify": [{"match": "*", "accept": "unsigned"}],
+    },
     "registry_info": {"name": [f"{NOWHERE}/a:1"]},
     "registry_login": {"registry_url": NOWHERE},
     "registry_remove": {"name": [f"{NOWHERE}/a:1"]},
@@ -145,7 +156,8 @@ def answer_and_log(module, given, directory, environment=()):
         **NEEDED.get(module, {}),
         **given,
     }
-    env = {**journal.environment(PYTHONPATH), **dict(environment)}
-    outcome = run(module, env=env, **params)
+    env = {**journal.environment(), **dict(environment)}
+    del env["PYTHONPATH"]
+    outcome = run(module, env=env, packages=os.fspath(journal.packages), **params)
     assert journal.text() or outcome.failed
     return outcome.stdout + outcome.stderr + journal.text()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
-from ansible_collections.lockstep.images.tests.support.imports import PLUGINS
+from ansible_collections.lockstep.images.tests.support.imports import PLUGINS, tree_of
 
 SOURCES = sorted(PLUGINS.rglob("*.py"))
 KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
@@ -48,15 +48,15 @@ def texts_of(node: ast.AST | None, names: dict[str, ast.AST]) -> list[str]:
 
 def raised(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
     """Yield line, messages and hints of every error that a file raises."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree_of(path)))
     names = {
         target.id: node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.Call):
             continue
         called = node.func.attr if isinstance(node.func, ast.Attribute) else None
@@ -68,27 +68,28 @@ def raised(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
             yield node.lineno, texts_of(arguments[0], names), texts_of(hint, names)
 
 
-RAISED = [
-    pytest.param(messages, hints, id=f"{path.relative_to(PLUGINS)}:{line}")
-    for path in SOURCES
-    for line, messages, hints in raised(path)
-]
-
-
 def is_sentence(text: str) -> bool:
     return text.endswith((".", HOLE)) and not text[0].islower()
 
 
-@pytest.mark.parametrize(("messages", "hints"), RAISED)
-def test_F18_messages_have_no_full_stop_and_hints_are_sentences(messages, hints):
-    assert not [text for text in messages if text.endswith(".") and not text.endswith("...")]
-    assert not [text for text in messages if re.search(r"\n|  |\.\.$", text)]
-    assert not [text for text in hints if text and not is_sentence(text)]
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PLUGINS)))
+def test_F18_messages_have_no_full_stop_and_hints_are_sentences(path):
+    wrong = [
+        (line, text)
+        for line, messages, hints in raised(path)
+        for text in [
+            *(text for text in messages if text.endswith(".") and not text.endswith("...")),
+            *(text for text in messages if re.search(r"\n|  |\.\.$", text)),
+            *(text for text in hints if text and not is_sentence(text)),
+        ]
+    ]
+    assert wrong == []
 
 
 def test_F18_error_messages_are_found_in_the_source():
-    assert len(RAISED) > 200
-    assert sum(bool(messages) for messages, _hints in (case.values for case in RAISED)) > 190
+    found = [messages for path in SOURCES for _line, messages, _hints in raised(path)]
+    assert len(found) > 200
+    assert sum(map(bool, found)) > 190
 
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)

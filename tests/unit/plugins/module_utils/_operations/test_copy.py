@@ -63,10 +63,14 @@ NAMES = ("demo/app:1", "demo/app:2", "demo/tool:1")
 CONTENT = dict(zip(NAMES, (APP, NEXT, TOOL)))
 
 
-@pytest.fixture(name="source", params=[None, "basic", "bearer"], ids=str)
+# Where logins matter; all other tests use tokens, which take the most requests.
+every_login = pytest.mark.parametrize("source", [None, "basic", "bearer"], ids=str, indirect=True)
+
+
+@pytest.fixture(name="source")
 def fixture_source(request):
     users = {READER.username: READER.password}
-    with Registry(auth=request.param, users=users) as registry:
+    with Registry(auth=getattr(request, "param", "bearer"), users=users) as registry:
         for name, item in CONTENT.items():
             push(registry, *name.split(":")[:1], item, name.split(":")[1])
         yield registry
@@ -132,6 +136,7 @@ def put(registry, names):
         push(registry, *name.split(":")[:1], CONTENT[name], name.split(":")[1])
 
 
+@every_login
 @every_state
 def test_planning_sends_nothing_and_reads_no_blob(copier, source, target, there):
     put(target, there)
@@ -144,6 +149,7 @@ def test_planning_sends_nothing_and_reads_no_blob(copier, source, target, there)
     assert "GET blob" not in steps(source) + steps(target)
 
 
+@every_login
 @every_state
 def test_second_run_sends_one_head_per_tag_to_each_side(copier, source, target, there):
     put(target, there)
@@ -178,6 +184,7 @@ def test_no_tag_is_incomplete_after_any_action_and_the_next_plan_is_the_rest(tmp
     assert total > 8
 
 
+@every_login
 @every_state
 def test_plan_and_apply_report_the_same(copier, target, there):
     put(target, there)
@@ -202,6 +209,7 @@ def test_result_does_not_depend_on_the_order_of_names(tmp_path):
 # -- what is copied
 
 
+@every_login
 @pytest.mark.parametrize("chunk_size", [0, 1000])
 def test_copy_has_the_same_bytes(copier, source, target, chunk_size):
     copier.copy(*NAMES, chunk_size=chunk_size)
@@ -266,6 +274,7 @@ def test_name_with_tag_and_digest_tags_that_digest(copier, source, target):
     assert target.manifest("demo/app", "1") == APP.raw
 
 
+@every_login
 def test_blob_that_breaks_off_at_the_source_resumes_on_both_sides(copier, source, target):
     blob = TOOL.layers[0]
     source.faults.append(Fault(path=f"/blobs/{blob.digest}", truncate_at=20))
@@ -282,6 +291,7 @@ def test_corrupt_bytes_of_the_source_are_not_stored(copier, source, target):
     assert sorted(held(target)["tags"]) == ["demo/app"]
 
 
+@every_login
 def test_failed_name_does_not_stop_the_others(copier, target):
     target.faults.append(Fault(method="POST", path="/demo/tool/", status=403, times=None))
     plan = copier.plan(*NAMES, "demo/none:1")
@@ -301,6 +311,7 @@ def test_F05_content_that_a_target_refuses_to_show_is_copied(copier, target, sta
     assert not copier.plan(*NAMES).changed
 
 
+@every_login
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
 def test_F05_signatures_that_a_source_refuses_to_show_count_as_missing(copier, source, status):
     source.faults.append(
@@ -309,6 +320,7 @@ def test_F05_signatures_that_a_source_refuses_to_show_count_as_missing(copier, s
     assert copier.copy(NAMES[0], referrers=True)["changed"]
 
 
+@every_login
 def test_F05_listed_but_refused_signature_is_an_error(copier, source):
     tag = APP.digest.replace(":", "-") + ".sig"
     push(source, "demo/app", made("signature"), tag)
@@ -325,6 +337,7 @@ def test_repository_that_does_not_list_its_tags_fails_alone(copier, target):
     assert target.storage.tags("demo/app") == ["1", "2"]
 
 
+@every_login
 def test_referrers_of_an_image_are_copied_with_it(copier, source, target):
     subject = {"mediaType": APP.media_type, "digest": APP.digest, "size": len(APP.raw)}
     signature = image([layer({"s": b"x"})], subject=subject)
@@ -525,6 +538,7 @@ def test_image_with_an_invalid_age_fails_alone(copier, many, target):
     assert target.storage.tags("demo/many") == ["v1"]
 
 
+@every_login
 def test_all_tags_are_copied_once(copier, many, target):
     copier.copy("demo/many", tags=(True, None, None))
     assert target.storage.tags("demo/many") == many.storage.tags("demo/many")
@@ -539,6 +553,7 @@ def test_new_target_repository_gets_no_requests_for_existing_content(copier, man
     assert looks[3:] == ["GET demo/many/tags/list"]
 
 
+@every_login
 def test_missing_repository_fails_alone(copier, target):
     plan = copier.plan("demo/none", "demo/tool", tags=(True, None, None))
     outcome = execute(plan)
@@ -563,6 +578,7 @@ def test_invalid_options_are_reported(tags, says):
 # -- the requests to each registry
 
 
+@every_login
 def test_each_side_is_asked_only_for_the_rights_it_needs(copier, source, target):
     copier.copy("demo/app:1", "demo/tool:1")
     assert {one.scopes for one in source.token_requests} <= {
@@ -577,6 +593,7 @@ def test_each_side_is_asked_only_for_the_rights_it_needs(copier, source, target)
     assert extra <= {"repository:demo/app:pull", "repository:demo/tool:pull"}
 
 
+@every_login
 def test_credentials_are_sent_only_to_their_host(copier, source, target):
     copier.copy(*NAMES)
     pairs = {
@@ -591,6 +608,7 @@ def test_credentials_are_sent_only_to_their_host(copier, source, target):
             assert sent not in issued[other]
 
 
+@every_login
 def test_mirror_of_the_source_serves_content_and_receives_no_push(tmp_path, source, target):
     with Registry() as mirror:
         put(mirror, NAMES)
@@ -601,6 +619,7 @@ def test_mirror_of_the_source_serves_content_and_receives_no_push(tmp_path, sour
         assert held(target) == held(source)
 
 
+@every_login
 def test_mirror_of_the_target_is_not_used(tmp_path, source, target):
     with Registry() as mirror:
         put(mirror, NAMES)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -61,24 +60,39 @@ def known(origin, item):
     return [origin.read_manifest(digest) is not None for digest in digests_of(item)]
 
 
+def unknown(_digest, _media_type):
+    return None
+
+
 def test_manifests_of_the_platform_become_known(origin, sources):
-    origin.learn(APP, Digest.parse(FAMILY.digest), AMD64)
+    origin.learn(APP, Digest.parse(FAMILY.digest), AMD64, unknown)
     assert known(origin, FAMILY) == [True, False, True]
     asked = [what for verb, what in sources.reads if verb == "manifest"]
     assert asked == [FAMILY.digest, str(digests_of(FAMILY)[0])]
 
 
+def test_manifests_that_are_at_hand_are_not_read(origin, sources):
+    raws = {Digest.parse(digest): raw for digest, _type, raw in FAMILY.manifests()}
+
+    def at_hand(digest, media_type):
+        return Manifest.parse(raws[digest], media_type, str(digest))
+
+    origin.learn(APP, Digest.parse(FAMILY.digest), AMD64, at_hand)
+    assert known(origin, FAMILY) == [True, False, True]
+    assert [what for verb, what in sources.reads if verb == "manifest"] == []
+
+
 def test_image_without_an_index_becomes_known(origin, sources):
     item = image([layer({"file": b"x"})])
     sources.publish(str(APP), item)
-    origin.learn(APP, Digest.parse(item.digest), ARM64)
+    origin.learn(APP, Digest.parse(item.digest), ARM64, unknown)
     assert known(origin, item) == [True]
 
 
 @pytest.mark.parametrize("error", [NotFoundError("gone"), UnreachableError("no answer")])
 def test_image_that_the_registry_does_not_give_stays_unknown(origin, sources, error):
     sources[APP.name].script("manifest", FAMILY.digest, error)
-    origin.learn(APP, Digest.parse(FAMILY.digest), AMD64)
+    origin.learn(APP, Digest.parse(FAMILY.digest), AMD64, unknown)
     assert known(origin, FAMILY) == [False, False, False]
 
 
@@ -89,29 +103,31 @@ def test_manifests_of_the_store_are_known_without_a_registry(origin, store, sour
     assert sources.reads == []
 
 
-def load_of(*sizes):
-    blobs = [
-        dataclasses.replace(blob(b"%d" % number), size=size) for number, size in enumerate(sizes)
-    ]
-    content = SimpleNamespace(reference=APP, manifest=SimpleNamespace(layers=blobs))
-    return SimpleNamespace(name=str(APP), image=content, blobs=blobs, bytes_sent=sum(sizes))
-
-
 @pytest.mark.parametrize(
-    ("sizes", "batch"),
-    [([], 0), ([10], 0), ([50 * MIB], 2 * MIB), ([2000 * MIB, 3000 * MIB], 64 * MIB)],
+    ("size", "lanes", "limit"),
+    [
+        (0, 1, 0),
+        (80, 1, 20),
+        (80, 2, 20),
+        (5 * MIB, 1, MIB // 2),
+        (50 * MIB, 1, 2 * MIB),
+        (50 * MIB, 2, MIB),  # as much as before is on its way
+        (5000 * MIB, 1, 64 * MIB),
+    ],
 )
-def test_batch_is_a_small_part_of_all_and_limited(origin, monkeypatch, sizes, batch):
-    monkeypatch.setattr(ImageStore, "require_space", lambda *_arguments: None)
-    origin.plan([load_of(*sizes)])
-    assert origin.batch == batch
+def test_batch_of_a_registry_is_a_small_part_of_all(origin, size, lanes, limit):
+    assert origin.limit(size, lanes) == limit
 
 
-def test_store_sends_without_a_limit_and_has_what_it_lists(store, sources):
+def test_batch_of_a_store_is_not_limited(store):
+    assert Origin(store).limit(50 * MIB, 2) is None
+
+
+def test_store_has_what_it_lists(store, sources):
     pull(store, sources, str(APP))
     origin = Origin(store)
-    assert (origin.batch, origin.has_news, list(origin.warnings)) == (None, False, [])
+    assert (origin.has_news, list(origin.warnings)) == (False, [])
     with pytest.raises(NotInStoreError, match="does not hold sha256"):
-        origin.require(load_of(7))
+        origin.require(SimpleNamespace(image=SimpleNamespace(reference=APP), blobs=[blob(b"7")]))
     with pytest.raises(NotInStoreError, match="does not hold sha256"):
-        origin.open(load_of(7).blobs[0])
+        origin.open(blob(b"7"))

@@ -264,6 +264,7 @@ def test_entry_has_the_digests_of_the_name_and_of_each_platform(path, sources):
                 "size": amd64.size,
             }
         },
+        "verified": None,
     }
     assert result["images"][1] == wanted
     alone = result["images"][0]
@@ -840,6 +841,7 @@ def test_images_lock_reads_only_tags(path, sources):
         "digest": FAMILY.digest,
         "media_type": "",
         "platforms": {},
+        "verified": None,
     }
     assert result["changes"][0]["size"] == 0
     assert result["diff"]["after"] == {APP: FAMILY.digest, PINNED: FAMILY.digest}

@@ -88,9 +88,13 @@ def fill(store, sources, *names, **how):
     return pull(store, sources, *(f"{HOME}/{name}" for name in names), **how)
 
 
-@pytest.fixture(name="registry", params=[None, "bearer"], ids=str)
+# Where logins matter; all other tests use tokens, which take the most requests.
+every_login = pytest.mark.parametrize("registry", [None, "bearer"], ids=str, indirect=True)
+
+
+@pytest.fixture(name="registry")
 def fixture_registry(request):
-    with Registry(auth=request.param, users=USERS) as registry:
+    with Registry(auth=getattr(request, "param", "bearer"), users=USERS) as registry:
         yield registry
     assert registry.errors == []
     assert half_images(registry) == []
@@ -165,6 +169,7 @@ def put(registry, *names):
         push(registry, repository, {**CONTENT, "app:2": NEXT}[name], tag.replace("2", "1"))
 
 
+@every_login
 @every_state
 def test_planning_sends_only_heads_and_gets(pusher, registry, there):
     put(registry, *there)
@@ -177,6 +182,7 @@ def test_planning_sends_only_heads_and_gets(pusher, registry, there):
     assert not [step for step in steps(registry) if step.startswith("GET") and "blob" in step]
 
 
+@every_login
 @every_state
 def test_plan_is_empty_after_it_was_applied(pusher, registry, there):
     put(registry, *there)
@@ -225,6 +231,7 @@ def test_no_tag_is_incomplete_if_sending_manifests_breaks_off(tmp_path, store, f
         assert not pusher.plan(*NAMES).changed
 
 
+@every_login
 @every_state
 def test_plan_and_apply_report_the_same(pusher, registry, there):
     put(registry, *there)
@@ -274,6 +281,7 @@ def test_blobs_are_sent_before_children_and_the_tagged_index_last(pusher, regist
     assert [what for _verb, what in puts][-3:] == [*children, "1"]
 
 
+@every_login
 @pytest.mark.parametrize("chunk_size", [0, 1000])
 def test_pushed_content_has_the_bytes_of_the_store(pusher, registry, chunk_size):
     pusher.push(*NAMES, chunk_size=chunk_size)
@@ -288,6 +296,7 @@ def test_pushed_content_has_the_bytes_of_the_store(pusher, registry, chunk_size)
         assert registry.manifest(repository, tag) == item.raw
 
 
+@every_login
 def test_only_what_is_missing_is_sent(pusher, registry, sources):
     push(registry, "app", APP, "1")
     fill(pusher.store, sources, "app:2")
@@ -311,6 +320,7 @@ def test_moved_tag_is_reported_as_updated(pusher, registry, sources):
     }
 
 
+@every_login
 def test_existing_image_is_tagged_again_with_one_put(pusher, registry):
     push(registry, "app", APP, "old")
     pusher.push("app:1")
@@ -334,6 +344,7 @@ def test_a_blob_that_images_share_is_sent_once(pusher, registry, sources):
     assert steps(registry).count("PUT upload") == len(sent)
 
 
+@every_login
 def test_content_of_another_repository_in_the_store_is_mounted(pusher, registry, sources):
     """The store knows the image by a name of the same registry."""
     push(registry, "tool", ONE, "1")
@@ -347,6 +358,7 @@ def test_content_of_another_repository_in_the_store_is_mounted(pusher, registry,
     assert held(registry)["blobs"]["copy"] == blobs_of(ONE)
 
 
+@every_login
 def test_content_for_two_repositories_is_sent_once_by_one_thread(pusher, registry):
     result = pusher.push("tool:1", to=["one", "two"], workers=1)
     assert result["stats"]["blobs_mounted"] == len(blobs_of(ONE))
@@ -431,6 +443,7 @@ SIGNATURE = image(
 )
 
 
+@every_login
 def test_referrers_of_an_image_are_pushed_with_it(pusher, registry, sources):
     repository = sources[f"{HOME}/app"]
     repository.publish(SIGNATURE)
@@ -524,6 +537,7 @@ def test_force_sends_a_child_that_a_registry_has_lost(pusher, registry):
 # -- names
 
 
+@every_login
 def test_failed_name_does_not_stop_the_others(pusher, registry):
     registry.faults.append(Fault(method="POST", path="/v2/web/", status=403, times=None))
     plan = pusher.plan(*NAMES, "none:1")
@@ -538,6 +552,7 @@ def test_failed_name_does_not_stop_the_others(pusher, registry):
     assert f"{address}/web:1" not in result["diff"]["after"]
 
 
+@every_login
 def test_refused_manifest_fails_only_its_name(pusher, registry):
     registry.faults.append(Fault(method="PUT", path="/web/manifests/1", status=400, times=None))
     plan = pusher.plan(*NAMES)
@@ -546,6 +561,7 @@ def test_refused_manifest_fails_only_its_name(pusher, registry):
     assert sorted(held(registry)["tags"]) == ["app", "tool"]
 
 
+@every_login
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 403, 405])
 def test_F05_content_that_a_registry_refuses_to_show_is_pushed(pusher, registry, status, force):
@@ -558,6 +574,7 @@ def test_F05_content_that_a_registry_refuses_to_show_is_pushed(pusher, registry,
     assert not pusher.plan(*NAMES).changed
 
 
+@every_login
 def test_F05_answer_to_the_push_itself_counts(pusher, registry):
     registry.faults.append(Fault(method="HEAD|GET", missing_as=403, times=None))
     registry.faults.append(Fault(method="POST", path="/tool/", status=403, times=None))

@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import CorruptStoreError
 from ansible_collections.lockstep.images.plugins.module_utils._operations.store_info import (
     plan_store_info,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.transit import (
+    TransitStore,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
-from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
+from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, fingerprint
 from ansible_collections.lockstep.images.tests.support.plans import dry_run
@@ -152,6 +156,18 @@ def test_partial_downloads_are_counted(path, store):
     result = info(store)
     assert result["staged"]["blobs"] == 1
     assert result["staged"]["bytes"] >= 9000
+    assert result["blobs"] == len(blobs(path))
+
+
+def test_leftovers_of_an_unfinished_load_are_staged(path, store):
+    transit = TransitStore(store)
+    transit.prepare()
+    data = b"x" * 9000
+    transit.write(blob(data), [data])
+    Path(transit.path, ".staging", f"sha256-{'1' * 64}.part").write_bytes(data)
+    result = info(store)
+    assert result["staged"]["blobs"] == 2
+    assert result["staged"]["bytes"] >= 18000
     assert result["blobs"] == len(blobs(path))
 
 

@@ -29,7 +29,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.prune 
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
     FULL,
-    QUICK,
     RepairStore,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
@@ -65,6 +64,7 @@ from ansible_collections.lockstep.images.tests.support.stores import (
 )
 from ansible_collections.lockstep.images.tests.support.syncing import (
     BOTH,
+    QUICK,
     attempt,
     checked,
     lock_of,

@@ -73,11 +73,24 @@ def test_clear_leaves_no_blob(transit):
     assert transit.staging() == {"blobs": 0, "bytes": 0}
 
 
-def test_keep_only_drops_other_whole_blobs_and_no_parts(transit):
-    transit.keep_only({WHOLE.digest})
+def test_keep_only_drops_other_blobs_whole_or_not(transit):
+    transit.keep_only({WHOLE.digest, CUT.digest})
     assert transit.has(WHOLE)
     assert not transit.has(OTHER)
     assert transit.staged(CUT) == 100
+    transit.keep_only({WHOLE.digest})
+    assert transit.has(WHOLE)
+    assert transit.staging() == {"blobs": 0, "bytes": 0}
+
+
+def test_drop_removes_a_part_too(transit):
+    transit.drop(CUT.digest)
+    assert transit.staging() == {"blobs": 0, "bytes": 0}
+    assert transit.has(WHOLE)
+
+
+def test_bytes_of_a_part_are_those_of_its_file(transit):
+    assert [transit.used_by(one) for one in (WHOLE, CUT, blob(b"n"))] == [500, 100, 0]
 
 
 def test_store_that_never_had_any_has_no_leftovers(tmp_path):

@@ -20,7 +20,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.verify
 from ansible_collections.lockstep.images.plugins.module_utils._store import files, repair
 from ansible_collections.lockstep.images.plugins.module_utils._store.repair import (
     FULL,
-    QUICK,
     RepairStore,
 )
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob
@@ -41,6 +40,7 @@ from ansible_collections.lockstep.images.tests.support.stores import (
     whole_tree,
 )
 
+QUICK = "quick"
 APP, TOOL = "registry.example/app:1", "other.example/tool:1"
 COPY = "registry.example/copy:1"
 FAMILY = demo_image("app", "1", layers=2, size=2500)

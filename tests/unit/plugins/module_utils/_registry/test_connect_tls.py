@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.tests.support import certificates
 from ansible_collections.lockstep.images.tests.support.faults import Fault
+from ansible_collections.lockstep.images.tests.support.images import image, layer
 from ansible_collections.lockstep.images.tests.support.pulling import (
     BLOB,
     LAYER,
@@ -290,3 +291,21 @@ def test_F28_authorities_that_are_missing_on_the_host_are_an_error_that_names_th
         error = Puller(tmp_path, registry, ca_path=own_ca()).fails()
     assert isinstance(error, errors.TlsError)
     assert str(path) in str(error) and error.hint
+
+
+def test_authorities_are_read_once_for_all_connections(tmp_path, monkeypatch):
+    """Reading those of a system takes longer than many handshakes."""
+    read = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(context, *args, **kwargs):
+        read.append(args or kwargs)
+        return load(context, *args, **kwargs)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted, raising=False)
+    content = image([layer({"n": bytes([number]) * 500}) for number in range(12)])
+    with serving(content, tls=certificates.server()) as registry:
+        puller = Puller(tmp_path, registry, ca_path=own_ca())
+        puller.pull(workers=6)
+        assert puller.http.connections() > 2
+    assert len(read) == 2  # the option ca_path, and those that requests brings along

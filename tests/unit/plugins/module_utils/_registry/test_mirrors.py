@@ -129,6 +129,7 @@ def test_F31_an_entry_holds_for_its_host_as_a_mirror_too(host):
         trust=Trust(ca_paths=("/m.pem",)),
         login=Credentials("m", SECRET),
         name="m:5000",
+        namespace="docker.io",
     )
     assert given.endpoint.scheme == ""
     assert given.endpoint.trust == Trust(ca_paths=("/own.pem",))
@@ -169,7 +170,48 @@ def test_mirrors_come_in_their_order_and_the_registry_last():
 
 def test_a_mirror_gets_nothing_of_the_task():
     mirror = places_of(DEBIAN, entry("docker.io", "mirror.example"))[0]
-    assert mirror.endpoint == Endpoint("mirror.example", name="mirror.example")
+    expected = Endpoint("mirror.example", name="mirror.example", namespace="docker.io")
+    assert mirror.endpoint == expected
+
+
+@pytest.mark.parametrize(
+    ("registry", "url", "namespace"),
+    [
+        ("docker.io", "mirror.example", "docker.io"),
+        ("docker.io/library", "mirror.example/hub/library", "docker.io"),
+        ("docker.io", "docker.io/proxy", ""),
+        ("docker.io", "registry-1.docker.io", ""),
+    ],
+)
+def test_a_mirror_on_another_host_gets_the_name_of_the_registry(registry, url, namespace):
+    assert places_of(DEBIAN, entry(registry, url))[0].endpoint.namespace == namespace
+
+
+def test_a_mirror_gets_its_headers():
+    headers = {"X-Dragonfly-Registry": "https://docker.io", "X-Site": ["a", "b"]}
+    mirror, own = places_of(DEBIAN, entry("docker.io", {"url": "m.example", "headers": headers}))
+    assert mirror.endpoint.headers == (
+        ("X-Dragonfly-Registry", "https://docker.io"),
+        ("X-Site", "a"),
+        ("X-Site", "b"),
+    )
+    assert own.endpoint.headers == ()
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Authorization": SECRET}, "mirrors[0].headers: Authorization cannot be set"),
+        ({"proxy-authorization": SECRET}, "headers: proxy-authorization cannot be set"),
+        ({"X-Authorization": "a", "Cookie": SECRET}, "X-Authorization, Cookie cannot be set"),
+        ({"X-Site": 1}, "mirrors[0].headers: a header must be a string"),
+        ({"X-Site": [SECRET, None]}, "mirrors[0].headers: a header must be a string"),
+        ({"X Site": SECRET}, "mirrors[0].headers: a header contains invalid characters"),
+        ({"X-Site": f"a\r\nX: {SECRET}"}, "mirrors[0].headers: a header contains invalid"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(headers, words):
+    assert words in refused(entry("docker.io", {"url": "m.example", "headers": headers}))
 
 
 def test_a_mirror_has_what_its_entry_says():
@@ -291,7 +333,9 @@ def test_an_entry_changes_what_the_task_says_of_its_registry(keys, changed):
     expected = Endpoint("registry.example:5000", trust=TASK, login=TASK_LOGIN, name=APP[:21])
     found = places_of(APP, entry("registry.example:5000", "mirror.example", **keys))
     assert found[-1].endpoint == Endpoint(**{**vars(expected), **changed})
-    assert found[0].endpoint == Endpoint("mirror.example", name="mirror.example")
+    assert found[0].endpoint == Endpoint(
+        "mirror.example", name="mirror.example", namespace="registry.example:5000"
+    )
 
 
 def test_an_entry_may_take_plain_http_back():

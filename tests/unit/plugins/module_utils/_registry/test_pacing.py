@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 
 import pytest
 from ansible_collections.lockstep.images.tests.support.faults import Fault
@@ -22,6 +24,7 @@ from ansible_collections.lockstep.images.tests.support.pulling import (
     serving,
     trail,
 )
+from ansible_collections.lockstep.images.tests.support.registry import Registry
 
 MANY = [image([layer({"n": bytes([n]) * 500})]) for n in range(6)]
 LIMITS = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "76;w=21600"}
@@ -129,7 +132,70 @@ def test_no_more_requests_are_sent_in_a_second_than_allowed(tmp_path, pace):
         assert puller.clock.slept == [1 / pace] * 3
 
 
-@pytest.mark.parametrize("workers", [2, 6])
+@contextlib.contextmanager
+def distant(is_due):
+    """A registry with 40 images whose answers wait until ``is_due(seen)``, except the first one.
+
+    ``seen``, which it yields, has for each request how many were waiting when it came.
+    """
+    waiting, changed = [0], threading.Condition()
+    seen: list[int] = []
+    with Registry() as registry:
+        for number in range(40):
+            content = image([layer({"n": bytes([number]) * 500})])
+            push(registry, f"demo/{number}", content, "1.0")
+        answer = registry.answer
+
+        def late(call, **how):
+            with changed:
+                waiting[0] += 1
+                seen.append(waiting[0])
+                changed.notify_all()
+                if len(seen) > 1:  # a task sends its first request alone
+                    changed.wait_for(lambda: is_due(seen), timeout=30)
+            time.sleep(0.05)  # in which one request too many could come
+            with changed:
+                waiting[0] -= 1
+            return answer(call, **how)
+
+        registry.answer = late
+        registry.clear()
+        yield registry, seen
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 1), (2, 4), (6, 16), (40, 16)])
+def test_no_more_than_sixteen_small_requests_wait_for_a_registry(tmp_path, workers, most):
+    with distant(lambda seen: max(seen) >= most) as (registry, seen):
+        names = [f"{registry.address}/demo/{number}:1.0" for number in range(min(40, 4 * most))]
+        puller = Puller(tmp_path, registry)
+        puller.pull(*names, workers=workers)
+        cold, seen[:] = max(seen), []
+        puller.pull(*names, workers=workers)
+        assert (cold, max(seen)) == (most, most)
+        assert puller.http.connections() <= most
+
+
+def test_a_registry_that_asks_to_wait_gets_no_further_request_of_any_thread(tmp_path):
+    """Only those that are on their way already."""
+    with distant(lambda _seen: puller.clock.slept) as (registry, _seen):
+        busy = Fault(method="HEAD", path="/demo/9/", status=429, headers={"Retry-After": "60"})
+        registry.faults.append(busy)
+        names = [f"{registry.address}/demo/{number}:1.0" for number in range(40)]
+        puller = Puller(tmp_path, registry)
+        sent: list[float] = []
+        answer = registry.answer
+
+        def timed(call, **how):
+            sent.append(puller.clock.time)
+            return answer(call, **how)
+
+        registry.answer, start = timed, puller.clock.time
+        puller.pull(*names, workers=6)
+    early = [time for time in sent if time < start + 60]
+    assert len(early) <= 1 + 16 and len(sent) == 4 * 40
+
+
+@pytest.mark.parametrize("workers", [2, 6, 40])
 def test_all_threads_share_the_pace(tmp_path, workers):
     with serving() as registry:
         names = many(registry)

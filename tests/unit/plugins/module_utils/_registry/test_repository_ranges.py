@@ -16,6 +16,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob i
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
+from ansible_collections.lockstep.images.plugins.module_utils._operations import actions
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.faults import Fault, Filler
 from ansible_collections.lockstep.images.tests.support.images import image, layer
@@ -32,7 +33,7 @@ from ansible_collections.lockstep.images.tests.support.pulling import (
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 
 LAYERS = [layer({f"opt/{n}": random.Random(n).randbytes(60_000 + n)}) for n in range(6)]
-SIX = image(LAYERS)
+SIX, TWO = image(LAYERS), image(LAYERS[:2])
 FIRST = LAYERS[0]
 SIZE = len(FIRST.blob)
 CHUNKS = ChunkPolicy(8192, 6)
@@ -41,7 +42,9 @@ COUNT = -(-SIZE // 8192)
 
 @pytest.fixture(name="cut", autouse=True)
 def fixture_cut(monkeypatch):
+    """Cut blobs of any size into pieces, as large ones are."""
     cut_always(monkeypatch)
+    monkeypatch.setattr(actions, "_SMALL", 0)
 
 
 def on_layer(**fault):
@@ -49,9 +52,9 @@ def on_layer(**fault):
     return Fault(path=f"/blobs/{FIRST.digest}", **fault)
 
 
-def assert_all_there(puller):
+def assert_all_there(puller, layers=LAYERS):
     tree = puller.tree()
-    for one in LAYERS:
+    for one in layers:
         assert tree[f"blobs/{one.digest.replace(':', '/')}"] == one.blob
 
 
@@ -161,11 +164,12 @@ ALLOWED = {
 @pytest.mark.parametrize("skip", [0, 2, COUNT - 1])
 @pytest.mark.parametrize("fault", [*ODD.values(), *PASSING.values()], ids=[*ODD, *PASSING])
 def test_a_range_that_was_answered_wrongly_once_ends_in_the_right_bytes(tmp_path, fault, skip):
-    with serving(SIX, faults=[on_layer(**{"skip": skip, **fault})]) as registry:
+    with serving(TWO, faults=[on_layer(**{"skip": skip, **fault})]) as registry:
         puller = Puller(tmp_path, registry)
-        pull(puller)
-        spans(registry, FIRST.digest)
-        assert sum(sent(registry, one.digest) for one in LAYERS) <= 3 * SIX.size
+        puller.pull(pieces=CHUNKS, workers=6)
+        assert_all_there(puller, LAYERS[:2])
+        assert sent(registry, FIRST.digest) <= 12 * SIZE
+        assert sent(registry, LAYERS[1].digest) == len(LAYERS[1].blob)
 
 
 @pytest.mark.parametrize("fault", ODD.values(), ids=ODD)
@@ -270,10 +274,11 @@ def test_every_range_request_to_an_object_store_starts_at_the_registry(tmp_path)
     """R057: a signed URL is not remembered."""
     with Registry() as bucket, serving(image([FIRST])) as registry:
         bucket.files["/bucket/x"] = FIRST.blob
-        bucket.faults.append(Fault(status=403, skip=2, times=2))
+        # Once: a thread whose new URL is also refused ends the pull, and it may be any of the three.
+        bucket.faults.append(Fault(status=403, skip=2))
         registry.faults.append(on_layer(redirect=f"{bucket.url}/bucket/x", times=None))
         Puller(tmp_path, registry).pull(pieces=CHUNKS, workers=3)
-        assert len(spans(registry, FIRST.digest)) == len(spans(bucket, "/bucket/x")) >= COUNT + 2
+        assert len(spans(registry, FIRST.digest)) == len(spans(bucket, "/bucket/x")) == COUNT + 1
         assert sent(bucket, "/bucket/x") == SIZE
 
 

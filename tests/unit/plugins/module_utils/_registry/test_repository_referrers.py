@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -185,6 +186,29 @@ def test_invalid_list_of_referrers_is_an_error(tmp_path, wrong):
         assert error.kind == "registry-protocol"
         assert str(error).isprintable()
         assert sum(request.bytes_sent for request in registry.requests) < 32 << 20
+
+
+@pytest.mark.parametrize(("note", "pages"), [(0, 300), (1_500_000, 3)], ids=["small", "large"])
+def test_endless_list_of_referrers_is_given_up(tmp_path, note, pages):
+    """Neither many small pages nor a few large ones fill the memory or take long."""
+    with serving() as registry:
+        count = itertools.count(1)
+
+        def grow(_request):
+            one = {
+                **ENTRY,
+                "digest": f"sha256:{next(count):064x}",
+                "annotations": {"a": "b" * note},
+            }
+            where = f"/v2/demo/app/referrers/{SUBJECT}?last={one['digest']}"
+            registry.faults[:] = [page(one, link=f"<{where}>; rel=next")]
+
+        grow(None)
+        registry.log.on_request = grow
+        error = failure(source_of(tmp_path, registry))
+        assert (error.kind, "do not end" in str(error)) == ("registry-protocol", True)
+        assert len(trail(registry)) <= pages
+        assert sum(request.bytes_sent for request in registry.requests) < 6 << 20
 
 
 def test_a_page_that_is_not_there_is_no_missing_api(tmp_path):

@@ -17,7 +17,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.repair impo
     RepairStore,
     verify_blob,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 from ansible_collections.lockstep.images.tests.support.images import demo_image
 from ansible_collections.lockstep.images.tests.support.stores import put
@@ -35,7 +34,7 @@ def fixture_path(tmp_path):
 
 @pytest.fixture(name="store")
 def fixture_store(path):
-    return ImageStore(str(path))
+    return RepairStore(str(path))
 
 
 def place_of(store, data=DATA):

@@ -1,0 +1,277 @@
+# Copyright (c) 2026 lockstep.images contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The power fails at any moment of a task: what is left is valid, and the next run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import shutil
+import typing as t
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.lockstep.images.tests.support import modules
+from ansible_collections.lockstep.images.tests.support.fleet import need_programs
+from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
+from ansible_collections.lockstep.images.tests.support.layout import (
+    bad_blobs,
+    blob_path,
+    fingerprint,
+    names,
+)
+from ansible_collections.lockstep.images.tests.support.powercut import (
+    FLUSHED,
+    NAMES,
+    Disk,
+    calls_of,
+    strace,
+)
+from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.stores import assert_valid_store, put
+
+OLD, NEW = (demo_image("app", version, layers=2, size=1500) for version in ("1", "2"))
+TOOL = image([layer({"tool": b"tool"})])
+# How often the task runs again after a cut: at every flush, and after so many other calls.
+EVERY = 5
+
+
+@dataclass
+class Site:
+    """A registry, and the directory whose disk loses power; ``path`` has the store and the trees."""
+
+    registry: Registry
+    path: Path
+    elsewhere: Path
+    whole_layers: dict[str, object] = field(default_factory=dict)
+    whole_trees: list[object] = field(default_factory=list)
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store"
+
+    def name(self, tag: str = "1") -> str:
+        return f"{self.registry.address}/demo/app:{tag}"
+
+    def note_trees(self) -> None:
+        """Record the layers and the tree, which are whole now."""
+        layers, tree = trees_of(self)
+        self.whole_layers.update(layers)
+        self.whole_trees.append(tree)
+
+    def run(self, module: str, **params: t.Any) -> modules.Outcome:
+        outcome = modules.run(module, **params)
+        assert not outcome.failed, outcome.result
+        return outcome
+
+    def options(self, **options: t.Any) -> dict[str, t.Any]:
+        return {"store": str(self.store), "plain_http": True, "parallel": 2, **options}
+
+
+class Task(t.NamedTuple):
+    """A task: the state before it, its module and options, and what must hold after every cut."""
+
+    module: str
+    prepare: Callable[[Site], dict[str, t.Any]]
+    require: Callable[[Site], None]
+    state: Callable[[Site], object]  # what every completed run leaves
+    can_run_again: bool = True
+
+
+def valid(site: Site) -> None:
+    if site.store.exists():
+        assert_valid_store(site.store)
+
+
+def held(site: Site) -> object:
+    return (fingerprint(site.store), sorted(names(site.store)))
+
+
+def first_pull(site: Site) -> dict[str, t.Any]:
+    return site.options(name=[site.name()])
+
+
+def moved_pull(site: Site) -> dict[str, t.Any]:
+    site.run("image_pull", **first_pull(site))
+    push(site.registry, "demo/app", NEW, "1")
+    return first_pull(site)
+
+
+def sync(site: Site) -> dict[str, t.Any]:
+    put(site.store, TOOL, "registry.example.com/tool:1")
+    options = moved_pull(site)
+    path = site.elsewhere / "images.lock.yml"
+    site.run("image_lock", path=str(path), name=[site.name()], plain_http=True)
+    del options["name"]
+    return {**options, "lock": yaml.safe_load(path.read_text()), "exclusive": True}
+
+
+def remove(site: Site) -> dict[str, t.Any]:
+    put(site.store, TOOL, "registry.example.com/tool:1")
+    site.run("image_pull", **first_pull(site))
+    return {"name": [site.name()], "store": str(site.store)}
+
+
+def prune(site: Site) -> dict[str, t.Any]:
+    site.run("image_remove", **remove(site), prune=False)
+    return {"store": str(site.store)}
+
+
+def tag(site: Site) -> dict[str, t.Any]:
+    put(site.store, TOOL, "registry.example.com/tool:1")
+    return {
+        "store": str(site.store),
+        "name": "registry.example.com/tool:1",
+        "repository": "registry.example.com/tool:2",
+    }
+
+
+def repair(site: Site) -> dict[str, t.Any]:
+    site.run("image_pull", **first_pull(site))
+    largest = max(OLD.images[0].layers, key=lambda one: len(one.blob))
+    blob_path(site.store, largest.digest).write_bytes(b"corrupt")
+    return {"store": str(site.store), "mode": "full", "repair": True, "plain_http": True}
+
+
+def at_most_one_is_corrupt(site: Site) -> None:
+    assert len(bad_blobs(site.store)) <= 1
+    assert list(names(site.store)) == [site.name()]
+
+
+def load_bundle(site: Site) -> dict[str, t.Any]:
+    source, bundle = site.elsewhere / "source", site.elsewhere / "bundle.tar"
+    put(source, OLD, "registry.example.com/app:1")
+    put(source, TOOL, "registry.example.com/tool:1")
+    name = sorted(names(source))
+    site.run("image_export", store=str(source), name=name, dest=str(bundle))
+    return {"src": str(bundle), "store": str(site.store)}
+
+
+def trees(site: Site) -> Path:
+    return site.path / "trees"
+
+
+def unpack(site: Site) -> dict[str, t.Any]:
+    store = site.elsewhere / "store"
+    if not store.exists():
+        put(store, OLD, "registry.example.com/app:1")
+        put(store, NEW, "registry.example.com/app:2")
+    return {"name": ["registry.example.com/app:1"], "store": str(store), "path": str(trees(site))}
+
+
+def unpack_tree(site: Site) -> dict[str, t.Any]:
+    options = {**unpack(site), "form": "rootfs", "dest": str(site.path / "tree")}
+    site.run("image_unpack", **options)
+    return {**options, "name": ["registry.example.com/app:2"]}
+
+
+def prune_trees(site: Site) -> dict[str, t.Any]:
+    options = unpack(site)
+    site.run("image_unpack", **options)
+    put(site.elsewhere / "empty", TOOL, "registry.example.com/tool:1")
+    return {"store": str(site.elsewhere / "empty"), "path": options["path"]}
+
+
+def contents(path: Path) -> dict[str, bytes | None]:
+    """Return the content of each file below a directory, None for everything else."""
+    return {
+        str(one.relative_to(path)): one.read_bytes() if one.is_file() else None
+        for one in path.rglob("*")
+    }
+
+
+def trees_of(site: Site) -> tuple[dict[str, object], object]:
+    """Return the content of every layer that is published, and of the tree."""
+    found = {one.name: contents(one) for one in (trees(site) / "layers").glob("*")}
+    return found, contents(site.path / "tree")
+
+
+def only_whole_layers(site: Site) -> None:
+    for key, content in trees_of(site)[0].items():
+        assert content == site.whole_layers[key]
+
+
+def only_whole_trees(site: Site) -> None:
+    only_whole_layers(site)
+    assert trees_of(site)[1] in site.whole_trees
+
+
+TASKS = {
+    "first pull": Task("image_pull", first_pull, valid, held),
+    "moved tag": Task("image_pull", moved_pull, valid, held),
+    "sync": Task("image_sync", sync, valid, held),
+    "remove": Task("image_remove", remove, valid, held),
+    "prune": Task("store_prune", prune, valid, held),
+    "tag": Task("image_tag", tag, valid, held),
+    "repair": Task("store_verify", repair, at_most_one_is_corrupt, held),
+    "import": Task("image_import", load_bundle, valid, held),
+    "layers": Task("image_unpack", unpack, only_whole_layers, trees_of),
+    # A tree is recognized by its inode, which a replay does not keep.
+    "tree": Task("image_unpack", unpack_tree, only_whole_trees, trees_of, can_run_again=False),
+    "prune trees": Task("tree_prune", prune_trees, only_whole_layers, trees_of),
+}
+
+
+@pytest.fixture(name="site")
+def fixture_site(tmp_path: Path) -> Iterator[Site]:
+    need_programs("strace")
+    with Registry() as registry:
+        push(registry, "demo/app", OLD, "1")
+        for name in ("disk", "elsewhere"):
+            (tmp_path / name).mkdir()
+        yield Site(registry, tmp_path / "disk", tmp_path / "elsewhere")
+
+
+class Cuts:
+    """Replays a task, and writes what each cut of the power leaves."""
+
+    def __init__(self, site: Site, module: str, options: dict[str, t.Any]) -> None:
+        log = site.elsewhere / "calls"
+        self._site = site
+        self._disk, without_cut = Disk(site.path), Disk(site.path)
+        outcome = modules.finish(modules.start(module, launcher=strace(log), **options))
+        assert not outcome.failed, outcome.result
+        assert outcome.result["changed"]
+        self._calls = list(calls_of(log))
+        self.number = 0
+        for call in self._calls:
+            without_cut.apply(call)
+        assert without_cut.shows(site.path), "the model has not followed the process"
+
+    def each(self) -> Iterator[tuple[int, str]]:
+        """Yield the number of changes so far and the kind of the state that is now in the directory, once each."""
+        seen = set()
+        for call in self._calls:
+            if not self._disk.apply(call):
+                continue
+            self.number += 1
+            for kept in (NAMES, FLUSHED):
+                state = self._disk.state(kept)
+                if state not in seen:
+                    seen.add(state)
+                    self.write(kept)
+                    yield self.number, kept
+
+    def write(self, kept: str) -> None:
+        shutil.rmtree(self._site.path)
+        self._disk.write(self._site.path, kept)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_power_failure_at_any_call_leaves_what_the_next_run_completes(
+    site: Site, name: str
+) -> None:
+    task = TASKS[name]
+    options = task.prepare(site)
+    site.note_trees()
+    cuts = Cuts(site, task.module, options)
+    site.note_trees()
+    expected = task.state(site)
+    for number, kept in cuts.each():
+        task.require(site)
+        if task.can_run_again and (kept == FLUSHED or number % EVERY == 0):
+            site.run(task.module, **options)
+            assert task.state(site) == expected, (number, kept)
+    assert cuts.number > 5
