@@ -149,7 +149,7 @@ class Registry:
 
         ``parse`` gets body, Content-Type and subject of each page. Raise ProtocolError for a list without an end, and
         what ``fail`` raises. A list may continue until ``size`` is used up: by its bytes, 300 bytes for each entry,
-        which memory needs, and those of 50 more entries for each page.
+        which memory needs, and those of 150 more entries for each page.
         """
         found: set[T] = set()
         while size > 0:
@@ -161,7 +161,7 @@ class Registry:
             raw = response.read(_MAX_PAGE, "list")
             new = set(parse(raw, response.header("Content-Type"), subject)) - found
             # A page without news is the start of a circle.
-            size -= len(raw) + 300 * (len(new) + 50) if new else size
+            size -= len(raw) + 300 * (len(new) + 150) if new else size
             found |= new
             path = next_page(response.header_values("Link"), response.url, self.base_url) or ""
             if not path:
