@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,9 @@ exec sed "s|@store@|{store}|g" "{answers}/${{module%.py}}.json"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run of ansible-playbook took: CPU seconds of all its processes, and bytes of the largest process."""
+    """What a run of ansible-playbook took: seconds, CPU seconds of all its processes, bytes of the largest process."""
 
+    seconds: float
     cpu: float
     peak: int
     status: int
@@ -84,6 +86,7 @@ def run_playbook(
     own = {
         name: value for name, value in environment.items() if name != "ANSIBLE_CALLBACKS_ENABLED"
     }
+    started = time.monotonic()
     with open(output, "wb") as log:
         process = subprocess.Popen(
             command, cwd=directory, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -91,6 +94,7 @@ def run_playbook(
         _pid, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     return Cost(
+        time.monotonic() - started,
         usage.ru_utime + usage.ru_stime,
         usage.ru_maxrss * 1024,
         process.returncode,
