@@ -79,7 +79,7 @@ SENT_ROOMS = {"_image", "_store", "_registry"}
 # The files of a room from the ground up: a file imports only from tiers below its own.
 TIERS = {
     "_image": [
-        {"dates", "errors", "instructions"},
+        {"dates", "errors", "escaped", "instructions"},
         {"names"},
         {"artifacts", "chain", "manifest"},
         {"sources", "verify_blob", "walk"},

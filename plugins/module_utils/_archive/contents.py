@@ -12,6 +12,7 @@ import re
 import typing as t
 
 from .._image import errors
+from .._image.escaped import shown
 from .._image.lock import Lock
 from .._image.manifest import (
     MAX_MANIFEST,
@@ -31,7 +32,7 @@ from .errors import (
     ArchiveUnsupportedError,
 )
 from .media import Media
-from .members import Span, read_members, shown
+from .members import Span, read_members
 
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _LAYERS = {b"\x1f\x8b": f"{_LAYER}+gzip", b"\x28\xb5\x2f\xfd": f"{_LAYER}+zstd"}

@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from . import header as tar
+from .._image.escaped import shown
 from .errors import (
     ArchiveError,
     ArchiveTruncatedError,
@@ -209,12 +210,6 @@ class _Reader:
         if not called and self._offset:
             called = f"at {self._offset}: "
         return kind(f"{self._media.where}: {called}{reason}", hint)
-
-
-def shown(name: str) -> str:
-    """Return the name of a member for a message: quoted, with escapes for what is not printable."""
-    text = name.encode("unicode_escape").decode("ascii")
-    return f'"{text}"' if len(text) <= 160 else f'"{text[:80]}...{text[-60:]}"'
 
 
 def _require_no_rest(block: bytes) -> None:

@@ -7,7 +7,8 @@ import os
 import stat
 import typing as t
 
-from .errors import BuildContextError, shown
+from .._image.escaped import shown
+from .errors import BuildContextError
 from .patterns import Ignore, PatternError, Verdict, compile_name, is_pattern
 from .tree import DIRECTORY, FILE, LINK, MAX_DEPTH, MAX_LINKS, Node
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 import typing as t
 
 from .._image.errors import InputError, LockstepError
-
-_LONGEST = 160
+from .._image.escaped import shown
 
 
 class BuildSyntaxError(InputError):
@@ -42,15 +41,6 @@ class EngineMissingError(LockstepError):
 
     kind = "engine-missing"
     advice = "Install buildah or podman on the host that runs the task, or start Docker there."
-
-
-def shown(path: bytes) -> str:
-    """Return a path for a message: quoted, with escapes for everything that is not printable text."""
-    text = path.decode("utf-8", "backslashreplace")
-    text = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-    return f"'{text}'" if len(text) <= _LONGEST else f"'{text[: _LONGEST - 3]}...'"
 
 
 class Place(t.NamedTuple):

@@ -11,8 +11,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._archive import header as tar
+from .._image.escaped import shown
 from .directories import Directories, Directory
-from .errors import TreeAccessError, TreeRefusedError, shown
+from .errors import TreeAccessError, TreeRefusedError
 from .marks import Marks, Notes, is_whiteout
 from .paths import OPAQUE, Place, belongs_to_aufs, removed_by, split
 from .reader import Entry

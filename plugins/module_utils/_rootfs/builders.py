@@ -13,11 +13,12 @@ import threading
 import typing as t
 from dataclasses import dataclass
 
+from .._image.escaped import shown
 from .._image.names import Digest
 from .applier import Counts, TreeOptions
 from .bundle import write_config
 from .compare import Comparison
-from .errors import TreeAccessError, TreeBusyError, access, shown
+from .errors import TreeAccessError, TreeBusyError, access
 from .layers import LayerSource, Limits, UnpackedLayer
 from .lower import Lower
 from .marks import OverlayMarks

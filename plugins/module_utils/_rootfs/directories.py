@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 
-from .errors import TreeRefusedError, shown
+from .._image.escaped import shown
+from .errors import TreeRefusedError
 from .marks import Marks, Notes, is_whiteout
 from .paths import MAX_DEPTH
 from .removal import DIRECTORY, remove, widen

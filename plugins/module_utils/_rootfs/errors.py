@@ -10,7 +10,6 @@ import typing as t
 from .._image.errors import ContentError, LockstepError, NoSpaceError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LONGEST = 160
 _PUBLISHER = "Ask the publisher of the image to build it again."
 
 
@@ -70,14 +69,3 @@ def refusal(what: str, exc: OSError) -> LockstepError:
     """Return the error for a call that the system refused; ``what`` is the subject of its message."""
     text = f"{what}: {exc.strerror or exc}"
     return NoSpaceError(text) if exc.errno in _FULL else TreeAccessError(text)
-
-
-def shown(name: bytes) -> str:
-    """Return the name of an entry for a message: quoted, with escapes for everything that is not printable text."""
-    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-    text = "".join(char if char.isprintable() else _escape(char) for char in text)
-    return f'"{text}"' if len(text) <= _LONGEST else f'"{text[:80]}...{text[-60:]}"'
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

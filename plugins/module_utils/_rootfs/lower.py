@@ -11,9 +11,10 @@ import os
 import stat
 import typing as t
 
+from .._image.escaped import shown
 from .applier import TreeOptions
 from .directories import Directories, Directory
-from .errors import LayerTooLargeError, TreeRefusedError, shown
+from .errors import LayerTooLargeError, TreeRefusedError
 from .marks import Marks, Notes
 from .removal import DIRECTORY
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from .._archive import header as tar
 from .._image.errors import ContentError, LockstepError
-from .errors import LayerTooLargeError, TreeRefusedError, TreeUnsupportedError, shown
+from .._image.escaped import shown
+from .errors import LayerTooLargeError, TreeRefusedError, TreeUnsupportedError
 from .stream import LayerStream
 
 _LONGEST_EXTENSION = 1024 * 1024

@@ -22,7 +22,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._image.errors import InputError
-from .errors import TreeBusyError, access, shown
+from .._image.escaped import shown
+from .errors import TreeBusyError, access
 from .mountinfo import mounts_below
 from .mounting import mount_overlay, mount_tmpfs, overlay_options, unmount
 from .removal import names_in, open_directory, opened, remove

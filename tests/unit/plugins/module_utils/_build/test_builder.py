@@ -195,7 +195,7 @@ def test_malformed_copy_is_refused(context, line, reason):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("FROM scratch\nCOPY none /", "'none' matches no file"),
+        ("FROM scratch\nCOPY none /", '"none" matches no file'),
         ("FROM scratch\nCOPY n* /", "matches no file"),
         ("FROM scratch\nCOPY ../f /", "leads out of the context"),
         ("FROM base\nCOPY f /bin/sh/x", "leads through a file"),
