@@ -255,7 +255,7 @@ def _summed(data: bytes) -> bytes:
 
 def _layers(data: bytes) -> None:
     stream = LayerStream(iter([_summed(data)]))
-    for number, entry in enumerate(EntryReader(stream, "layer 1", 100)):
+    for number, entry in enumerate(EntryReader(stream, "layer 1", 100, 1 << 40)):
         assert entry.size >= 0 and number < 100
         assert b"\0" not in entry.name
 

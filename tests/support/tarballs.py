@@ -24,7 +24,11 @@ def raw(text: Text) -> bytes:
 
 
 def octal(number: int, width: int) -> bytes:
-    """Return a number as a field of a header."""
+    """Return a number as a field of a header, in base 256 if octal cannot be."""
+    if number < 0:
+        return number.to_bytes(width, "big", signed=True)
+    if number >= 8 ** (width - 1):
+        return b"\x80" + number.to_bytes(width - 1, "big")
     return b"%0*o\0" % (width - 1, number)
 
 

@@ -13,11 +13,6 @@ from typing import Any
 
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.applier import (
-    CALLER,
-    KEEP,
-    TreeOptions,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.compression import (
     compression_of,
     decompressed,
@@ -31,6 +26,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._rootfs.layers imp
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.lower import Lower
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.marks import OverlayMarks
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.merge import merge
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.options import (
+    CALLER,
+    KEEP,
+    TreeOptions,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.removal import DIRECTORY
 
 IS_ROOT = os.geteuid() == 0

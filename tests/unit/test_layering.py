@@ -125,9 +125,10 @@ TIERS = {
         {"choice", "docker_build"},
     ],
     "_rootfs": [
-        {"errors", "mountinfo", "removal"},
+        {"errors", "mountinfo", "options", "removal"},
         {"compare", "fstab", "marks", "paths", "stream"},
-        {"compression", "directories", "reader"},
+        {"compression", "directories", "sparse"},
+        {"reader"},
         {"applier"},
         {"lower", "merge", "state"},
         {"bundle", "layers", "mounting"},

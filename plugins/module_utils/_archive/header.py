@@ -27,6 +27,7 @@ _MAX_SECONDS = 2**55
 _BILLION = 10**9
 _USTAR, _STAR_END = b"ustar\x0000", b"tar\x00"
 _XATTR = b"SCHILY.xattr."
+_SPARSE = b"GNU.sparse."
 _ONCE = (b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime")
 
 
@@ -50,10 +51,14 @@ class Header(t.NamedTuple):
 
 
 class Pax(t.NamedTuple):
-    """The records of one pax header; a missing record is None, which is also what an empty value means."""
+    """The records of one pax header; a missing record is None, which is also what an empty value means.
+
+    ``sparse`` are those of GNU.sparse, without this prefix, as they come.
+    """
 
     records: t.Mapping[bytes, bytes]
     xattrs: t.Mapping[bytes, bytes]
+    sparse: t.Sequence[tuple[bytes, bytes]]
 
     def number(self, key: bytes) -> int | None:
         """Return the number of a record."""
@@ -138,11 +143,12 @@ def parse_pax(data: bytes) -> Pax:
     """Return the records of a pax header (POSIX.1-2001, pax "pax Extended Header"); raise HeaderError if it is malformed."""
     records: dict[bytes, bytes] = {}
     xattrs: dict[bytes, bytes] = {}
+    sparse: list[tuple[bytes, bytes]] = []
     start = 0
     while start < len(data):
         key, value, start = _record(data, start)
-        if key.startswith(b"GNU.sparse."):
-            records[b"GNU.sparse"] = value
+        if key.startswith(_SPARSE):
+            sparse.append((key[len(_SPARSE) :], value))
         elif key.startswith(_XATTR):
             xattrs[key[len(_XATTR) :]] = value
         elif key in _ONCE:
@@ -151,7 +157,7 @@ def parse_pax(data: bytes) -> Pax:
             if b"\0" in value:
                 raise HeaderError(f"its pax record {key.decode()} has a NUL")
             records[key] = value
-    return Pax({key: value for key, value in records.items() if value}, xattrs)
+    return Pax({key: value for key, value in records.items() if value}, xattrs, sparse)
 
 
 def _record(data: bytes, start: int) -> tuple[bytes, bytes, int]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from . import header as tar
 from .._image.escaped import shown
+from . import header as tar
 from .errors import (
     ArchiveError,
     ArchiveTruncatedError,
@@ -222,7 +222,7 @@ def _require_no_rest(block: bytes) -> None:
 def _extended(name: bytes, size: int, pax: tar.Pax) -> tuple[bytes, int]:
     """Return name and size of a member after a pax header, which may only state what does not fit into its header."""
     records = pax.records
-    if b"GNU.sparse" in records or b"linkpath" in records:
+    if pax.sparse or b"linkpath" in records:
         raise ArchiveError("a pax header makes it a sparse file or a link")
     stated = pax.number(b"size")
     if stated is not None and stated != size:

@@ -41,7 +41,7 @@ class BaseLayer:
         with self.open() as file:
             hashed = Hashed(self.decompress(file, where), self.diff_id, MAX_BYTES, where)
             stream = LayerStream(iter(hashed))
-            yield EntryReader(stream, where, MAX_ENTRIES), stream
+            yield EntryReader(stream, where, MAX_ENTRIES, MAX_BYTES), stream
             stream.drain()
             hashed.require_match()
 
@@ -108,17 +108,17 @@ class Spool:
                 wanted.setdefault(one.layer, {}).setdefault(one.entry, []).append(one)
         for number, entries in wanted.items():
             with image.layers[number].entries() as (reader, stream):
-                for _entry in reader:
+                for entry in reader:
                     found = entries.get(reader.count)
                     if found:
-                        self._keep(found, stream)
+                        self._keep(found, entry.content(stream))
 
-    def _keep(self, members: t.Sequence[Member], stream: LayerStream) -> None:
+    def _keep(self, members: t.Sequence[Member], content: t.Iterable[memoryview]) -> None:
         if self._file is None:
             directory = os.environ.get("TMPDIR") or "/var/tmp"
             self._file = tempfile.TemporaryFile(dir=directory)
         offset = self._file.seek(0, os.SEEK_END)
-        for chunk in stream.chunks(members[0].size):
+        for chunk in content:
             self._file.write(chunk)
         self._file.flush()
         for one in members:
@@ -170,7 +170,7 @@ class ImageTree(Tree):
             node.children = old.children
         parent.children[place.name] = node
         if entry.kind == tar.FILE and place.path in (PASSWD, GROUP):
-            self._keep_users(place.path, entry.size, stream)
+            self._keep_users(place.path, entry, stream)
 
     def _node(self, entry: Entry, number: int) -> Node:
         kind = _KINDS.get(entry.kind, OTHER)
@@ -179,10 +179,10 @@ class ImageTree(Tree):
             kind, entry.mode, entry.uid, entry.gid, entry.link, content, self._layer, entry.xattrs
         )
 
-    def _keep_users(self, path: bytes, size: int, stream: LayerStream) -> None:
-        if size > _MAX_USERS:
+    def _keep_users(self, path: bytes, entry: Entry, stream: LayerStream) -> None:
+        if entry.size > _MAX_USERS:
             raise LayerTooLargeError(f"has more than {_MAX_USERS} bytes")
-        self.users[path] = stream.read(size)
+        self.users[path] = b"".join(map(bytes, entry.content(stream)))
 
     def _enter(self, path: bytes) -> Node:
         """Return the directory of an entry; a link of the same layer is followed, anything else is replaced."""

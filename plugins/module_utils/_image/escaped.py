@@ -10,9 +10,8 @@ def shown(name: bytes | str) -> str:
     """Return a name for a message: quoted, with escapes for everything that is not printable text, cut in the middle if long."""
     if isinstance(name, bytes):
         name = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-    text = "".join(char if char.isprintable() else _escape(char) for char in name)
+    text = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in name
+    )
     return f'"{text}"' if len(text) <= _LONGEST else f'"{text[:80]}...{text[-60:]}"'
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

@@ -13,10 +13,10 @@ from .._image import errors
 from .._image.names import Platform
 from .._plan import Action, Plan, Pool
 from .._rootfs import fstab
-from .._rootfs.applier import TreeOptions
 from .._rootfs.bundle import settings_of, user_of
 from .._rootfs.errors import TreeAccessError, TreeBusyError, TreeUnsupportedError
 from .._rootfs.mounting import MOST_LAYERS, overlay_options
+from .._rootfs.options import TreeOptions
 from .._rootfs.removal import opened
 from .._rootfs.roots import Root, RootRecord
 from .._rootfs.state import TreeState

@@ -8,7 +8,7 @@ import os
 import typing as t
 
 from .._image import errors
-from .._rootfs.applier import CALLER, KEEP, TreeOptions
+from .._rootfs.options import CALLER, KEEP, TreeOptions
 from .._rootfs.state import TreeState
 from .._store.reader import StoreReader, read_store
 

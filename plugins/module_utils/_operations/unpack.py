@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from .._image import errors
 from .._image.names import Digest, Platform
 from .._plan import Action, Plan, PlanBuilder, Pool
-from .._rootfs.applier import TreeOptions
 from .._rootfs.builders import Builder, LayerBuilder, PlannedLayer, TreeBuilder, require_replaceable
 from .._rootfs.bundle import settings_of
 from .._rootfs.errors import DiffIdMismatchError, TreeRefusedError
 from .._rootfs.layers import Limits
+from .._rootfs.options import TreeOptions
 from .._rootfs.roots import require_unmounted
 from .._rootfs.state import TreeState
 from .._rootfs.stream import inflaters

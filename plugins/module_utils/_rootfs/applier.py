@@ -15,37 +15,16 @@ from .._image.escaped import shown
 from .directories import Directories, Directory
 from .errors import TreeAccessError, TreeRefusedError
 from .marks import Marks, Notes, is_whiteout
+from .options import MAKE, TreeOptions
 from .paths import OPAQUE, Place, belongs_to_aufs, removed_by, split
 from .reader import Entry
 from .stream import LayerStream
 
-KEEP, CALLER, STRIP, SKIP, MAKE = "keep", "caller", "strip", "skip", "make"
-XATTRS = ("security.capability", "user.*")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {tar.CHAR: stat.S_IFCHR, tar.DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
-_SET_ID = stat.S_ISUID | stat.S_ISGID
 _ATTRIBUTE_HINT = (
     "Leave the attribute out of the option xattrs, or give a path on another file system."
 )
-
-
-class TreeOptions(t.NamedTuple):
-    """What of the entries is kept; two trees with equal options and layers are equal."""
-
-    owner: str = KEEP
-    setuid: str = KEEP
-    devices: str = SKIP
-    xattrs: tuple[str, ...] = XATTRS
-
-    @property
-    def keeps_owner(self) -> bool:
-        """Whether files belong to the users that the layer states."""
-        return self.owner == KEEP
-
-    @property
-    def lost_bits(self) -> int:
-        """The bits of a mode that files do not get: without their owner, programs must not run as another user."""
-        return 0 if self.keeps_owner and self.setuid == KEEP else _SET_ID
 
 
 @dataclass
@@ -146,14 +125,13 @@ class Applier:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=parent.fd)
         parent.is_changed = True
         try:
-            left = entry.size
-            for chunk in stream.chunks(entry.size):
-                written = os.write(fd, chunk)
-                while written < len(chunk):
-                    written += os.write(fd, chunk[written:])
-                left -= written
-            if left:
-                raise TreeRefusedError(f"the archive ends {left} bytes too early")
+            if entry.segments is None:
+                _write(fd, entry.size, stream)
+            else:
+                os.ftruncate(fd, entry.size)
+                for offset, length in entry.segments:
+                    os.lseek(fd, offset, os.SEEK_SET)
+                    _write(fd, length, stream)
             self.counts.bytes += entry.size
             # In this order: chown removes setuid bits and capabilities.
             if self._keeps_owner:
@@ -270,3 +248,15 @@ class Applier:
         else:
             reason = f"its extended attribute {shown(name)}: {exc.strerror}"
         raise TreeAccessError(reason, _ATTRIBUTE_HINT) from exc
+
+
+def _write(fd: int, size: int, stream: LayerStream) -> None:
+    """Write the next ``size`` bytes of an archive; raise TreeRefusedError if it ends before."""
+    left = size
+    for chunk in stream.chunks(size):
+        written = os.write(fd, chunk)
+        while written < len(chunk):
+            written += os.write(fd, chunk[written:])
+        left -= written
+    if left:
+        raise TreeRefusedError(f"the archive ends {left} bytes too early")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .._image.escaped import shown
 from .._image.names import Digest
-from .applier import Counts, TreeOptions
+from .applier import Counts
 from .bundle import write_config
 from .compare import Comparison
 from .errors import TreeAccessError, TreeBusyError, access
@@ -24,6 +24,7 @@ from .lower import Lower
 from .marks import OverlayMarks
 from .merge import merge
 from .mountinfo import mounts_below
+from .options import TreeOptions
 from .removal import DIRECTORY, movable, remove
 from .state import LayerRecord, TreeState
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from .._image.errors import LockstepError
 from .._image.manifest import Descriptor
 from .._image.names import Digest
-from .applier import Applier, Counts, TreeOptions
+from .applier import Applier, Counts
 from .directories import Directories
 from .errors import access, refusal
 from .lower import Completion, Lower
 from .marks import Marks, Notes, OverlayMarks, RecordedMarks
+from .options import TreeOptions
 from .reader import EntryReader
 from .stream import Hashed, LayerStream, Pieces
 
@@ -75,7 +76,7 @@ class UnpackedLayer:
                 where,
             )
             stream = LayerStream(iter(hashed))
-            entries = EntryReader(stream, where, self._limits.entries)
+            entries = EntryReader(stream, where, self._limits.entries, self._limits.bytes)
             with Directories(os.dup(self.root), self._marks, self.notes) as directories:
                 applier = Applier(directories, self._options, self._marks, self.notes)
                 self._apply(applier, entries, stream)

@@ -12,10 +12,10 @@ import stat
 import typing as t
 
 from .._image.escaped import shown
-from .applier import TreeOptions
 from .directories import Directories, Directory
 from .errors import LayerTooLargeError, TreeRefusedError
 from .marks import Marks, Notes
+from .options import TreeOptions
 from .removal import DIRECTORY
 
 _MOST_LINKS, _LONGEST_WALK = 40, 4096

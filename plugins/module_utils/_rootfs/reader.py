@@ -10,21 +10,26 @@ from .._archive import header as tar
 from .._image.errors import ContentError, LockstepError
 from .._image.escaped import shown
 from .errors import LayerTooLargeError, TreeRefusedError, TreeUnsupportedError
+from .sparse import Segments, read_map, records_of
 from .stream import LayerStream
 
 _LONGEST_EXTENSION = 1024 * 1024
 _ZERO = bytes(tar.BLOCK)
 _PLAIN = (tar.FILE, tar.LINK, tar.SYMLINK, tar.CHAR, tar.DEVICE, tar.DIRECTORY, tar.FIFO)
 _NO_ID = 2**32 - 1  # to chown(2) it means "leave unchanged"
-_AMBIGUOUS = (b"path", b"linkpath", b"size", b"GNU.sparse")
+_AMBIGUOUS = (b"path", b"linkpath", b"size")
+_ZEROS = bytes(256 * 1024)
 
 
 @dataclass
 class Entry:
-    """One entry: ``kind`` is a type flag of tar, ``name`` and ``link`` are bytes, ``mtime`` is in nanoseconds."""
+    """One entry: ``kind`` is a type flag of tar, ``name`` and ``link`` are bytes, ``mtime`` is in nanoseconds.
+
+    ``segments`` says where the bytes in the archive belong in a sparse file of ``size`` bytes; it is None for other files.
+    """
 
     __slots__ = (
-        "gid", "kind", "link", "major", "minor", "mode", "mtime", "name", "size", "uid", "xattrs",
+        "gid", "kind", "link", "major", "minor", "mode", "mtime", "name", "segments", "size", "uid", "xattrs",
     )  # fmt: skip
 
     kind: bytes
@@ -38,6 +43,28 @@ class Entry:
     major: int
     minor: int
     xattrs: t.Mapping[bytes, bytes]
+    segments: Segments | None
+
+    @property
+    def stored(self) -> int:
+        """How many bytes of content follow in the archive."""
+        if self.segments is not None:
+            return sum(length for _offset, length in self.segments)
+        return self.size if self.kind == tar.FILE else 0
+
+    def content(self, stream: LayerStream) -> t.Iterator[memoryview]:
+        """Yield the content, which comes next in ``stream``, with zeros for the holes of a sparse file."""
+        if self.segments is None:
+            yield from stream.chunks(self.size)
+            return
+        at = 0
+        for offset, length in (*self.segments, (self.size, 0)):
+            while at < offset:
+                zeros = memoryview(_ZEROS)[: offset - at]
+                at += len(zeros)
+                yield zeros
+            yield from stream.chunks(length)
+            at += length
 
 
 @dataclass
@@ -54,12 +81,14 @@ class _Extensions:
 class EntryReader:
     """Reads entries from ``stream``; the caller may read the content of the last one, and need not.
 
-    Errors name the layer ``where`` and the entry.
+    Errors name the layer ``where`` and the entry. ``max_bytes`` is for the archive and the holes of sparse files together.
     """
 
-    def __init__(self, stream: LayerStream, where: str, max_entries: int) -> None:
+    def __init__(self, stream: LayerStream, where: str, max_entries: int, max_bytes: int) -> None:
         self.count = 0
-        self._stream, self._where, self._max = stream, where, max_entries
+        self._stream, self._where = stream, where
+        self._max, self._max_bytes = max_entries, max_bytes
+        self._holes = 0  # bytes of files that are not in the archive
         self._name = b""
 
     def __iter__(self) -> t.Iterator[Entry]:
@@ -73,7 +102,7 @@ class EntryReader:
                 raise self.error(kind, str(exc)) from None
             if entry is None:
                 return
-            size = entry.size if entry.kind == tar.FILE else 0
+            size = entry.stored
             end = self._stream.position + size + -size % tar.BLOCK
             yield entry
             if self._stream.position != end:
@@ -106,7 +135,7 @@ class EntryReader:
                 return self._entry(header, found)
             if header.kind == tar.SPARSE:
                 self._name = header.name
-                raise TreeUnsupportedError("is a sparse file")
+                raise TreeUnsupportedError("is a sparse file in the old format of GNU tar")
             self._extend(header, found)
 
     def _header(self) -> tar.Header | None:
@@ -139,7 +168,8 @@ class EntryReader:
             found.pax = tar.parse_pax(data)
         elif kind == tar.GLOBAL_PAX:
             # Engines ignore global headers, other readers do not: what changes the meaning of entries is refused.
-            if any(key in _AMBIGUOUS for key in tar.parse_pax(data).records):
+            pax = tar.parse_pax(data)
+            if pax.sparse or any(key in _AMBIGUOUS for key in pax.records):
                 raise TreeRefusedError("a global pax header sets a path or a size")
         elif kind in (tar.LONG_NAME, tar.LONG_LINK):
             if kind in found.long:
@@ -159,23 +189,29 @@ class EntryReader:
         )  # fmt: skip
         link, mtime = header.link, tar.nanoseconds(header.mtime)
         xattrs: t.Mapping[bytes, bytes] = {}
+        segments = None
         if found:
             name = found.long.get(tar.LONG_NAME, name)
             link = found.long.get(tar.LONG_LINK, link)
         self._name = name
         if found.pax:
             pax, xattrs = found.pax, found.pax.xattrs
-            name, link = self._paths(name, link, found)
+            sparse = records_of(pax.sparse)
+            name, link = self._paths(name, link, found, sparse.get(b"name"))
             size, uid, gid = (
                 old if new is None else new
                 for old, new in zip((size, uid, gid), map(pax.number, (b"size", b"uid", b"gid")))
             )
             time = pax.time(b"mtime")
             mtime = mtime if time is None else time
-            if b"GNU.sparse" in pax.records:
-                raise TreeUnsupportedError("is a sparse file")
+            if sparse:
+                if kind != tar.FILE:
+                    raise TreeRefusedError("is sparse, and not a file")
+                size, segments = self._sparse(sparse, size)
         if kind == tar.FILE and name.endswith(b"/"):
-            if size:  # some readers skip its content, others read it as entries
+            if (
+                size or segments is not None
+            ):  # some readers skip its content, others read it as entries
                 raise TreeRefusedError("has content, and the name of a directory")
             kind = tar.DIRECTORY  # as before POSIX
         if not (0 <= uid < _NO_ID and 0 <= gid < _NO_ID):
@@ -193,11 +229,29 @@ class EntryReader:
             header.major,
             header.minor,
             xattrs,
+            segments,
         )
 
-    def _paths(self, name: bytes, link: bytes, found: _Extensions) -> tuple[bytes, bytes]:
-        """Return the paths of a pax header; raise TreeRefusedError if GNU headers say the same in other words."""
-        records = found.pax.records if found.pax else {}
+    def _sparse(self, records: t.Mapping[bytes, bytes], stored: int) -> tuple[int, Segments]:
+        """Return size and segments of a sparse file; raise LayerTooLargeError if its holes make the layer too large."""
+        size, segments = read_map(records, stored, self._stream)
+        self._holes += size - sum(length for _offset, length in segments)
+        if self._stream.position + self._holes > self._max_bytes:
+            raise LayerTooLargeError(
+                f"the layer has more than {self._max_bytes} bytes with the holes of its sparse files"
+            )
+        return size, segments
+
+    def _paths(
+        self, name: bytes, link: bytes, found: _Extensions, sparse: bytes | None
+    ) -> tuple[bytes, bytes]:
+        """Return the paths of a pax header; raise TreeRefusedError if GNU headers say the same in other words.
+
+        A sparse file has its name in ``sparse``, and as its path one for readers that do not know sparse files.
+        """
+        records = dict(found.pax.records) if found.pax else {}
+        if sparse:
+            records[b"path"] = sparse
         for key, kind in ((b"path", tar.LONG_NAME), (b"linkpath", tar.LONG_LINK)):
             if key in records and kind in found.long:
                 raise TreeRefusedError("a pax header and a GNU header both name it")

@@ -24,8 +24,8 @@ import time
 import typing as t
 
 from .._image.names import Digest
-from .applier import TreeOptions
 from .errors import TreeAccessError, TreeBusyError, access
+from .options import TreeOptions
 from .removal import DIRECTORY, clear, opened, remove
 
 _PARTS = ("staging", "layers", "trees")

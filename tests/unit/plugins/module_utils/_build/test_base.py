@@ -17,6 +17,7 @@ from ansible_collections.lockstep.images.tests.support.tarballs import (
     directory,
     entry,
     hardlink,
+    pax,
     symlink,
 )
 
@@ -57,13 +58,16 @@ def test_implied_directory_keeps_its_attributes():
 
 
 def test_content_is_read_when_it_is_needed():
-    image = base_image(LOWER, archive(hardlink("c", "a/x"), entry("a/x", b"2"), entry("d", b"33")))
+    sparse = pax({"GNU.sparse.size": "5", "GNU.sparse.numblocks": "1", "GNU.sparse.map": "1,2"})
+    upper = [hardlink("c", "a/x"), entry("a/x", b"2"), entry("d", b"33"), sparse, entry("s", b"44")]
+    image = base_image(LOWER, archive(*upper))
     tree = ImageTree()
     tree.read(image.layers)
-    nodes = [tree.get(path) for path in ([b"a", b"x"], [b"c"], [b"d"])]
+    nodes = [tree.get(path) for path in ([b"a", b"x"], [b"c"], [b"d"], [b"s"])]
     spool = Spool()
     spool.fetch(image, [node.content for node in nodes])
-    assert [b"".join(node.content.chunks()) for node in nodes] == [b"2", b"1", b"33"]
+    found = [b"".join(node.content.chunks()) for node in nodes]
+    assert found == [b"2", b"1", b"33", b"\0" + b"44\0\0"]
     spool.close()
 
 

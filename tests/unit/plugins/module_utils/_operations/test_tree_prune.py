@@ -19,12 +19,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.unpack
     UnpackOptions,
     UnpackPlanner,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.applier import TreeOptions
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors import (
     TreeAccessError,
     TreeBusyError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.layers import Limits
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.options import TreeOptions
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.roots import RootRecord
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.state import TreeState
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import StoreReader

@@ -12,10 +12,6 @@ import threading
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import ContentError
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.applier import (
-    CALLER,
-    TreeOptions,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors import (
     TreeAccessError,
     TreeRefusedError,
@@ -23,6 +19,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors imp
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.layers import (
     Limits,
     UnpackedLayer,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.options import (
+    CALLER,
+    TreeOptions,
 )
 from ansible_collections.lockstep.images.tests.support.tarballs import (
     BLOCK,

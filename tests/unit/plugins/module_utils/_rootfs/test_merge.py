@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.applier import (
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.marks import Notes
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.merge import merge
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.options import (
     CALLER,
     TreeOptions,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.marks import Notes
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.merge import merge
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.removal import DIRECTORY
 from ansible_collections.lockstep.images.tests.support.tarballs import (
     archive,

@@ -11,11 +11,11 @@ import os
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs import state as module
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.applier import TreeOptions
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors import (
     TreeAccessError,
     TreeBusyError,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.options import TreeOptions
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.state import (
     LayerRecord,
     TreeState,
