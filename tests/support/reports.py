@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -113,6 +114,19 @@ def large_fleet(hosts: int, images: int) -> dict[str, Any]:
     return by_host
 
 
+@functools.cache
+def _template() -> jinja2.Template:
+    """Return the template of the page. Compiling it takes ten times as long as rendering it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["lockstep.images.human_size"] = human_size
+    return environment.get_template(TEMPLATE.name)
+
+
 def page(
     by_host: Mapping[str, Any],
     title: str = "Images of all hosts",
@@ -122,15 +136,8 @@ def page(
     attached: Any = None,
 ) -> str:
     """Render the page of the report from the data of all hosts, the JSON file of an earlier report, and a lock."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["lockstep.images.human_size"] = human_size
     model = report(by_host, date, since and os.fspath(since), lock, attached)
-    return environment.get_template(TEMPLATE.name).render(report_model=model, report_heading=title)
+    return _template().render(report_model=model, report_heading=title)
 
 
 def write_json(path: Path, by_host: Mapping[str, Any], date: str | None = None) -> Path:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def rows(page: str, header: str) -> list[tuple[list[str], list[str]]]:
     ]
 
 
-def _documented() -> set[str]:
+@functools.cache
+def _documented() -> frozenset[str]:
     """Return the names of all plugins, roles, playbooks, options, results and kinds of errors."""
     names = {path.stem for path in ROOT.glob("plugins/*/*.py")}
     names |= {path.stem for path in ROOT.glob("playbooks/*.yml")}
@@ -52,7 +54,9 @@ def _documented() -> set[str]:
         names |= _keys(yaml.safe_load(path.read_text(encoding="utf-8")))
     for path in ROOT.glob("plugins/doc_fragments/*.py"):
         names |= set(re.findall(r"^ *(\w+):", path.read_text(encoding="utf-8"), re.M))
-    return names | set(re.findall(r"^\| `([a-z-]+)` \|", text("docs", "errors.md"), re.M))
+    return frozenset(names).union(
+        re.findall(r"^\| `([a-z-]+)` \|", text("docs", "errors.md"), re.M)
+    )
 
 
 def _keys(value: object) -> set[str]:
