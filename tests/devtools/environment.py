@@ -149,10 +149,18 @@ def packages(profile: str) -> dict[str, str]:
     return environ()
 
 
+# Each test of `ansible-test sanity` has an environment of its own. They share one installation of a pip.
 SHIM = """\
-import subprocess, sys
-args = [a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel")]
-subprocess.check_call([{python!r}, "-m", "pip", "--python", sys.executable, "install", "-qq"] + args)
+import contextlib, os, pathlib, subprocess, sys, sysconfig
+packages = [a for a in sys.argv[1:] if not a.startswith("-")]
+shared = pathlib.Path({folder!r}, "-".join(["python%d.%d" % sys.version_info[:2], *packages]))
+if not shared.exists():
+    made = "%s.%d" % (shared, os.getpid())
+    pip = [{python!r}, "-m", "pip", "--python", sys.executable, "install", "-qq"]
+    subprocess.check_call([*pip, "--disable-pip-version-check", "--target", made, *packages])
+    with contextlib.suppress(OSError):  # another process was faster
+        os.rename(made, shared)
+pathlib.Path(sysconfig.get_path("purelib"), "shared.pth").write_text("%s\\n" % shared)
 """
 
 
@@ -164,7 +172,8 @@ def _seed_get_pip(venv: pathlib.Path) -> None:
     for path in venv.glob(pattern):
         for version in re.findall(r"pip='([0-9.]+)'", path.read_text(encoding="utf-8")):
             script = cache / f"get_pip_{version.replace('.', '_')}.py"
-            script.write_text(SHIM.format(python=str(VENV / "bin" / "python")), encoding="ascii")
+            text = SHIM.format(python=str(VENV / "bin" / "python"), folder=str(cache))
+            script.write_text(text, encoding="ascii")
 
 
 def lend(*sessions: str) -> dict[str, str]:
