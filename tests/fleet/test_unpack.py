@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -98,10 +99,13 @@ class Odd(t.NamedTuple):
         assert not outcome.failed, outcome.result
         return outcome.result
 
+    def where(self) -> dict[str, t.Any]:
+        """Return the options of the store and of the state directory."""
+        return {"store": str(self.store), "path": str(self.path / "trees")}
+
     def fails_or_not(self, module: str, check: bool = False, **params: t.Any) -> modules.Outcome:
         """Run a module."""
-        where = {"store": str(self.store), "path": str(self.path / "trees")}
-        return modules.run(module, check=check, **where, **params)
+        return modules.run(module, check=check, **self.where(), **params)
 
     def rootfs(self) -> Path:
         """Return the image as one tree."""
@@ -264,6 +268,71 @@ def test_layers_of_a_root_are_neither_pruned_nor_replaced(odd: Odd) -> None:
     repaired = odd.run("image_unpack", name=[NAME], verify="full")
     assert '"srv/app" has' in str(repaired["warnings"][0])
     assert len(bare.run("tree_prune")["removed"]) == 3
+
+
+@contextlib.contextmanager
+def mount_of(kind: str, path: Path, options: str = "rw") -> Iterator[Path]:
+    """Mount a new file system at a path for a block."""
+    path.mkdir()
+    run(["mount", "-t", kind, "-o", options, kind, path])
+    try:
+        yield path
+    finally:
+        run(["umount", path])
+
+
+def test_dest_that_cannot_be_written_is_named(odd: Odd) -> None:
+    with mount_of("tmpfs", odd.path / "fixed", "ro") as fixed:
+        for where in ({"form": "rootfs", "dest": f"{fixed}/tree"}, {"path": f"{fixed}/trees"}):
+            outcome = modules.run("image_unpack", **{**odd.where(), **where}, name=[NAME])
+            assert (outcome.kind, outcome.result["changed"]) == ("tree-access", False)
+            assert outcome.result["msg"] == f"{list(where.values())[-1]}: Read-only file system"
+        outcome = odd.fails_or_not("image_unpack", name=[NAME], form="rootfs", dest=str(fixed))
+        assert outcome.kind == "tree-busy"
+        assert os.listdir(fixed) == os.listdir(odd.path / "trees/staging") == []
+
+
+def test_file_system_without_attributes_is_named(odd: Odd) -> None:
+    """As NFS and vfat, ramfs keeps no extended attributes."""
+    with mount_of("ramfs", odd.path / "bare") as bare:
+        where = {**odd.where(), "path": f"{bare}/trees"}
+        outcome = modules.run("image_unpack", name=[NAME], **where)
+        assert outcome.kind == "tree-access"
+        assert '"bin/ping": its extended attribute' in outcome.result["msg"]
+        outcome = modules.run("image_mount", name=NAME, root="web", **where)
+        assert outcome.result["msg"].startswith("layer sha256:")
+        assert os.listdir(bare / "trees/layers") == os.listdir(bare / "trees/staging") == []
+
+
+def test_overlay_cannot_keep_layers_and_says_so(odd: Odd) -> None:
+    """The root of a container is often an overlay."""
+    for name in ("lower", "upper", "work"):
+        (odd.path / name).mkdir()
+    below = ",".join(f"{name}dir={odd.path}/{name}" for name in ("lower", "upper", "work"))
+    with mount_of("overlay", odd.path / "over", below) as over:
+        where = {**odd.where(), "path": f"{over}/trees"}
+        outcome = modules.run("image_unpack", name=[NAME], **where)
+        assert outcome.kind == "tree-access"
+        assert '"etc/.wh.keep": Operation not permitted' in outcome.result["msg"]
+        assert "an overlay" in outcome.result["error"]["hint"]
+        # This image removes nothing. Its layers can be kept, and its changes cannot, except in memory.
+        outcome = modules.run("image_mount", name=f"{NAME}-old", root="web", **where)
+        assert outcome.kind == "tree-access"
+        assert "overlay cannot be mounted: Invalid argument" in outcome.result["msg"]
+        for how in ({"volatile": True}, {"read_only": True}):
+            outcome = modules.run("image_mount", name=f"{NAME}-old", root="web", **how, **where)
+            assert not outcome.failed, outcome.result
+        outcome = modules.run("image_mount", root="web", state="absent", **where)
+        assert not outcome.failed, outcome.result
+        run(["chroot", odd.rootfs(), "/bin/cat", "/srv/app"])
+
+
+def test_programs_run_in_a_root_on_a_file_system_that_runs_none(odd: Odd) -> None:
+    with mount_of("tmpfs", odd.path / "data", "noexec") as data:
+        where = {**odd.where(), "path": f"{data}/trees"}
+        mounted_at = modules.run("image_mount", name=NAME, root="web", **where).result["root_path"]
+        assert run(["chroot", mounted_at, "/bin/cat", "/srv/app"]) == "3"
+        assert not modules.run("image_mount", root="web", state="absent", **where).failed
 
 
 def test_root_runs_by_chroot(odd: Odd) -> None:

@@ -208,6 +208,10 @@ class MountPlanner:
         """Return ``plan`` with its last steps and its facts; ``config`` is that of the image to mount, None for no mount."""
         changes, is_complete = self.root.changes()
         before, name = self._before, self.root.name
+        content = [
+            dataclasses.replace(t.cast(t.Any, one), needed_by=(name,)) for one in plan.content
+        ]
+        images = [dataclasses.replace(t.cast(t.Any, one), root=name) for one in plan.names]
         facts = {
             "root": name,
             "root_path": self.root.merged,
@@ -222,6 +226,8 @@ class MountPlanner:
         }
         return dataclasses.replace(
             plan,
+            content=tuple(content),
+            names=tuple(images),
             last=tuple(steps),
             before={name: _described(before, self._is_mounted)},
             after={name: _described(record, config is not None)},

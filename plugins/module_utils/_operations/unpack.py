@@ -103,10 +103,11 @@ class FinishImage(Action):
     image: PlannedImage
     builder: Builder = field(repr=False)
     path: str | None = None
+    root: str | None = None  # the name of the root that needs it
 
     @property
     def subject(self) -> str:  # type: ignore[override]
-        return self.image.name
+        return self.root or self.image.name
 
     def summary(self) -> dict[str, t.Any]:
         return {
@@ -215,8 +216,9 @@ class UnpackPlanner(PlanBuilder):
                 for layer in one.layers
             ),
             names=tuple(FinishImage(one, builder, dest) for one in due),
-            before={dest: known["chain_id"]} if known else {},
-            after=dict.fromkeys([dest], images[0].chain_id) if images else {},
+            # By the name of the image, as its failure is: one image is in one place.
+            before={one.name: known["chain_id"] for one in images if known},
+            after={one.name: one.chain_id for one in images},
             facts=Report(state, images, builder, dest, is_there),
             prepare=functools.partial(_prepare, state, builder),
             warnings=lambda: _warnings(images),

@@ -56,11 +56,15 @@ class Builder:
 
     def unpack(self, layer: PlannedLayer) -> None:
         """Unpack a layer by itself; any thread may do it. Raise what ``UnpackedLayer.fill`` raises."""
-        unpacked = self._stage(layer)
-        if unpacked is None:
-            return
         with access(layer.source.where):
-            unpacked.fill()
+            unpacked = self._stage(layer)
+            if unpacked is None:
+                return
+            try:
+                unpacked.fill()
+            except BaseException:
+                unpacked.close()
+                raise
         with self._lock:
             self._unpacked[layer.key] = unpacked
 
@@ -136,7 +140,9 @@ class LayerBuilder(Builder):
 
     def close(self) -> None:
         super().close()
-        self._state.empty_staging()
+        # The error of the task says more, and the next task removes what is left.
+        with contextlib.suppress(OSError):
+            self._state.empty_staging()
 
     def first_difference(self, layer: PlannedLayer, below: t.Sequence[PlannedLayer]) -> str:
         """Return how the files of a layer in place differ from its archive, "" if they do not."""

@@ -10,6 +10,11 @@ import typing as t
 from .._image.errors import ContentError, LockstepError, NoSpaceError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CANNOT = (
+    errno.EPERM,
+    errno.EOPNOTSUPP,
+)  # as vfat answers for links and owners, and an overlay for whiteouts
+_FILE_SYSTEM = "If the path is on a file system such as vfat, NFS or an overlay, give one on ext4, XFS, Btrfs or tmpfs."
 _PUBLISHER = "Ask the publisher of the image to build it again."
 
 
@@ -68,4 +73,6 @@ def access(what: str) -> t.Iterator[None]:
 def refusal(what: str, exc: OSError) -> LockstepError:
     """Return the error for a call that the system refused; ``what`` is the subject of its message."""
     text = f"{what}: {exc.strerror or exc}"
-    return NoSpaceError(text) if exc.errno in _FULL else TreeAccessError(text)
+    if exc.errno in _FULL:
+        return NoSpaceError(text)
+    return TreeAccessError(text, _FILE_SYSTEM if exc.errno in _CANNOT else "")

@@ -159,6 +159,18 @@ def test_directory_that_is_swapped_for_a_link_is_not_followed(context, path):
         content(node)
 
 
+def test_hundred_thousand_files_are_listed_with_few_descriptors(context, path, monkeypatch):
+    """The files are one file under many names, as it takes long to create so many."""
+    names = [b"%06d" % number for number in range(100_000)]
+    state = os.stat(path / "z.log")
+    monkeypatch.setattr(context, "_names", lambda parts: names)
+    monkeypatch.setattr(context, "_stat", lambda parts: state)
+    before = len(os.listdir("/proc/self/fd"))
+    found = sum(node.content.size for _path, node in context.below([b"many"]))
+    assert found == 100_000 * state.st_size
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_context_must_be_a_directory(path):
     for name in ("none", "z.log"):
         with pytest.raises(BuildContextError):

@@ -83,5 +83,10 @@ def test_malformed_file_is_refused_with_its_line(text, line, reason):
     assert str(caught.value).startswith(f"D:{line}: ")
 
 
+def test_line_of_a_mebibyte_is_read():
+    text = "FROM scratch\nENV A=" + "$B" * (1 << 19) + "\nCOPY --from=c:1 / /"
+    assert images(text) == [("c:1", "linux/amd64")]
+
+
 def test_bom_crlf_and_continued_lines_are_read():
     assert images("FROM \\\r\n a\r\n") == [("a", "linux/amd64")]

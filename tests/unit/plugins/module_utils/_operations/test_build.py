@@ -19,6 +19,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._build.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     InputError,
     LockError,
+    NoPlatformError,
     NotFoundError,
     NotInStoreError,
     UnsupportedError,
@@ -27,7 +28,12 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.lock import
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.building import NAME, Builds
-from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
+from ansible_collections.lockstep.images.tests.support.images import (
+    demo_image,
+    image,
+    index,
+    layer,
+)
 from ansible_collections.lockstep.images.tests.support.layout import blob_path, read_manifest
 from ansible_collections.lockstep.images.tests.support.plans import (
     execute,
@@ -264,16 +270,32 @@ def test_invalid_option_is_refused(builds, params, kind):
         (f"FROM {NAME}", InputError, {}),
         ("FROM r.example/none:1", LockError, {"lock": Lock(())}),
         ("FROM r.example/artifact:1\nCOPY site /x", UnsupportedError, {}),
+        ("FROM r.example/arm:1\nCOPY site /x", NoPlatformError, {}),
+        ("FROM scratch\nCOPY --from=r.example/arm:1 / /x", NoPlatformError, {}),
     ],
 )
 def test_base_that_cannot_be_used_is_named_with_its_line(builds, text, kind, more):
     artifact = image([layer({"a": b""})], artifactType="x/y")
     builds.sources.publish(NAME, artifact)
     builds.sources.publish("r.example/artifact:1", without_config(artifact))
+    builds.sources.publish("r.example/arm:1", index([image([layer({"a": b""})], "linux/arm64")]))
     builds.write(text)
     with pytest.raises(kind) as caught:
-        builds.check(**more)
-    assert NAME in str(caught.value) or kind is LockError or "Dockerfile:1" in str(caught.value)
+        builds.run(**more)
+    line = "Dockerfile:2" if "--from" in text else "Dockerfile:1"
+    assert NAME in str(caught.value) or kind is LockError or line in str(caught.value)
+    if kind is NoPlatformError:
+        assert (caught.value.kind, "linux/arm64" in caught.value.full_message()) == (
+            "platform-not-found",
+            True,
+        )
+    assert not builds.path.exists() or ImageStore(str(builds.path)).names() == {}
+
+
+def test_rules_that_leave_the_dockerfile_out_do_not_hide_it(builds):
+    builds.write("FROM scratch\nCOPY . /all\n")
+    (builds.context / ".dockerignore").write_text("*\n!site/run\n")
+    assert builds.files(builds.run()) == ["all", "all/site", "all/site/run"]
 
 
 def without_config(one):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -227,7 +228,9 @@ def test_bad_layer_fails_and_leaves_nothing(path, name):
     assert failure.kind == kind
     assert message in str(failure)
     assert str(failure).startswith(f"layer {layers[-1].digest}: ")
-    assert unpack(path, form=ROOTFS).failure.kind == kind
+    outcome = unpack(path, form=ROOTFS)
+    assert (outcome.failure.kind, outcome.result()["diff"]["after"]) == (kind, {})
+    assert str(outcome.failure) == str(failure)
     assert sorted(os.listdir(path)) == ["store", "trees"]
 
 
@@ -297,6 +300,15 @@ def test_layers_and_diff_ids_must_be_as_many(path, diff_ids):
     assert f"2 layers, but its configuration states {len(diff_ids)}" in str(error)
 
 
+def test_truncated_blob_is_not_in_the_store(path):
+    blob = blob_path(path / "store", WEB.layers[1].digest)
+    os.chmod(blob, 0o644)
+    os.truncate(blob, blob.stat().st_size - 1)
+    error = fail_early(path)
+    assert (error.kind, WEB.layers[1].digest in str(error)) == ("not-in-store", True)
+    assert not (path / "trees").exists()
+
+
 def test_missing_parts_are_named(path):
     blob_path(path / "store", WEB.layers[0].digest).unlink()
     error = fail_early(path)
@@ -353,6 +365,35 @@ def test_full_verification_names_and_replaces_what_differs(path):
     assert outcome.result()["images"][0]["layers"][1]["status"] == "repaired"
     with open(changed, "rb") as file:
         assert file.read() == b"one"
+
+
+# What vfat, NFS with root_squash, an overlay and a mount that became read-only answer, and the call that they refuse.
+REFUSING = {
+    "vfat without links": ("symlink", errno.EPERM, 'entry 3 "sh": Operation not permitted'),
+    "squashed root": ("mkdir", errno.EACCES, "Permission denied"),
+    "overlay without whiteouts": ("mknod", errno.EPERM, 'entry 2 "bin/.wh.sh": Operation not permitted'),
+    "read-only": ("mkdir", errno.EROFS, "Read-only file system"),
+    "quota": ("symlink", errno.EDQUOT, 'entry 3 "sh": Disk quota exceeded'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_file_system_that_refuses_a_call_is_named_and_nothing_is_left(path, monkeypatch, name):
+    call, number, message = REFUSING[name]
+    with planned(path) as plan:
+        plan.prepare()  # the directories of the state are there already
+
+        def refuse(*_args, **_more):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, call, refuse)
+        outcome = execute(plan)
+    monkeypatch.undo()
+    failure = outcome.failure
+    assert failure.kind == ("no-space" if number == errno.EDQUOT else "tree-access")
+    assert message in str(failure)
+    assert ("such as vfat" in failure.hint) == (number == errno.EPERM)
+    assert os.listdir(path / "trees" / "layers") == os.listdir(path / "trees" / "staging") == []
 
 
 def test_full_disk_ends_the_task_and_gives_space_back(path, monkeypatch):
