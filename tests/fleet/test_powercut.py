@@ -174,6 +174,16 @@ def prune_trees(site: Site) -> dict[str, t.Any]:
     return {"store": str(site.elsewhere / "empty"), "path": options["path"]}
 
 
+def build(site: Site) -> dict[str, t.Any]:
+    context = site.elsewhere / "context"
+    (context / "site").mkdir(parents=True)
+    (context / "site/index.html").write_text("hello")
+    (context / "Dockerfile").write_text("FROM registry.example.com/tool:1\nCOPY site /srv\n")
+    put(site.store, TOOL, "registry.example.com/tool:1")
+    options = {"name": "registry.example.com/site:1", "platform": "linux/amd64", "pull": "never"}
+    return {**options, "context": str(context), "store": str(site.store)}
+
+
 def contents(path: Path) -> dict[str, bytes | None]:
     """Return the content of each file below a directory, None for everything else."""
     return {
@@ -207,6 +217,7 @@ TASKS = {
     "tag": Task("image_tag", tag, valid, held),
     "repair": Task("store_verify", repair, at_most_one_is_corrupt, held),
     "import": Task("image_import", load_bundle, valid, held),
+    "build": Task("image_build", build, valid, held),
     "layers": Task("image_unpack", unpack, only_whole_layers, trees_of),
     # A tree is recognized by its inode, which a replay does not keep.
     "tree": Task("image_unpack", unpack_tree, only_whole_trees, trees_of, can_run_again=False),

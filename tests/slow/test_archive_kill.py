@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``kill -9`` at every system call of an export and of an import."""
+"""``kill -9`` at every system call of an export, of an import and of a build."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lockstep.images.tests.support import killed_pull, modules
+from ansible_collections.lockstep.images.tests.support.building import NAME
 from ansible_collections.lockstep.images.tests.support.layout import names, tree
 from ansible_collections.lockstep.images.tests.support.stores import assert_valid_store, leftovers
 
@@ -80,3 +81,18 @@ def test_killed_import_is_completed_with_the_same_store(directory):
         assert leftovers(path / "store") == [], death
         assert not killed_pull.import_all(path)["changed"], death
     assert states >= {0, 1} or states >= {0, 2}
+
+
+def test_killed_build_is_completed_with_the_same_image(directory):
+    deaths, undisturbed = killed(killed_pull.BUILT, directory / "build")
+    whole = killed_pull.build(undisturbed)
+    assert (whole["changed"], list(names(undisturbed / "store"))) == (False, [NAME])
+    states = set()
+    for death, path in deaths.items():
+        if (path / "store" / "oci-layout").exists():
+            assert_valid_store(path / "store")
+        states.add(len(names(path / "store")))
+        assert killed_pull.build(path)["digest"] == whole["digest"], death
+        assert tree(path / "store") == tree(undisturbed / "store"), death
+        assert leftovers(path / "store") == [], death
+    assert states == {0, 1}

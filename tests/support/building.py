@@ -128,11 +128,13 @@ NAME = "r.example/web:1"
 
 
 class Builds:
-    """A context, a store and registries."""
+    """A context, which is written if it is not there, a store and registries."""
 
     def __init__(self, path: Path) -> None:
         self.context, self.path = path / "context", path / "store"
         self.sources = FakeSources()
+        if self.context.exists():
+            return
         (self.context / "site").mkdir(parents=True)
         (self.context / "site/index.html").write_text("hello")
         (self.context / "site/run").write_text("#!/bin/sh\n")

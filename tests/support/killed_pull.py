@@ -1,7 +1,7 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pull, remove, log in, lock, export or import again and again, and ``kill -9`` each at its next system call until one survives.
+"""Pull, remove, log in, lock, export, import or build again and again, and ``kill -9`` each at its next system call until one survives.
 
 ::
 
@@ -46,6 +46,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.credenti
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registry import Registry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.archives import export, import_archive
+from ansible_collections.lockstep.images.tests.support.building import Builds
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.plans import execute
@@ -56,7 +57,7 @@ APP, TOOL = "registry.example/app:1", "registry.example/tool:1"
 SCENARIOS = ("first", "moved")
 REMOVED, SYNCED = "removed", "synced"
 LOGGED_IN, LOGGED_OUT, LOCKED = "logged-in", "logged-out", "locked"
-EXPORTED, REPAIRED, IMPORTED = "exported", "repaired", "imported"
+EXPORTED, REPAIRED, IMPORTED, BUILT = "exported", "repaired", "imported", "built"
 CHUNK = 2048  # bytes
 HOST, USER = "registry.example", Credentials("alice", "hunter22")
 # Everything in files.py that reaches the disk, and what lies between.
@@ -81,6 +82,8 @@ def prepare(scenario: str, path: Path) -> None:
         log_in(path)
     elif scenario == LOCKED:
         (path / "images.lock.yml").write_text("---\nlockfile_version: 1\nimages: []\n")
+    elif scenario == BUILT:
+        Builds(path)
     elif scenario in (EXPORTED, REPAIRED, IMPORTED):
         pull(ImageStore(str(path / "source")), sources_of("1"), APP, TOOL)
         if scenario != EXPORTED:
@@ -150,6 +153,12 @@ def import_all(path: Path) -> dict[str, t.Any]:
     return import_archive(path / "store", path / "a.tar")
 
 
+def build(path: Path) -> dict[str, t.Any]:
+    """The build that is killed, and the one that comes after."""
+    with Builds(path).plan() as plan:
+        return execute(plan).result()
+
+
 def done(plan: Plan) -> bool:
     """Carry a plan out; return whether it changed anything."""
     outcome = execute(plan)
@@ -167,6 +176,7 @@ WORK: dict[str, t.Callable[[Path], object]] = {
     EXPORTED: export_all,
     REPAIRED: export_all,
     IMPORTED: import_all,
+    BUILT: build,
 }
 
 
