@@ -47,7 +47,6 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "support"  # pylint: disable=redefined-builtin
 
-from . import certificates
 from .images import Index, demo_image, sample_image, upload
 from .proxy import ConnectProxy
 from .record import Request
@@ -137,6 +136,8 @@ def run(state: State, given: argparse.Namespace) -> None:
         if given.auth:
             options.update(users={USER: PASSWORD}, anonymous_pull=not given.private)
         if given.name:
+            from . import certificates  # which takes half of the time of a short command
+
             authority = certificates.authority()
             hosts = (*given.name, HUB_TOKENS, "127.0.0.1")
             options.update(tls=authority.issue("names", hosts=hosts), realm=realm)
