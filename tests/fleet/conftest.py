@@ -140,7 +140,7 @@ def collection_env(workspace: Path) -> dict[str, str]:
 def play(workspace: Path, collection_env: dict[str, str]) -> PlayRunner:
     """Runs a play: `play(text_or_path, inventory, extra_vars, check=, diff=, verbosity=)`."""
     (workspace / "plays").mkdir()
-    return PlayRunner(workspace / "plays", collection_env)
+    return PlayRunner(workspace / "plays", collection_env, forks=True)
 
 
 @pytest.fixture(scope="session")

@@ -102,18 +102,24 @@ def cell(workspace: Path) -> Cell:
     return Cell(variables, workspace / "cell")
 
 
+@pytest.fixture(scope="module")
+def plugins(workspace: Path) -> Path:
+    """Return a directory with a connection plugin."""
+    made = workspace / "connections"
+    made.mkdir()
+    (made / "files_only.py").write_text(FILES_ONLY)
+    return made
+
+
 @pytest.fixture()
-def runner(directory: Path, play: PlayRunner) -> Callable[[str], PlayRunner]:
+def runner(directory: Path, play: PlayRunner, plugins: Path) -> Callable[[str], PlayRunner]:
     """`runner("2.16")` runs plays with this line of ansible-core."""
-    plugins = directory / "connections"
-    plugins.mkdir()
-    (plugins / "files_only.py").write_text(FILES_ONLY)
 
     def make(line: str) -> PlayRunner:
         made = directory / f"plays-{line}"
         made.mkdir(exist_ok=True)
         environment = {**play.environment, "ANSIBLE_CONNECTION_PLUGINS": os.fspath(plugins)}
-        return PlayRunner(made, environment, core_program(line))
+        return PlayRunner(made, environment, core_program(line), forks=True)
 
     return make
 

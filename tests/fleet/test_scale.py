@@ -61,8 +61,7 @@ class Fleet:
             for host in hosts or HOSTS
         }
         given = {**self.variables, **variables}
-        forks = {"ANSIBLE_FORKS": "10"}
-        return self.play(playbook, self.play.inventory(known), given, environment=forks)
+        return self.play(playbook, self.play.inventory(known), given)
 
     def trees(self) -> set[int]:
         """Hashes of all files of all stores, by name and bytes."""
@@ -87,7 +86,8 @@ def fixture_fleet(workspace: Path, collection_env: dict[str, str]) -> Iterator[F
             "store_plain_http": True,
             "store_install_requests": False,
         }
-        yield Fleet(registry, names, directory, PlayRunner(directory, collection_env), variables)
+        play = PlayRunner(directory, {**collection_env, "ANSIBLE_FORKS": "10"}, forks=True)
+        yield Fleet(registry, names, directory, play, variables)
 
 
 def kinds(registry: Registry) -> Counter[str]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from .forkserver import ANSIBLE_PLAYBOOK, Forkserver
 from .services_process import program
 
 COLLECTION = Path("ansible_collections/lockstep/images")
@@ -174,6 +176,8 @@ class PlayRunner:
     directory: Path
     environment: dict[str, str] = field(repr=False)
     program: Path | None = None  # ansible-playbook; that of this Python by default
+    # Fork each run from a process that has imported ansible-core, and share the cache of built modules.
+    forks: bool = False
     _numbers: Any = field(default_factory=lambda: itertools.count(1), repr=False)
 
     def inventory(self, hosts: Mapping[str, Mapping[str, Any]], **shared: Any) -> Path:
@@ -212,12 +216,8 @@ class PlayRunner:
         if isinstance(play, str) and "\n" in play:
             text, play = play, directory / "play.yml"
             play.write_text(text)
-        command = [
-            *launcher,
-            os.fspath(self.program or ansible_program("ansible-playbook") or "ansible-playbook"),
-            os.fspath(play),
-        ]
-        command += ["--inventory", os.fspath(inventory)]
+        binary = self.program or ansible_program("ansible-playbook") or Path("ansible-playbook")
+        command = [os.fspath(binary), os.fspath(play), "--inventory", os.fspath(inventory)]
         if extra_vars:
             (directory / "vars.json").write_text(json.dumps(extra_vars))
             command += ["--extra-vars", f"@{directory / 'vars.json'}"]
@@ -225,21 +225,25 @@ class PlayRunner:
             ["--check"] * check + ["--diff"] * diff + ["-" + "v" * verbosity] * bool(verbosity)
         )
         results = directory / "results.jsonl"
-        done = subprocess.run(
-            command,
-            cwd=directory,
-            env={
-                **self.environment,
-                **(environment or {}),
-                "LOCKSTEP_TEST_RESULTS": os.fspath(results),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
+        env = {**self.environment, **(environment or {})}
+        env["LOCKSTEP_TEST_RESULTS"] = os.fspath(results)
+        if self.forks and not launcher and not any(map(_AT_IMPORT.match, environment or {})):
+            server = _forkserver(binary, frozenset(self.environment.items()))
+            options = {"cwd": os.fspath(directory), "seconds": int(timeout)}
+            outcome = server.run(command[0], "", env, arguments=command[1:], **options)
+            done = subprocess.CompletedProcess(command, *outcome)
+        else:
+            done = subprocess.run(
+                [*launcher, *command],
+                cwd=directory,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
         (directory / "output.txt").write_text(done.stdout + done.stderr)
         return _read(done, results)
 
@@ -262,6 +266,16 @@ class PlayRunner:
             _compare(check.ok(), real.ok())
         assert runs[2].changed == 0 and runs[3].changed == 0, runs[3].output
         return runs
+
+
+# Variables that Python and ansible-core read when they start.
+_AT_IMPORT = re.compile(r"ANSIBLE_|PYTHON|HOME$|LC_|LANG|LD_")
+
+
+@functools.cache
+def _forkserver(program: Path, environment: frozenset[tuple[str, str]]) -> Forkserver:
+    """Return the process that runs `program`, of a line of ansible-core, in its forks."""
+    return Forkserver(dict(environment), ANSIBLE_PLAYBOOK, program.with_name("python"))
 
 
 def _compare(check: PlayResult, real: PlayResult) -> None:
