@@ -14,7 +14,7 @@
     ./dev fleet              playbooks on several hosts against real registries and engines
     ./dev scale              playbooks on a thousand hosts; not part of ./dev test
     ./dev soak               one store under random tasks, kills and faults for an hour; not part of ./dev test
-    ./dev docs               the HTML documentation
+    ./dev docs               the documentation site
     ./dev galaxy             build, import and install the artifact; rehearse a release; the execution environment
     ./dev release            write the changelog of the version in galaxy.yml
     ./dev bench [SCENARIO]   benchmarks; they print numbers and test nothing; --help names them
@@ -81,6 +81,15 @@ def fleet() -> dict[str, str]:
     return environment.packages("fleet")
 
 
+def browser() -> dict[str, str]:
+    """Install a browser if root asks; without one, the tests of the site in a browser are skipped."""
+    try:
+        return environment.packages("docs")
+    except Missing as exc:
+        print(f"no tests in a browser: {exc}", flush=True)
+        return environment.environ()
+
+
 def fuzzing() -> dict[str, str]:
     """Install what fuzzes the parsers."""
     return environment.install("fuzzing", PYTHON, "base", "fuzz")
@@ -143,7 +152,7 @@ STAGES = {
     "slow": [Part("slow units", ["pytest", "-q", "-n", "2", "tests/slow"])],
     "sanity": [sanity(line) for line in CORES],
     "main job": [Part("quickstart", QUICKSTART)],
-    "docs": [Part("html", ["sh", "-eux", "tests/devtools/html.sh", str(DEV / "docs")])],
+    "docs": [Part("html", ["sh", "-eu", "tests/devtools/html.sh", str(DEV / "docs")], browser)],
     "galaxy": [
         nox("import", "build-import-check"),
         Part("artifact", ["sh", "-eux", "tests/devtools/artifact.sh", str(DEV / "dist")]),
