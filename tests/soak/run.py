@@ -48,10 +48,15 @@ Task = tuple[str, dict[str, t.Any]]
 
 
 class Soak:
-    """The store below ``directory``, the registry, and what happens to them; ``pick`` makes all choices."""
+    """The store below ``directory``, the registry, and what happens to them.
 
-    def __init__(self, directory: Path, registry: Registry, pick: random.Random) -> None:
-        self.directory, self.registry, self.pick = directory, registry, pick
+    ``pick`` makes all choices. A task that takes longer than ``limit`` seconds ends the soak.
+    """
+
+    def __init__(
+        self, directory: Path, registry: Registry, pick: random.Random, limit: float
+    ) -> None:
+        self.directory, self.registry, self.pick, self.limit = directory, registry, pick, limit
         self.store = directory / "store"
         self.counts: collections.Counter[str] = collections.Counter()
         self.version = 0
@@ -80,8 +85,7 @@ class Soak:
         """Lock what the tags point to now, without faults."""
         self.registry.faults.clear()
         names = [self.name(one) for one in REPOSITORIES]
-        done = modules.run("image_lock", name=names, path=str(self.directory / "images.lock"))
-        assert not done.failed, done.result
+        self.succeed("image_lock", name=names, path=str(self.directory / "images.lock"))
         self.lock = read_lock(str(self.directory / "images.lock")) or {}
 
     def task(self) -> Task:
@@ -159,7 +163,7 @@ class Soak:
             self.counts["killed"] += process.wait() < 0
             process.communicate()
             return
-        done = modules.finish(process)
+        done = modules.finish(process, self.limit)
         if done.failed:
             assert done.kind in KINDS, f"{name}: {done.result}"
             self.counts[f"{name}: {done.kind}"] += 1
@@ -170,21 +174,22 @@ class Soak:
         self.write_lock()
         new = self.directory / "new"
         shutil.rmtree(new, ignore_errors=True)
-        self.succeed("store_verify", self.store, mode="full", repair=True)
-        self.succeed("image_sync", self.store, lock=self.lock)
-        self.succeed("image_sync", new, lock=self.lock)
-        self.succeed("store_prune", self.store, older_than="0")
-        again = self.succeed("image_sync", self.store, lock=self.lock)
+        here, there = {"store": str(self.store)}, {"store": str(new)}
+        self.succeed("store_verify", mode="full", repair=True, **here)
+        self.succeed("image_sync", lock=self.lock, **here)
+        self.succeed("image_sync", lock=self.lock, **there)
+        self.succeed("store_prune", older_than="0", **here)
+        again = self.succeed("image_sync", lock=self.lock, **here)
         assert not again["changed"], again
-        assert self.succeed("store_verify", self.store, mode="full")["corrupt"] == []
-        assert again["fingerprint"] == self.succeed("image_info", new)["fingerprint"]
+        assert self.succeed("store_verify", mode="full", **here)["corrupt"] == []
+        assert again["fingerprint"] == self.succeed("image_info", **there)["fingerprint"]
         assert blobs(self.store) == blobs(new)
         assert leftovers(self.store) == []
         self.counts["recoveries"] += 1
 
-    def succeed(self, module: str, store: Path, **how: t.Any) -> dict[str, t.Any]:
+    def succeed(self, module: str, **how: t.Any) -> dict[str, t.Any]:
         """Run a task that must not fail; return its result."""
-        done = modules.run(module, store=str(store), **how)
+        done = modules.finish(modules.start(module, **how), self.limit)
         assert not done.failed, f"{module}: {done.result}"
         return done.result
 
@@ -194,10 +199,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1, help="of the choices (default: 1)")
+    parser.add_argument(
+        "--task-seconds",
+        type=float,
+        default=600.0,
+        help="end the soak if a task takes longer, because it might hang (default: 600)",
+    )
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     with Registry() as registry, tempfile.TemporaryDirectory(prefix="soak-") as directory:
-        soak = Soak(Path(directory), registry, random.Random(options.seed))
+        pick = random.Random(options.seed)
+        soak = Soak(Path(directory), registry, pick, options.task_seconds)
         try:
             while time.monotonic() < end:
                 for _one in range(RECOVERY):
