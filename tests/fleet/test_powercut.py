@@ -47,6 +47,7 @@ class Site:
     elsewhere: Path
     whole_layers: dict[str, object] = field(default_factory=dict)
     whole_trees: list[object] = field(default_factory=list)
+    whole_files: list[object] = field(default_factory=list)
 
     @property
     def store(self) -> Path:
@@ -55,8 +56,9 @@ class Site:
     def name(self, tag: str = "1") -> str:
         return f"{self.registry.address}/demo/app:{tag}"
 
-    def note_trees(self) -> None:
-        """Record the layers and the tree, which are whole now."""
+    def note_whole(self) -> None:
+        """Record the layers, the tree and the files, which are whole now."""
+        self.whole_files.append(files(self))
         layers, tree = trees_of(self)
         self.whole_layers.update(layers)
         self.whole_trees.append(tree)
@@ -149,6 +151,40 @@ def load_bundle(site: Site) -> dict[str, t.Any]:
     return {"src": str(bundle), "store": str(site.store)}
 
 
+def export(site: Site) -> dict[str, t.Any]:
+    source, dest = site.elsewhere / "source", site.path / "app.tar"
+    put(source, OLD, "registry.example.com/app:1")
+    site.run("image_export", store=str(source), name=["registry.example.com/app:1"], dest=str(dest))
+    put(source, NEW, "registry.example.com/app:1")
+    return {"store": str(source), "name": ["registry.example.com/app:1"], "dest": str(dest)}
+
+
+def lock(site: Site) -> dict[str, t.Any]:
+    path = str(site.path / "images.lock.yml")
+    options: dict[str, t.Any] = {"name": [site.name()], "path": path, "plain_http": True}
+    options["manifests"] = "embed"
+    site.run("image_lock", **options)
+    push(site.registry, "demo/app", NEW, "1")
+    return {**options, "update": ["all"]}
+
+
+def login(site: Site) -> dict[str, t.Any]:
+    path = str(site.path / "auth.json")
+    options = {"registry_url": site.registry.address, "config_path": path, "verify": False}
+    site.run("registry_login", **options, username="old", password="old-password")
+    return {**options, "username": "new", "password": "new-password"}
+
+
+def files(site: Site) -> dict[str, bytes]:
+    """Return the content of the files that tasks replace as a whole, and that others read."""
+    found = [site.path / name for name in ("app.tar", "auth.json", "images.lock.yml")]
+    return {path.name: path.read_bytes() for path in found if path.exists()}
+
+
+def only_whole_files(site: Site) -> None:
+    assert files(site) in site.whole_files
+
+
 def trees(site: Site) -> Path:
     return site.path / "trees"
 
@@ -218,6 +254,9 @@ TASKS = {
     "repair": Task("store_verify", repair, at_most_one_is_corrupt, held),
     "import": Task("image_import", load_bundle, valid, held),
     "build": Task("image_build", build, valid, held),
+    "export": Task("image_export", export, only_whole_files, files),
+    "lock": Task("image_lock", lock, only_whole_files, files),
+    "login": Task("registry_login", login, only_whole_files, files),
     "layers": Task("image_unpack", unpack, only_whole_layers, trees_of),
     # A tree is recognized by its inode, which a replay does not keep.
     "tree": Task("image_unpack", unpack_tree, only_whole_trees, trees_of, can_run_again=False),
@@ -276,9 +315,9 @@ def test_power_failure_at_any_call_leaves_what_the_next_run_completes(
 ) -> None:
     task = TASKS[name]
     options = task.prepare(site)
-    site.note_trees()
+    site.note_whole()
     cuts = Cuts(site, task.module, options)
-    site.note_trees()
+    site.note_whole()
     expected = task.state(site)
     for number, kept in cuts.each():
         task.require(site)
