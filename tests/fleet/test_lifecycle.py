@@ -5,77 +5,43 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 import typing as t
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.lockstep.images.tests.support import images
 from ansible_collections.lockstep.images.tests.support.docker import Docker
+from ansible_collections.lockstep.images.tests.support.example import (
+    PAGE,
+    Example,
+    base_image,
+    unit_of_web,
+)
 from ansible_collections.lockstep.images.tests.support.fleet import Registry, need_programs
 from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
 from ansible_collections.lockstep.images.tests.support.services_process import (
     free_port,
     unmount_below,
 )
-from ansible_collections.lockstep.images.tests.support.tarballs import (
-    archive,
-    directory,
-    entry,
-    hardlink,
-)
 
 HERE = Path(os.path.abspath(__file__)).parents[1]
-EXAMPLE = HERE.parent / "docs" / "examples" / "lifecycle"
-PAGE = "The shop, version [0-9]+"
 TOKEN = "5ec7e75ec7e7"  # in a header of a request, and in no output
 SYSTEMCTL = HERE / "support" / "fakesystemctl.py"
 
 
-def base_image() -> images.Image:
-    """Return an image of busybox with the programs that the example uses."""
-    program = Path("/bin/busybox").read_bytes()
-    tar = archive(
-        directory("bin"),
-        entry("bin/busybox", program, mode=0o755),
-        *[hardlink(f"bin/{name}", "bin/busybox", mode=0o755) for name in ("sh", "httpd")],
-    )
-    found = images.Layer(tar, images.TYPES["tar"][0], *[images.digest_of(tar)] * 2, None)
-    return images.image([found], config={"config": {"Env": ["PATH=/bin"]}}, history=False)
-
-
-@dataclass
-class Project:
+class Project(Example):
     """A copy of the example, whose services listen on an address of their own."""
 
-    path: Path
-    play: PlayRunner
-    address: str  # of the services, without a port
-    port: int  # of the service web
-    registry: str
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def set(self, **variables: t.Any) -> None:
-        """Add variables to the inventory."""
-        with (self.path / "group_vars/all.yml").open("a") as file:
-            file.writelines(f"{name}: {json.dumps(value)}\n" for name, value in variables.items())
-
-    def edit(self, name: str, *changes: tuple[str, str]) -> None:
-        """Replace text in a file of the project."""
-        path = self.path / name
-        text = path.read_text()
-        for old, new in changes:
-            assert old in text, f"{old} is not in {name}"
-            text = text.replace(old, new)
-        path.write_text(text)
+    def __init__(self, path: Path, play: PlayRunner, registry: str, base: str, page: str) -> None:
+        super().__init__(path, registry, base, page, f"{page.rpartition(':')[0]}:{free_port()}")
+        self.play, self.registry, self.url = play, registry, f"http://{page}/"
+        self.environment: dict[str, str] = {}
 
     def release(self, check: bool = False, **variables: t.Any) -> PlayResult:
         """Run the playbook in the directory of the project."""
@@ -91,7 +57,7 @@ class Project:
     def page(self) -> str:
         """Return the page of the service web."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"http://{self.address}:{self.port}/", timeout=60) as answer:
+        with direct.open(self.url, timeout=60) as answer:
             text: str = answer.read().decode()
         return text
 
@@ -109,24 +75,15 @@ class Project:
 def fixture_project(directory: Path, play: PlayRunner, registry_plain: Registry) -> Project:
     """Copy the example. Its images, addresses and directories are of this test only."""
     need_programs("busybox", "env")
-    project_path = directory / "shop"
-    shutil.copytree(EXAMPLE, project_path)
     images.upload(registry_plain.service.url, "lifecycle/busybox", base_image(), "1.37")
     # Nothing else listens on this address, so the ports cannot be taken.
     number = os.getpid()
-    address = f"127.{100 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-    registry = f"{registry_plain.address}/{directory.name}"
-    project = Project(project_path, play, address, free_port(), registry)
+    page = f"127.{100 + (number >> 16)}.{number >> 8 & 255}.{number & 255}:{free_port()}"
     names = (
-        ("docker.io/library/busybox", f"{registry_plain.address}/lifecycle/busybox"),
-        ("localhost:5000", registry),
+        f"{registry_plain.address}/{directory.name}",
+        f"{registry_plain.address}/lifecycle/busybox",
     )
-    web, api = f"{address}:{project.port}", f"{address}:{free_port()}"
-    project.edit("web/Dockerfile", names[0], ('"8080"', f'"{web}"'))
-    project.edit("api/Dockerfile", names[0], ('"8081"', f'"{api}"'))
-    ports = [(f'ports: ["{port}:{port}"]', "network_mode: host") for port in (8080, 8081)]
-    project.edit("compose.yml", names[1], *ports)
-    project.edit("group_vars/all.yml", names[1], ("localhost:8080", web), ("localhost:8081", api))
+    project = Project(directory / "shop", play, *names, page)
     project.set(
         ansible_python_interpreter=sys.executable,
         ansible_remote_tmp=os.fspath(directory / "remote"),
@@ -189,12 +146,15 @@ def fixture_compose(
     docker_host.clear()
 
 
-def test_release_with_compose_goes_back(compose: Project, docker_host: Docker) -> None:
+def test_release_with_compose_goes_back(
+    compose: Project, docker_host: Docker, directory: Path
+) -> None:
     def image_of(service: str) -> str:
         name = docker_host("container", "inspect", f"shop-{service}-1", "--format", "{{.Image}}")
         return name.strip()
 
     four_releases(compose, image_of)
+    assert (directory / "compose" / "compose.yml").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.fixture(name="units")
@@ -209,18 +169,12 @@ def fixture_units(project: Project, directory: Path) -> Iterator[Project]:
     (directory / "units" / "chroot").touch()
     path = os.pathsep.join([os.fspath(fake.parent), project.play.environment["PATH"]])
     project.environment.update(PATH=path)
-    web = {"name": "shop-web", "image": f"{project.registry}/shop/web:stable", "upper": "discard"}
+    smoke = {"url": project.url, "content": PAGE, "headers": {"X-Token": TOKEN}}
     project.set(
         release_up="unit",
-        release_smoke=[
-            {
-                "url": f"http://{project.address}:{project.port}/",
-                "content": PAGE,
-                "headers": {"X-Token": TOKEN},
-            }
-        ],
+        release_smoke=[smoke],
         store_engine="none",
-        runtime_services=[{**web, "fstab": False}],
+        runtime_services=[unit_of_web(project.registry)],
         runtime_store_path=os.fspath(directory / "store"),
         runtime_trees_path=os.fspath(directory / "trees"),
         runtime_unit_path=os.fspath(directory / "units"),
