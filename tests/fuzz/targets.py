@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
 import json
 import os
@@ -37,6 +38,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.dates impor
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
+    Descriptor,
     ImageConfig,
     Manifest,
 )
@@ -51,15 +53,29 @@ from ansible_collections.lockstep.images.plugins.module_utils._lockfile.imagelis
     read_source,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import (
+    images_of_images_lock,
+    is_images_lock,
+    read_lock,
+    render_images_lock,
     render_lock,
     with_places,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._lockfile.yamlfile import load_strict
+from ansible_collections.lockstep.images.plugins.module_utils._lockfile.yamlfile import (
+    load_documents,
+    load_strict,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.locked_verdicts import (
+    require_verdicts,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.challenge import (
+    Authorizer,
     choose_challenge,
     parse_challenges,
     parse_token,
     token_requests,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
+    Credentials,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.hostfiles import HostFiles
 from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfiles import (
@@ -67,9 +83,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.loginfil
     AuthPlace,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors import Endpoint
+from ansible_collections.lockstep.images.plugins.module_utils._registry.pacing import Clock
 from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import (
     content_range,
     is_same_host,
+    may_get_credentials,
     next_page,
     own_url,
     rate_limit,
@@ -80,20 +98,36 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.urls imp
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.reader import EntryReader
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.stream import LayerStream
 from ansible_collections.lockstep.images.plugins.module_utils._store.files import read_file
-from ansible_collections.lockstep.images.plugins.module_utils._store.partial import read_journal
-from ansible_collections.lockstep.images.plugins.module_utils._store.reader import StoreReader
+from ansible_collections.lockstep.images.plugins.module_utils._store.partial import (
+    journal_of,
+    open_partial,
+    part_path,
+    read_journal,
+    staged_bytes,
+)
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import (
+    REF_NAME,
+    StoreReader,
+    render_names,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._store.receive import MAGIC, answer_to
 from ansible_collections.lockstep.images.plugins.module_utils._trust import cbor, der
-from ansible_collections.lockstep.images.plugins.module_utils._trust.bundle import parse_bundle
+from ansible_collections.lockstep.images.plugins.module_utils._trust.bundle import bundle_evidence
 from ansible_collections.lockstep.images.plugins.module_utils._trust.certificates import Certificate
-from ansible_collections.lockstep.images.plugins.module_utils._trust.notation import parse_envelope
+from ansible_collections.lockstep.images.plugins.module_utils._trust.claims import statement_claim
+from ansible_collections.lockstep.images.plugins.module_utils._trust.notation import (
+    COSE,
+    JWS,
+    envelope_evidence,
+    payload_claim,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._trust.openpgp import (
     keyring_of,
     packets_of,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._trust.policy import parse_policy
 
-from ..support import archives, tarballs
+from ..support import archives, notation, tarballs
 from ..support.images import image, layer
 
 FOUND = Path(__file__).with_name("found")
@@ -184,8 +218,39 @@ def _auth_files(data: bytes) -> None:
             assert login is None or not re.search("[\r\n]", login.basic)
 
 
+class _TokenServer:
+    """The client of an Authorizer: a server that answers every request with ``data``, and gets logins only on its own host."""
+
+    def __init__(self, data: bytes, host: str) -> None:
+        self.clock, self._data, self._host = Clock(), data, host
+
+    def request(self, method: str, url: str, headers: t.Any, **more: t.Any) -> t.Any:
+        assert "\n" not in url and method in ("GET", "POST")
+        if headers or _LOGIN.password in str(more.get("body")):
+            assert may_get_credentials(url, self._host), url
+        return self
+
+    status = 200
+
+    def trust_of(self, _url: str) -> None:
+        """No host has a trust of its own."""
+
+    def read(self, _limit: int, _what: str) -> bytes:
+        return self._data
+
+
 def _challenges(data: bytes) -> None:
     lines = _text(data).split("\n")
+    with _refusal():
+        base = "https://registry.example"
+        server: t.Any = _TokenServer(data.rpartition(b"\n")[2], base)
+        authorizer = Authorizer(server, "registry.example", base, lambda _repository: _LOGIN)
+        offered, header = parse_challenges(lines), ""
+        for attempt in (1, 2, 3):
+            header = authorizer.answer(offered, "team/app", header, attempt)
+            assert header.isprintable() and header == authorizer.header("team/app")
+            assert _LOGIN.password not in authorizer.redact(f"{_LOGIN.password} {header}")
+        authorizer.login_sent()
     with _refusal():
         challenge = choose_challenge(parse_challenges(lines), "app:1")
         if challenge.scheme == "bearer":
@@ -229,9 +294,23 @@ def _host_file(name: str, data: bytes) -> None:
 
 
 def _lock_files(data: bytes) -> None:
+    with _refusal():
+        load_documents(data, "images.lock")
+    _file(f"locks/images.lock.d/{_CONFIG_DIGEST}", _CONFIG)
+    with _refusal():
+        read_lock(str(_file("locks/images.lock.yml", data)), "images.lock")
     for document in load_strict(data, "images.lock"):
         with _refusal():
+            if is_images_lock(document):
+                assert all("@" in name for name, _at in images_of_images_lock(document, "lock"))
+        with _refusal():
+            Lock.parse(with_places(document, "images.lock"), verified=True)
+        with _refusal():
             lock = Lock.parse(with_places(document, "images.lock"))
+            require_verdicts(lock.images)
+            for one in lock.images:
+                assert lock.image(Reference.parse(one.name)) == one
+            assert load_strict(render_images_lock(lock.images), "images.lock")
             again = load_strict(render_lock(lock.images), "images.lock")[0]
             assert Lock.parse(with_places(again, "images.lock")).images == lock.images
 
@@ -268,12 +347,52 @@ def _archives(data: bytes) -> None:
 
 def _stores(data: bytes) -> None:
     store = _scratch() / "store"
-    _file("store/oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-    _file("store/index.json", data)
-    with _refusal(), StoreReader(str(store)).hold() as held:
-        assert held.fingerprint().startswith("sha256:")
+    layout = b'{"imageLayoutVersion": "1.0.0"}'
+    for files in ((_INDEX, data), (data, layout)):
+        for name, content in zip(("index.json", "oci-layout"), files):
+            _file(f"store/{name}", content)
+        with _refusal(), StoreReader(str(store)).hold() as held:
+            _read_all(held)
     for first, end in read_journal(str(_file("journal", data)), 1000):
         assert 0 <= first < end <= 1000
+    _resume(data)
+
+
+def _read_all(held: StoreReader) -> None:
+    """Read the names of a store. Its canonical form has the same fingerprint."""
+    fingerprint = held.fingerprint()
+    assert fingerprint.startswith("sha256:") and len(held.labelled()) <= len(held.entries())
+    names, valid = held.names(), {}
+    for name in names:
+        with _refusal():
+            valid[name] = names[name]
+            assert not held.has(valid[name].target)
+            assert held.manifest(valid[name].target.digest) is None
+    assert held.staging() == {"blobs": 0, "bytes": 0}
+    again = {one["annotations"][REF_NAME] for one in json.loads(render_names(valid))["manifests"]}
+    assert again == set(valid)
+
+
+def _resume(data: bytes) -> None:
+    """Resume a blob whose journal is ``data`` and whose bytes are of any age: only the right bytes become the blob."""
+    whole = bytes(range(250)) * 4
+    blob = Descriptor("", Digest.of(whole), len(whole))
+    path, staging = _scratch() / "blob", _scratch()
+    part = Path(part_path(str(staging), blob.digest))
+    part.write_bytes(whole if len(data) % 2 else data[:2000])
+    Path(journal_of(str(part))).write_bytes(data)
+    assert 0 <= staged_bytes(str(part), blob.size) <= blob.size
+    for _attempt in range(2):
+        with (
+            contextlib.suppress(LockstepError),
+            open_partial(str(path), str(staging), blob, 0.0) as staged,
+        ):
+            for first, end in staged.missing() if staged else ():
+                staged.write(first, whole[first:end])
+            if staged:
+                staged.finish()
+    assert path.read_bytes() == whole
+    path.unlink()
 
 
 def _messages(data: bytes) -> None:
@@ -295,10 +414,20 @@ def _messages(data: bytes) -> None:
 
 def _bundles(data: bytes) -> None:
     with _refusal():
-        parse_bundle(data, "bundle")
-    for media_type in ("application/jose+json", "application/cose"):
+        bundle_evidence(data, "", "bundle").claim(_SUBJECT.digest)
+    with _refusal():
+        statement_claim(data, _SUBJECT.digest, "statement")
+    with _refusal():
+        payload_claim(data, _SUBJECT, _SUBJECT.digest, "payload")
+    # The parts of an envelope are encoded, so that random changes would break them.
+    parts = {"payload": "e30", "signature": "AA", "header": {"x5c": ["AA=="]}}
+    protected = json.dumps({**parts, "protected": notation.url64(data)}).encode()
+    packed = notation.cbor(notation.Tag(18, [data, {33: [b"0"]}, b"{}", b"s"]))
+    for raw, media_type in ((data, JWS), (data, COSE), (protected, JWS), (packed, COSE)):
         with _refusal():
-            parse_envelope(data, media_type, "envelope")
+            layer = Descriptor(media_type, Digest.of(raw), len(raw))
+            evidence = envelope_evidence(raw, layer, _SUBJECT, "envelope")
+            evidence.claim(_SUBJECT.digest)
 
 
 def _binary(data: bytes) -> None:
@@ -360,6 +489,30 @@ images:
         config: %(d)b
         size: 10
 """ % {b"d": _DIGEST}
+_CONFIG_DIGEST = hashlib.sha256(_CONFIG).hexdigest()
+_VERIFIED = (
+    b"""    verified:
+      by: key sha256:0123
+      covers: index
+      digest: %b
+      policy: sha256:4567
+      rule: "*"
+"""
+    % _DIGEST
+)
+_IMAGES_LOCK = (
+    b"""---
+apiVersion: imgpkg.carvel.dev/v1alpha1
+kind: ImagesLock
+images:
+- image: registry.example/team/app@%b
+  annotations:
+    kbld.carvel.dev/id: registry.example/team/app:1
+"""
+    % _DIGEST
+)
+_SUBJECT = Descriptor(f"{_OCI}.manifest.v1+json", Digest.parse(_DIGEST.decode()), 10)
+_LOGIN = Credentials("robot", "correct-horse-battery")
 _LISTS = (
     b"services:\n  web:\n    image: nginx:1\n    platform: linux/amd64\n  api:\n    build: {context: ., dockerfile: D}\n",
     b"kind: Pod\nspec:\n  containers:\n    - &a {name: a, image: 'busybox:1'}\n    - *a\n---\nimages: [{newTag: '2', name: b}]\n",
@@ -367,6 +520,19 @@ _LISTS = (
     b'{"image": "a:1", "images": ["b:2", {"repository": "c", "tag": 3}]}',
 )
 _JWS = b'{"payload":"e30","protected":"eyJhbGciOiJQUzI1NiJ9","header":{"x5c":["AA=="]},"signature":"AA"}'
+_CHAIN = notation.chain()
+_PAYLOAD = notation.payload(str(_SUBJECT.digest), _SUBJECT.size, _SUBJECT.media_type)
+_ENVELOPES = (
+    notation.jws(_PAYLOAD, _CHAIN),
+    notation.cose(_PAYLOAD, _CHAIN),
+    _PAYLOAD,
+    json.dumps(
+        {"alg": "ES256", **notation.headers(), notation.TIME: "2026-01-02T03:04:05Z"}
+    ).encode(),
+    notation.cbor(
+        {1: -7, 2: [notation.SCHEME], 3: notation.PAYLOAD, notation.SCHEME: "notary.x509"}
+    ),
+)
 _IMAGE = image([layer({"a": b"b"})])
 _TAR = (
     tarballs.archive(
@@ -406,6 +572,7 @@ TARGETS = {
         _challenges,
         (
             b'Bearer realm="https://auth.example/token?a=b#c",service="s",scope="repository:a/b:pull"\nBasic realm=x',
+            b'Bearer realm="https://registry.example/token",error="insufficient_scope",scope="repository:team/app:push"\n{"token":"abcdef"}',
             b'{"token":"abc","expires_in":300,"issued_at":"2026-01-02T03:04:05Z","access_token":"d"}',
         ),
         ("_registry/challenge.py",),
@@ -441,7 +608,15 @@ TARGETS = {
         ("_registry/hostfiles.py",),
     ),
     "lock-files": Target(
-        _lock_files, (_LOCK,), ("_image/lock.py", "_lockfile/lockfile.py", "_lockfile/yamlfile.py")
+        _lock_files,
+        (
+            _LOCK,
+            _LOCK + _VERIFIED,
+            _IMAGES_LOCK,
+            b'{"lockfile_version": 1, "images": [{"name": "a", "line": 1e3}]}',
+            b"a: &a {b: 1}\nc: {<<: *a}\nd: [!!binary aGk=, 2026-01-02, 0x1f, .inf, ~]\n--- |\n text\n",
+        ),
+        ("_image/lock.py", "_lockfile/lockfile.py", "_lockfile/yamlfile.py"),
     ),
     "image-lists": Target(
         _image_lists,
@@ -479,6 +654,12 @@ TARGETS = {
             b'{"mediaType":"application/vnd.dev.sigstore.bundle+json;version=0.2","verificationMaterial":{"certificate":'
             b'{"rawBytes":"MAA="}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"AA=="},"signature":"AA=="}}',
             _JWS,
+            *_ENVELOPES,
+            b'{"mediaType":"application/vnd.dev.sigstore.bundle+json;version=0.1","verificationMaterial":{"x509CertificateChain":'
+            b'{"certificates":[{"rawBytes":"MAA="},{"rawBytes":"MAA="}]},"tlogEntries":[{"logIndex":"1"}],"timestampVerificationData":'
+            b'{"rfc3161Timestamps":[{"signedTimestamp":"MAA="}]}},"messageSignature":{"signature":"AA=="}}',
+            b'{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{},'
+            b'"subject":[{"digest":{"sha256":"%b"},"annotations":{"a":"b"}}]}' % _DIGEST[7:],
             b"\xd2\x84\x43\xa1\x01\x26\xa0\x42{}\x41\x00",
         ),
         ("_trust/bundle.py", "_trust/notation.py", "_trust/strict.py"),

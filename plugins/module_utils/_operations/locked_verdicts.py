@@ -22,13 +22,14 @@ def require_verdicts(images: t.Iterable[LockedImage]) -> None:
 
 def _is_written(verified: Verdict) -> bool:
     by, covers = verified["by"], verified["covers"]
-    if not isinstance(by, list) or not by or not all(isinstance(one, str) for one in by):
+    if not isinstance(by, list) or not by:
         return False
     try:
         Digest.parse(verified["policy"])
     except DigestError:
         return False
-    return isinstance(verified["rule"], str) and covers == " ".join(covers.split())
+    texts = (verified["rule"], covers, *by)
+    return all(isinstance(one, str) for one in texts) and covers == " ".join(covers.split())
 
 
 def vouch(

@@ -268,6 +268,7 @@ def test_verified_needs_a_lock(params, tmp_path):
         {"policy": "1"},
         {"covers": "index\n    more: 1"},
         {"covers": ["index"]},
+        {"covers": ["an index too"]},
     ],
 )
 def test_malformed_verdict_is_not_carried_over(registry, params, change):
