@@ -38,10 +38,12 @@ def find_label(text: str, labelled: t.Mapping[str, IndexEntry]) -> str | None:
     found = find_text(text, labelled)
     for literal in (text, trimmed(text)):
         found = found or (literal if literal in labelled else None)
-    with_digest = (
-        one for one in sorted(labelled) if str(labelled[one].target.digest) == trimmed(text)
+    if found:  # of ten thousand names, none is read in vain
+        return found
+    digest = trimmed(text)
+    return next(
+        (one for one in sorted(labelled) if str(labelled[one].target.digest) == digest), None
     )
-    return found or next(with_digest, None)
 
 
 def not_in_store(store: StoreReader, text: str) -> errors.NotInStoreError:

@@ -103,3 +103,11 @@ def test_label_of_several_images_is_an_error_that_lists_their_digests(path):
 def test_invalid_name_is_an_error_of_its_own(path, text):
     with pytest.raises(ReferenceError):
         not_in_store(ImageStore(str(path)), text)
+
+
+def test_name_that_is_there_is_found_without_reading_the_others():
+    class Index(dict):
+        def __iter__(self):
+            raise AssertionError("all names are read")
+
+    assert find_label("debian:12", Index({HUB: ONE})) == HUB
