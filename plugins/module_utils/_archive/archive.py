@@ -44,15 +44,18 @@ class Member(t.NamedTuple):
 
 
 class Archive(t.NamedTuple):
-    """A tar archive of ``members``, in their order. Equal members give equal bytes on every host."""
+    """A tar archive of ``members``, in their order. Equal members give equal bytes on every host.
 
-    members: tuple[Member, ...]
+    The members are iterated several times.
+    """
+
+    members: t.Iterable[Member]
 
     @property
     def size(self) -> int:
         """The size of the archive in bytes."""
-        overhead = sum(len(header(*one[:2])) + len(padding(one.size)) for one in self.members)
-        return overhead + sum(one.size for one in self.members) + len(END)
+        sizes = (len(header(*one[:2])) + one.size + len(padding(one.size)) for one in self.members)
+        return sum(sizes) + len(END)
 
     def write_to(self, output: Output) -> None:
         """Write the archive.

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
 import stat
 import typing as t
 
+from .._image.names import Digest
 from .archive import BLOBS, Archive
 from .errors import ArchiveAccessError, ArchiveError, access
-from .media import open_regular, read_sums, sum_of
+from .media import PIECE, open_regular, read_sums, sum_of
 from .sums import SUFFIX, Sums, lines_of
 from .tar import header
 from .verified_stream import VerifiedStream
@@ -41,19 +43,25 @@ class Window(t.NamedTuple):
 class BundleFiles:
     """The files of an archive at ``dest``: that file, or with ``chunk_size`` in bytes ``dest.000`` and so on.
 
-    ``holds`` are the digests that the list states. Nothing is written before ``write``.
+    ``holds`` returns the digests that the list states. Nothing is written before ``write``.
     """
 
     def __init__(
-        self, dest: str, archive: Archive, chunk_size: int | None, holds: t.Sequence[str]
+        self,
+        dest: str,
+        archive: Archive,
+        chunk_size: int | None,
+        holds: t.Callable[[], t.Iterable[Digest]],
     ) -> None:
-        self.dest, self.archive = dest, archive
+        self.dest, self._archive = dest, archive
         self.list_path = dest + SUFFIX
         self._journal_path = self.list_path + _PART
         self.written = 0  # bytes
-        self._holds, self._sums = tuple(holds), {}  # type: tuple[str, ...], dict[str, str]
+        self._holds = holds
+        self._sums: dict[str, str] = {}
         self.made_from = _identity(archive, chunk_size)
-        self.files = _windows(dest, archive.size, chunk_size)
+        self.size = archive.size
+        self.files = _windows(dest, self.size, chunk_size)
         self._require_places()
         self.wrong = self._wrong_files()
         self.stale = self._stale_files()
@@ -85,13 +93,17 @@ class BundleFiles:
                 self._remove(os.path.join(os.path.dirname(self.dest), name))
             self._write_list()
             self._remove(self._journal_path)
+        self._archive, self._holds = (
+            Archive(()),
+            tuple,
+        )  # the result of many images needs the memory
 
     # The files on the disk.
 
     def _list(self) -> Sums:
         """Return the list of the files that are known to be right."""
         files = {one.name: self._sums[one.name] for one in self.files if one.name in self._sums}
-        return Sums(files, self.made_from, self._holds)
+        return Sums(files, self.made_from, tuple(map(str, self._holds())))
 
     def _require_places(self) -> None:
         """Raise ArchiveAccessError unless files can be at their places."""
@@ -203,7 +215,7 @@ class BundleFiles:
     def _write_run(self, run: t.Sequence[Window]) -> None:
         """Write files whose bytes follow each other."""
         first, end = run[0].first, run[-1].end
-        with VerifiedStream(self.archive, first, end, self._compare) as stream:
+        with VerifiedStream(self._archive, first, end, self._compare) as stream:
             pieces = iter(stream)
             rest = memoryview(b"")
             for one in run:
@@ -279,7 +291,8 @@ def _identity(archive: Archive, chunk_size: int | None) -> str:
         found.update(header(member.name, member.size))
         if not member.name.startswith(BLOBS):
             with member.open() as file:
-                found.update(file.read())
+                for piece in iter(functools.partial(file.read, PIECE), b""):
+                    found.update(piece)
     return f"sha256:{found.hexdigest()}"
 
 

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
+import io
 import typing as t
+import zlib
 
+from .._image.lock import VERSION as LOCK_VERSION
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .archive import (
@@ -17,11 +22,13 @@ from .archive import (
     REF_NAME,
     Archive,
     Member,
+    Opened,
     as_json,
 )
-from .image_archive import VERSION, OpenBlob, blob_name, index_of
+from .image_archive import VERSION, blob_name, index_of
 
 OCI, BOTH = "oci", "both"
+_GZIP = zlib.MAX_WBITS + 16
 
 
 class BundledImage(t.NamedTuple):
@@ -39,39 +46,124 @@ class BundledImage(t.NamedTuple):
     runnable: tuple[Descriptor, tuple[Descriptor, ...]] | None
 
 
-def image_bundle(
-    images: t.Sequence[BundledImage],
-    lock: t.Any,
-    open_blob: OpenBlob,
-    form: str = BOTH,
-    without: t.Container[Digest] = (),
-) -> Archive:
-    """Return the archive of ``images``, in the order of their names, with the value of a lock file.
+class ImageBundle:
+    """The archive of images that are added one by one, in the order of their names.
 
-    ``form`` is ``oci``, ``docker`` or ``both``. The blobs in ``without`` are left out.
+    ``form`` is ``oci``, ``docker`` or ``both``. The blobs in ``without`` are left out. ``small`` has the sizes of all
+    manifests and configurations, ``large`` those of all other content, also of what is left out. Of very many images,
+    only this is kept, because an object for each descriptor and each member would need 7 KB for each image.
     """
-    ordered = sorted(images, key=lambda one: one.name)
-    heads: dict[str, t.Any] = {LOCK: lock}
-    if form in (OCI, BOTH):
-        heads.update({INDEX: index_of([_entry(one) for one in ordered]), LAYOUT: VERSION})
-    if form != OCI:
-        heads[DOCKER] = [_docker_entry(one) for one in ordered if one.runnable]
-    small = {blob.digest: blob for one in ordered for blob in one.manifests}
-    large = {blob.digest: blob for one in ordered for blob in one.blobs}
-    contents = [small[digest] for digest in sorted(small)]
-    contents += [
-        blob for digest, blob in large.items() if digest not in without and digest not in small
-    ]
-    return Archive(
-        (
-            *(Member.of(name, as_json(heads[name])) for name in sorted(heads)),
-            *(_member(blob, open_blob) for blob in contents),
-        )
-    )
+
+    def __init__(self, form: str = BOTH, without: t.Container[Digest] = ()) -> None:
+        self._without = without
+        self._lock = _ListFile({"images": [], "lockfile_version": LOCK_VERSION})
+        self._index = _ListFile(index_of([])) if form in (OCI, BOTH) else None
+        self._docker = _ListFile([]) if form != OCI else None
+        self.small, self.large = Sizes(), Sizes()
+
+    def add(self, image: BundledImage, locked: t.Any) -> None:
+        """Add an image, and its entry in the lock file."""
+        self._lock.add(locked)
+        if self._index:
+            self._index.add(_entry(image))
+        if self._docker and image.runnable:
+            self._docker.add(_docker_entry(image))
+        for sizes, blobs in ((self.small, image.manifests), (self.large, image.blobs)):
+            for blob in blobs:
+                sizes.add(blob)
+
+    def archive(self, open_blob: t.Callable[[Digest], Opened]) -> Archive:
+        """Return the archive of the images, once all are added."""
+        heads = {LOCK: self._lock.member(LOCK)}
+        if self._index:
+            heads[INDEX] = self._index.member(INDEX)
+            heads[LAYOUT] = Member.of(LAYOUT, as_json(VERSION))
+        if self._docker:
+            heads[DOCKER] = self._docker.member(DOCKER)
+        files = [heads[name] for name in sorted(heads)]
+        return Archive(_Members(files, self, self._without, open_blob))
 
 
-def _member(blob: Descriptor, open_blob: OpenBlob) -> Member:
-    return Member(blob_name(blob.digest), blob.size, lambda: open_blob(blob))
+class Sizes(t.Mapping[Digest, int]):
+    """The size of each blob in bytes, in a third of the memory of a dict with digests as its keys."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[bytes, int] = {}
+
+    def add(self, blob: Descriptor) -> None:
+        """Add a blob, at the end if it is new."""
+        self._sizes[bytes.fromhex(blob.digest.encoded)] = blob.size
+
+    def __getitem__(self, digest: Digest) -> int:
+        return self._sizes[bytes.fromhex(digest.encoded)]
+
+    def __iter__(self) -> t.Iterator[Digest]:
+        return map(_digest, self._sizes)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def ordered(self) -> t.Iterator[Digest]:
+        """Yield the digests, sorted."""
+        return map(_digest, sorted(self._sizes, key=lambda raw: (len(raw), raw)))
+
+
+def _digest(raw: bytes) -> Digest:
+    return Digest("sha256" if len(raw) == 32 else "sha512", raw.hex())
+
+
+class _Members:
+    """The members of an archive: some files, and then blobs, each of which becomes a member when it is its turn."""
+
+    def __init__(
+        self,
+        files: t.Sequence[Member],
+        bundle: ImageBundle,
+        without: t.Container[Digest],
+        open_blob: t.Callable[[Digest], Opened],
+    ) -> None:
+        self._files, self._bundle, self._without, self._open = files, bundle, without, open_blob
+
+    def __iter__(self) -> t.Iterator[Member]:
+        small, large = self._bundle.small, self._bundle.large
+        yield from self._files
+        for digest in small.ordered():
+            yield self._member(digest, small[digest])
+        for digest, size in large.items():
+            if digest not in self._without and digest not in small:
+                yield self._member(digest, size)
+
+    def _member(self, digest: Digest, size: int) -> Member:
+        return Member(blob_name(digest), size, functools.partial(self._open, digest))
+
+
+class _ListFile:
+    """A JSON file with one list, kept compressed: that of 10,000 images has 5 MB."""
+
+    def __init__(self, empty: t.Any) -> None:
+        before, self._after = as_json(empty).split(b"[]")
+        self._compress = zlib.compressobj(wbits=_GZIP)
+        self._data, self._size, self._comma = bytearray(), 0, b""
+        self._write(before + b"[")
+
+    def add(self, entry: t.Any) -> None:
+        """Add an entry to the list."""
+        self._write(self._comma + as_json(entry))
+        self._comma = b","
+
+    def member(self, name: str) -> Member:
+        """Return the complete file."""
+        self._write(b"]" + self._after)
+        data, self._data = bytes(self._data + self._compress.flush()), bytearray()
+        return Member(name, self._size, lambda: _opened(data))
+
+    def _write(self, data: bytes) -> None:
+        self._size += len(data)
+        self._data += self._compress.compress(data)
+
+
+def _opened(compressed: bytes) -> Opened:
+    return t.cast(Opened, gzip.GzipFile(fileobj=io.BytesIO(compressed)))
 
 
 def _entry(image: BundledImage) -> dict[str, t.Any]:

@@ -38,7 +38,7 @@ def find_label(text: str, labelled: t.Mapping[str, IndexEntry]) -> str | None:
     found = find_text(text, labelled)
     for literal in (text, trimmed(text)):
         found = found or (literal if literal in labelled else None)
-    if found:  # of ten thousand names, none is read in vain
+    if found:  # the others need not be read
         return found
     digest = trimmed(text)
     return next(

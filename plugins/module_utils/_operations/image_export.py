@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from .._archive.bundle_files import BundleFiles
 from .._archive.contents import ImageArchive
-from .._archive.image_bundle import OCI, BundledImage, image_bundle
+from .._archive.image_bundle import OCI, BundledImage, ImageBundle
 from .._archive.media import open_media
 from .._image import errors
 from .._image.graph import Closure, closure_of
-from .._image.lock import VERSION, Lock, LockedImage, locked_platforms
+from .._image.lock import Lock, LockedImage, locked_platforms
 from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Reference, platforms_of
 from .._image.walk import images_of, walk
@@ -76,14 +76,12 @@ class WriteArchive(Action):
         self.files.write()
 
 
-class _Exported(t.NamedTuple):
-    """An image that goes into the archive, with the bytes of all its content by digest."""
+class _Found(t.NamedTuple):
+    """An image of the store: its entry in the lock file, if there is one, and everything that it needs."""
 
-    bundled: BundledImage
-    locked: LockedImage
+    locked: LockedImage | None
     points_at: IndexEntry
-    sizes: t.Mapping[Digest, int]
-    warning: str = ""
+    closure: Closure
 
 
 class ExportPlanner(PlanBuilder):
@@ -96,18 +94,36 @@ class ExportPlanner(PlanBuilder):
         self._have = Have(store)
         if options.have is not None:
             self._have.add(options.have)
+        # Of each image only what the result has, as there may be very many.
+        self._entries: list[dict[str, t.Any]] = []
+        self._after: dict[str, str] = {}
+        self._doubts: list[str] = []
 
     def plan(self, names: t.Sequence[str] | None) -> Plan:
         """Return the plan; raise NoSpaceError if the archive does not fit."""
         if names is None:
             names = [one.name for one in self._lock.images] if self._lock else []
-        exported: dict[str, _Exported] = {}
+        labels: dict[str, str] = {}  # with what the user calls each
         for text in names:
-            self._try(text, exported)
-        if self._options.referrers:
-            self._add_referrers(exported)
+            with self._failing(text):
+                labels.setdefault(self._label(text), text)
+        if self._options.referrers or self._have.chains:
+            self._explore(labels)
+        have = self._have.digests
+        bundle = ImageBundle(self._options.form, without=have)
+        for label in sorted(labels):
+            with self._failing(labels[label]):
+                self._add(label, bundle, have)
         self._require_all(len(names))
-        return self._plan(sorted(exported.values(), key=lambda one: one.bundled.name))
+        return self._plan(bundle, have)
+
+    @contextlib.contextmanager
+    def _failing(self, text: str) -> t.Iterator[None]:
+        """Keep an error as the failure of an image."""
+        try:
+            yield
+        except errors.LockstepError as exc:
+            self.failures[text] = exc
 
     def _require_all(self, count: int) -> None:
         """Raise the errors of images: an archive without them would look complete."""
@@ -118,49 +134,35 @@ class ExportPlanner(PlanBuilder):
             more = f"; and {len(causes) - _SHOWN} more" if len(causes) > _SHOWN else ""
             raise errors.combine(f"{len(causes)} of {count} images failed: ", causes[:_SHOWN], more)
 
-    def _try(self, text: str, exported: dict[str, _Exported]) -> None:
-        try:
-            one = self._exported(text)
-            exported.setdefault(one.bundled.name, one)
-        except errors.LockstepError as exc:
-            self.failures[text] = exc
-
-    def _plan(self, exported: t.Sequence[_Exported]) -> Plan:
-        options, have = self._options, self._have.digests
-        bundled = [one.bundled for one in exported]
-        archive = image_bundle(
-            bundled, _lock_value(exported), self._open, options.form, without=have
-        )
-        blobs = {blob.digest: blob.size for one in bundled for blob in one.blobs}
-        left_out = {digest: size for digest, size in blobs.items() if digest in have}
-        files = BundleFiles(
-            options.dest, archive, options.chunk_size, [str(one) for one in sorted(blobs)]
-        )
+    def _plan(self, bundle: ImageBundle, have: t.Collection[Digest]) -> Plan:
+        options, large, small = self._options, bundle.large, bundle.small
+        whole = sum(small.values()) + sum(large[one] for one in large if one not in small)
+        left_out = sum(large[one] for one in large if one in have)
+        archive = bundle.archive(functools.partial(_open, self._store))
+        files = BundleFiles(options.dest, archive, options.chunk_size, large.ordered)
         to_write = sum(one.end - one.first for one in files.wrong)
         self._require_space(to_write)
         PROGRESS.count = lambda: (0, 0, files.written, to_write)
         action = WriteArchive(files, tuple(one.name for one in files.wrong))
         return self.build(
             last=() if files.is_right else (action,),
-            before=_held_in(options.dest),
-            after={one.bundled.name: shown(one.points_at) for one in exported},
+            before=self._after if files.is_right else _held_in(options.dest),
+            after=self._after,
             facts={
                 "archive": options.dest,
                 "sums": files.list_path,
                 "fingerprint": files.made_from,
                 "files": [{"name": one.name, "size": one.end - one.first} for one in files.files],
-                "images": [_entry(one, have) for one in exported],
+                "images": self._entries,
             },
             stats=lambda: {
-                "bytes_whole": sum(
-                    {d: s for one in exported for d, s in one.sizes.items()}.values()
-                ),
-                "bytes_left_out": sum(left_out.values()),
-                "bytes_archive": archive.size,
+                "bytes_whole": whole,
+                "bytes_left_out": left_out,
+                "bytes_archive": files.size,
                 "bytes_to_write": to_write,
                 "bytes_written": files.written,
             },
-            warnings=lambda: [one.warning for one in exported if one.warning],
+            warnings=functools.partial(list, self._doubts),
         )
 
     def _require_space(self, size: int) -> None:
@@ -173,20 +175,20 @@ class ExportPlanner(PlanBuilder):
                 missing=size - free,
             )
 
-    def _open(self, blob: Descriptor) -> t.BinaryIO:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._store.blob_path(blob.digest), flags)
-        return os.fdopen(descriptor, "rb", buffering=0)
-
     # One image.
 
-    def _exported(self, text: str) -> _Exported:
-        """Return an image; raise NotInStoreError if it or a part of it is missing, LockError if it is not as locked."""
+    def _label(self, text: str) -> str:
+        """Return the full name of an image; raise NotInStoreError if the store has no such name."""
         label = find_label(text, self._labelled)
         if label is None:
             raise not_in_store(self._store, text)
-        reference, points_at = _full_name(label), self._labelled[label]
-        locked = self._lock.image(reference) if self._lock else None
+        _require_full_name(label)
+        return label
+
+    def _found(self, label: str) -> _Found:
+        """Return an image; raise NotInStoreError if a manifest of it is missing, LockError if it is not as locked."""
+        points_at = self._labelled[label]
+        locked = self._lock.image(Reference.parse(label)) if self._lock else None
         if locked and locked.digest != points_at.target.digest:
             raise errors.NotInStoreError(
                 f"{self._store.path}: {label} is {points_at.target.digest}, {locked.place} has {locked.digest}",
@@ -202,18 +204,38 @@ class ExportPlanner(PlanBuilder):
         if locked:
             locked.require_match(texts, root, closure, closure.images)
         kept = tuple(sorted(texts)) if closure.manifests[-1][1].is_index else ()
-        return self._of_closure(label, locked, IndexEntry(root, kept), closure)
+        return _Found(locked, IndexEntry(root, kept), closure)
 
-    def _of_closure(
-        self, label: str, locked: LockedImage | None, points_at: IndexEntry, closure: Closure
-    ) -> _Exported:
+    def _add(self, label: str, bundle: ImageBundle, have: t.Container[Digest]) -> None:
+        """Add an image to the archive and to the result; raise NotInStoreError if content of it is missing."""
+        locked, points_at, closure = self._found(label)
         root, texts = points_at
         blobs = [blob for blob in closure.blobs if not blob.is_foreign or self._store.has(blob)]
         self._require(label, blobs)
         configs = [one.manifest.config for one in closure.images if one.manifest.config]
-        small = [*(one for one, _manifest in closure.manifests), *configs]
-        for image in closure.images if self._have.chains else ():
-            self._learn(label, image.manifest)
+        small = (*(one for one, _manifest in closure.manifests), *configs)
+        large = tuple(blob for blob in blobs if blob not in configs)
+        bundled = BundledImage(label, root, texts, small, large, _runnable(closure))
+        doubt = self._doubt(bundled, closure)
+        self._doubts += [doubt] if doubt else []
+        bundle.add(bundled, self._locked_value(label, locked, points_at, closure))
+        sizes, digest = {one.digest: one.size for one in (*small, *large)}, str(root.digest)
+        self._entries.append(
+            {
+                "name": label,
+                "digest": digest,
+                "platforms": list(texts),
+                "size": sum(sizes.values()),
+                "left_out": sum(blob.digest in have for blob in large),
+            }
+        )
+        self._after[label] = shown(points_at) if texts else digest
+
+    def _locked_value(
+        self, label: str, locked: LockedImage | None, points_at: IndexEntry, closure: Closure
+    ) -> dict[str, t.Any]:
+        """Return the entry of an image in the lock file of the archive."""
+        root, texts = points_at
         if locked is None:
             keys = texts or self._platform_of(label, closure)
             platforms = locked_platforms(keys, closure, closure.images)
@@ -223,16 +245,7 @@ class ExportPlanner(PlanBuilder):
             locked = LockedImage(
                 label, root.digest, root.media_type, kept, verified=locked.verified
             )
-        bundled = BundledImage(
-            label,
-            root,
-            texts,
-            tuple(small),
-            tuple(blob for blob in blobs if blob not in configs),
-            _runnable(closure),
-        )
-        sizes = {one.digest: one.size for one in (*small, *blobs)}
-        return _Exported(bundled, locked, points_at, sizes, self._doubt(bundled, closure))
+        return _as_value(locked)
 
     def _doubt(self, bundled: BundledImage, closure: Closure) -> str:
         """Return what Docker cannot load; raise InputError if the archive is for Docker only."""
@@ -294,29 +307,41 @@ class ExportPlanner(PlanBuilder):
         if config:
             self._have.learn(manifest.layers, config.diff_ids)
 
-    # What refers to the images.
+    # What must be known before the first image is added.
 
-    def _add_referrers(self, exported: dict[str, _Exported]) -> None:
-        """Add what refers to the images, and what refers to that in turn, as far as the store has names for it."""
-        by_subject = self._by_subject()
-        latest = list(exported.values())
-        for _level in range(_LEVELS):
-            found = [label for one in latest for label in self._referrers(one, by_subject)]
-            known = set(exported)
-            for label in found:
-                self._try(label, exported)
-            latest = [one for name, one in exported.items() if name not in known]
+    def _explore(self, labels: dict[str, str]) -> None:
+        """Learn what an engine has of the images, and add what refers to them, and to that in turn.
+
+        Only what the store has names for is added.
+        """
+        by_subject = self._by_subject() if self._options.referrers else {}
+        latest = list(labels)
+        for level in range(_LEVELS + 1):
+            found: dict[str, str] = {}
+            for label in latest:
+                with self._failing(labels[label]):
+                    closure = self._found(label).closure
+                    for image in closure.images if self._have.chains else ():
+                        self._learn(label, image.manifest)
+                    if self._options.referrers and level < _LEVELS:
+                        referrers = self._referrers(label, closure, by_subject)
+                        found.update((one, one) for one in referrers if one not in labels)
+            labels.update(found)
+            latest = list(found)
 
     def _referrers(
-        self, one: _Exported, by_subject: t.Mapping[tuple[str, Digest], list[str]]
+        self,
+        label: str,
+        closure: Closure,
+        by_subject: t.Mapping[tuple[str, Digest], list[str]],
     ) -> t.Iterator[str]:
-        reference = Reference.parse(one.bundled.name)
-        for digest in one.sizes:
+        name = Reference.parse(label).name
+        for digest in (one.digest for one in closure.contents):
             for suffix in _SUFFIXES:
-                label = f"{reference.name}:{digest.algorithm}-{digest.encoded[:64]}{suffix}"
-                if label in self._labelled:
-                    yield label
-            yield from by_subject.get((reference.name, digest), ())
+                referrer = f"{name}:{digest.algorithm}-{digest.encoded[:64]}{suffix}"
+                if referrer in self._labelled:
+                    yield referrer
+            yield from by_subject.get((name, digest), ())
 
     def _by_subject(self) -> dict[tuple[str, Digest], list[str]]:
         """Return the names by digest of manifests with a subject, by repository and subject."""
@@ -331,22 +356,16 @@ class ExportPlanner(PlanBuilder):
         return found
 
 
-def _entry(one: _Exported, have: t.Container[Digest]) -> dict[str, t.Any]:
-    return {
-        "name": one.bundled.name,
-        "digest": str(one.bundled.root.digest),
-        "platforms": list(one.bundled.platforms),
-        "size": sum(one.sizes.values()),
-        "left_out": sum(blob.digest in have for blob in one.bundled.blobs),
-    }
+def _open(store: StoreReader, digest: Digest) -> t.BinaryIO:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(store.blob_path(digest), flags), "rb", buffering=0)
 
 
-def _full_name(label: str) -> Reference:
-    """Return the reference of an entry; raise InputError for one that another tool wrote without a full name."""
+def _require_full_name(label: str) -> None:
+    """Raise InputError for an entry that another tool wrote without a full name."""
     with contextlib.suppress(errors.ReferenceError):
-        reference = Reference.parse(label)
-        if reference.store_name == label:
-            return reference
+        if Reference.parse(label).store_name == label:
+            return
     raise errors.InputError(
         f"{label}: is not the full name of an image",
         "Add a full name with lockstep.images.image_tag.",
@@ -366,12 +385,7 @@ def _runnable(closure: Closure) -> tuple[Descriptor, tuple[Descriptor, ...]] | N
     return t.cast(Descriptor, images[0].config), images[0].layers
 
 
-def _lock_value(exported: t.Sequence[_Exported]) -> dict[str, t.Any]:
-    """Return the images as the value of a lock file."""
-    return {"lockfile_version": VERSION, "images": [_locked_value(one.locked) for one in exported]}
-
-
-def _locked_value(locked: LockedImage) -> dict[str, t.Any]:
+def _as_value(locked: LockedImage) -> dict[str, t.Any]:
     platforms = {
         key: {
             "manifest": str(one.manifest),

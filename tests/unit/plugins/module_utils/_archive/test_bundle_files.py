@@ -49,7 +49,7 @@ def archive(blobs=None):
 
 
 def files(path, size=None, **how):
-    return BundleFiles(str(path / "a.tar"), archive(**how), size, ["sha256:0"])
+    return BundleFiles(str(path / "a.tar"), archive(**how), size, lambda: [Digest.of(b"")])
 
 
 def write(path, size=None, **how):
@@ -282,7 +282,7 @@ CORRUPT = b"x" + LARGE[1:]
 
 
 def export(path, data, size=MIB):
-    found = BundleFiles(str(path / "a.tar"), large(data), size, [])
+    found = BundleFiles(str(path / "a.tar"), large(data), size, list)
     found.write()
     return found
 

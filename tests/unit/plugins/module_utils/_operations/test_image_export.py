@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import tracemalloc
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
@@ -264,3 +265,19 @@ def test_options_are_checked(changes, text):
     }
     with pytest.raises(InputError, match=text):
         image_export.ExportOptions.of({**params, **changes})
+
+
+def test_memory_for_each_of_many_images_is_small(tmp_path):
+    names = [f"docker.io/library/app{number}:1" for number in range(60)]
+    for name in names:
+        put(tmp_path / "store", image([BASE], config={"author": name}), name)
+    plan_export(tmp_path / "store", tmp_path / "a.tar", *names[:1])
+    tracemalloc.start()
+    try:
+        kept = plan_export(tmp_path / "store", tmp_path / "a.tar", *names)
+        size = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(kept.after) == len(names)
+    # It was 7 KB. 10,000 of them must fit into 64 MiB, with Python, Ansible, and the index of the store.
+    assert size / len(names) < 2500
