@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .chart import draw
+from .chart import PANELS, draw
 from .tables import COLUMNS, Table
 
 PAGE = "benchmarks.md"
@@ -109,16 +109,50 @@ def write(findings: Findings, docs: Path) -> list[Path]:
     return [page, chart]
 
 
+def update(findings: Findings, docs: Path) -> Path:
+    """Write the sections of single scenarios into the page, each in its place or as the last one; return its path.
+
+    Raise ValueError if the page is of another machine, or if its chart shows one of the scenarios.
+    """
+    page = docs / PAGE
+    page.write_text(updated(page.read_text(encoding="utf-8"), findings), encoding="utf-8")
+    return page
+
+
+def updated(page: str, findings: Findings) -> str:
+    """Return a page with the sections of other numbers; errors are those of ``update``."""
+    drawn = [table.name for table in findings.tables if table.name in PANELS]
+    if drawn:
+        raise ValueError(f"the chart needs all scenarios, not {', '.join(drawn)} alone")
+    if _pairs("The machine", findings.machine) not in page:
+        raise ValueError("the page is of another machine, so it needs all scenarios")
+    for table in findings.tables:
+        runs = _runs(table)
+        more = f" The numbers are the medians of {runs}."
+        is_said = f"is the median of {runs}," in page
+        section = _section(table if is_said else replace(table, text=table.text + more))
+        start = page.find(f"## {table.title}\n")
+        if start < 0:
+            start = end = page.index(_HOW.partition("\n")[0])
+        else:
+            end = page.index("\n## ", start) + 1
+        page = page[:start] + section + page[end:]
+    return page
+
+
 def render(findings: Findings) -> str:
     """Return the page as Markdown."""
     first = findings.tables[0]
     parts = [_HEAD.format(runs=first.runs, chart=CHART)]
     parts += [_section(table) for table in findings.tables]
-    runs = "one run" if first.runs == 1 else f"{first.runs} runs"
-    parts.append(_HOW.format(runs=runs))
+    parts.append(_HOW.format(runs=_runs(first)))
     parts.append(_pairs("The machine", findings.machine))
     parts.append(_pairs("The versions", findings.versions))
     return "".join(parts).rstrip() + "\n"
+
+
+def _runs(table: Table) -> str:
+    return "one run" if table.runs == 1 else f"{table.runs} runs"
 
 
 def _section(table: Table) -> str:

@@ -28,6 +28,7 @@ _PART = ".part"
 _WIDTH = 3
 _WRITE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MODE = 0o644
+_FLUSHED = 16 * 1024 * 1024  # bytes
 _REPLACED = "Move it away: only regular files are replaced."
 
 
@@ -256,7 +257,7 @@ class BundleFiles:
         rest: memoryview,
     ) -> memoryview:
         """Write a file, and name it; return the bytes that belong to the next one."""
-        missing, found = one.end - one.first, hashlib.sha256()
+        missing, found, flushed = one.end - one.first, hashlib.sha256(), 0
         with access(part):
             os.ftruncate(descriptor, 0)
         while missing:
@@ -269,6 +270,10 @@ class BundleFiles:
             with access(part):
                 while data:
                     data = data[os.write(descriptor, data) :]
+            written = one.end - one.first - missing
+            if written - flushed >= _FLUSHED:
+                _begin_flush(descriptor, flushed, written - flushed)
+                flushed = written
         with access(part):
             with contextlib.suppress(PermissionError):  # FAT has no modes
                 os.fchmod(descriptor, _MODE)
@@ -352,6 +357,12 @@ def _has(one: Window, at: int, data: memoryview) -> bool:
             return os.pread(descriptor, len(data), at - one.first) == data
     finally:
         os.close(descriptor)
+
+
+def _begin_flush(descriptor: int, first: int, size: int) -> None:
+    """Start to write these bytes to the disk while the next are read, so that ``fsync`` has little to wait for."""
+    with contextlib.suppress(OSError, AttributeError):  # not every system can
+        os.posix_fadvise(descriptor, first, size, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_directory(path: str) -> None:

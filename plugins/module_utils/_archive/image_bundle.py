@@ -10,6 +10,7 @@ import typing as t
 import zlib
 
 from .._image.lock import VERSION as LOCK_VERSION
+from .._image.lock import LockedImage
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .archive import (
@@ -61,9 +62,9 @@ class ImageBundle:
         self._docker = _ListFile([]) if form != OCI else None
         self.small, self.large = Sizes(), Sizes()
 
-    def add(self, image: BundledImage, locked: t.Any) -> None:
+    def add(self, image: BundledImage, locked: LockedImage) -> None:
         """Add an image, and its entry in the lock file."""
-        self._lock.add(locked)
+        self._lock.add(_lock_entry(locked))
         if self._index:
             self._index.add(_entry(image))
         if self._docker and image.runnable:
@@ -180,3 +181,21 @@ def _docker_entry(image: BundledImage) -> dict[str, t.Any]:
         "RepoTags": [] if "@" in image.name else [image.name],
         "Layers": [blob_name(layer.digest) for layer in layers],
     }
+
+
+def _lock_entry(locked: LockedImage) -> dict[str, t.Any]:
+    platforms = {
+        key: {
+            "manifest": str(one.manifest),
+            "config": str(one.config) if one.config else None,
+            "size": one.size,
+        }
+        for key, one in locked.platforms.items()
+    }
+    value = {
+        "name": locked.name,
+        "digest": str(locked.digest),
+        "media_type": locked.media_type,
+        "platforms": platforms,
+    }
+    return {**value, "verified": dict(locked.verified)} if locked.verified else value

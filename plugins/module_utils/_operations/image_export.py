@@ -218,7 +218,7 @@ class ExportPlanner(PlanBuilder):
         bundled = BundledImage(label, root, texts, small, large, _runnable(closure))
         doubt = self._doubt(bundled, closure)
         self._doubts += [doubt] if doubt else []
-        bundle.add(bundled, self._locked_value(label, locked, points_at, closure))
+        bundle.add(bundled, self._locked(label, locked, points_at, closure))
         sizes, digest = {one.digest: one.size for one in (*small, *large)}, str(root.digest)
         self._entries.append(
             {
@@ -231,9 +231,9 @@ class ExportPlanner(PlanBuilder):
         )
         self._after[label] = shown(points_at) if texts else digest
 
-    def _locked_value(
+    def _locked(
         self, label: str, locked: LockedImage | None, points_at: IndexEntry, closure: Closure
-    ) -> dict[str, t.Any]:
+    ) -> LockedImage:
         """Return the entry of an image in the lock file of the archive."""
         root, texts = points_at
         if locked is None:
@@ -245,7 +245,7 @@ class ExportPlanner(PlanBuilder):
             locked = LockedImage(
                 label, root.digest, root.media_type, kept, verified=locked.verified
             )
-        return _as_value(locked)
+        return locked
 
     def _doubt(self, bundled: BundledImage, closure: Closure) -> str:
         """Return what Docker cannot load; raise InputError if the archive is for Docker only."""
@@ -383,24 +383,6 @@ def _runnable(closure: Closure) -> tuple[Descriptor, tuple[Descriptor, ...]] | N
     if len(images) != 1:
         return None
     return t.cast(Descriptor, images[0].config), images[0].layers
-
-
-def _as_value(locked: LockedImage) -> dict[str, t.Any]:
-    platforms = {
-        key: {
-            "manifest": str(one.manifest),
-            "config": str(one.config) if one.config else None,
-            "size": one.size,
-        }
-        for key, one in locked.platforms.items()
-    }
-    value = {
-        "name": locked.name,
-        "digest": str(locked.digest),
-        "media_type": locked.media_type,
-        "platforms": platforms,
-    }
-    return {**value, "verified": dict(locked.verified)} if locked.verified else value
 
 
 def _held_in(dest: str) -> dict[str, str]:

@@ -12,7 +12,12 @@ from xml.etree import ElementTree
 import pytest
 from ansible_collections.lockstep.images.tests.bench.chart import PANELS, draw
 from ansible_collections.lockstep.images.tests.bench.measure import Traffic, Usage, median
-from ansible_collections.lockstep.images.tests.bench.report import Findings, render, shown
+from ansible_collections.lockstep.images.tests.bench.report import (
+    Findings,
+    render,
+    shown,
+    updated,
+)
 from ansible_collections.lockstep.images.tests.bench.tables import (
     Row,
     Table,
@@ -106,3 +111,27 @@ def test_access_log_has_the_bytes_that_were_sent():
     assert accesses(log)[1] == Access("GET", "/v2/a/blobs/sha256:aa", 206, 10)
     traffic = Traffic(accesses(log))
     assert (traffic.count("HEAD"), traffic.count("GET"), traffic.blobs) == (1, 3, 1)
+
+
+MACHINE = {"processor": "2 cores"}
+
+
+def test_sections_of_other_scenarios_are_replaced_or_become_the_last_ones(table):
+    page = render(Findings(MACHINE, {}, [table]))
+    archive = replace(table, name="archive", title="Archive")
+    page = updated(page, Findings(MACHINE, {}, [archive]))
+    assert page.index("## Cold\n") < page.index("## Archive\n\nWords.\n") < page.index("## How")
+    again = replace(archive, text="Other words.", runs=5)
+    page = updated(page, Findings(MACHINE, {}, [again]))
+    assert page.count("## Archive\n") == page.count("## How") == 1
+    assert "Other words. The numbers are the medians of 5 runs.\n" in page
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "text"),
+    [({}, "archive", "another machine"), (MACHINE, "cold", "chart needs all scenarios, not cold")],
+)
+def test_page_with_sections_that_do_not_fit_is_refused(table, machine, name, text):
+    page = render(Findings(MACHINE, {}, [table]))
+    with pytest.raises(ValueError, match=text):
+        updated(page, Findings(machine, {}, [replace(table, name=name)]))

@@ -10,6 +10,10 @@ import os
 import threading
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._archive import (
+    bundle_files,
+    verified_stream,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._archive.archive import (
     Archive,
     Member,
@@ -314,3 +318,31 @@ def test_disk_that_is_full_ends_the_reader(tmp_path, monkeypatch):
     with pytest.raises(NoSpaceError):
         export(tmp_path, LARGE, None)
     assert set(threading.enumerate()) <= before
+
+
+def test_disk_begins_to_write_before_the_end(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(bundle_files, "_FLUSHED", 2000)
+    monkeypatch.setattr(
+        bundle_files.os,
+        "posix_fadvise",
+        lambda _file, *place: begun.append(place[:2]),
+        raising=False,
+    )
+    monkeypatch.setattr(verified_stream, "PIECE", 512)
+    write(tmp_path)
+    size = (tmp_path / "a.tar").stat().st_size
+    ends = [first + count for first, count in begun]
+    assert [first for first, _count in begun] == [0, *ends[:-1]]
+    assert size - 2000 - 512 < ends[-1] <= size
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError])
+def test_system_that_cannot_begin_early_is_accepted(tmp_path, monkeypatch, error):
+    def refuse(*_arguments):
+        raise error
+
+    monkeypatch.setattr(bundle_files, "_FLUSHED", 1)
+    monkeypatch.setattr(bundle_files.os, "posix_fadvise", refuse, raising=False)
+    write(tmp_path)
+    assert files(tmp_path).is_right

@@ -12,6 +12,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._archive.image_bun
     BundledImage,
     ImageBundle,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._image.lock import LockedImage
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
     OCI_MANIFEST,
     Descriptor,
@@ -35,7 +36,7 @@ def bundled(name, layers="lm", **changes):
 def members(*images, **how):
     bundle = ImageBundle(**how)
     for one in images:
-        bundle.add(one, {"name": one.name})
+        bundle.add(one, LockedImage(one.name, one.root.digest, OCI_MANIFEST, {}))
     return {one.name: one for one in bundle.archive(lambda _digest: None).members}
 
 
