@@ -26,10 +26,16 @@ from typing import Any, Callable
 
 from ansible_collections.lockstep.images.plugins.module_utils._image import copy_blob as copying
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
+    OCI_MANIFEST,
+    Descriptor,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
+    Digest,
     Platform,
     Reference,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
 from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._registry.client import (
@@ -48,6 +54,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._registry.mirrors 
 from ansible_collections.lockstep.images.plugins.module_utils._registry.pacing import Clock
 from ansible_collections.lockstep.images.plugins.module_utils._registry.registries import Registries
 from ansible_collections.lockstep.images.plugins.module_utils._registry.urls import api_host
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 
 from .images import image, layer, push
@@ -63,7 +70,9 @@ LAYER = IMAGE.layers[0].digest
 CONFIG = IMAGE.config_digest
 BLOB = IMAGE.layers[0].blob
 PLAIN = ["HEAD tag", "GET manifest", "GET config", "GET layer"]
-"""What a pull of IMAGE asks for when nothing is in its way."""
+"""What a pull of IMAGE asks for when nothing is in its way, and its tag has moved."""
+
+_OTHER = IndexEntry(Descriptor(OCI_MANIFEST, Digest.of(b"other"), 5))
 
 USER, PASSWORD = "robot", "pass:w0rd/with=marks"
 LOGIN = Credentials(USER, PASSWORD)
@@ -100,6 +109,9 @@ class Puller:
 
     ``login`` is for the first registry, ``logins`` are by ``host:port``; ``settings`` are the option
     ``registries``, ``files`` those of the host; ``options`` are those of ``HttpOptions``, and how the registries are trusted.
+
+    Each tag that is pulled stands for another image in the store before, so that every kind of request is sent. If
+    ``is_new``, it is not in the store.
     """
 
     def __init__(
@@ -112,8 +124,10 @@ class Puller:
         settings: Sequence[Mapping[str, Any]] = (),
         rate_limit_floor: int = 0,
         files: HostFiles | None = None,
+        is_new: bool = False,
         **options: Any,
     ) -> None:
+        self.is_new = is_new
         self.clock = clock or FakeClock()
         self.registries = registries
         self.logins = dict(logins or {})
@@ -139,8 +153,9 @@ class Puller:
 
     def carry_out(self, *names: str, **how: Any) -> Outcome:
         """Pull and return the outcome, whether or not some of its images failed."""
+        references = self._references(names)
         with self.store.hold():
-            outcome = execute(self._plan(names, **how))
+            outcome = execute(self._plan(references, **how))
         self.check_blobs()
         return outcome
 
@@ -153,10 +168,11 @@ class Puller:
 
     def attempt(self, *names: str, **how: Any) -> LockstepError | None:
         """Pull, and return the error if it ends with one; either way nothing wrong is stored."""
+        references = self._references(names)
         before, names_before, applying = self.tree(), self.store.names(), False
         try:
             with self.store.hold():
-                plan = self._plan(names, **how)
+                plan = self._plan(references, **how)
                 applying = plan.changed
                 outcome = execute(plan)
                 if outcome.failure:
@@ -197,10 +213,20 @@ class Puller:
         """Whether the store has a blob of that digest."""
         return f"blobs/{digest.replace(':', '/')}" in self.tree()
 
-    def _plan(self, names: tuple[str, ...], **how: Any) -> Plan:
+    def _references(self, names: tuple[str, ...]) -> list[Reference]:
+        """Return the references to pull, whose tags are in the store from now on."""
         texts = names or (f"{self.registries[0].address}/{REPOSITORY}:1.0",)
-        platforms = [Platform.parse("linux/amd64")]
         references = [Reference.parse(text) for text in texts]
+        known = self.store.names()
+        new = {one.store_name for one in references if one.tag}.difference(known)
+        if new and not self.is_new:
+            with self.store.hold():
+                self.store.prepare()
+                self.store.set_names([SetName(name, _OTHER, None, self.store) for name in new])
+        return references
+
+    def _plan(self, references: Sequence[Reference], **how: Any) -> Plan:
+        platforms = [Platform.parse("linux/amd64")]
         options = fetch_options({"workers": 2, **how})
         more = {key: how[key] for key in how if key not in FETCHING_KEYS}
         return plan_pull(references, platforms, self.store, self.sources, options, **more)

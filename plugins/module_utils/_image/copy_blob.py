@@ -241,7 +241,7 @@ class _Fetch:
             if assists and (self._is_over or not self._is_cut):
                 return None
             size, missing = self._part.size, self._part.missing()
-            gap = next(iter(_without(missing, self._taken)), None)
+            gap = next(_without(missing, self._taken), None)
             if gap is None:
                 return None
             if self._is_whole:

@@ -175,7 +175,7 @@ def _read_child(
 
 
 class ImageReader:
-    """Reads one image: its tag is resolved once, and every manifest is read once. Planners extend it.
+    """Reads one image: its tag is asked for once, and every manifest is read once. Planners extend it.
 
     ``digest`` is that of the root, None until ``resolve``. ``subject`` names the image in errors. ``manifests`` are
     those that the source gave.
@@ -199,13 +199,19 @@ class ImageReader:
         return self.digest
 
     def read_root(self, media_type: str = "") -> Descriptor:
-        """Return the descriptor of the root, whose manifest is read then; raise NotFoundError if it is missing."""
-        digest = self.resolve()
-        manifest = self.known(digest, media_type)
+        """Return the descriptor of the root, whose manifest is read then; raise NotFoundError if it is missing.
+
+        A tag that is not resolved yet costs one request: the manifest under it states its digest.
+        """
+        tag, found = self.reference.tag, None
+        if self.digest is None:
+            found = self.source(None).read_manifest(str(tag))
+            self.digest = found[0].digest
+        manifest = self.known(self.digest, media_type)
         if manifest:
-            return Descriptor(manifest.media_type, digest, len(manifest.raw))
+            return Descriptor(manifest.media_type, self.digest, len(manifest.raw))
         # A tag that was just resolved may have moved, and its first manifest be gone already.
-        found = read_root(self.source(None), digest, self.reference.tag, self._is_tagged)
+        found = found or read_root(self.source(None), self.digest, tag, self._is_tagged)
         self.manifests[found[0].digest] = found[1]
         return found[0]
 

@@ -11,8 +11,6 @@ from .names import Digest
 
 # The limits of a graph from a registry: a few small indexes that list each other can expand to millions of manifests.
 _MAX_DEPTH = 8
-
-
 _MAX_MANIFESTS = 10_000
 
 
@@ -59,18 +57,16 @@ def walk(
         seen.add(descriptor.digest)
         if subject and (descriptor.is_index or descriptor.is_manifest):
             count += 1
-            _require_bounds(depth, count, subject)
+            if depth > _MAX_DEPTH:
+                raise errors.ManifestError(
+                    f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels"
+                )
+            if count > _MAX_MANIFESTS:
+                raise errors.ManifestError(f"{subject}: has more than {_MAX_MANIFESTS} manifests")
         manifest = read(descriptor)
         yield Node(descriptor, manifest, depth)
         if manifest and manifest.is_index:
             todo += [(child, depth + 1) for child in reversed(choose_children(manifest))]
-
-
-def _require_bounds(depth: int, count: int, subject: str) -> None:
-    if depth > _MAX_DEPTH:
-        raise errors.ManifestError(f"{subject}: indexes are nested deeper than {_MAX_DEPTH} levels")
-    if count > _MAX_MANIFESTS:
-        raise errors.ManifestError(f"{subject}: has more than {_MAX_MANIFESTS} manifests")
 
 
 def images_of(index: Manifest) -> list[Descriptor]:

@@ -153,14 +153,14 @@ class FetchPlanner(PlanBuilder):
     def plan_all(self, requests: t.Sequence[ImageRequest]) -> list[ImagePlan]:
         """Plan the images of ``requests``, in their order; raise InputError if two of one name differ.
 
-        Registries are asked for all tags at the same time, then for everything that the store lacks. The store is read by
-        one thread, while tags are on their way: its files are small, and threads that read them do little but wait
-        for each other.
+        Registries are asked for the digests of all tags that the store has at the same time, then for everything that it
+        lacks, first of all the manifests of other tags. The store is read by one thread, while digests are on their
+        way: its files are small, and threads that read them do little but wait for each other.
         """
-        once = each_once(requests, lambda one: one.reference)
-        readers = [_FetchReader(request, self) for request in once]
-        asking = [reader for reader in readers if reader.digest is None]
-        known = [(reader, reader.digest) for reader in readers if reader.digest]
+        requests = each_once(requests, lambda one: one.reference)
+        readers = [_FetchReader(request, self) for request in requests]
+        asking = [one for one in readers if one.before and one.digest is None]
+        others = [(one, None) for one in readers if one.digest or not one.before]
         answers: dict[str, ImagePlan | errors.LockstepError] = {}
         lacking = []
         prepare = tuple if self.policy == NEVER else self.sources.prepare
@@ -168,7 +168,7 @@ class FetchPlanner(PlanBuilder):
             prepare()
         at_once = small_requests(self.workers)
         resolved = attempts(_FetchReader.resolve, asking, at_once)
-        for reader, digest in itertools.chain(resolved, known):
+        for reader, digest in itertools.chain(resolved, others):
             try:
                 if isinstance(digest, errors.LockstepError):
                     raise digest
@@ -189,18 +189,16 @@ class _FetchReader(ImageReader):
     """Reads one image from the store, from embedded manifests, or else from its repository."""
 
     def __init__(self, request: ImageRequest, planner: FetchPlanner) -> None:
-        reference = request.reference
+        reference, self._platforms, self._is_exact, self._locked = request
         self.name = reference.store_name
-        self._before = before = planner.names.get(self.name)
+        self.before = before = planner.names.get(self.name)
         digest = reference.digest
         if digest is None and before and planner.policy != ALWAYS:
             digest = before.target.digest
         super().__init__(reference, digest, str(reference))
-        self._platforms, self._locked = request.platforms, request.locked
-        self._is_exact = request.exact
         self._planner = planner
         self._store = planner.store
-        self._is_alone = planner.policy == NEVER
+        self._is_alone = False
         self._source: ContentSource | None = None
         self._stored: dict[Digest, Manifest] = {}
 
@@ -231,7 +229,7 @@ class _FetchReader(ImageReader):
         return ImagePlan(
             self.reference,
             self.name,
-            self._before,
+            self.before,
             IndexEntry(root, tuple(sorted(kept)) if is_index else ()),
             images,
             configs,
@@ -241,20 +239,19 @@ class _FetchReader(ImageReader):
         )
 
     def _read_root(self) -> Descriptor:
-        before, digest = self._before, self.resolve()
         if self._locked:
             return self.read_root(self._locked.media_type)
-        media_type = before.target.media_type if before and before.target.digest == digest else ""
-        if not media_type:
-            return self.read_root()
+        there = self.before and self.before.target
+        media_type = there.media_type if there and there.digest == self.resolve() else ""
         root = self.read_root(media_type)
         # The entry of the index stays as it is.
-        return Descriptor(media_type, digest, root.size) if digest in self._stored else root
+        is_kept = media_type and root.digest in self._stored
+        return Descriptor(media_type, root.digest, root.size) if is_kept else root
 
     def _kept_platforms(self, root: Descriptor, asked: t.Sequence[str]) -> list[str]:
         """Return the platforms that the name will have: two tasks with a platform each must not undo one another."""
         kept = dict.fromkeys(asked)
-        before = self._before
+        before = self.before
         if before and before.target.digest == root.digest and not self._is_exact:
             kept.update(dict.fromkeys(before.platforms))
         return [ALL] if ALL in kept else list(kept)
@@ -307,26 +304,20 @@ class _FetchReader(ImageReader):
         return warnings
 
     def known(self, digest: Digest, media_type: str) -> Manifest | None:
+        found, raw = self._stored.get(digest), self._planner.embedded.get(digest)
         try:
-            return self._known(digest, media_type)
+            if found is None or found.media_type != media_type:
+                found = self._store.manifest(digest, media_type)
+            if found:
+                self._stored[digest] = found
+            elif raw is not None:
+                found = Manifest.parse(raw, media_type, f"{self.subject}: {digest}")
+                self.manifests[digest] = found
         except errors.ContentError as exc:
             if self._locked is None or digest != self._locked.digest:
                 raise
             raise self._locked.type_mismatch(exc) from exc
-
-    def _known(self, digest: Digest, media_type: str) -> Manifest | None:
-        stored = self._stored.get(digest)
-        if stored is None or stored.media_type != media_type:
-            stored = self._store.manifest(digest, media_type)
-        if stored is not None:
-            self._stored[digest] = stored
-            return stored
-        raw = self._planner.embedded.get(digest)
-        if raw is None:
-            return None
-        manifest = Manifest.parse(raw, media_type, f"{self.subject}: {digest}")
-        self.manifests[digest] = manifest
-        return manifest
+        return found
 
     def _read_configs(
         self, images: t.Sequence[Image], content: list[Content]

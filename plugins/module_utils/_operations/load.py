@@ -16,7 +16,7 @@ from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
 from .._image.lock import Lock, LockedImage
-from .._image.manifest import Descriptor, ImageConfig, Manifest
+from .._image.manifest import ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
 from .._plan import Action, Plan, PlanBuilder, Pool, attempts
@@ -107,13 +107,6 @@ class LoadReader(ImageReader):
     def known(self, digest: Digest, media_type: str) -> Manifest | None:
         raw = self._embedded.get(digest)
         return Manifest.parse(raw, media_type, f"{self.subject}: {digest}") if raw else None
-
-    def read_root(self, media_type: str = "") -> Descriptor:
-        if self.digest is not None:
-            return super().read_root(media_type)
-        root, manifest = self.source(None).read_manifest(str(self.reference.tag))
-        self.digest, self.manifests[root.digest] = root.digest, manifest
-        return root
 
     def held(self, engine: Engine, options: LoadOptions, names: t.Container[str]) -> Held | None:
         """Return the image as the engine has it, if it needs nothing and that is known without reading it.

@@ -125,23 +125,23 @@ class LockPlanner(PlanBuilder):
             digest = old.digest
         source = self.sources.repository(reference)
         reader = _LockReader(reference, digest, source, self.old.manifests)
-        digest = reader.resolve()
-        # What is asked for by its name is read as a whole, so that it may have been changed by hand.
-        if old and (old.digest != digest or name in self.chosen):
-            old = None
         if options.form == IMGPKG:
-            return _Locked(LockedImage(name, digest, "", {}))
+            return _Locked(LockedImage(name, reader.resolve(), "", {}))
+        # What is asked for by its name is read as a whole, so that it may have been changed by hand.
+        if old and (old.digest != reader.resolve() or name in self.chosen):
+            old = None
         if old and set(_keys(wanted)) != set(old.platforms):
             old = None
         if old and not options.embed:
             return _Locked(old)
+        root = reader.read_root()
         try:
-            closure = reader.closure(reader.read_root(), wanted)
+            closure = reader.closure(root, wanted)
         except errors.NoPlatformError:
             if enough == wanted:
                 raise
             wanted, old = enough, None
-            closure = reader.closure(reader.read_root(), wanted)
+            closure = reader.closure(root, wanted)
         warnings = [] if old else reader.doubts(closure.images, wanted, options.allow)
         return self._locked(name, closure, _keys(wanted), warnings)
 

@@ -299,12 +299,7 @@ class _SendReader(ImageReader):
         is_read = force or options.platform or options.referrers
         if self.digest and self.digest == before and not is_read:
             return SendPlan(transfer, before, Descriptor("", self.digest, 0))
-        if self.digest:
-            root = self.read_root()
-        else:
-            # Without a digest to compare, one request both resolves and reads the tag.
-            root, top = transfer.content.read_manifest(str(self.reference.tag))
-            self.manifests[root.digest] = top
+        root = self.read_root()
         closure = self._closure(root)
         root = closure.manifests[-1][0]
         if transfer.target.digest not in (None, root.digest):

@@ -63,18 +63,17 @@ def plan_sync(
     gone = sorted(set(before) - set(after) - set(failures)) if exclusive else []
     dropped = {name: before[name] for name in gone}
     last: list[Action] = []
-    if exclusive and not _will_be_exact(store, plan, before, after):
+    if exclusive and not failures and not _will_be_exact(store, plan, before, after):
         last.append(WriteIndex(after, tuple(dropped), store))
     garbage = [] if failures else _garbage(store, sizes, plans, exclusive)
     # Another task with the same lock may have finished first.
     accepted = [{**before, **after}, after] if exclusive else []
     promises = {"fingerprint": str(Digest.of(render_names(after))), "other_names": 0}
     differences = _differences(plans, reasons, sizes, dropped)
-    if not failures:
-        differences = differences or _leftovers(bool(last), garbage)
+    differences = differences or _leftovers(bool(last), garbage)
     return replace(
         plan,
-        last=(*last, *garbage) if not failures else (),
+        last=(*last, *garbage),
         before={**plan.before, **{name: shown(dropped[name]) for name in dropped}},
         facts={**plan.facts, "differences": differences, "store": store.path},
         promises={

@@ -10,7 +10,6 @@ import socket
 import ssl
 import threading
 import typing as t
-import urllib.parse
 import warnings
 
 from .._image import errors
@@ -143,11 +142,9 @@ class HttpClient:
 
     def speaks_tls(self, host: str) -> bool:
         """Return whether ``host[:port]`` answers a TLS handshake; True if it does not answer at all in time."""
-        parts = urllib.parse.urlsplit(f"https://{host}")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        address, context = origin(f"https://{host}")[1:], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        address = (parts.hostname or "", parts.port or 443)
         try:
             with socket.create_connection(address, self._timeouts[0]) as raw:
                 context.wrap_socket(raw).close()

@@ -698,7 +698,7 @@ def test_failed_name_prevents_the_write_and_the_others_are_reported(path, source
 
 
 def test_error_of_several_failed_names_has_the_kind_of_the_first(path, sources):
-    sources["registry.example/app"].script("resolve", "1", DeniedError("app is denied"))
+    sources["registry.example/app"].script("manifest", "1", DeniedError("app is denied"))
     made = plan(path, sources, APP, "registry.example/none:1", TOOL, platforms=[AMD64])
     assert set(made.failures) == {APP, "registry.example/none:1"}
     failure = dry_run(made).failure

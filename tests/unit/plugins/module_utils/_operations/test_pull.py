@@ -364,7 +364,7 @@ def test_content_of_another_name_is_not_read_again(store, sources):
     result = pull(store, sources, "registry.example/app:same")
     assert [action["action"] for action in result["actions"]] == ["set_name"]
     assert statuses(result) == ["downloaded"]
-    assert sources.reads == [("resolve", "same")]
+    assert sources.reads == [("manifest", "same")]
 
 
 @pytest.mark.parametrize("pins", [(FAMILY, NEXT), (None, FAMILY)], ids=["two", "one and none"])
@@ -588,10 +588,28 @@ def test_a_tag_that_moved_is_an_update(path, store, sources):
     assert_valid_store(path)
 
 
-def test_tag_that_moves_during_the_pull_does_not_mix_two_images(path, store, sources):
+def move(store, sources):
+    """Let the store have another image under the tag, which is then FAMILY."""
+    sources.publish(APP, demo_image("app", "0", layers=1))
+    pull(store, sources, APP)
+    sources.publish(APP, FAMILY)
+
+
+def test_tag_that_the_store_lacks_costs_no_request_beside_its_manifest(store, sources):
+    pull(store, sources, TOOL)
+    first, *rest = sources["other.example/tool"].reads
+    assert first == ("manifest", "1")
+    assert {verb for verb, _what in rest} == {"blob"}
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_tag_that_moves_during_the_pull_does_not_mix_two_images(path, store, sources, is_known):
     """R067: what was resolved is what is read, as long as the registry has it."""
     repository = sources["registry.example/app"]
-    repository.script("manifest", FAMILY.digest, lambda: sources.publish(APP, NEXT) and None)
+    if is_known:
+        move(store, sources)
+    first = FAMILY if is_known else FAMILY.for_platform(AMD64)
+    repository.script("manifest", first.digest, lambda: sources.publish(APP, NEXT) and None)
     result = pull(store, sources, APP)
     assert result["images"][0]["digest"] == FAMILY.digest
     assert_valid_store(path)
@@ -601,14 +619,15 @@ def test_tag_that_moves_during_the_pull_does_not_mix_two_images(path, store, sou
 def test_moved_tag_whose_old_content_is_gone_is_resolved_again(path, store, sources):
     """R067: the digest that counts is that of the bytes read."""
     repository = sources["registry.example/app"]
+    move(store, sources)
 
-    def move():
+    def move_again():
         repository.content.clear()
         sources.publish(APP, NEXT)
 
-    repository.script("manifest", FAMILY.digest, move)
+    repository.script("manifest", FAMILY.digest, move_again)
     result = pull(store, sources, APP)
-    assert (result["images"][0]["digest"], statuses(result)) == (NEXT.digest, ["downloaded"])
+    assert (result["images"][0]["digest"], statuses(result)) == (NEXT.digest, ["updated"])
     assert str(store.names()[APP].target.digest) == NEXT.digest
     assert_valid_store(path)
 
