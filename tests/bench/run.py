@@ -138,6 +138,7 @@ def _measure(options: argparse.Namespace) -> report.Findings:
         "versions": findings.versions,
         "tables": [table.as_dict() for table in tables],
     }
+    kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"bench: the numbers are in {kept}", file=sys.stderr)
     return findings

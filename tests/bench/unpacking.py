@@ -125,12 +125,16 @@ def _run_quietly(command: Sequence[str], environment: Mapping[str, str]) -> None
     run(command, env=environment)
 
 
+def _bytes_below(tree: str) -> int:
+    return int(run(["du", "-sxb", f"/{tree}"]).split()[0])
+
+
 def _make(store: Path, work: Path) -> None:
     """Make a store whose image has files of this machine, with the compression of most images."""
     layers = []
     for tree in _TREES:
         tar, packed = work / "layer.tar", work / "layer.tar.gz"
-        if not Path("/", tree).is_dir():
+        if not Path("/", tree).is_dir() or _bytes_below(tree) > 4 * _MOST:
             continue
         run(["tar", "--sort=name", "-C", "/", "-cf", tar, tree], timeout=1800)
         run(["sh", "-ec", f"gzip -6 -c {tar} > {packed}"], timeout=1800)

@@ -334,8 +334,9 @@ def _summed(data: bytes) -> bytes:
 
 def _layers(data: bytes) -> None:
     stream = LayerStream(iter([_summed(data)]))
-    for number, entry in enumerate(EntryReader(stream, "layer 1", 100, 1 << 40)):
+    for number, entry in enumerate(EntryReader(stream, "layer 1", 100, 1 << 20)):
         assert entry.size >= 0 and number < 100
+        assert sum(map(len, entry.content(stream))) <= entry.size
         assert b"\0" not in entry.name
 
 
@@ -547,6 +548,15 @@ _TAR = (
     ),
 )
 
+_SPARSE = (
+    tarballs.pax(
+        {"GNU.sparse.map": "1,2,9,1", "GNU.sparse.numblocks": "2", "GNU.sparse.size": "20"}
+    )
+    + tarballs.entry("f", b"123"),
+    tarballs.pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "99"})
+    + tarballs.entry("f", b"2\n3\n4\n50\n5\n".ljust(512, b"\0") + b"123456789"),
+)
+
 TARGETS = {
     "references": Target(
         _references,
@@ -623,7 +633,11 @@ TARGETS = {
         (*_LISTS, b"ARG V=1\nFROM a:$V AS b\nCOPY --from=c:1 /a /b\n"),
         tuple(f"_lockfile/{name}.py" for name in _READERS),
     ),
-    "layers": Target(_layers, _TAR, ("_rootfs/reader.py", "_archive/header.py")),
+    "layers": Target(
+        _layers,
+        (*_TAR, *map(tarballs.archive, _SPARSE)),
+        ("_rootfs/reader.py", "_rootfs/sparse.py", "_archive/header.py"),
+    ),
     "archives": Target(
         _archives,
         (

@@ -109,6 +109,17 @@ def test_mutated_archives_raise_only_errors_of_the_collection(outside):
         hardlink("h", "x"),
         gnu_long("n" * 200),
         entry("y"),
+        pax(
+            {
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.name": "s",
+                "GNU.sparse.realsize": "99",
+            }
+        ),
+        entry("z", b"2\n3\n4\n50\n5\n".ljust(512, b"\0") + b"123456789"),
+        pax({"GNU.sparse.map": "1,2,9,1", "GNU.sparse.numblocks": "2", "GNU.sparse.size": "20"}),
+        entry("t", b"123"),
         entry("d/.wh.x"),
     )
     for _round in range(ROUNDS):
