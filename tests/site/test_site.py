@@ -269,6 +269,8 @@ def test_menu_of_a_narrow_page_opens_and_closes_with_the_keyboard(
     assert not window.run(shown)
     window.press(TAB * 5 + ENTER)
     assert window.run(shown)
+    box = "const box = document.getElementById('pages').getBoundingClientRect(); return [box.top, box.bottom]"
+    assert window.run(box) == window.run("return [0, innerHeight]")
     window.press(TAB)
     assert window.run("return document.activeElement.className") == "close"
     window.press(ENTER)

@@ -151,6 +151,9 @@ class Site:
             text = path.read_text(encoding="utf-8")
             text = re.sub(r"(href=['\"])\.\./\.\./lockstep/images/", r"\1", text)
             text = re.sub(r"(href=['\"])\.\./\.\./", rf"\1{OTHERS}", text)
+            text = text.replace(
+                "Lockstep.Images\n===============", "Modules and plugins\n==================="
+            )
             if plugin := PLUGIN.fullmatch(f"collection/{path.stem}"):
                 text += self._guides_of(plugin[1], texts)
             path.write_text(text, encoding="utf-8")

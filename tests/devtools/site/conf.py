@@ -67,7 +67,7 @@ _WORDS = {
 }
 _SHORT = {
     "index": "Overview",
-    "collection/index": "All modules and plugins",
+    "changelog": "Changelog",
     "ko/index": "개요",
 }
 _EMPTY_LINKS = r"^(Collection links\n~+\n\n)?\.\. ansible-links::\n\s*\n(?=\S|\Z)"
