@@ -153,7 +153,7 @@ class Puller:
 
     def carry_out(self, *names: str, **how: Any) -> Outcome:
         """Pull and return the outcome, whether or not some of its images failed."""
-        references = self._references(names)
+        references = self._references(names, not how.get("all_tags"))
         with self.store.hold():
             outcome = execute(self._plan(references, **how))
         self.check_blobs()
@@ -168,7 +168,7 @@ class Puller:
 
     def attempt(self, *names: str, **how: Any) -> LockstepError | None:
         """Pull, and return the error if it ends with one; either way nothing wrong is stored."""
-        references = self._references(names)
+        references = self._references(names, not how.get("all_tags"))
         before, names_before, applying = self.tree(), self.store.names(), False
         try:
             with self.store.hold():
@@ -213,13 +213,13 @@ class Puller:
         """Whether the store has a blob of that digest."""
         return f"blobs/{digest.replace(':', '/')}" in self.tree()
 
-    def _references(self, names: tuple[str, ...]) -> list[Reference]:
+    def _references(self, names: tuple[str, ...], have_tags: bool) -> list[Reference]:
         """Return the references to pull, whose tags are in the store from now on."""
         texts = names or (f"{self.registries[0].address}/{REPOSITORY}:1.0",)
         references = [Reference.parse(text) for text in texts]
         known = self.store.names()
         new = {one.store_name for one in references if one.tag}.difference(known)
-        if new and not self.is_new:
+        if new and have_tags and not self.is_new:
             with self.store.hold():
                 self.store.prepare()
                 self.store.set_names([SetName(name, _OTHER, None, self.store) for name in new])

@@ -329,7 +329,7 @@ def test_a_registry_that_stays_broken_is_asked_once_per_image(tmp_path):
 def test_content_from_before_a_host_was_lost_stays_and_other_hosts_are_asked(tmp_path):
     lost = Fault(method="HEAD|GET", status=429, times=None)
     with serving(faults=[lost]) as one, serving() as other:
-        puller = Puller(tmp_path, one, other)
+        puller = Puller(tmp_path, one, other, is_new=True)
         names = [f"{registry.address}/{REPOSITORY}:1.0" for registry in (one, other)]
         plan = puller.carry_out(*names)
         assert list(plan.failures) == names[:1]
@@ -397,7 +397,7 @@ def test_concurrent_pulls_never_go_below_the_floor(tmp_path, spare, by_digest):
         registry.faults.append(told(10 + spare))
         slow = Fault(method="HEAD", delay=0.05, set_headers=told(10 + spare).set_headers)
         registry.faults.insert(0, slow)
-        puller = Puller(tmp_path, registry, rate_limit_floor=10)
+        puller = Puller(tmp_path, registry, rate_limit_floor=10, is_new=True)
         plan = puller.carry_out(*names, workers=6)
         assert len(manifests(registry)) == spare
         assert len(plan.failures) == 6 - spare

@@ -391,7 +391,7 @@ def test_a_mirror_never_gets_the_login_of_the_task(tmp_path, auth):
             assert not outcome.failed, outcome.result
             assert {one.user for one in mirror.token_requests} <= {None, ""}
             assert headers_of(mirror) == {""}
-            assert sorted(set(trail(mirror)) - {"GET token"}) == ["HEAD tag"]
+            assert sorted(set(trail(mirror)) - {"GET token"}) == ["GET tag"]
             assert mirror.address in str(outcome.result["stats"]["mirrors"])
             told_once = f"mirror {mirror.address} is skipped"
             assert str(outcome.result["warnings"]).count(told_once) == 1

@@ -351,7 +351,7 @@ def test_an_object_storage_that_always_refuses_is_named_without_its_signature(tm
 PROGRAM = """
 import pathlib, sys
 from ansible_collections.lockstep.images.tests.support.pulling import Puller
-puller = Puller(pathlib.Path(sys.argv[1]), timeout=0.5, retries=0)
+puller = Puller(pathlib.Path(sys.argv[1]), timeout=0.5, retries=0, is_new=True)
 print(flush=True)
 puller.pull(sys.argv[2])
 """
@@ -372,7 +372,7 @@ def test_a_pull_that_is_killed_leaves_a_valid_store_and_the_next_one_cleans_up(t
             assert child.poll() is None
         child.send_signal(number)
         assert child.wait(20) != 0
-        puller = Puller(tmp_path, registry)
+        puller = Puller(tmp_path, registry, is_new=True)
         assert puller.store.names() == {}
         puller.pull()
         assert puller.holds(LAYER)
