@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 import time
@@ -87,7 +86,7 @@ def open_staged(staging: str, path: str) -> tuple[int, str]:
     """Create a locked file in ``staging`` that will be renamed to ``path``; return its file descriptor and its path."""
     prefix = ".lockstep-" if staging == os.path.dirname(path) else STAGED
     while True:
-        name = os.path.join(staging, f"{prefix}{secrets.token_hex(8)}")
+        name = os.path.join(staging, f"{prefix}{os.urandom(8).hex()}")
         with access(path):
             fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
