@@ -36,13 +36,14 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._outbox import (
 )
 from ansible_collections.lockstep.images.tests.support import modules
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources
-from ansible_collections.lockstep.images.tests.support.images import demo_image
+from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer
 from ansible_collections.lockstep.images.tests.support.layout import bad_blobs, blob_path
-from ansible_collections.lockstep.images.tests.support.stores import pull, whole_tree
+from ansible_collections.lockstep.images.tests.support.stores import pull, put, whole_tree
 
 NAME = "docker.io/library/app:1"
 IMAGE = demo_image("app", "1", size=3000)
 PLATFORMS = ["linux/amd64", "linux/arm64"]
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 BIG, SMALL = (Descriptor("", Digest.of(data), len(data)) for data in (b"big" * 10, b"small"))
 
 
@@ -280,6 +281,21 @@ def test_corrupt_layer_of_the_controller_is_named_and_gets_no_name_on_the_host(t
         deliver(action, tmp_path / "own", tmp_path)
     assert bad_blobs(tmp_path / "store") == []
     assert json.loads((tmp_path / "store/index.json").read_bytes())["manifests"] == []
+
+
+def test_foreign_layer_is_left_out_with_the_warning_of_every_pull(tmp_path):
+    made = layer({"big": b"b" * 100}, media_type=FOREIGN)
+    base = layer({"app": b"a" * 100})
+    item = image([base, made])
+    put(tmp_path / "own", item, NAME)
+    blob_path(tmp_path / "own", made.digest).unlink()
+    action = Action(connection_of("stream", tmp_path), tmp_path)
+    result, _ran = deliver(action, tmp_path / "own", tmp_path, platform=["linux/amd64"])
+    assert not result.get("failed") and result["stats"]["bytes_sent"] == len(base.blob)
+    assert "1 foreign layers are left out" in str(result["warnings"]), result["warnings"]
+    assert not blob_path(tmp_path / "store", made.digest).exists()
+    again, ran = deliver(action, tmp_path / "own", tmp_path, platform=["linux/amd64"])
+    assert ran == ["check"] and not again["changed"]
 
 
 def test_bytes_that_change_on_the_way_are_sent_once_more(origin, tmp_path, monkeypatch):

@@ -322,6 +322,35 @@ def test_tags_are_listed_by_the_registry_alone(tmp_path):
         assert ("GET tags" in trail(origin), "GET tags" in trail(mirror)) == (True, False)
 
 
+@pytest.mark.parametrize("where", ["/manifests/", "/blobs/"])
+def test_mirror_that_redirects_to_the_registry_keeps_its_login_to_itself(tmp_path, where):
+    """It answers what has ``ns=`` with the place of the registry."""
+    with serving(FOUR) as origin, serving(FOUR, auth="basic", users=USERS) as mirror:
+        back = f"{origin.url}/v2/{REPOSITORY}/"
+        fault = Fault(
+            path=where, redirect=lambda target: back + target.split(f"{REPOSITORY}/")[1], times=None
+        )
+        mirror.faults.append(fault)
+        given = {"url": f"http://{mirror.address}", "username": USER, "password": PASSWORD}
+        plan = puller_of(tmp_path, origin, given).pull()
+        assert any("authorization" in one.headers for one in mirror.requests)
+        assert origin.requests
+        assert not any("authorization" in one.headers for one in origin.requests)
+        assert plan.warnings() == []
+
+
+@pytest.mark.parametrize("preserves", [True, False])
+def test_mirror_that_converts_manifests_serves_no_digest_but_the_same_layers(tmp_path, preserves):
+    """As zot does with images in Docker's format, unless it has ``docker2s2`` and ``preserveDigest``."""
+    item = image(LAYERS, docker=True)
+    with serving(item) as origin, serving(item if preserves else FOUR) as mirror:
+        puller = puller_of(tmp_path, origin, mirror)
+        plan = puller.pull(f"{origin.address}/{REPOSITORY}@{item.digest}", workers=1)
+        assert plan.result()["images"][0]["digest"] == item.digest
+        assert trail(origin) == ([] if preserves else ["GET manifest"])
+        assert plan.warnings() == []
+
+
 def test_a_path_of_a_mirror_comes_before_the_repository(tmp_path):
     with serving(FOUR) as origin, Registry() as proxy:
         push(proxy, f"cache/{REPOSITORY}", FOUR, "1.0")
