@@ -54,7 +54,7 @@ FUZZ = [
 ]
 BENCH = ["python", "tests/bench/run.py", "--docs", str(ROOT / "docs")]
 NEXT = f"""\
-The three hosts' stores stay in .dev/quickstart until the next run or ./dev clean.
+The stores, and the project of the life cycle in shop, stay in .dev/quickstart until the next run or ./dev clean.
 
 What next?
   See what a host holds:      ./dev run ansible -i {HOSTS} host1 -m lockstep.images.image_info -a 'store={{{{ store_path }}}}'

@@ -3,14 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Copies of the example of the life cycle, with a registry, addresses and directories of their own.
 
-    python3 tests/support/example.py --registry ADDRESS --up compose|unit|none DIR
+    python3 tests/support/example.py ADDRESS DIR
 
-copies it to ``DIR/shop``, for ``./dev quickstart``, and prints the URL of the service web.
+copies it to ``DIR/shop`` for ``./dev quickstart``, which does not start its services. ``ADDRESS`` is that of a registry.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -24,14 +23,12 @@ if not __package__:
     __package__ = "support"  # pylint: disable=redefined-builtin
 
 from . import images
-from .services_process import free_port
 from .tarballs import archive, directory, entry, hardlink
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "lifecycle"
 BASE = "docker.io/library/busybox"
 PAGE = "The shop, version [0-9]+"
 BUSYBOX = Path("/bin/busybox")
-PLATFORM = {"x86_64": "linux/amd64", "aarch64": "linux/arm64/v8"}.get(os.uname().machine, "")
 
 
 def base_image() -> images.Image:
@@ -44,12 +41,7 @@ def base_image() -> images.Image:
     digest = images.digest_of(tar)
     found = images.Layer(tar, images.TYPES["tar"][0], digest, digest, None)
     config = {"config": {"Env": ["PATH=/bin"]}}
-    return images.image([found], PLATFORM, config=config, history=False)
-
-
-def has_base() -> bool:
-    """Return whether this machine has a busybox that needs no libraries."""
-    return bool(PLATFORM) and BUSYBOX.is_file() and b"/ld-" not in BUSYBOX.read_bytes()[:4096]
+    return images.image([found], config=config, history=False)
 
 
 class Example:
@@ -88,47 +80,23 @@ def unit_of_web(registry: str) -> dict[str, t.Any]:
     return {"name": "shop-web", "image": image, "upper": "discard", "fstab": False}
 
 
-def main() -> None:
+def main(address: str, path: str) -> None:
     """Push a base image, and copy the example."""
-    parser = argparse.ArgumentParser(description="A copy of the example of the life cycle.")
-    parser.add_argument("--registry", required=True, help="address of a registry without TLS")
-    parser.add_argument("--up", choices=["compose", "unit", "none"], required=True)
-    parser.add_argument("directory", type=Path, help="of all files")
-    given = parser.parse_args()
-    base = BASE
-    item: images.Image | images.Index | None = None
-    if given.up == "none":
-        item = images.sample_image("busybox", "1.37")  # nothing runs, so it needs no programs
-    elif has_base():
-        item = base_image()
-    if item:
-        images.upload(f"http://{given.registry}", "library/busybox", item, "1.37")
-        base = f"{given.registry}/library/busybox"
-    web, api = (f"127.0.0.1:{free_port()}" for _one in range(2))
-    example = Example(given.directory / "shop", given.registry, base, web, api)
-    own = {name: os.fspath(given.directory / name) for name in ("builds", "compose", "store")}
+    # Nothing runs, so the base needs no programs.
+    images.upload(
+        f"http://{address}", "library/busybox", images.sample_image("busybox", "1.37"), "1.37"
+    )
+    base, listen = f"{address}/library/busybox", "127.0.0.1:8080"
+    example = Example(Path(path, "shop"), address, base, listen, listen)
     example.set(
         ansible_python_interpreter=sys.executable,
-        release_store_path=own["builds"],
-        release_compose_path=own["compose"],
-        store_path=own["store"],
-        release_up=given.up,
-        release_name="lockstep-quickstart",
+        release_store_path=os.path.join(path, "builds"),
+        store_path=os.path.join(path, "store"),
+        release_up="none",
+        release_smoke=[],
+        store_engine="none",
     )
-    if given.up != "compose":
-        example.set(store_engine="none")
-    if given.up == "none":
-        example.set(release_smoke=[])
-    if given.up == "unit":
-        example.set(
-            ansible_become=False,
-            release_smoke=[{"url": f"http://{web}/", "content": PAGE}],
-            runtime_services=[unit_of_web(given.registry)],
-            runtime_trees_path=os.fspath(given.directory / "trees"),
-            runtime_unit_path="/run/systemd/system",
-        )
-    print(f"http://{web}/")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
