@@ -98,7 +98,7 @@ def test_failed_run_is_resumed_by_the_next(tmp_path):
 def test_complete_part_needs_no_request(tmp_path):
     """R017: a run was killed before the rename."""
     with serving(THREE) as registry:
-        puller = Puller(tmp_path, registry)
+        puller = Puller(tmp_path, registry, is_new=True)
         puller.fails(f"{registry.address}/{REPOSITORY}:none")
         staging = Path(puller.store.path, ".staging")
         staging.mkdir(parents=True)
