@@ -94,10 +94,8 @@ class BundleFiles:
                 self._remove(os.path.join(os.path.dirname(self.dest), name))
             self._write_list()
             self._remove(self._journal_path)
-        self._archive, self._holds = (
-            Archive(()),
-            tuple,
-        )  # the result of many images needs the memory
+        # The result of very many images needs the memory.
+        self._archive, self._holds = Archive(()), tuple
 
     # The files on the disk.
 
