@@ -31,7 +31,6 @@ import asyncio
 import difflib
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -101,21 +100,6 @@ def ansible_test(name: str, kind: str, line: str, *options: str) -> Part:
     return Part(name, command, lambda: core(line))
 
 
-def sanity(line: str) -> Part:
-    """Return a part that runs ansible-test sanity of an ansible-core LINE.
-
-    Two thirds of the Python code are tests, which are not in the artifact that is certified. The
-    newest pylint reads all code, the older ones only that of the artifact; the other tests of each
-    line read everything.
-    """
-    part = ansible_test(f"sanity {line}", "sanity", line)
-    if line == list(CORES)[-1]:
-        return part
-    command = shlex.join(part.command)
-    script = f"{command} --skip-test pylint; {command} --test pylint --exclude tests/"
-    return part._replace(command=["sh", "-eux", "-c", script])
-
-
 def nox(name: str, *sessions: str) -> Part:
     """Return a part that runs SESSIONS of antsibull-nox.toml in the main environment."""
     # -R: install nothing. A relative path, because nox replaces long ones by a hash.
@@ -150,7 +134,7 @@ STAGES = {
     ],
     "fuzz": [Part("fuzz", [*FUZZ, "--jobs", "1"], fuzzing)],
     "slow": [Part("slow units", ["pytest", "-q", "-n", "2", "tests/slow"])],
-    "sanity": [sanity(line) for line in CORES],
+    "sanity": [ansible_test(f"sanity {line}", "sanity", line) for line in CORES],
     "main job": [Part("quickstart", QUICKSTART)],
     "docs": [Part("html", ["sh", "-eu", "tests/devtools/html.sh", str(DEV / "docs")], browser)],
     "galaxy": [
