@@ -74,9 +74,9 @@ def test_fifty_hosts_show_at_most_one_line_every_two_seconds(
                 done = run_playbook(run, os.fspath(playbook), hosts, {}, environment)
                 assert done.status == 0, done.output[-2000:]
                 spent.append(done.cpu)
-                percents = [int(found[2]) for found in LINE.finditer(done.output)]
-                assert percents == sorted(percents)
-                assert len(percents) <= done.seconds / 2 + 1
-                assert bool(percents) == (shown == "1"), done.output[-2000:]
-    quiet, lines = (statistics.median(spent) for spent in costs.values())
-    print(f"{connection}, CPU seconds: {lines:.2f} s with lines, {quiet:.2f} s without: {costs}")
+                # The percentages can fall: the whole grows with each host that begins.
+                lines = len(LINE.findall(done.output))
+                assert lines <= done.seconds / 2 + 1
+                assert bool(lines) == (shown == "1"), done.output[-2000:]
+    quiet, telling = (statistics.median(spent) for spent in costs.values())
+    print(f"{connection}, CPU seconds: {telling:.2f} s with lines, {quiet:.2f} s without: {costs}")
