@@ -41,6 +41,7 @@ from ansible_collections.lockstep.images.tests.support.fleet import (
     need_programs,
 )
 from ansible_collections.lockstep.images.tests.support.playbook import (
+    COLLECTION,
     PlayRunner,
     ansible_program,
     collections_path,
@@ -133,7 +134,9 @@ def collection_env(workspace: Path) -> dict[str, str]:
         raise AssertionError
     if ansible_program("ansible-playbook") is None:
         need("not installed: ansible-playbook")
-    return private_environment(workspace / "ansible", found)
+    # Hosts that are this machine compile a module once, not in every task.
+    compiled = found / COLLECTION / "tests/support/compiled"
+    return dict(private_environment(workspace / "ansible", found), PYTHONPATH=os.fspath(compiled))
 
 
 @pytest.fixture(scope="session")

@@ -353,7 +353,7 @@ def measured_python(directory: Path) -> MeasuredPython:
     directory.mkdir(parents=True, exist_ok=True)
     made = MeasuredPython(directory / "python3", directory / "peaks.log")
     made.interpreter.write_text(
-        f"#!/bin/sh\nexec {program('time')} -q -a -o {made.log} -f '%M %C' {sys.executable} \"$@\"\n"
+        f"#!/bin/sh\nexec {program('time')} -q -a -o {made.log} -f '%M %C' env -u PYTHONPATH {sys.executable} \"$@\"\n"
     )
     made.interpreter.chmod(0o755)
     return made
