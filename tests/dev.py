@@ -69,7 +69,7 @@ def core(line: str) -> dict[str, str]:
 
 
 def fleet() -> dict[str, str]:
-    """Install registries, engines and each ansible-core that this machine has a Python for."""
+    """Install registries, engines, compose, and each ansible-core that this machine has a Python for."""
     if os.geteuid() != 0:
         raise Missing("it needs root")
     for line in CORES:
@@ -77,7 +77,7 @@ def fleet() -> dict[str, str]:
             core(line)
         except Missing as exc:
             print(f"no tests on ansible-core {line}: {exc}", flush=True)
-    return environment.packages("fleet")
+    return {**environment.packages("fleet"), **environment.compose()}
 
 
 def browser() -> dict[str, str]:

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import typing as t
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEV = ROOT / ".dev"
@@ -147,6 +148,38 @@ def packages(profile: str) -> dict[str, str]:
         if missing:
             _run("sh", "-eu", ROOT / "tests" / "devtools" / "apt.sh", *missing)
     return environ()
+
+
+COLLECTIONS = ("ansible_collections/community/docker/", "ansible_collections/containers/podman/")
+
+
+def compose() -> dict[str, str]:
+    """Bring the plugin compose of Debian 13, and the collections that manage containers, into ``.dev/compose``.
+
+    Return the variables by which the tests find them; none, with a reason on standard output, if they cannot be fetched.
+    """
+    home = DEV / "compose"
+    pinned = (REQUIREMENTS / "collections.txt").read_text(encoding="utf-8")
+    stamp = home / "collections.ok"
+    try:
+        with locked():
+            if not stamp.exists() or stamp.read_text(encoding="utf-8") != pinned:
+                shutil.rmtree(home, ignore_errors=True)
+                home.mkdir()
+                _run("sh", "-eu", ROOT / "tests" / "devtools" / "newer.sh", "docker-compose", home)
+                pip = [VENV / "bin" / "python", "-I", "-m", "pip", "-qq", "download", "--no-deps"]
+                _run(*pip, "--dest", home, "-r", REQUIREMENTS / "collections.txt")
+                (wheel,) = home.glob("ansible-*.whl")
+                with zipfile.ZipFile(wheel) as file:
+                    names = [name for name in file.namelist() if name.startswith(COLLECTIONS)]
+                    file.extractall(home, names)
+                wheel.unlink()
+                stamp.write_text(pinned, encoding="utf-8")
+    except DevError as exc:
+        print(f"no tests with compose: {exc}", flush=True)
+        return {}
+    plugin = home / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-compose"
+    return {"LOCKSTEP_TEST_COMPOSE": str(plugin), "LOCKSTEP_TEST_COLLECTIONS": str(home)}
 
 
 # Each test of `ansible-test sanity` has an environment of its own. They share one installation of a pip.

@@ -50,6 +50,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
     one_task,
     private_environment,
 )
+from ansible_collections.lockstep.images.tests.support.replays import PROPERTY
 from ansible_collections.lockstep.images.tests.support.services_process import log_tail
 from ansible_collections.lockstep.images.tests.support.shop import Shop, open_shop
 
@@ -262,6 +263,15 @@ def pulled(
     text = one_task(PULL, name=[name], store=os.fspath(store), **registry.options())
     runs = play.four_times(text, play.inventory({"one": host}))
     return Pulled(registry, kind, name, store, runs, python.peaks("image_pull"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how many cuts of the power were replayed."""
+    passed = terminalreporter.stats.get("passed", [])
+    found = [text for one in passed for key, text in one.user_properties if key == PROPERTY]
+    if found:
+        terminalreporter.section("power cuts")
+        terminalreporter.write_line("\n".join(found))
 
 
 @pytest.hookimpl(wrapper=True)

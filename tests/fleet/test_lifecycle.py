@@ -51,7 +51,7 @@ class Project(Example):
             variables,
             check=check,
             environment=self.environment,
-            launcher=["env", "-C", os.fspath(self.path)],
+            cwd=self.path,
         )
 
     def page(self) -> str:
@@ -74,7 +74,7 @@ class Project(Example):
 @pytest.fixture(name="project")
 def fixture_project(directory: Path, play: PlayRunner, registry_plain: Registry) -> Project:
     """Copy the example. Its images, addresses and directories are of this test only."""
-    need_programs("busybox", "env")
+    need_programs("busybox")
     images.upload(registry_plain.service.url, "lifecycle/busybox", base_image(), "1.37")
     # Nothing else listens on this address, so the ports cannot be taken.
     number = os.getpid()
@@ -120,7 +120,7 @@ def four_releases(project: Project, image_of: t.Callable[[str], str]) -> None:
 
 @pytest.fixture(name="with_compose")
 def fixture_with_compose() -> None:
-    """Skip the test without the plugin compose and community.docker; development.md describes how to get them."""
+    """Skip the test without the plugin compose and community.docker, which ./dev fleet unpacks."""
     if not os.environ.get("LOCKSTEP_TEST_COMPOSE") or not os.environ.get(
         "LOCKSTEP_TEST_COLLECTIONS"
     ):

@@ -5,14 +5,25 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import subprocess
+import sys
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
+from ansible_collections.lockstep.images.plugins.module_utils._store.reader import StoreReader
+from ansible_collections.lockstep.images.plugins.plugin_utils._outbox import (
+    Outbox,
+    message,
+    message_with,
+    parts_of,
+)
 from ansible_collections.lockstep.images.tests.support import modules
 from ansible_collections.lockstep.images.tests.support.fleet import need_programs
 from ansible_collections.lockstep.images.tests.support.images import demo_image, image, layer, push
@@ -22,20 +33,19 @@ from ansible_collections.lockstep.images.tests.support.layout import (
     fingerprint,
     names,
 )
-from ansible_collections.lockstep.images.tests.support.powercut import (
-    FLUSHED,
-    NAMES,
-    Disk,
-    calls_of,
-    strace,
-)
 from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.replays import (
+    PROPERTY,
+    Replay,
+    contents,
+    run_module,
+)
 from ansible_collections.lockstep.images.tests.support.stores import assert_valid_store, put
 
 OLD, NEW = (demo_image("app", version, layers=2, size=1500) for version in ("1", "2"))
 TOOL = image([layer({"tool": b"tool"})])
-# How often the task runs again after a cut: at every flush, and after so many other calls.
-EVERY = 5
+SENT = "registry.example.com/sent:1"
+RECEIVER = "from ansible_collections.lockstep.images.plugins.module_utils._store.receive import main; main()"
 
 
 @dataclass
@@ -63,13 +73,21 @@ class Site:
         self.whole_layers.update(layers)
         self.whole_trees.append(tree)
 
-    def run(self, module: str, **params: t.Any) -> modules.Outcome:
-        outcome = modules.run(module, **params)
-        assert not outcome.failed, outcome.result
-        return outcome
+    def run(self, module: str, **params: t.Any) -> dict[str, t.Any]:
+        return run_module(module, params)
 
     def options(self, **options: t.Any) -> dict[str, t.Any]:
         return {"store": str(self.store), "plain_http": True, "parallel": 2, **options}
+
+
+def run_changing(
+    _site: Site, module: str, options: dict[str, t.Any], launcher: Sequence[str]
+) -> None:
+    assert run_module(module, options, launcher)["changed"]
+
+
+def run_again(_site: Site, module: str, options: dict[str, t.Any]) -> None:
+    run_module(module, options)
 
 
 class Task(t.NamedTuple):
@@ -79,7 +97,8 @@ class Task(t.NamedTuple):
     prepare: Callable[[Site], dict[str, t.Any]]
     require: Callable[[Site], None]
     state: Callable[[Site], object]  # what every completed run leaves
-    can_run_again: bool = True
+    run: Callable[[Site, str, dict[str, t.Any], Sequence[str]], None] = run_changing
+    run_again: Callable[[Site, str, dict[str, t.Any]], None] | None = run_again
 
 
 def valid(site: Site) -> None:
@@ -175,6 +194,54 @@ def login(site: Site) -> dict[str, t.Any]:
     return {**options, "username": "new", "password": "new-password"}
 
 
+def to_receive(site: Site) -> dict[str, t.Any]:
+    """Return the options of image_receive as the controller sets them; its store is elsewhere."""
+    put(site.elsewhere / "source", OLD, SENT)
+    store = StoreReader(str(site.elsewhere / "source"))
+    with store.hold():
+        outbox = Outbox(store, False)
+        name = str(outbox.pin(Reference.parse(SENT), []))
+    return {"name": [name], "manifests": outbox.content, "store": str(site.store)}
+
+
+def receiver(message_: bytes, launcher: Sequence[str] = ()) -> dict[str, t.Any]:
+    """Run the program that receives content on a host; return its answer."""
+    command = [*launcher, sys.executable, "-c", RECEIVER]
+    done = subprocess.run(
+        command, input=message_, stdout=subprocess.PIPE, check=True, env=modules.environment()
+    )
+    answer: dict[str, t.Any] = json.loads(done.stdout.decode().partition("answer ")[2])
+    assert "error" not in answer, answer
+    return answer
+
+
+def send(site: Site, _module: str, options: dict[str, t.Any], launcher: Sequence[str] = ()) -> None:
+    """Send what the host lacks, as the controller does before it runs image_receive."""
+    plan = modules.run("image_receive", check=True, **options).result["actions"]
+    fetched = [one for one in plan if one["action"] == "fetch_blob"]
+    blobs = [Descriptor("", Digest.parse(one["digest"]), one["size"]) for one in fetched]
+    staged = receiver(message("ask", str(site.store), blobs))["staged"]
+    parts = parts_of(blobs, dict(zip((blob.digest for blob in blobs), staged)))
+    source = StoreReader(str(site.elsewhere / "source"))
+    receiver(b"".join(message_with(source, str(site.store), parts)), launcher)
+
+
+def receive(site: Site) -> dict[str, t.Any]:
+    options = to_receive(site)
+    send(site, "", options)
+    return options
+
+
+def send_and_receive(site: Site, _module: str, options: dict[str, t.Any]) -> None:
+    """Do as the controller: it sends once more what did not arrive as it was sent."""
+    for _attempt in range(2):
+        send(site, "", options)
+        outcome = modules.run("image_receive", **options)
+        if outcome.kind != "digest-mismatch":
+            break
+    assert not outcome.failed, outcome.result
+
+
 def files(site: Site) -> dict[str, bytes]:
     """Return the content of the files that tasks replace as a whole, and that others read."""
     found = [site.path / name for name in ("app.tar", "auth.json", "images.lock.yml")]
@@ -220,14 +287,6 @@ def build(site: Site) -> dict[str, t.Any]:
     return {**options, "context": str(context), "store": str(site.store)}
 
 
-def contents(path: Path) -> dict[str, bytes | None]:
-    """Return the content of each file below a directory, None for everything else."""
-    return {
-        str(one.relative_to(path)): one.read_bytes() if one.is_file() else None
-        for one in path.rglob("*")
-    }
-
-
 def trees_of(site: Site) -> tuple[dict[str, object], object]:
     """Return the content of every layer that is published, and of the tree."""
     found = {one.name: contents(one) for one in (trees(site) / "layers").glob("*")}
@@ -254,12 +313,14 @@ TASKS = {
     "repair": Task("store_verify", repair, at_most_one_is_corrupt, held),
     "import": Task("image_import", load_bundle, valid, held),
     "build": Task("image_build", build, valid, held),
+    "send": Task("program", to_receive, valid, held, send, send_and_receive),
+    "receive": Task("image_receive", receive, valid, held, run_again=send_and_receive),
     "export": Task("image_export", export, only_whole_files, files),
     "lock": Task("image_lock", lock, only_whole_files, files),
     "login": Task("registry_login", login, only_whole_files, files),
     "layers": Task("image_unpack", unpack, only_whole_layers, trees_of),
     # A tree is recognized by its inode, which a replay does not keep.
-    "tree": Task("image_unpack", unpack_tree, only_whole_trees, trees_of, can_run_again=False),
+    "tree": Task("image_unpack", unpack_tree, only_whole_trees, trees_of, run_again=None),
     "prune trees": Task("tree_prune", prune_trees, only_whole_layers, trees_of),
 }
 
@@ -274,54 +335,27 @@ def fixture_site(tmp_path: Path) -> Iterator[Site]:
         yield Site(registry, tmp_path / "disk", tmp_path / "elsewhere")
 
 
-class Cuts:
-    """Replays a task, and writes what each cut of the power leaves."""
-
-    def __init__(self, site: Site, module: str, options: dict[str, t.Any]) -> None:
-        log = site.elsewhere / "calls"
-        self._site = site
-        self._disk, without_cut = Disk(site.path), Disk(site.path)
-        outcome = modules.finish(modules.start(module, launcher=strace(log), **options))
-        assert not outcome.failed, outcome.result
-        assert outcome.result["changed"]
-        self._calls = list(calls_of(log))
-        self.number = 0
-        for call in self._calls:
-            without_cut.apply(call)
-        assert without_cut.shows(site.path), "the model has not followed the process"
-
-    def each(self) -> Iterator[tuple[int, str]]:
-        """Yield the number of changes so far and the kind of the state that is now in the directory, once each."""
-        seen = set()
-        for call in self._calls:
-            if not self._disk.apply(call):
-                continue
-            self.number += 1
-            for kept in (NAMES, FLUSHED):
-                state = self._disk.state(kept)
-                if state not in seen:
-                    seen.add(state)
-                    self.write(kept)
-                    yield self.number, kept
-
-    def write(self, kept: str) -> None:
-        shutil.rmtree(self._site.path)
-        self._disk.write(self._site.path, kept)
-
-
 @pytest.mark.parametrize("name", TASKS)
 def test_power_failure_at_any_call_leaves_what_the_next_run_completes(
-    site: Site, name: str
+    site: Site, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     task = TASKS[name]
     options = task.prepare(site)
     site.note_whole()
-    cuts = Cuts(site, task.module, options)
+    replay = Replay(
+        site.path,
+        site.elsewhere / "calls",
+        lambda launcher: task.run(site, task.module, options, launcher),
+    )
+    if name == "send":
+        send_and_receive(site, "", options)
     site.note_whole()
     expected = task.state(site)
-    for number, kept in cuts.each():
+    for is_due in replay.each():
         task.require(site)
-        if task.can_run_again and (kept == FLUSHED or number % EVERY == 0):
-            site.run(task.module, **options)
-            assert task.state(site) == expected, (number, kept)
-    assert cuts.number > 5
+        if task.run_again and is_due:
+            replay.runs += 1
+            task.run_again(site, task.module, options)
+            assert task.state(site) == expected, replay.summary()
+    assert replay.number > 5
+    record_property(PROPERTY, f"{name}: {replay.summary()}")

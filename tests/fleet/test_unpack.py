@@ -298,7 +298,7 @@ def test_file_system_without_attributes_is_named(odd: Odd) -> None:
         where = {**odd.where(), "path": f"{bare}/trees"}
         outcome = modules.run("image_unpack", name=[NAME], **where)
         assert outcome.kind == "tree-access"
-        assert '"bin/ping": its extended attribute' in outcome.result["msg"]
+        assert '": its extended attribute' in outcome.result["msg"]  # of the layer that fails first
         outcome = modules.run("image_mount", name=NAME, root="web", **where)
         assert outcome.result["msg"].startswith("layer sha256:")
         assert os.listdir(bare / "trees/layers") == os.listdir(bare / "trees/staging") == []

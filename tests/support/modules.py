@@ -77,7 +77,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(env),
+        env=environment(env),
     )
     assert process.stdin
     process.stdin.write(_arguments(check, params))
@@ -86,7 +86,8 @@ def start(
     return process
 
 
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment variables of a module, with more of them."""
     path = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": PYTHONPATH}
     return {**path, **(env or {})}
 
@@ -123,7 +124,7 @@ def forkserver() -> Forkserver:
     own = (
         ".".join([COLLECTIONS, "lockstep.images", *path.with_suffix("").parts]) for path in utils
     )
-    return Forkserver(_environment(None), (*LIBRARIES, *sorted(own)))
+    return Forkserver(environment(None), (*LIBRARIES, *sorted(own)))
 
 
 def run(
@@ -147,7 +148,7 @@ def run(
         return finish(start(module, check=check, env=env, **options, **params))
     stdin = _arguments(check, params)
     path = str(path_of(module))
-    return _outcome(*forkserver().run(path, stdin, _environment(env), missing, packages))
+    return _outcome(*forkserver().run(path, stdin, environment(env), missing, packages))
 
 
 def four_times(module: str, **params: t.Any) -> list[Outcome]:

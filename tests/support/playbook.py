@@ -205,8 +205,10 @@ class PlayRunner:
         environment: Mapping[str, str] | None = None,
         timeout: float = 600,
         launcher: Sequence[str] = (),
+        limit: str = "",
+        cwd: Path | None = None,
     ) -> PlayResult:
-        """Run a play. Do not raise if it fails.
+        """Run a play in the directory `cwd`, on the hosts of `limit` if it is not empty. Do not raise if it fails.
 
         `play` is its text, its file, or the name of a playbook of a collection. `launcher` is a
         command that takes the command to run as its last arguments.
@@ -218,6 +220,8 @@ class PlayRunner:
             play.write_text(text)
         binary = self.program or ansible_program("ansible-playbook") or Path("ansible-playbook")
         command = [os.fspath(binary), os.fspath(play), "--inventory", os.fspath(inventory)]
+        if limit:
+            command += ["--limit", limit]
         if extra_vars:
             (directory / "vars.json").write_text(json.dumps(extra_vars))
             command += ["--extra-vars", f"@{directory / 'vars.json'}"]
@@ -229,13 +233,13 @@ class PlayRunner:
         env["LOCKSTEP_TEST_RESULTS"] = os.fspath(results)
         if self.forks and not launcher and not any(map(_AT_IMPORT.match, environment or {})):
             server = _forkserver(binary, frozenset(self.environment.items()))
-            options = {"cwd": os.fspath(directory), "seconds": int(timeout)}
+            options = {"cwd": os.fspath(cwd or directory), "seconds": int(timeout)}
             outcome = server.run(command[0], "", env, arguments=command[1:], **options)
             done = subprocess.CompletedProcess(command, *outcome)
         else:
             done = subprocess.run(
                 [*launcher, *command],
-                cwd=directory,
+                cwd=cwd or directory,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -14,7 +14,7 @@ from .._image.names import Platform
 from .._plan import Action, Plan, Pool
 from .._rootfs import fstab
 from .._rootfs.bundle import settings_of, user_of
-from .._rootfs.errors import TreeAccessError, TreeBusyError, TreeUnsupportedError
+from .._rootfs.errors import TreeAccessError, TreeBusyError, TreeUnsupportedError, access
 from .._rootfs.mounting import MOST_LAYERS, overlay_options
 from .._rootfs.options import TreeOptions
 from .._rootfs.removal import opened
@@ -73,7 +73,7 @@ class ChangeMount(Action):
         if self.removes:
             self.root.remove()
         if self.record:
-            self.root.mount(self.record)
+            self.root.mount(self.record, fstab.current(self.root.merged) or "")
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class ChangeFstab(Action):
 
     root: Root
     line: str | None
+    state: TreeState = field(repr=False)
     subject: str = ""
 
     def summary(self) -> dict[str, t.Any]:
@@ -89,6 +90,9 @@ class ChangeFstab(Action):
         return {"action": verb, "path": self.root.merged, "chain_id": None}
 
     def apply(self, pool: Pool) -> None:
+        if self.line:  # after a power failure, a boot finds what the line names
+            with access(self.root.path), opened(self.root.path) as directory:
+                self.state.flush(directory)
         fstab.change(self.root.merged, self.line)
 
 
@@ -156,10 +160,9 @@ class MountPlanner:
         self._require_mountable(record)
         discards = self._discards(record)
         steps: list[Action] = []
-        if not self._is_mounted or self._before != record:
-            is_same = self._before is not None and self._before[3:] == record[3:]
-            if not (self._is_mounted and is_same):
-                steps.append(ChangeMount(self.root, record, self._is_mounted, discards))
+        is_same = self._before is not None and self._before[3:] == record[3:]
+        if not (self._is_mounted and is_same and self.root.has_mounted(record)):
+            steps.append(ChangeMount(self.root, record, self._is_mounted, discards))
         line = None
         if self.options.fstab:
             options = self.root.absolute_options(record)
@@ -196,7 +199,9 @@ class MountPlanner:
         return bool(changes) and self.options.upper == DISCARD
 
     def _fstab(self, line: str | None) -> list[Action]:
-        return [] if fstab.current(self.root.merged) == line else [ChangeFstab(self.root, line)]
+        if fstab.current(self.root.merged) == line:
+            return []
+        return [ChangeFstab(self.root, line, self.state)]
 
     def _with_facts(
         self,

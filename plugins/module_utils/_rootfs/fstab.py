@@ -10,6 +10,7 @@ import stat
 
 from .._image.errors import InputError
 from .errors import TreeAccessError, access
+from .removal import opened
 
 PATH = "/etc/fstab"
 _LONGEST = 16 * 1024 * 1024
@@ -43,7 +44,7 @@ def current(target: str) -> str | None:
 
 
 def change(target: str, line: str | None) -> None:
-    """Set the line of a mount point, or remove it for None. The file is replaced as a whole."""
+    """Set the line of a mount point, or remove it for None. The file is replaced as a whole, and durable in the end."""
     lines = [one for one in _lines() if _target_of(one) != _escape(target)]
     text = "".join(f"{one}\n" for one in [*lines, *([line] if line else [])])
     part = f"{PATH}.lockstep"
@@ -59,6 +60,8 @@ def change(target: str, line: str | None) -> None:
             os.fchmod(fd, mode)
             os.fsync(fd)
         os.rename(part, PATH)
+        with opened(os.path.dirname(PATH)) as directory:
+            os.fsync(directory)
 
 
 def _lines() -> list[str]:

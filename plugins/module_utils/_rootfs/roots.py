@@ -5,7 +5,8 @@
 
     PATH/roots/NAME/
       root.json        the image, its layers and how they are mounted
-      l/0, l/1, ...    links to the layers, from the top to the bottom: short names, as a mount has room for a page of them
+      lHEX/0, ...      links to the layers, from the top to the bottom: short names, as a mount has room for a page of them.
+                       HEX is of the layers, so a line of fstab never finds the links of another image
       upper            what was changed in this root
       work             belongs to overlayfs
       memory           a file system in memory that has upper and work instead, for a root that loses its changes
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
@@ -24,12 +26,14 @@ from dataclasses import dataclass
 from .._image.errors import InputError
 from .._image.escaped import shown
 from .errors import TreeBusyError, access
-from .mountinfo import mounts_below
+from .mountinfo import mounts, mounts_below
 from .mounting import mount_overlay, mount_tmpfs, overlay_options, unmount
 from .removal import names_in, open_directory, opened, remove
 from .state import make_private, read_json, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LINKS = re.compile(rb"l[0-9a-f]*")
+_LOWER = re.compile(r"lowerdir\+?=([^,]*)")
 _MOST_CHANGES = 1000
 CHANGED, REMOVED, REPLACED = "changed", "removed", "replaced"
 
@@ -84,6 +88,16 @@ class Root:
         """Whether the root is mounted now, whatever its record says: mounts end with a reboot."""
         return self.merged in mounts_below(self.merged)
 
+    def has_mounted(self, record: RootRecord) -> bool:
+        """Return whether the mount is that of a record: if power fails while the image changes, a boot mounts the old one."""
+        options = "".join([one.options for one in mounts() if one.path == self.merged][-1:])
+        lowers = [one for text in _LOWER.findall(options) for one in text.split(":")]
+        # A task mounts names relative to their directory, with its record.
+        places = {os.path.basename(os.path.dirname(one)) for one in lowers if "/" in one}
+        has_upper = "upperdir=" in options
+        is_whole = len(lowers) == len(self._links_of(record)) and has_upper != record.read_only
+        return is_whole and places <= {_links_name(record)}
+
     @property
     def record(self) -> RootRecord | None:
         """What the root is made of, None if it does not exist."""
@@ -107,17 +121,18 @@ class Root:
                 return found, _collect(fd, b"", found, limit)
         return found, True
 
-    def mount(self, record: RootRecord) -> None:
-        """Mount the layers of a record, and write it."""
+    def mount(self, record: RootRecord, line: str = "") -> None:
+        """Mount the layers of a record, and write it. The links that a line of fstab names stay until the next mount."""
         with access(self.path):
             make_private(os.path.join(self.state_path, "roots"))
             make_private(self.path)
-            links = self._link(record)
+            links = self._link(record, line)
             os.makedirs(self.merged, mode=0o700, exist_ok=True)
             self._write(record)
             above = [] if record.read_only else self._prepare_upper(record)
             options = overlay_options(links, *above)
-            mount_overlay(os.path.join(self.path, "l"), self.merged, options, record.read_only)
+            where = os.path.join(self.path, _links_name(record))
+            mount_overlay(where, self.merged, options, record.read_only)
 
     def unmount(self) -> None:
         """Unmount the root; raise TreeBusyError if something uses it."""
@@ -131,15 +146,24 @@ class Root:
         """Remove the changes of a root that is not mounted; raise TreeBusyError if something is mounted in its directory."""
         self._require_no_mount()
         with access(self.path), opened(self.path) as fd:
-            for name in (b"upper", b"work"):
-                remove(fd, name)
+            for name in ("upper", "work"):
+                self._remove(fd, name)
 
     def remove(self) -> None:
         """Remove a root that is not mounted, with its changes; raise TreeBusyError if something is mounted in its directory."""
         self._require_no_mount()
         with access(self.path), contextlib.suppress(FileNotFoundError):
             with opened(os.path.dirname(self.path)) as fd:
-                remove(fd, self.name)
+                self._remove(fd, self.name)
+
+    def _remove(self, parent: int, name: str) -> None:
+        """Remove a tree: it disappears at once, and its files after that. A root never has half of its changes."""
+        with opened(os.path.join(self.state_path, "staging")) as staging:
+            unique = f"root-{self.name}-{name}"
+            remove(staging, unique)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(name, unique, src_dir_fd=parent, dst_dir_fd=staging)
+            remove(staging, unique)
 
     def _require_no_mount(self) -> None:
         left = mounts_below(self.path)
@@ -150,7 +174,8 @@ class Root:
 
     def absolute_options(self, record: RootRecord) -> str:
         """Return the options of the mount for a file such as fstab, which has no working directory."""
-        links = [os.path.join(self.path, "l", one) for one in self._links_of(record)]
+        where = os.path.join(self.path, _links_name(record))
+        links = [os.path.join(where, one) for one in self._links_of(record)]
         upper, work = self.upper(False), os.path.join(self.path, "work")
         return overlay_options(links, *(() if record.read_only else (upper, work)))
 
@@ -160,15 +185,21 @@ class Root:
             links.append("empty")  # overlayfs wants two layers, or one below the upper
         return links
 
-    def _link(self, record: RootRecord) -> list[str]:
+    def _link(self, record: RootRecord, line: str) -> list[str]:
         """Create short links to the layers; return their names, from the top to the bottom."""
+        name, keys = _links_name(record), reversed(record.keys)
+        targets = {str(number): f"../../../layers/{key}/diff" for number, key in enumerate(keys)}
         with opened(self.path) as fd:
-            remove(fd, "l")
-            os.mkdir("l", 0o700, dir_fd=fd)
-            with opened("l", fd) as links:
-                os.mkdir("empty", 0o755, dir_fd=links)
-                for number, key in enumerate(reversed(record.keys)):
-                    os.symlink(f"../../../layers/{key}/diff", str(number), dir_fd=links)
+            is_linked = _links_in(fd, name) == targets
+            for old in map(os.fsdecode, filter(_LINKS.fullmatch, names_in(fd))):
+                if not (is_linked if old == name else f"/{old}/" in line):
+                    remove(fd, old)
+            if not is_linked:
+                os.mkdir(name, 0o700, dir_fd=fd)
+                with opened(name, fd) as links:
+                    os.mkdir("empty", 0o755, dir_fd=links)
+                    for link, target in targets.items():
+                        os.symlink(target, link, dir_fd=links)
         return self._links_of(record)
 
     def _prepare_upper(self, record: RootRecord) -> list[str]:
@@ -182,8 +213,10 @@ class Root:
             where = "memory/"
         upper = os.path.join(self.path, where, "upper")
         if not os.path.isdir(upper):
-            os.mkdir(upper, 0o755)
-            self._copy_root(upper, record)
+            part = f"{upper}.part"
+            os.makedirs(part, mode=0o700, exist_ok=True)
+            self._copy_root(part, record)
+            os.rename(part, upper)
         os.makedirs(os.path.join(self.path, where, "work"), mode=0o700, exist_ok=True)
         return [f"../{where}upper", f"../{where}work"]
 
@@ -200,6 +233,19 @@ class Root:
     def _write(self, record: RootRecord) -> None:
         with opened(self.path) as fd:
             write_json("root.json", dict(record._asdict(), keys=list(record.keys)), fd)
+
+
+def _links_name(record: RootRecord) -> str:
+    """Return the name of the directory of the links to the layers of a record."""
+    return f"l{hashlib.sha256(repr(record.keys).encode()).hexdigest()[:8]}"
+
+
+def _links_in(parent: int, name: str) -> dict[str, str]:
+    """Return the links in a directory, none if there is no such directory."""
+    with contextlib.suppress(FileNotFoundError), opened(name, parent) as fd:
+        links = [one for one in os.listdir(fd) if one != "empty"]
+        return {one: os.readlink(one, dir_fd=fd) for one in links}
+    return {}
 
 
 def roots_of(state_path: str) -> list[Root]:

@@ -26,6 +26,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors imp
     TreeBusyError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.layers import Limits
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.mountinfo import Mount
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.options import TreeOptions
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.roots import Root
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.state import TreeState
@@ -52,6 +53,9 @@ def fixture_mounts(monkeypatch, tmp_path):
     monkeypatch.setattr(roots, "unmount", found.pop)
     monkeypatch.setattr(
         roots, "mounts_below", lambda path: [one for one in found if one.startswith(path)]
+    )
+    monkeypatch.setattr(
+        roots, "mounts", lambda: [Mount(one, "overlay", "overlay", found[one]) for one in found]
     )
     monkeypatch.setattr(fstab, "PATH", str(tmp_path / "fstab"))
     put(tmp_path / "store", FIRST, NAME)
@@ -199,6 +203,16 @@ def test_fstab_has_a_line_while_the_task_wants_it(tmp_path):
     change(tmp_path, fstab=True)
     assert verbs(change(tmp_path, None, ABSENT)) == ["remove_root", "remove_fstab"]
     assert (tmp_path / "fstab").read_text() == ""
+
+
+def test_root_that_a_boot_has_mounted_with_an_older_line_is_mounted_again(tmp_path, mounts):
+    path = change(tmp_path, fstab=True)["root_path"]
+    old = (tmp_path / "fstab").read_text().split()[3]
+    change(tmp_path, NEXT, fstab=True)
+    mounts[path] = (tmp_path / "fstab").read_text().split()[3]
+    assert verbs(change(tmp_path, NEXT, fstab=True)) == []
+    mounts[path] = old
+    assert verbs(change(tmp_path, NEXT, fstab=True)) == ["mount_root"]
 
 
 @pytest.mark.parametrize(

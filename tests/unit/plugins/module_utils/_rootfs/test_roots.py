@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs import roots
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors import TreeBusyError
+from ansible_collections.lockstep.images.plugins.module_utils._rootfs.mountinfo import Mount
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.roots import Root, RootRecord
 from ansible_collections.lockstep.images.tests.support.trees import IS_ROOT
 
@@ -29,11 +30,15 @@ def fixture_mounts(monkeypatch):
     monkeypatch.setattr(
         roots, "mounts_below", lambda path: [one for one in found if one.startswith(path)]
     )
+    monkeypatch.setattr(
+        roots, "mounts", lambda: [Mount(one, "overlay", "overlay", found[one][1]) for one in found]
+    )
     return found
 
 
 @pytest.fixture(name="root")
 def fixture_root(tmp_path):
+    (tmp_path / "trees" / "staging").mkdir(parents=True)
     for key in RECORD.keys:
         (tmp_path / "trees" / "layers" / key / "diff").mkdir(parents=True)
     os.chmod(tmp_path / "trees" / "layers" / "top" / "diff", 0o711)
@@ -51,7 +56,7 @@ def test_name_that_could_mean_something_else_is_refused(tmp_path, name):
 def test_root_is_mounted_on_short_links(root, mounts):
     root.mount(RECORD)
     where, options, read_only = mounts[root.merged]
-    assert (where, read_only) == (f"{root.path}/l", False)
+    assert (os.path.dirname(where), read_only) == (root.path, False)
     assert options.startswith("lowerdir=0:1,upperdir=../upper,workdir=../work,")
     assert os.path.realpath(f"{where}/0").endswith("layers/top/diff")
     assert root.record == RECORD
@@ -126,10 +131,34 @@ def test_layer_of_a_mounted_root_is_busy(root):
     roots.require_unmounted(f"{root.state_path}/none", {"low"})
 
 
-def test_options_for_fstab_have_whole_paths(root):
+def test_options_for_fstab_have_whole_paths(root, mounts):
+    root.mount(RECORD)
+    where = mounts[root.merged][0]
     assert root.absolute_options(RECORD).startswith(
-        f"lowerdir={root.path}/l/0:{root.path}/l/1,upperdir={root.path}/upper"
+        f"lowerdir={where}/0:{where}/1,upperdir={root.path}/upper"
     )
+
+
+def test_links_stay_while_a_line_of_fstab_names_them(root, mounts):
+    root.mount(RECORD)
+    first = mounts[root.merged][0]
+    other = RECORD._replace(keys=("low",))
+    root.mount(other, root.absolute_options(RECORD))
+    assert mounts[root.merged][0] != first
+    assert os.path.realpath(f"{first}/0").endswith("layers/top/diff")
+    root.mount(other, root.absolute_options(other))
+    assert not os.path.exists(first)
+
+
+def test_mount_of_an_older_line_of_fstab_is_not_that_of_the_record(root, mounts):
+    root.mount(RECORD)
+    assert root.has_mounted(RECORD)
+    changed = [RECORD._replace(keys=("low", "low")), RECORD._replace(read_only=True)]
+    for record in [*changed, RECORD._replace(keys=("low",))]:
+        mounts[root.merged] = ("", f"rw,{root.absolute_options(record)}")
+        assert root.has_mounted(record) and not root.has_mounted(RECORD)
+    mounts.clear()
+    assert not root.has_mounted(RECORD)
 
 
 def test_nothing_is_removed_while_something_is_mounted_in_the_root(root, mounts):
