@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import typing as t
@@ -33,6 +34,7 @@ from ansible_collections.lockstep.images.tests.support.layout import (
     fingerprint,
     names,
 )
+from ansible_collections.lockstep.images.tests.support.powercut import calls_of, strace
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 from ansible_collections.lockstep.images.tests.support.replays import (
     PROPERTY,
@@ -359,3 +361,23 @@ def test_power_failure_at_any_call_leaves_what_the_next_run_completes(
             assert task.state(site) == expected, replay.summary()
     assert replay.number > 5
     record_property(PROPERTY, f"{name}: {replay.summary()}")
+
+
+def test_copy_between_registries_writes_nothing_on_the_host(site: Site) -> None:
+    """So no cut of the power can leave half of something there. Names come last in the target, see test_copy.py."""
+    auth, log = site.elsewhere / "auth.json", site.elsewhere / "calls"
+    auth.write_text('{"auths": {}}')
+    options = {"name": [site.name()], "destination": f"{site.registry.address}/copy"}
+    options |= {"plain_http": True, "config_path": str(auth)}
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    outcome = modules.run("image_copy", launcher=strace(log), env=env, **options)
+    assert outcome.result["changed"], outcome.result
+    written = []
+    for call in calls_of(log):
+        words = " ".join(call.arguments)
+        opens = call.name in ("open", "openat", "creat")
+        changes = call.name.startswith(("mk", "rename", "link", "symlink", "unlink", "rmdir"))
+        if changes or (opens and re.search("O_WRONLY|O_RDWR|O_CREAT", words)):
+            written.append(f"{call.name} {call.texts()}")
+    assert [one for one in written if "/dev/" not in one] == []
+    assert list(site.path.iterdir()) == []

@@ -163,6 +163,23 @@ def test_unit_of_systemd_says_what_runs_in_the_root(site: Site) -> None:
     assert said.strip() == f"one 4033:4034 {ODD['GREETING']} $1 100%"
 
 
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({}, None),  # the command of the image has a path
+        ({"command": ["hello"]}, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ({"command": ["hello"], "env": {"PATH": "/srv:/bin"}}, "/srv:/bin"),
+    ],
+)
+def test_command_without_a_path_is_looked_up_in_the_path_of_the_image(
+    site: Site, options: dict[str, t.Any], path: str | None
+) -> None:
+    site.run(options, runtime_start=False).ok()
+    text = (site.units / "web.service").read_text()
+    assert ("ExecSearchPath" in text) == (path is not None)
+    assert path is None or setting(site.units / "web.service", "ExecSearchPath") == path
+
+
 def test_unit_of_nspawn_runs(site: Site) -> None:
     # For other users, systemd-nspawn runs the getent of the image, which busybox does not have.
     put(site.path / "store", image_of("one", user="root"), NAME)

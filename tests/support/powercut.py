@@ -52,6 +52,11 @@ class Call(t.NamedTuple):
         assert match, self
         return bytes.fromhex(match.group(1).replace("\\x", ""))
 
+    def texts(self) -> list[str]:
+        """Return all arguments that are strings."""
+        found = [at for at, word in enumerate(self.arguments) if _QUOTED.match(word)]
+        return [os.fsdecode(self.text(at)) for at in found]
+
     def number(self, index: int) -> int:
         """Return an argument that is a number, which strace may write in octal."""
         word = self.arguments[index]
