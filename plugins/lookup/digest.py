@@ -99,10 +99,10 @@ from ansible_collections.lockstep.images.plugins.module_utils._ansible import (
     shared_options,
     with_lists,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._execution import in_parallel
 from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import read_config
 from ansible_collections.lockstep.images.plugins.module_utils._image.graph import closure_of
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Platform
-from ansible_collections.lockstep.images.plugins.module_utils._plan import in_parallel
 from ansible_collections.lockstep.images.plugins.module_utils._registry.options import (
     RegistryOptions,
 )

@@ -18,7 +18,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from . import _zipimport  # noqa: F401  # pylint: disable=unused-import
 from ._image import errors
 from ._image.names import Reference
-from ._plan import Execution, Plan
+from ._plan import Outcome, Plan
 
 Parameters = t.Mapping[str, t.Any]
 
@@ -223,14 +223,19 @@ def run_plan(
         required_by=REQUIRED_BY,
         **module_options,
     )
-    done: list[t.Any] = []
+    done: t.Sequence[t.Any] = ()
     try:
         with open_target(module.params) as target:
-            execution = Execution(build(module.params, target))
-            done = execution.done
-            follow(execution)
-            if not module.check_mode:
+            plan = build(module.params, target)
+            outcome = Outcome(plan, None, plan.failures)
+            if plan.is_due and not module.check_mode:
+                from ._execution import Execution
+
+                execution = Execution(plan)
+                done = execution.done
+                follow(execution)
                 execution.run()
+                outcome = Outcome(plan, done, execution.failures)
     except errors.DependencyError as exc:
         missing = f"{missing_required_lib(exc.details['library'])} ({exc})"
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
@@ -239,7 +244,6 @@ def run_plan(
         # Ansible can show tracebacks, and the message of a cause may repeat a signed URL or a login.
         exc.__cause__ = exc.__context__ = None
         module.fail_json(exc.full_message(), error=exc.as_result(), changed=bool(done))
-    outcome = execution.outcome
     for warning in outcome.warnings():
         module.warn(errors.in_message(warning))
     failure = outcome.failure

@@ -1,137 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan: what a task will do, as a value; its execution in threads, and the result of that."""
+"""Plan: what a task will do, as a value, and the result of that. ``_execution`` carries it out."""
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import functools
-import heapq
-import itertools
-import queue
-import threading
-import time
 import typing as t
-from dataclasses import dataclass, field
 
 from ._image import errors
 
+if t.TYPE_CHECKING:
+    from ._execution import Future, Pool
+
 T = t.TypeVar("T")
 R = t.TypeVar("R")
+A = t.TypeVar("A", bound="Action")
 Facts = t.Mapping[str, t.Any]
-Future = concurrent.futures.Future
-_LAST = (float("inf"),)
-_GRACE = 10.0
-# What fails for all when it fails for one.
-_FATAL = (errors.DependencyError, errors.NoSpaceError)
 _SHOWN = 3
-
-
-def small_requests(workers: int) -> int:
-    """Return how many small requests a task with ``workers`` sends at once: they wait for answers, not for bytes."""
-    return min(16, 3 * workers - 2)
-
-
-class Pool:
-    """Threads of one task, which take the most urgent work first and lend a hand when there is none."""
-
-    def __init__(self, workers: int) -> None:
-        self.small, self.stopped = self, False  # the pool for work without many bytes
-        self._workers = workers
-        self._threads: list[threading.Thread] = []
-        self._heap: list[tuple[tuple[float, ...], int, t.Callable[[], None]]] = []
-        self._numbers = itertools.count()
-        self._changed = threading.Condition()
-        self._idle = 0
-
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        """Wait for running work; after an error, discard the rest."""
-        with self._changed:
-            self.stopped = True
-            self._heap = []
-            self._changed.notify_all()
-        # A thread may wait for a server. After an interruption nothing waits for it, after an error only for a short time.
-        if kind is None or issubclass(t.cast(type, kind), Exception):
-            deadline = time.monotonic() + _GRACE
-            for thread in self._threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether work is waiting for a thread."""
-        with self._changed:
-            return bool(self._heap) and self._heap[0][0] < _LAST
-
-    def submit(self, function: t.Callable[[], R], urgency: tuple[float, ...] = (0.0,)) -> Future[R]:
-        """Queue ``function``; the lowest urgency runs first, ties in submission order."""
-        future: Future[R] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as exc:  # of any kind: the thread that waits for it raises it
-                future.set_exception(exc)
-
-        self._push(urgency, run)
-        return future
-
-    def assist(self, function: t.Callable[[], None]) -> None:
-        """Run it once a thread has nothing else to do; it must not raise."""
-        self._push(_LAST, function)
-
-    def _push(self, urgency: tuple[float, ...], run: t.Callable[[], None]) -> None:
-        with self._changed:
-            heapq.heappush(self._heap, (urgency, next(self._numbers), run))
-            if len(self._heap) > self._idle and len(self._threads) < self._workers:
-                # Daemons: an interrupted task need not wait for them. What they leave is resumed.
-                self._threads.append(threading.Thread(target=self._work, daemon=True))
-                self._threads[-1].start()
-            self._changed.notify()
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._heap:
-                    if self.stopped:
-                        return
-                    self._idle += 1
-                    self._changed.wait()
-                    self._idle -= 1
-                run = heapq.heappop(self._heap)[2]
-            run()
-
-
-def in_parallel(function: t.Callable[[T], R], items: t.Iterable[T], workers: int) -> list[R]:
-    """Return ``function(item)`` of each item, in order, computed by threads; raise the first error, and start nothing more then."""
-    return list(_as_they_come(function, items, workers))
-
-
-def _as_they_come(
-    function: t.Callable[[T], R], items: t.Iterable[T], workers: int
-) -> t.Iterator[R]:
-    with Pool(workers) as pool:
-        futures = [pool.submit(lambda item=item: function(item)) for item in items]  # type: ignore[misc]
-        for future in futures:
-            yield future.result()
-
-
-def attempts(
-    function: t.Callable[[T], R], items: t.Sequence[T], workers: int
-) -> t.Iterator[tuple[T, R | errors.LockstepError]]:
-    """Yield each item with ``function(item)`` or its error, in order, as soon as it is known; raise DependencyError at once."""
-
-    def attempt(item: T) -> R | errors.LockstepError:
-        try:
-            return function(item)
-        except errors.DependencyError:
-            raise
-        except errors.LockstepError as exc:
-            return exc
-
-    return zip(items, _as_they_come(attempt, items, workers))
 
 
 class Action:
@@ -146,6 +29,12 @@ class Action:
     urgency: tuple[float, ...] = (0.0,)
     had_no_effect: bool = False  # whether ``apply`` found that another process had already done it
 
+    def replaced(self: A, **fields: t.Any) -> A:
+        """Return a copy with other fields."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **fields)
+        return copy
+
     def summary(self) -> dict[str, t.Any]:
         """Return what it does, as an entry of ``actions`` in a result."""
         raise NotImplementedError
@@ -157,7 +46,7 @@ class Action:
     def start(self, pool: Pool) -> Future[None]:
         """Queue it."""
         lane = pool.small if self.is_small else pool
-        return lane.submit(functools.partial(self.apply, pool), self.urgency)
+        return lane.submit(lambda: self.apply(pool), self.urgency)
 
     def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
         """Do ``actions`` of this kind, of which this is one; return the error of each, None for success."""
@@ -165,8 +54,7 @@ class Action:
         return [future.exception() for future in ended]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(t.NamedTuple):
     """What a task will do, decided before anything is done. A value: ``Execution`` carries it out.
 
     ``content`` is applied at the same time, each of ``names`` once all content that it waits for is there, and
@@ -179,11 +67,11 @@ class Plan:
     content: tuple[Action, ...] = ()
     names: tuple[Action, ...] = ()
     last: tuple[Action, ...] = ()
-    before: t.Any = field(default_factory=dict)
-    after: t.Any = field(default_factory=dict)
-    facts: Facts = field(default_factory=dict)
-    promises: Facts = field(default_factory=dict)
-    failures: t.Mapping[str, errors.LockstepError] = field(default_factory=dict)
+    before: t.Any = {}
+    after: t.Any = {}
+    facts: Facts = {}
+    promises: Facts = {}
+    failures: t.Mapping[str, errors.LockstepError] = {}
     problem: errors.LockstepError | None = None  # that the plan has found and does not solve
     workers: int = 1
     noun: str = "images"  # what ``failures`` names, in the plural
@@ -194,6 +82,7 @@ class Plan:
     stats: t.Callable[[], Facts] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
     lists_actions: bool = True  # in its result
+    has_news: t.Callable[[], bool] = bool  # whether it is due without actions; by default not
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -207,8 +96,8 @@ class Plan:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is anything to do; by default, whether there are any actions."""
-        return self.changed
+        """Whether there is anything to do."""
+        return self.changed or self.has_news()
 
 
 class PlanBuilder:
@@ -222,8 +111,17 @@ class PlanBuilder:
         self, ask: t.Callable[[T], R], items: t.Sequence[T], name_of: t.Callable[[T], str] = str
     ) -> list[R]:
         """Return what ``ask`` finds out by small requests, in order; an error is the failure of ``name_of(item)``."""
-        answers = attempts(ask, items, small_requests(self.workers))
-        return self.keep((name_of(item), answer) for item, answer in answers)
+        return self.keep((name_of(item), answer) for item, answer in self.attempts(ask, items))
+
+    def attempts(
+        self, ask: t.Callable[[T], R], items: t.Sequence[T]
+    ) -> t.Iterable[tuple[T, R | errors.LockstepError]]:
+        """Yield what ``_execution.attempts`` does for small requests. Call it in the main thread: it imports threads for items."""
+        if not items:
+            return ()
+        from . import _execution
+
+        return _execution.attempts(ask, items, _execution.small_requests(self.workers))
 
     def keep(self, answers: t.Iterable[tuple[str, R | errors.LockstepError]]) -> list[R]:
         """Return the answers that are not errors, in order; an error is recorded as the failure of its name."""
@@ -293,108 +191,3 @@ class Outcome(t.NamedTuple):
             for entry in fact
             if not isinstance(entry, dict) or entry.get("name") not in self.failures
         ]
-
-
-class Execution:
-    """Carries out a plan with threads. ``done`` are the actions that changed something, ``failures`` all errors by name.
-
-    A name that fails does not hold back others. An error of all, as a full disk, ends the execution and fails the rest.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.done: list[Action] = []
-        self.failures = dict(plan.failures)
-        self._has_run = False
-        self._fatal: errors.LockstepError | None = None
-        self._left = collections.Counter(name for one in plan.content for name in one.needed_by)
-        self._waiting = {action.subject: action for action in plan.names}
-        self._ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
-
-    @property
-    def outcome(self) -> Outcome:
-        """How it ended; before ``run``, what check mode reports."""
-        return Outcome(self.plan, self.done if self._has_run else None, self.failures)
-
-    def run(self) -> None:
-        """Apply all actions of the plan, once.
-
-        Raise any other exception than LockstepError, and the first error of the last actions. ``done`` is right even then.
-        """
-        self._has_run = True
-        plan = self.plan
-        if not plan.is_due:
-            return
-        plan.prepare()
-        with Pool(small_requests(plan.workers)) as small, Pool(plan.workers) as pool:
-            pool.small = small
-            self._set_names(pool)
-            if not self._fatal:
-                self._apply_content(pool)
-        with Pool(plan.workers) as pool:
-            if self._fatal:
-                self._give_up(self._fatal, pool)
-            if plan.last and not self.failures:
-                plan.before_cleanup()
-                for _kind, group in itertools.groupby(plan.last, type):
-                    self._clean_up(list(group), pool)
-
-    def _apply_content(self, pool: Pool) -> None:
-        """Apply all content, and set each name that has all it waits for; return early after a fatal error."""
-        for action in self.plan.content:
-            future = action.start(pool)
-            future.add_done_callback(lambda done, action=action: self._ended.put((action, done)))  # type: ignore[misc]
-        for _action in self.plan.content:
-            self._note_content()
-            if self._ended.empty():  # all together that came in between: an index is written whole
-                self._set_names(pool)
-            if self._fatal:
-                return
-
-    def _note_content(self) -> None:
-        """Note the next content that has ended; wait for it."""
-        action, future = self._ended.get()
-        error = future.exception()
-        self._left.subtract(action.needed_by)
-        if isinstance(error, _FATAL):
-            self._fatal = error
-        self._note(action, action.needed_by, error)
-
-    def _set_names(self, pool: Pool) -> None:
-        """Set the names that have all they wait for; it is fatal if names cannot be written at all."""
-        ready = (self._waiting.pop(name) for name in list(self._waiting) if not self._left[name])
-        names = [action for action in ready if action.subject not in self.failures]
-        try:
-            ended = names[0].apply_all(names, pool) if names else ()
-        except errors.LockstepError as exc:
-            self.failures.update({action.subject: exc for action in names})
-            self._fatal = exc
-            return
-        for action, error in zip(names, ended):
-            self._note(action, [action.subject], error)
-
-    def _note(self, action: Action, names: t.Sequence[str], error: BaseException | None) -> None:
-        """Note how an action has ended: as done, or as the failure of ``names``."""
-        if error is None:
-            self.done += [] if action.had_no_effect else [action]
-        elif isinstance(error, errors.LockstepError):
-            self.failures.update(dict.fromkeys(names, error))
-        else:
-            raise error
-
-    def _give_up(self, fatal: errors.LockstepError, pool: Pool) -> None:
-        """Record the actions that have ended; ``fatal`` becomes the failure of all other names."""
-        while not self._ended.empty():
-            self._note_content()
-        self._set_names(pool)
-        for name in (*self._waiting, *(name for name in self._left if self._left[name])):
-            self.failures.setdefault(name, fatal)
-
-    def _clean_up(self, actions: t.Sequence[Action], pool: Pool) -> None:
-        """Apply actions of one kind; raise the first error when all of them have ended."""
-        raised = None
-        for action, error in zip(actions, actions[0].apply_all(actions, pool)):
-            self.done += [] if error else [action]
-            raised = raised or error
-        if raised:
-            raise raised

@@ -135,7 +135,7 @@ class Outbox:
 
 
 def _is_intact(path: str, blob: Descriptor) -> bool:
-    from ansible_collections.lockstep.images.plugins.module_utils._image.verify_blob import verified
+    from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import verified
     from ansible_collections.lockstep.images.plugins.module_utils._store.files import read_chunks
 
     try:

@@ -20,6 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
     Descriptor,
     Manifest,
+    verified,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import (
@@ -27,7 +28,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.sources imp
     ContentSource,
     Span,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._image.verify_blob import verified
 
 from .publish import Item
 from .storage import parse_object

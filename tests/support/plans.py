@@ -9,16 +9,12 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Execution
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
 from ansible_collections.lockstep.images.plugins.module_utils._operations.fetching import (
     FetchOptions,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Execution,
-    Outcome,
-    Plan,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Action, Outcome, Plan
 
 # The names of what a test says of fetching.
 FETCHING_KEYS = ("workers", "pieces", "foreign", "allow")
@@ -36,14 +32,15 @@ def fetch_options(how: Mapping[str, Any]) -> FetchOptions:
 
 def dry_run(plan: Plan) -> Outcome:
     """Return the outcome that check mode reports."""
-    return Execution(plan).outcome
+    return Outcome(plan, None, plan.failures)
 
 
 def execute(plan: Plan) -> Outcome:
     """Carry out a plan; return the outcome."""
     execution = Execution(plan)
-    execution.run()
-    return execution.outcome
+    if plan.is_due:
+        execution.run()
+    return Outcome(plan, execution.done, execution.failures)
 
 
 def watch(plan: Plan, see: Callable[[Action], object]) -> list[Action]:

@@ -10,13 +10,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import copy_blob
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Reference
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sending import Sinks
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._registry.upload import _Stream
 
 from .fakes import FakeRepository, blob

@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Digest,
     Platform,
@@ -19,7 +20,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.pull import plan_pull
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan, Pool
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._store import partial
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import KEPT, ImageStore

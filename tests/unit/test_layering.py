@@ -40,7 +40,7 @@ LIBRARY = {
     "_rootfs",
     "_build",
 }
-ABOVE = {"_ansible", "_operations", "_plan", "_progress", *LIBRARY, "ansible"}
+ABOVE = {"_ansible", "_execution", "_operations", "_plan", "_progress", *LIBRARY, "ansible"}
 MAY_IMPORT = {
     "_image": set(),
     "_store": {"_image"},
@@ -52,11 +52,12 @@ MAY_IMPORT = {
     "_rootfs": {"_archive", "_image"},
     # A build writes headers as archives have them, and reads the layers of base images as strictly as an unpack does.
     "_build": {"_archive", "_image", "_rootfs"},
-    "_plan": {"_image"},
-    "_operations": {"_plan", "_progress", *LIBRARY},
+    "_execution": {"_image"},
+    "_plan": {"_execution", "_image"},
+    "_operations": {"_execution", "_plan", "_progress", *LIBRARY},
     "_progress": set(),
     "_zipimport": set(),
-    "_ansible": {"_zipimport", "_operations", "_plan", "_image", "ansible"},
+    "_ansible": {"_zipimport", "_operations", "_execution", "_plan", "_image", "ansible"},
     "modules": {"_ansible", "_operations", "_progress", *LIBRARY},
     "doc_fragments": set(),
     "action": {"plugin_utils", *ABOVE},
@@ -73,7 +74,7 @@ MAY_WRITE_FILES = {UTILS / "_registry" / "loginwriter.py"}
 WRITING = f"{HOME}_store.writing"
 
 # What image_pull and image_sync may send to a host beside the base: a feature never makes them grow.
-BASE = {"_zipimport", "_ansible", "_plan", "_progress", "_operations", "modules"}
+BASE = {"_zipimport", "_ansible", "_execution", "_plan", "_progress", "_operations", "modules"}
 SENT_ROOMS = {"_image", "_store", "_registry"}
 
 # The files of a room from the ground up: a file imports only from tiers below its own.
@@ -82,7 +83,7 @@ TIERS = {
         {"dates", "errors", "escaped", "instructions"},
         {"names"},
         {"artifacts", "chain", "manifest"},
-        {"sources", "verify_blob", "walk"},
+        {"sources", "walk"},
         {"graph"},
         {"copy_blob", "lock"},
     ],
@@ -95,7 +96,7 @@ TIERS = {
         {"foreign"},
     ],
     "_registry": [
-        {"credentials", "options", "urls"},
+        {"credentials", "errors", "options", "urls"},
         {"connect", "loginfiles"},
         {"loginwriter", "response"},
         {"mirrors", "pacing"},
@@ -279,8 +280,8 @@ def test_image_build_imports_what_runs_an_engine_late():
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("image_pull", {"copy_blob", "lock", "referrers"}),
-        ("image_sync", {"copy_blob"}),
+        ("image_pull", {"_execution", "copy_blob", "lock", "referrers"}),
+        ("image_sync", {"_execution", "copy_blob"}),
         ("store_verify", set()),
     ],
 )
@@ -321,6 +322,8 @@ def names_in(node: ast.AST) -> list[ast.alias]:
 # before the pool starts (`prepare`, `fetch`), or only that thread calls them: `zipimport` is not safe in threads.
 # `test_imports.py` runs the modules, and sees whether it is so.
 IMPORTING = {
+    "module_utils/_ansible.py": {"run_plan"},
+    "module_utils/_plan.py": {"attempts"},
     "module_utils/_engines/podman.py": {"send"},
     # Where it is installed, requests has imported it before.
     "module_utils/_registry/connect.py": {"require_library"},
@@ -336,7 +339,7 @@ IMPORTING = {
     "module_utils/_operations/actions.py": {"fetch"},
     "module_utils/_operations/build.py": {"_engines"},
     "module_utils/_operations/pull.py": {"plan_pull"},
-    "module_utils/_operations/sync.py": {"_garbage", "_needed"},
+    "module_utils/_operations/sync.py": {"_doubts", "_garbage", "_needed"},
     # The main thread calls "prepare" before any thread writes.
     "module_utils/_store/store.py": {"open_partial", "prepare", "staged", "stale"},
     "modules/image_pull.py": {"build"},
@@ -483,6 +486,7 @@ TESTED_WITH_OTHERS = {
     "_rootfs/errors.py",
     "_rootfs/layers.py",
     "_rootfs/marks.py",
+    "_registry/errors.py",
     "_store/errors.py",
     "_trust/evidence.py",
     "_trust/requirements.py",

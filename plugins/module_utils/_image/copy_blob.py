@@ -9,9 +9,8 @@ import time
 import typing as t
 
 from . import errors
-from .manifest import Descriptor, ImageConfig, Manifest
+from .manifest import Descriptor, ImageConfig, Manifest, verified
 from .sources import ChunkPolicy, ContentSink, ContentSource, PartialBlob, Span
-from .verify_blob import verified
 
 # If one connection needs less than this many seconds for the rest, more connections do not pay.
 _PAYS = 1.0

@@ -171,24 +171,6 @@ class NotFoundError(RegistryError):
     )
 
 
-class PushRefusedError(RegistryError):
-    """The registry accepts no pushes."""
-
-    kind = "push-refused"
-
-
-class TooLargeError(RegistryError):
-    """The registry, or a proxy in front of it, refuses a request of this size."""
-
-    kind = "too-large"
-
-
-class NotOfferedError(RegistryError):
-    """The registry does not support the operation."""
-
-    kind = "registry-unsupported"
-
-
 class RateLimitError(RegistryError):
     """The registry limits requests, or the limit in ``rate_limit_floor`` is reached."""
 

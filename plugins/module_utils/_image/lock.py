@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import typing as t
-from dataclasses import dataclass, field
 
 from . import errors
 from .graph import Closure, Image
@@ -23,8 +21,7 @@ _MEDIA_TYPE = re.compile("[A-Za-z0-9][A-Za-z0-9.+_-]*/[A-Za-z0-9][A-Za-z0-9.+_-]
 LOCK_AGAIN = "Lock again with lockstep.images.image_lock."
 
 
-@dataclass(frozen=True)
-class LockedPlatform:
+class LockedPlatform(t.NamedTuple):
     """The image of one platform: manifest, configuration, and ``size``, the bytes of both and of the layers.
 
     For ``all`` the manifest is that of the name itself, and ``size`` has the bytes of every platform.
@@ -35,8 +32,7 @@ class LockedPlatform:
     size: int
 
 
-@dataclass(frozen=True)
-class LockedImage:
+class LockedImage(t.NamedTuple):
     """The entry of one name. ``digest`` is what the name pointed at in the registry, ``place`` the file and the line.
 
     ``verified`` is the verdict on it, None for none: its ``digest``, the ``rule`` with the digest of its ``policy``, the
@@ -47,8 +43,8 @@ class LockedImage:
     digest: Digest
     media_type: str
     platforms: t.Mapping[str, LockedPlatform]
-    place: str = field(default="", compare=False)
     verified: t.Mapping[str, t.Any] | None = None
+    place: str = ""
 
     @property
     def size(self) -> int:
@@ -108,13 +104,17 @@ class LockedImage:
         return errors.LockError(text, LOCK_AGAIN)
 
 
-@dataclass(frozen=True)
 class Lock:
     """The entries of a lock file, sorted by name; the embedded ``manifests`` save requests to the registries."""
 
-    images: tuple[LockedImage, ...]
-    place: str = field(default="lock", compare=False)
-    manifests: t.Mapping[Digest, bytes] = field(default_factory=dict, compare=False, repr=False)
+    def __init__(
+        self,
+        images: tuple[LockedImage, ...],
+        place: str = "lock",
+        manifests: t.Mapping[Digest, bytes] | None = None,
+    ) -> None:
+        self.images, self.place, self.manifests = images, place, manifests or {}
+        self._by_name = {image.name: image for image in images}
 
     @classmethod
     def parse(cls, value: t.Any, verified: bool = False) -> Lock:
@@ -155,10 +155,6 @@ class Lock:
                 )
         images = tuple(sorted(found.values(), key=lambda image: image.name))
         return cls(images, place, manifests_of(manifests, place))
-
-    @functools.cached_property
-    def _by_name(self) -> dict[str, LockedImage]:
-        return {image.name: image for image in self.images}
 
     def image(self, reference: Reference) -> LockedImage:
         """Return the entry of a reference; raise LockError if there is none."""
@@ -216,7 +212,7 @@ def _image(entry: t.Any, place: str, number: int) -> LockedImage:
         is_whole = covers & {INDEX, UNSIGNED} or covers >= {*locked}
         if verified["digest"] != str(digest) or not (is_whole and verified["by"]):
             raise errors.LockError(f"{where}: verified: is not for this entry")
-    return LockedImage(name, digest, media_type, locked, place, verified)
+    return LockedImage(name, digest, media_type, locked, verified, place)
 
 
 def _platform(key: t.Any, value: t.Any, where: str) -> LockedPlatform:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import typing as t
-from dataclasses import dataclass, field
 
 from . import errors
 from .names import Digest, Platform
@@ -36,8 +36,7 @@ def media_type_of(text: str) -> str:
     return text.split(";", 1)[0].strip().lower()
 
 
-@dataclass(frozen=True)
-class Descriptor:
+class Descriptor(t.NamedTuple):
     """Media type, digest and size (in bytes) of content (image-spec v1.1, descriptor.md).
 
     Two descriptors are equal if these three are; the fields that an index adds are not compared.
@@ -46,10 +45,11 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    platform: Platform | None = field(default=None, compare=False)
-    annotations: t.Mapping[str, str] = field(default_factory=dict, compare=False)
-    data: bytes | None = field(default=None, compare=False, repr=False)
-    urls: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    platform: Platform | None = None
+    annotations: t.Mapping[str, str] = {}
+    data: bytes | None = None
+    urls: tuple[str, ...] = ()
+    artifact_type: str = ""  # only in a list of referrers
 
     @classmethod
     def from_json(cls, value: t.Any, where: str) -> Descriptor:
@@ -71,6 +71,15 @@ class Descriptor:
         listed = given if isinstance(given, list) else ()
         urls = tuple(url for url in listed if isinstance(url, str))
         return cls(media_type, digest, size, platform, _annotations(value, where), data, urls)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Descriptor) and self[:3] == other[:3]
+
+    def __ne__(self, other: object) -> bool:  # that of a tuple compares all fields
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:3])
 
     @property
     def is_index(self) -> bool:
@@ -99,6 +108,47 @@ class Descriptor:
     def as_result(self) -> dict[str, t.Any]:
         """Return the three fields as modules return them: digest, media_type, size."""
         return {"digest": str(self.digest), "media_type": self.media_type, "size": self.size}
+
+
+class BlobHash:
+    """The hash of a blob, whose bytes come from the first to the last; ``hashed`` of them so far."""
+
+    def __init__(self, blob: Descriptor) -> None:
+        self._blob = blob
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again with the first byte."""
+        self.hashed, self._hash = 0, hashlib.new(self._blob.digest.algorithm)
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Add the next bytes; raise SizeMismatchError for more than the size of the blob."""
+        self.hashed += len(chunk)
+        if self.hashed > self._blob.size:
+            raise errors.SizeMismatchError(
+                f"{self._blob.digest} is longer than the {self._blob.size} bytes promised"
+            )
+        self._hash.update(chunk)
+
+    def require_match(self) -> None:
+        """Raise TruncatedError if bytes are missing, DigestMismatchError if the digest is wrong."""
+        digest, size = self._blob.digest, self._blob.size
+        if self.hashed < size:
+            raise errors.TruncatedError(f"{digest} ended after {self.hashed} of {size} bytes")
+        got = self._hash.hexdigest()
+        if got != digest.encoded:
+            raise errors.DigestMismatchError(
+                f"{digest}: the {size} bytes received have the digest {digest.algorithm}:{got}"
+            )
+
+
+def verified(chunks: t.Iterable[bytes], descriptor: Descriptor) -> t.Iterator[bytes]:
+    """Yield the chunks unchanged; raise a ContentError as soon as size or digest cannot match, at the end at the latest."""
+    hashed = BlobHash(descriptor)
+    for chunk in chunks:
+        hashed.update(chunk)
+        yield chunk
+    hashed.require_match()
 
 
 class Manifest(t.NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import typing as t
-from dataclasses import dataclass
 
 from . import errors
 from .manifest import Descriptor, Manifest
@@ -113,16 +112,11 @@ class PartialBlob(t.Protocol):
         """
 
 
-@dataclass(frozen=True)
-class ChunkPolicy:
-    """How a large blob is read in pieces over several connections; raise InputError for a value below 1."""
+class ChunkPolicy(t.NamedTuple):
+    """How a large blob is read in pieces over several connections."""
 
     size: int = 16 * 1024 * 1024  # bytes of the smallest piece
     connections: int = 6  # at most, for one blob
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.connections < 1:
-            raise errors.InputError("chunk_size and connections_per_blob must be at least 1")
 
 
 class ContentSink(t.Protocol):

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import dataclass, field, replace
 
 from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest, Reference
 from .._image.sources import ChunkPolicy, ContentSink, ContentSource
-from .._plan import Action, Plan, Pool
+from .._plan import Action, Plan
+
+if t.TYPE_CHECKING:
+    from .._execution import Pool
 
 T = t.TypeVar("T")
+_CHUNKS = ChunkPolicy()
 _SMALL = 256 * 1024  # bytes; a far registry takes longer to answer than to send them
 
 
@@ -27,16 +30,13 @@ def fetch() -> t.Any:
     return module
 
 
-@dataclass(frozen=True)
 class StoreContent(Action):
     """Store bytes that were read for the plan."""
 
-    descriptor: Descriptor
-    raw: bytes = field(repr=False)
-    sink: ContentSink = field(repr=False)
     is_small = True
-    needed_by: tuple[str, ...] = field(default=(), repr=False)
-    urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
+
+    def __init__(self, descriptor: Descriptor, raw: bytes, sink: ContentSink) -> None:
+        self.descriptor, self.raw, self.sink = descriptor, raw, sink
 
     def summary(self) -> dict[str, t.Any]:
         return dict(self.descriptor.as_result(), action="store_content")
@@ -45,17 +45,19 @@ class StoreContent(Action):
         self.sink.write(self.descriptor, [self.raw])
 
 
-@dataclass(frozen=True)
 class FetchBlob(Action):
     """Bring one blob, from the first source that can give it."""
 
-    descriptor: Descriptor
-    source: ContentSource = field(repr=False)
-    sink: ContentSink = field(repr=False)
-    pieces: ChunkPolicy = field(default_factory=ChunkPolicy, repr=False)
-    others: tuple[ContentSource, ...] = field(default=(), repr=False)
-    needed_by: tuple[str, ...] = field(default=(), repr=False)
-    urgency: tuple[float, ...] = field(default=(0.0,), repr=False)
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        source: ContentSource,
+        sink: ContentSink,
+        pieces: ChunkPolicy = _CHUNKS,
+        others: t.Sequence[ContentSource] = (),
+    ) -> None:
+        self.descriptor, self.source, self.sink = descriptor, source, sink
+        self.pieces, self.others = pieces, others
 
     @property
     def is_small(self) -> bool:  # type: ignore[override]
@@ -95,7 +97,7 @@ def without_details(plan: Plan) -> Plan:
         {key: value for key, value in image.items() if key != "layers"}
         for image in plan.facts["images"]
     ]
-    return replace(plan, facts={**plan.facts, "images": images}, lists_actions=False)
+    return plan._replace(facts={**plan.facts, "images": images}, lists_actions=False)
 
 
 class Planned(t.Protocol):
@@ -127,12 +129,12 @@ def merged(plans: t.Sequence[Planned]) -> tuple[Content, ...]:
     for (_sink, _digest, size), pairs in users.items():
         needed_by = tuple(plan.name for plan, _action in pairs)
         urgency = (min(missing_bytes(plan) for plan, _action in pairs), size)
-        action = replace(pairs[0][1], needed_by=needed_by, urgency=urgency)
+        action = pairs[0][1].replaced(needed_by=needed_by, urgency=urgency)
         if isinstance(action, FetchBlob):
             sources = {
                 str(one.source): one.source for _plan, one in pairs if isinstance(one, FetchBlob)
             }
-            action = replace(action, others=tuple(sources.values())[1:])
+            action = action.replaced(others=tuple(sources.values())[1:])
             fetch()  # before threads do
         content.append(action)
     return tuple(content)

@@ -19,10 +19,11 @@ from .._build.errors import BuildContextError
 from .._build.layers import archive_of
 from .._build.recipe import Recipe, config_of, manifest_of
 from .._build.tree import Changes
+from .._execution import Pool
 from .._image import errors
 from .._image.manifest import Descriptor
 from .._image.names import Digest
-from .._plan import Action, Pool
+from .._plan import Action
 from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 from .actions import StoreContent

@@ -20,9 +20,10 @@ from .._engines.docker import docker_sockets
 from .._engines.docker_build import version_at
 from .._engines.errors import EngineError
 from .._engines.process import find_program, run
+from .._execution import Pool
 from .._image import errors
 from .._image.manifest import ImageConfig, Manifest
-from .._plan import Action, Pool
+from .._plan import Action
 from .._rootfs.mountinfo import mounts_below
 from .._rootfs.mounting import unmount
 from .._store.files import access

@@ -7,20 +7,18 @@ import contextlib
 import os
 import tempfile
 import typing as t
-from dataclasses import replace
 
 from .._build.base import BaseImage, BaseLayer, ImageTree
 from .._build.builder import Images
 from .._build.dockerfile import Needed
 from .._build.outline import decode, encode
+from .._execution import Pool
 from .._image import errors
 from .._image.chain import chain_ids
 from .._image.graph import Image
-from .._image.manifest import Descriptor
+from .._image.manifest import BlobHash, Descriptor
 from .._image.names import Platform, Reference
 from .._image.sources import Blob, ChunkPolicy, ContentSource, Span
-from .._image.verify_blob import BlobHash
-from .._plan import Pool
 from .._rootfs.stream import inflaters
 from .._store.files import access, read_file
 from .._store.store import ImageStore
@@ -98,7 +96,7 @@ class BaseImages:
     def plans(self) -> list[ImagePlan]:
         """Return the plans; they take what is downloaded already from there."""
         return [
-            replace(plan, content=list(map(self._cheaper, plan.content)))
+            plan._replace(content=list(map(self._cheaper, plan.content)))
             for plan in self._plans.values()
         ]
 
@@ -188,7 +186,7 @@ class BaseImages:
 
     def _cheaper(self, action: t.Any) -> t.Any:
         found = self._downloads.get(action.descriptor)
-        return replace(action, source=found, others=()) if found else action
+        return action.replaced(source=found, others=()) if found else action
 
 
 def _kept(path: str) -> bytes | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections
 import re
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .._image import errors
 from .._image.copy_blob import read_config
@@ -110,8 +110,7 @@ def plan_copy(
     plan = planner.plan(transfers)
     unknown = sorted(map(str, left.unknown))
     text = f"newest: it is not known when these were made, so others come before them: {join_some(unknown)}"
-    return replace(
-        plan,
+    return plan._replace(
         facts={
             **plan.facts,
             "unknown_dates": unknown,

@@ -8,12 +8,12 @@ import threading
 import typing as t
 from dataclasses import dataclass
 
+from .._execution import Future, Pool
 from .._image import errors
 from .._image.copy_blob import copy_blob
 from .._image.manifest import Descriptor
 from .._image.names import Digest
 from .._image.sources import ChunkPolicy, ContentSource
-from .._plan import Future, Pool
 from .._store.files import access
 from .._store.store import ImageStore
 from .transit import TransitStore

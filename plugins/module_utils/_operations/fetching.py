@@ -6,14 +6,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import typing as t
-from dataclasses import dataclass
 
 from .._image import errors
 from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ChunkPolicy, ContentSource, Sources
-from .._plan import Plan, PlanBuilder, attempts, small_requests
+from .._plan import Plan, PlanBuilder
 from .._store.reader import IndexEntry
 from .._store.store import ImageStore
 from .actions import Content, FetchBlob, StoreContent, each_once, fetch, merged, shorten_images
@@ -49,9 +48,12 @@ class FetchOptions(t.NamedTuple):
     def of(cls, params: t.Mapping[str, t.Any]) -> FetchOptions:
         """Read the options of ``FETCHING``; raise InputError for a size or a number below 1."""
         workers, connections = params["parallel"], params["connections_per_blob"]
+        chunks = ChunkPolicy(params["chunk_size"], workers if connections is None else connections)
+        if min(chunks) < 1:
+            raise errors.InputError("chunk_size and connections_per_blob must be at least 1")
         return cls(
             workers,
-            ChunkPolicy(params["chunk_size"], workers if connections is None else connections),
+            chunks,
             params["foreign_layers"] == "fetch",
             params["allow_platform_mismatch"],
         )
@@ -80,8 +82,7 @@ class ImageRequest(t.NamedTuple):
         return cls(locked.pin(reference), platforms, locked=locked)
 
 
-@dataclass(frozen=True)
-class ImagePlan:
+class ImagePlan(t.NamedTuple):
     """What an ImageRequest becomes: where its name will point, and the content that the store lacks for that.
 
     ``before`` is where the name points now, ``sizes`` are the bytes of all content that it needs, by digest.
@@ -166,8 +167,7 @@ class FetchPlanner(PlanBuilder):
         prepare = tuple if self.policy == NEVER else self.sources.prepare
         if asking:
             prepare()
-        at_once = small_requests(self.workers)
-        resolved = attempts(_FetchReader.resolve, asking, at_once)
+        resolved = self.attempts(_FetchReader.resolve, asking)
         for reader, digest in itertools.chain(resolved, others):
             try:
                 if isinstance(digest, errors.LockstepError):
@@ -180,7 +180,7 @@ class FetchPlanner(PlanBuilder):
         if lacking:
             prepare()
             fetch()
-        for reader, answer in attempts(_FetchReader.plan, lacking, at_once):
+        for reader, answer in self.attempts(_FetchReader.plan, lacking):
             answers[reader.name] = answer
         return self.keep((reader.name, answers[reader.name]) for reader in readers)
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image.names import Digest
-from .._plan import Action, Pool
+from .._plan import Action
 from .._store.inventory import remove
 from .._store.store import ImageStore
 

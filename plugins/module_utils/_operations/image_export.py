@@ -13,13 +13,14 @@ from .._archive.bundle_files import BundleFiles
 from .._archive.contents import ImageArchive
 from .._archive.image_bundle import OCI, BundledImage, ImageBundle
 from .._archive.media import open_media
+from .._execution import Pool
 from .._image import errors
 from .._image.graph import Closure, closure_of
 from .._image.lock import Lock, LockedImage, locked_platforms
 from .._image.manifest import Descriptor, ImageConfig, Manifest
 from .._image.names import ALL, Digest, Reference, platforms_of
 from .._image.walk import images_of, walk
-from .._plan import Action, Plan, PlanBuilder, Pool
+from .._plan import Action, Plan, PlanBuilder
 from .._progress import PROGRESS
 from .._store.reader import IndexEntry, StoreReader
 from .._store.store import free_bytes

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import replace
 
 from .._archive.contents import ArchivedImage, ImageArchive
 from .._archive.errors import ArchiveError, ArchiveIncompleteError
+from .._execution import in_parallel
 from .._image import errors
 from .._image.lock import Lock
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import ALL, Digest, Reference, platforms_of
 from .._image.sources import Blob, ChunkPolicy, ContentSource, Span, TransferStats
 from .._image.walk import images_of, walk
-from .._plan import Plan, in_parallel
+from .._plan import Plan
 from .._store.repair import FULL, RepairStore, verify_blob
 from .actions import FetchBlob
 from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
@@ -132,8 +132,8 @@ class ImportPlanner:
             stale_chunks=list(media.stale),
             store=self._store.path,
         )
-        return replace(
-            plan, facts=facts, warnings=lambda: [*plan.warnings(), *self._warnings(made)]
+        return plan._replace(
+            facts=facts, warnings=lambda: [*plan.warnings(), *self._warnings(made)]
         )
 
     def _planned(self, requests: t.Sequence[ImageRequest]) -> tuple[FetchPlanner, list[ImagePlan]]:

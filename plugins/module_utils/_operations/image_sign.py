@@ -7,11 +7,12 @@ import threading
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image import errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Reference
 from .._image.walk import walk
-from .._plan import Action, Plan, PlanBuilder, Pool
+from .._plan import Action, Plan, PlanBuilder
 from .._registry.registries import Registries
 from .._registry.sink import RemoteSink
 from .._registry.target import Uploads

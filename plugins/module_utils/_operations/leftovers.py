@@ -10,7 +10,8 @@ import stat
 import typing as t
 from dataclasses import dataclass
 
-from .._plan import Action, Pool
+from .._execution import Pool
+from .._plan import Action
 from .._store.writing import open_unlocked
 
 # The name of a staged file outside a store, in the directory of the file that it will be.

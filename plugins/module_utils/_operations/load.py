@@ -12,6 +12,7 @@ from .._engines import engine as engines
 from .._engines.batches import batches
 from .._engines.engine import KEPT, UNCHANGED, Engine, KnownImage, Load, LoadOptions
 from .._engines.session import Session, plan_load
+from .._execution import Pool, attempts
 from .._image import errors
 from .._image.copy_blob import read_content
 from .._image.graph import ImageReader
@@ -19,7 +20,7 @@ from .._image.lock import Lock, LockedImage
 from .._image.manifest import ImageConfig, Manifest
 from .._image.names import ALL, Digest, Platform, Reference
 from .._image.sources import ContentSource
-from .._plan import Action, Plan, PlanBuilder, Pool, attempts
+from .._plan import Action, Plan, PlanBuilder
 from .._progress import PROGRESS
 from .actions import each_once
 from .fetching import FetchOptions
@@ -207,17 +208,6 @@ class Report(t.Mapping[str, t.Any]):
         }
 
 
-@dataclass(frozen=True)
-class LoadPlan(Plan):
-    """A plan that is also carried out without actions if ``origin`` has something to remember."""
-
-    origin: Origin | None = None
-
-    @property
-    def is_due(self) -> bool:
-        return self.changed or bool(self.origin and self.origin.has_news)
-
-
 class LoadPlanner(PlanBuilder):
     """Plans what an engine lacks of images."""
 
@@ -255,8 +245,8 @@ class LoadPlanner(PlanBuilder):
                 f"pin has no effect on {engine.facts().kind}: only containerd can pin images"
             )
         texts += [text for load in loads for text in (*load.image.doubts, *load.warnings)]
-        return LoadPlan(
-            origin=origin,
+        return Plan(
+            has_news=lambda: origin.has_news,
             prepare=origin.remember,
             failures=dict(self.failures),
             workers=self.workers,

@@ -152,11 +152,15 @@ class LockPlanner(PlanBuilder):
         """
         image, verifier = locked.image, self.options.verifier
         old = self.known.get(image.name)
-        known = old.verified if old and replace(image, verified=old.verified) == old else None
+        known = (
+            old.verified
+            if old and image._replace(verified=old.verified, place=old.place) == old
+            else None
+        )
         if verifier:
             is_asked = EVERYTHING in self.options.update or image.name in self.chosen
             known = vouch(verifier, reference, image, None if is_asked else known)
-        return replace(locked, image=replace(image, verified=known))
+        return replace(locked, image=image._replace(verified=known))
 
     def _locked(
         self, name: str, closure: Closure, keys: t.Sequence[str], warnings: t.Sequence[str]
@@ -310,9 +314,8 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
         lock = Lock.parse(with_places(document, path))
         require_verdicts(lock.images)
         good = read_manifests(path, skip_bad=True)
-        return raw, replace(
-            lock, manifests={digest: text.encode() for digest, text in good.items()}
-        )
+        manifests = {digest: text.encode() for digest, text in good.items()}
+        return raw, Lock(lock.images, lock.place, manifests)
     images: dict[str, LockedImage] = {}
     for text, place in images_of_images_lock(document, path):
         try:
@@ -320,8 +323,8 @@ def _existing(path: str) -> tuple[bytes | None, Lock]:
         except errors.LockstepError as exc:
             raise errors.LockError(f"{place}: {exc}") from exc
         digest = t.cast(Digest, reference.digest)
-        one = LockedImage(reference.store_name, digest, "", {}, place)
-        if images.setdefault(one.name, one) != one:
+        one = LockedImage(reference.store_name, digest, "", {}, place=place)
+        if images.setdefault(one.name, one).digest != one.digest:
             raise errors.LockError(f"{place}: {one.name} is listed with two digests")
     return raw, Lock(tuple(images.values()), path)
 
@@ -341,8 +344,9 @@ def _chosen(update: t.Sequence[str], old: Lock) -> set[str]:
 
 
 def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any]]:
-    before = {one.name: one for one in old.images}
-    after = {one.name: one for one in images}
+    # Wherever they stand in the file.
+    before = {one.name: one._replace(place="") for one in old.images}
+    after = {one.name: one._replace(place="") for one in images}
     found = []
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)
@@ -350,7 +354,7 @@ def _changes(old: Lock, images: t.Sequence[LockedImage]) -> list[dict[str, t.Any
             continue
         change = "moved" if was and now else "added" if now else "dropped"
         if was and now and was.digest == now.digest:
-            change = "verdict" if replace(was, verified=now.verified) == now else "platforms"
+            change = "verdict" if was._replace(verified=now.verified) == now else "platforms"
         found.append(
             {
                 "name": name,

@@ -8,6 +8,7 @@ import stat
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image.names import Digest
 from .._lockfile.lockfile import (
     ATTRIBUTES,
@@ -17,7 +18,7 @@ from .._lockfile.lockfile import (
     read_attributes,
     read_manifests,
 )
-from .._plan import Action, Pool
+from .._plan import Action
 from .._store.files import access
 from .._store.writing import FILE_MODE, make_directory, remove_file, write_file
 from .leftovers import remove_leftovers

@@ -7,9 +7,10 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image import errors
 from .._image.names import parse_registry
-from .._plan import Action, Plan, Pool
+from .._plan import Action, Plan
 from .._registry.credentials import CredentialHelper, Credentials
 from .._registry.loginfiles import AuthFile, AuthPlace, containers_config, docker_config
 from .._registry.loginwriter import login_of, save_login, store_in_helper

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image import errors
 from .._image.names import Platform
-from .._plan import Action, Plan, Pool
+from .._plan import Action, Plan
 from .._rootfs import fstab
 from .._rootfs.bundle import settings_of, user_of
 from .._rootfs.errors import TreeAccessError, TreeBusyError, TreeUnsupportedError, access
@@ -213,10 +213,8 @@ class MountPlanner:
         """Return ``plan`` with its last steps and its facts; ``config`` is that of the image to mount, None for no mount."""
         changes, is_complete = self.root.changes()
         before, name = self._before, self.root.name
-        content = [
-            dataclasses.replace(t.cast(t.Any, one), needed_by=(name,)) for one in plan.content
-        ]
-        images = [dataclasses.replace(t.cast(t.Any, one), root=name) for one in plan.names]
+        content = [one.replaced(needed_by=(name,)) for one in plan.content]
+        images = [one.replaced(root=name) for one in plan.names]
         facts = {
             "root": name,
             "root_path": self.root.merged,
@@ -229,8 +227,7 @@ class MountPlanner:
             "changes_complete": is_complete,
             "config": config,
         }
-        return dataclasses.replace(
-            plan,
+        return plan._replace(
             content=tuple(content),
             names=tuple(images),
             last=tuple(steps),

@@ -4,29 +4,31 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
 
 from .._image import errors
-from .._plan import Action, Pool
+from .._plan import Action
 from .._store.reader import IndexEntry
 from .._store.store import ImageStore
+
+if t.TYPE_CHECKING:
+    from .._execution import Pool
 
 # What is shown for a name that is missing, and after one that lacks content.
 NOTHING, INCOMPLETE = "none", ", incomplete"
 
 
-@dataclass(frozen=True)
 class SetName(Action):
     """Point a name at content, for None at nothing; ``expected`` is where it pointed."""
 
-    name: str
-    target: IndexEntry | None
-    expected: IndexEntry | None
-    store: ImageStore = field(repr=False)
-
-    @property
-    def subject(self) -> str:  # type: ignore[override]
-        return self.name
+    def __init__(
+        self,
+        name: str,
+        target: IndexEntry | None,
+        expected: IndexEntry | None,
+        store: ImageStore,
+    ) -> None:
+        self.name = self.subject = name
+        self.target, self.expected, self.store = target, expected, store
 
     def summary(self) -> dict[str, t.Any]:
         was, now = (str(one.target.digest) if one else None for one in (self.expected, self.target))

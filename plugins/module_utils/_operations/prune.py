@@ -10,8 +10,9 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from .._execution import Pool
 from .._image import errors
-from .._plan import Action, Plan, Pool
+from .._plan import Action, Plan
 from .._store.inventory import contents, roots
 from .._store.partial import remove_unlocked
 from .._store.reader import part_size

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from .._image import errors
 from .._image.lock import Lock, manifests_of
@@ -74,7 +73,7 @@ def lock_and_content(
         return None, manifests
     parsed = Lock.parse(lock)
     manifests = {**parsed.manifests, **manifests}
-    return replace(parsed, manifests=manifests), manifests
+    return Lock(parsed.images, parsed.place, manifests), manifests
 
 
 def plan_received(

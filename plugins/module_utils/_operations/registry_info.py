@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .._execution import in_parallel, small_requests
 from .._image import errors
 from .._image.artifacts import attestations_subject
 from .._image.copy_blob import read_content
@@ -13,7 +14,7 @@ from .._image.graph import Image, read_root, require_size
 from .._image.manifest import MAX_MANIFEST, Descriptor, ImageConfig, Manifest
 from .._image.names import Digest, Platform, Reference, choose
 from .._image.walk import Node, images_of, walk
-from .._plan import Plan, in_parallel, small_requests
+from .._plan import Plan
 from .._registry.catalog import repositories
 from .._registry.registries import Registries
 from .._registry.registry import Registry

@@ -6,9 +6,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image import errors
 from .._image.names import Digest, Reference
-from .._plan import Action, Plan, PlanBuilder, Pool
+from .._plan import Action, Plan, PlanBuilder
 from .._registry.catalog import (
     delete_manifest,
     has_manifest,

@@ -8,13 +8,14 @@ import operator
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .._execution import Pool, in_parallel, small_requests
 from .._image import errors
 from .._image.copy_blob import read_config
 from .._image.graph import Closure, Image, ImageReader
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Platform, Reference
 from .._image.sources import ContentSource
-from .._plan import Action, Plan, PlanBuilder, Pool, in_parallel, small_requests
+from .._plan import Action, Plan, PlanBuilder
 from .._registry.registries import Registries
 from .._registry.repository import referrers_tag
 from .._registry.sink import RemoteSink
@@ -25,7 +26,6 @@ from .referrers import follow, referrers_of
 _NAME_OF = operator.attrgetter("name")
 
 
-@dataclass(frozen=True)
 class PushBlob(FetchBlob):
     """Send one blob, or have it mounted."""
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 import os
 import stat
 import typing as t
-from dataclasses import dataclass, field, replace
 
 from .._image.lock import Lock
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import Sources
-from .._plan import Action, Plan, Pool, in_parallel
+from .._plan import Action, Plan
 from .._progress import PROGRESS
 from .._store.inventory import contents, roots
 from .._store.reader import IndexEntry, render_names
@@ -21,20 +20,23 @@ from .actions import shorten_images
 from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
 from .naming import NOTHING, shown
 
+if t.TYPE_CHECKING:
+    from .._execution import Pool
 
-@dataclass(frozen=True)
+
 class WriteIndex(Action):
     """Write the names of a lock and no others, in the same bytes as in every other store."""
 
-    names_kept: t.Mapping[str, IndexEntry] = field(repr=False)
-    dropped: tuple[str, ...]
-    store: RepairStore = field(repr=False)
+    def __init__(
+        self, names: t.Mapping[str, IndexEntry], dropped: tuple[str, ...], store: RepairStore
+    ) -> None:
+        self.names, self.dropped, self.store = names, dropped, store
 
     def summary(self) -> dict[str, t.Any]:
         return {"action": "write_index", "dropped": list(self.dropped)}
 
     def apply(self, pool: Pool) -> None:
-        self.store.make_exactly(self.names_kept)
+        self.store.make_exactly(self.names)
 
 
 def plan_sync(
@@ -60,8 +62,8 @@ def plan_sync(
     plan = plan_fetch(planner, plans)
     failures = plan.failures
     before, after = planner.names, {one.name: one.target for one in plans}
-    gone = sorted(set(before) - set(after) - set(failures)) if exclusive else []
-    dropped = {name: before[name] for name in gone}
+    gone = set(before) - set(after) - set(failures) if exclusive else ()
+    dropped = {name: before[name] for name in sorted(gone)}
     last: list[Action] = []
     if exclusive and not failures and not _will_be_exact(store, plan, before, after):
         last.append(WriteIndex(after, tuple(dropped), store))
@@ -69,10 +71,8 @@ def plan_sync(
     # Another task with the same lock may have finished first.
     accepted = [{**before, **after}, after] if exclusive else []
     promises = {"fingerprint": str(Digest.of(render_names(after))), "other_names": 0}
-    differences = _differences(plans, reasons, sizes, dropped)
-    differences = differences or _leftovers(bool(last), garbage)
-    return replace(
-        plan,
+    differences = _differences(plans, reasons, sizes, dropped) or _leftovers(bool(last), garbage)
+    return plan._replace(
         last=(*last, *garbage),
         before={**plan.before, **{name: shown(dropped[name]) for name in dropped}},
         facts={**plan.facts, "differences": differences, "store": store.path},
@@ -111,8 +111,12 @@ def _doubts(
     suspects = [
         digest for digest, one in there.items() if mode == FULL or not stat.S_ISREG(one.st_mode)
     ]
-    sizes = [there[digest].st_size for digest in suspects]
-    PROGRESS.count = lambda: (0, 0, sum(store.reads), sum(sizes))
+    if not suspects:
+        return {}
+    from .._execution import in_parallel
+
+    size = sum(there[digest].st_size for digest in suspects)
+    PROGRESS.count = lambda: (0, 0, sum(store.reads), size)
     reasons = in_parallel(lambda digest: verify_blob(store, digest), suspects, workers)
     return {digest: reason for digest, reason in zip(suspects, reasons) if reason}
 

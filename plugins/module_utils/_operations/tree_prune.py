@@ -7,10 +7,11 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image import errors
 from .._image.chain import chain_ids
 from .._image.manifest import ImageConfig
-from .._plan import Action, Plan, Pool
+from .._plan import Action, Plan
 from .._rootfs.errors import TreeAccessError, TreeBusyError, access
 from .._rootfs.roots import roots_of
 from .._rootfs.state import TreeState

@@ -8,9 +8,10 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from .._execution import Pool
 from .._image import errors
 from .._image.names import Digest, Platform
-from .._plan import Action, Plan, PlanBuilder, Pool
+from .._plan import Action, Plan, PlanBuilder
 from .._rootfs.builders import Builder, LayerBuilder, PlannedLayer, TreeBuilder, require_replaceable
 from .._rootfs.bundle import settings_of
 from .._rootfs.errors import DiffIdMismatchError, TreeRefusedError

@@ -7,14 +7,15 @@ import contextlib
 import os
 import stat
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from .._execution import in_parallel
 from .._image import errors
 from .._image.manifest import Descriptor, Manifest
 from .._image.names import Digest, Reference, platforms_of
 from .._image.sources import ContentSource, Sources
 from .._image.walk import walk
-from .._plan import Plan, in_parallel
+from .._plan import Plan
 from .._progress import PROGRESS
 from .._store.foreign import foreign
 from .._store.inventory import contents, roots
@@ -76,8 +77,7 @@ def plan_verify(
         for one in faults
         if one.digest not in brought and plan.failures.keys().isdisjoint(one.names)
     ]
-    return replace(
-        plan,
+    return plan._replace(
         facts={
             "ok": not faults,
             "mode": mode,
@@ -150,8 +150,7 @@ def _repair(
         requests.update({str(one): ImageRequest(one, platforms) for one in found})
     plan = plan_fetch(planner, planner.plan_all(list(requests.values())))
     content += t.cast("tuple[Content, ...]", plan.content)
-    return replace(
-        plan,
+    return plan._replace(
         content=_each_once(content),
         names=(),
         before={},
@@ -186,7 +185,8 @@ def _images(
         index = store.manifest(descriptor.digest, descriptor.media_type)
         if index is None:
             _descriptor, index = source.read_manifest(descriptor.digest)
-            content.append(StoreContent(descriptor, index.raw, store, (str(reference),)))
+            action = StoreContent(descriptor, index.raw, store)
+            content.append(action.replaced(needed_by=(str(reference),)))
         return index
 
     def choose_children(index: Manifest) -> list[Descriptor]:
@@ -205,9 +205,8 @@ def _each_once(content: t.Iterable[Content]) -> tuple[Content, ...]:
     for action in content:
         digest = action.descriptor.digest
         first = found.get(digest)
-        found[digest] = (
-            replace(first, needed_by=first.needed_by + action.needed_by) if first else action
-        )
+        names = (*first.needed_by, *action.needed_by) if first else ()
+        found[digest] = first.replaced(needed_by=names) if first else action
     return tuple(found.values())
 
 

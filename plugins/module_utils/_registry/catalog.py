@@ -10,6 +10,7 @@ from .._image import errors
 from .._image.manifest import ACCEPT
 from .._image.names import Digest
 from .challenge import scope
+from .errors import NotOfferedError
 from .registry import Registry
 from .repository import Repository, listed
 
@@ -37,7 +38,7 @@ def repositories(registry: Registry) -> list[str]:
         ) from exc
     except errors.RegistryError as exc:
         if isinstance(exc, errors.NotFoundError) or exc.details.get("status") in (400, 405, 501):
-            raise errors.NotOfferedError(
+            raise NotOfferedError(
                 f"{registry.name} does not list its repositories: {exc}",
                 "Name the repositories and set tags: true. GitHub and others have lists of their own.",
             ) from exc
@@ -88,10 +89,10 @@ def delete_manifest(repository: Repository, identifier: Digest | str) -> None:
         status, why = exc.details.get("status"), str(exc).replace(f"{subject}: ", "", 1)
         if status == 405 or (status == 400 and "UNSUPPORTED" in why):
             hint = f"{_ENABLE} {_BY_DIGEST}" if by_tag else _ENABLE
-            raise errors.NotOfferedError(f"{subject}: cannot be deleted, {why}", hint) from exc
+            raise NotOfferedError(f"{subject}: cannot be deleted, {why}", hint) from exc
         if by_tag and status == 400:
             text = f"{subject}: a single tag cannot be deleted, {why}"
-            raise errors.NotOfferedError(text, _BY_DIGEST) from exc
+            raise NotOfferedError(text, _BY_DIGEST) from exc
         raise
 
 

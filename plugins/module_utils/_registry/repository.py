@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import typing as t
-from dataclasses import dataclass, field
 
 from .._image import errors
 from .._image.manifest import (
@@ -28,13 +27,6 @@ from .response import Response
 from .urls import content_range
 
 T = t.TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Referrer(Descriptor):
-    """A manifest with a subject, as a registry lists it; the type of artifact does not count in comparisons."""
-
-    artifact_type: str = field(default="", compare=False)
 
 
 def lacks(source: ContentSource, tag: str, error: errors.RegistryError) -> bool:
@@ -132,7 +124,7 @@ class Repository(ContentSource):
         path, subject = f"{self.name}/tags/list?n=1000", f"{self}: tags"
         return sorted(self.registry.pages(path, self.name, subject, _parse_tags))
 
-    def referrers(self, digest: Digest) -> list[Referrer]:
+    def referrers(self, digest: Digest) -> list[Descriptor]:
         path, subject = f"{self.name}/referrers/{digest}", f"{self.subject(digest)}: referrers"
         try:
             # No more than where the list is a manifest under a tag. In memory it is ten times as large.
@@ -239,7 +231,7 @@ class Mirrored(ContentSource):
     def tags(self) -> list[str]:
         return self._origin.tags()
 
-    def referrers(self, digest: Digest) -> list[Referrer]:
+    def referrers(self, digest: Digest) -> list[Descriptor]:
         return self._origin.referrers(digest)
 
     def backoff(self, attempt: int, descriptor: Descriptor | None = None) -> bool:
@@ -339,7 +331,7 @@ def referrers_tag(digest: Digest) -> str:
     return f"{digest.algorithm[:32]}-{digest.encoded[:64]}"
 
 
-def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Referrer]:
+def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Descriptor]:
     if media_type_of(content_type) not in INDEXES:
         kind = errors.printable(repr(content_type))
         raise errors.ProtocolError(
@@ -350,7 +342,7 @@ def _parse_referrers(raw: bytes, content_type: str, subject: str) -> list[Referr
     except errors.ContentError as exc:
         raise errors.ProtocolError(str(exc)) from exc
     entries = zip(index.children, entries_of(json.loads(raw), "manifests", subject))
-    return [Referrer(**vars(child), artifact_type=_type(entry)) for child, entry in entries]
+    return [child._replace(artifact_type=_type(entry)) for child, entry in entries]
 
 
 def _type(entry: t.Mapping[str, t.Any]) -> str:

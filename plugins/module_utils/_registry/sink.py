@@ -10,9 +10,8 @@ import typing as t
 import urllib.parse
 
 from .._image import errors
-from .._image.manifest import OCI_INDEX, Descriptor, Manifest, entries_of
+from .._image.manifest import OCI_INDEX, Descriptor, Manifest, entries_of, verified
 from .._image.names import Digest
-from .._image.verify_blob import verified
 from .repository import Repository, lacks, referrers_tag
 from .target import PushTarget, Uploads, is_manifest
 from .upload import Upload

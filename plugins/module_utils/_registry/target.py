@@ -11,6 +11,7 @@ from .._image import errors
 from .._image.manifest import ACCEPT, Descriptor
 from .._image.names import Digest
 from .challenge import scope
+from .errors import PushRefusedError, TooLargeError
 from .repository import Repository
 from .response import Response
 from .urls import own_url, shown_url
@@ -141,14 +142,14 @@ class PushTarget:
         registry = self.repository.registry
         if response.status == 413:
             response.close()
-            raise errors.TooLargeError(
+            raise TooLargeError(
                 f"{subject}: {registry.name} refuses {errors.readable_size(size)} as too large",
                 "Raise the limit of the registry, or of the proxy in front of it (client_max_body_size of nginx),"
                 " or send smaller requests with chunk_size.",
             )
         if response.status == 405:
             response.close()
-            raise errors.PushRefusedError(
+            raise PushRefusedError(
                 f"{subject}: {registry.name} accepts no pushes",
                 "It is a mirror or read-only: push to the registry that it mirrors.",
             )

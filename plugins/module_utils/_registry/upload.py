@@ -12,8 +12,7 @@ import typing as t
 import urllib.parse
 
 from .._image import errors
-from .._image.manifest import Descriptor
-from .._image.verify_blob import BlobHash
+from .._image.manifest import BlobHash, Descriptor
 from .pacing import BUSY
 from .response import Response
 from .target import PushTarget

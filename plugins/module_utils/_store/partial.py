@@ -12,9 +12,8 @@ import time
 import typing as t
 
 from .._image import errors
-from .._image.manifest import Descriptor
+from .._image.manifest import BlobHash, Descriptor
 from .._image.names import Digest
-from .._image.verify_blob import BlobHash
 from .files import PIECE, access, read_file
 from .writing import FILE_MODE, STAGED, is_same_file, open_staged, open_unlocked, sync_directory
 

@@ -8,9 +8,8 @@ import stat
 import typing as t
 
 from .._image import errors
-from .._image.manifest import Descriptor
+from .._image.manifest import Descriptor, verified
 from .._image.names import Digest
-from .._image.verify_blob import verified
 from .files import read_chunks, read_file
 from .reader import MAX_INDEX, IndexEntry
 from .store import ImageStore

@@ -10,9 +10,8 @@ import time
 import typing as t
 
 from .._image import errors
-from .._image.manifest import Descriptor
+from .._image.manifest import Descriptor, verified
 from .._image.names import Digest
-from .._image.verify_blob import verified
 from .files import access
 from .reader import (
     IndexEntry,

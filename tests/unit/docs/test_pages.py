@@ -21,6 +21,9 @@ from ansible_collections.lockstep.images.plugins.module_utils._engines import (
     errors as engine_errors,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
+from ansible_collections.lockstep.images.plugins.module_utils._registry import (
+    errors as registry_errors,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.connect import (
     Proxy,
     refused,
@@ -112,6 +115,7 @@ def test_table_of_errors_has_every_kind_once():
             archive_errors,
             build_errors,
             engine_errors,
+            registry_errors,
             store_errors,
             tree_errors,
             trust_errors,

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import threading
 import time
-from dataclasses import replace
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import (
+    Execution,
+    Pool,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     ConflictError,
     DependencyError,
@@ -26,15 +26,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.action
 )
 from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import SetName
 from ansible_collections.lockstep.images.plugins.module_utils._operations.sync import shorten_sync
-from ansible_collections.lockstep.images.plugins.module_utils._plan import (
-    Action,
-    Execution,
-    Outcome,
-    Plan,
-    Pool,
-    in_parallel,
-    small_requests,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._plan import Action, Outcome, Plan
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeRepository, FakeSink, blob
 from ansible_collections.lockstep.images.tests.support.plans import dry_run, execute, watch
@@ -59,8 +51,8 @@ def fixture_sink():
 def plan_of(source, sink, **more):
     return Plan(
         content=(
-            StoreContent(MANIFEST, b"{}", sink, ("a:1", "b:1")),
-            FetchBlob(LAYER, source, sink, needed_by=("a:1", "b:1")),
+            StoreContent(MANIFEST, b"{}", sink).replaced(needed_by=("a:1", "b:1")),
+            FetchBlob(LAYER, source, sink).replaced(needed_by=("a:1", "b:1")),
         ),
         names=(
             SetName("b:1", IndexEntry(MANIFEST), None, sink),
@@ -154,7 +146,7 @@ def test_names_that_were_set_before_the_disk_was_full_stay(source, sink, monkeyp
 
     monkeypatch.setattr(sink, "set_names", set_names)
     plan = plan_of(source, sink)
-    plan = replace(plan, names=(*plan.names, SetName("c:1", IndexEntry(LAYER), None, sink)))
+    plan = plan._replace(names=(*plan.names, SetName("c:1", IndexEntry(LAYER), None, sink)))
     outcome = execute(plan)
     assert [action.name for action in outcome.done if isinstance(action, SetName)] == ["c:1"]
     assert set(outcome.failures) == {"a:1", "b:1"}
@@ -177,7 +169,7 @@ def test_common_error_ends_the_plan_and_fails_every_unfinished_name(error, sink)
     names = ("done:1", "a:1", "late:1")
     plan = Plan(
         content=(
-            StoreContent(MANIFEST, b"{}", sink, ("done:1",)),
+            StoreContent(MANIFEST, b"{}", sink).replaced(needed_by=("done:1",)),
             Fails(error),
             Waits(NotFoundError("stopped")),
         ),
@@ -476,160 +468,3 @@ def test_error_of_a_last_action_is_raised_after_its_kind_is_reported():
         execution.run()
     assert execution.done == [steps[1], steps[3]]
     assert log == ["b", "d"]
-
-
-# -- in_parallel
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 100])
-def test_results_are_in_the_order_of_the_items(workers):
-    assert list(in_parallel(lambda n: n * n, range(20), workers)) == [n * n for n in range(20)]
-
-
-def test_pool_runs_as_many_jobs_as_it_has_workers():
-    together = threading.Barrier(4)
-    assert list(in_parallel(lambda _n: together.wait(20) >= 0, range(4), 4)) == [True] * 4
-
-
-@pytest.mark.parametrize("how", ["submit", "assist"])
-def test_pool_starts_more_threads_than_one_idle_thread_for_much_work(how):
-    meet, met = threading.Barrier(4), []
-
-    def come():
-        with contextlib.suppress(threading.BrokenBarrierError):
-            met.append(meet.wait(2))
-
-    with Pool(4) as pool:
-        pool.submit(lambda: None).result()
-        time.sleep(0.05)  # and it waits for work again
-        for _one in range(4):
-            getattr(pool, how)(come)
-        pool.submit(lambda: None, (float("inf"),)).result()
-    assert len(met) == 4
-
-
-def test_error_starts_no_more_jobs_and_waits_for_running_ones():
-    begun, ended = [], []
-    running, failed = threading.Event(), threading.Event()
-
-    def work(item):
-        begun.append(item)
-        if item == 0:
-            running.wait(20)
-            failed.set()
-            raise NotFoundError("the first")
-        running.set()
-        failed.wait(20)
-        ended.append(item)
-
-    with pytest.raises(NotFoundError, match="the first"):
-        list(in_parallel(work, range(2), 2))
-    assert (sorted(begun), ended) == ([0, 1], [1])
-
-
-def test_lowest_urgency_runs_first_and_ties_in_order():
-    order, begin = [], threading.Event()
-    with Pool(1) as pool:
-        futures = [pool.submit(lambda: begin.wait(20))]
-        for name, urgency in (("c", (2,)), ("a", (1, 5)), ("b", (1, 5)), ("first", (0, 9))):
-            futures.append(pool.submit(lambda name=name: order.append(name), urgency))
-        begin.set()
-        for future in futures:
-            future.result()
-    assert order == ["first", "a", "b", "c"]
-
-
-def test_assisting_runs_only_when_no_work_is_left():
-    order, begin = [], threading.Event()
-    with Pool(1) as pool:
-        pool.submit(lambda: begin.wait(20))
-        pool.assist(lambda: order.append("assisted"))
-        done = pool.submit(lambda: order.append("work"), (1e9,))
-        assert pool.is_busy
-        begin.set()
-        done.result()
-        last = pool.submit(lambda: order.append("more"))
-        last.result()
-    assert order[0] == "work"
-    assert not pool.is_busy
-
-
-class Step(Action):
-    """An action that counts how many of its kind run at the same time, and waits until as many do as are ``expected``."""
-
-    running: collections.Counter = collections.Counter()
-    most: collections.Counter = collections.Counter()
-    expected: dict[bool, int] = {}
-    changed = threading.Condition()
-
-    def __init__(self, number, is_small):
-        self.subject, self.needed_by, self.is_small = f"{number}", (), is_small
-
-    def summary(self):
-        return {"action": self.subject}
-
-    def apply(self, pool):
-        with self.changed:
-            self.running[self.is_small] += 1
-            self.most[self.is_small] = max(self.most[self.is_small], self.running[self.is_small])
-            self.changed.notify_all()
-            self.changed.wait_for(self._all_run, 30)
-        time.sleep(0.02)  # more than expected would show now
-        with self.changed:
-            self.running[self.is_small] -= 1
-
-    def _all_run(self):
-        return all(self.most[kind] >= count for kind, count in self.expected.items())
-
-
-@pytest.mark.parametrize(
-    ("workers", "large", "small"), [(1, 1, 0), (2, 2, 4), (6, 6, 16), (20, 20, 16)]
-)
-def test_small_work_has_threads_of_its_own_and_parallel_1_does_one_thing_at_a_time(
-    workers, large, small
-):
-    Step.most.clear()
-    Step.expected = {False: large, True: small} if small else {}
-    steps = [Step(number, number % 2 == 0) for number in range(80)]
-    done = execute(Plan(content=tuple(steps), workers=workers)).done
-    assert len(done) == 80
-    if small:
-        assert (Step.most[False], Step.most[True]) == (large, small)
-    else:
-        assert sum(Step.most.values()) <= 2 and max(Step.most.values()) == 1
-
-
-def test_names_that_take_few_bytes_are_set_by_the_threads_for_that():
-    Step.most.clear()
-    Step.expected = {True: 10}
-    names = [Step(number, True) for number in range(40)]
-    assert len(execute(Plan(names=tuple(names), workers=4)).done) == 40
-    assert Step.most[True] == small_requests(4) == 10
-
-
-def test_an_error_discards_small_work_too(source):
-    begun = []
-
-    class Bad(Step):
-        def apply(self, pool):
-            begun.append(self.subject)
-            time.sleep(0.005)
-            raise RuntimeError("a bug")
-
-    steps = tuple(Bad(number, is_small=True) for number in range(1000))
-    with pytest.raises(RuntimeError):
-        execute(Plan(content=steps, workers=2))
-    assert len(begun) < 1000
-
-
-def test_an_error_stops_a_long_queue():
-    begun = []
-
-    def work(item):
-        begun.append(item)
-        time.sleep(0.005)
-        raise NotFoundError(str(item))
-
-    with pytest.raises(NotFoundError):
-        list(in_parallel(work, range(1000), 2))
-    assert len(begun) < 1000

@@ -1,11 +1,16 @@
 # Copyright (c) 2026 lockstep.images contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No thread but the first one imports anything: `zipimport`, which loads what a host was sent, is not safe there."""
+"""What modules import: no thread but the first one imports anything, and a run with nothing to do imports little.
+
+`zipimport`, which loads what a host was sent, is not safe in other threads.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
@@ -30,6 +35,18 @@ class Watch:
 
 sys.meta_path.insert(0, Watch)
 """
+
+# Writes the names of all imported modules in the end.
+LIST = """
+import atexit, os, sys
+
+@atexit.register
+def write():
+    with open(os.environ["LOCKSTEP_TEST_IMPORTED"], "w") as handle:
+        handle.write(" ".join(sys.modules))
+"""
+# Each of them costs every host of a run some milliseconds.
+DEAR = {"concurrent.futures", "dataclasses", "inspect", "queue", "requests", "ssl", "urllib3"}
 
 
 @pytest.fixture(name="registry")
@@ -144,3 +161,34 @@ def test_no_thread_of_a_verification_imports_anything(watched, registry, tmp_pat
     more = {"retries": 0, "config_path": str(tmp_path / "auth.json")}
     found = watched("image_verify", name=names, verify=trust, parallel=4, **more)
     assert len(found["pinned"]) == COUNT
+
+
+def test_run_with_nothing_to_do_imports_no_threads_and_no_registry_client(
+    registry, names, tmp_path
+):
+    path = tmp_path / "images.lock.yml"
+    run("image_lock", path=str(path), name=names, platform=[PLATFORM])
+    lock = read_lock(str(path), path.name)
+    assert run("image_sync", lock=lock, **options(tmp_path)).result["changed"]
+    start, listed = tmp_path / "start", tmp_path / "listed"
+    start.mkdir()
+    (start / "sitecustomize.py").write_text(LIST)
+    env = {
+        "PYTHONPATH": os.pathsep.join([str(start), PYTHONPATH]),
+        "LOCKSTEP_TEST_IMPORTED": str(listed),
+    }
+
+    def imported_by(module, **params):
+        assert not run(module, env=env, **params).result["changed"]
+        return set(listed.read_text().split())
+
+    code = "import ansible.module_utils.basic"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, check=True)
+    ansible = set(listed.read_text().split())
+    for module, params in (
+        ("image_sync", {"lock": lock}),
+        ("image_pull", {"name": names, "lock": lock}),
+    ):
+        found = imported_by(module, **params, store=str(tmp_path / "store"))
+        assert not (found - ansible) & DEAR
+        assert not [one for one in found if one.endswith("module_utils._execution")]

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image import copy_blob as copying
 from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import (
     copy_blob,
@@ -27,7 +28,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     TruncatedError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.fakes import (
     Cut,
     FakePart,

@@ -224,11 +224,9 @@ def test_valid_lock_is_read_and_sorted():
     }
     lock = Lock.parse(in_file(entry(pinned, digest=LONG, platforms=there), entry(OTHER)))
     assert [one.name for one in lock.images] == [OTHER, pinned]
-    assert (
-        lock.images
-        == Lock.parse(value(entry(OTHER), entry(pinned, digest=LONG, platforms=there))).images
-    )
-    first, second = lock.images
+    plain = Lock.parse(value(entry(OTHER), entry(pinned, digest=LONG, platforms=there)))
+    first, second = (one._replace(place="") for one in lock.images)
+    assert [first, second] == [one._replace(place="") for one in plain.images]
     assert first == LockedImage(
         OTHER,
         Digest.parse(ONE),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -99,12 +99,12 @@ def test_content_of_no_bytes_is_content(kind, sink):
 
 
 def test_sha512_is_verified_and_kept_as_such(kind, sink):
-    descriptor = replace(CONTENT, digest=Digest.of(DATA, "sha512"))
+    descriptor = CONTENT._replace(digest=Digest.of(DATA, "sha512"))
     sink.write(descriptor, [DATA])
     assert sink.has(descriptor)
     assert not sink.has(CONTENT)
     with pytest.raises(DigestMismatchError):
-        sink.write(replace(descriptor, digest=Digest("sha512", "0" * 128)), [DATA])
+        sink.write(descriptor._replace(digest=Digest("sha512", "0" * 128)), [DATA])
     assert list(kind.content(sink)) == [str(descriptor.digest)]
 
 
@@ -153,7 +153,7 @@ def test_an_error_of_the_source_passes_through_and_leaves_nothing(kind, sink):
 def test_has_is_exact_in_size(sink, by):
     """The manifest exists in another size than promised."""
     sink.write(CONTENT, [DATA])
-    assert not sink.has(replace(CONTENT, size=len(DATA) + by))
+    assert not sink.has(CONTENT._replace(size=len(DATA) + by))
 
 
 def test_many_threads_may_write_the_same_and_other_content(kind, sink):

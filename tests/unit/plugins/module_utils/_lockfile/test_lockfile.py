@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -100,7 +99,8 @@ def read(path, data=None):
 
 
 def images_of(path, data=None):
-    return Lock.parse(read(path, data)).images
+    """Return the entries, wherever they stand."""
+    return tuple(one._replace(place="") for one in Lock.parse(read(path, data)).images)
 
 
 def error_of(path, data=None):
@@ -134,7 +134,7 @@ def test_every_order_of_images_and_platforms_gives_the_same_bytes():
     first = render_lock(IMAGES[:4])
     for order in itertools.permutations(IMAGES[:4]):
         turned = [
-            replace(one, platforms=dict(reversed(list(one.platforms.items())))) for one in order
+            one._replace(platforms=dict(reversed(list(one.platforms.items())))) for one in order
         ]
         assert render_lock(turned) == first
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     DigestMismatchError,
     InputError,
@@ -24,7 +25,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.action
     missing_bytes,
     shorten_images,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.fakes import (
     FakeRepository,
     FakeSink,

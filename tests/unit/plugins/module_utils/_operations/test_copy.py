@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import (
     Platform,
@@ -22,7 +23,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.sendin
     SendOptions,
     SendPlanner,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._registry.credentials import (
     Credentials,
 )

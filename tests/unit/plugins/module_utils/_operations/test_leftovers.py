@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._operations.leftovers import (
     RemoveLeftover,
     leftovers,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 
 DEAD = ".lockstep-0123456789abcdef"
 

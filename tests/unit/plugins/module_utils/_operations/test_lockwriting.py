@@ -9,6 +9,7 @@ import os
 import stat
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import StoreAccessError
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import (
@@ -20,7 +21,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.lockwr
     WriteManifest,
     write_lock,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.stores import whole_tree
 
 DATA = b"---\nlockfile_version: 1\n"

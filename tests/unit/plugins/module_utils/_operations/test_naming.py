@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import ConflictError
 from ansible_collections.lockstep.images.plugins.module_utils._operations.naming import (
     SetName,
     shown,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSink, blob
 

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import os
 import time
-from dataclasses import replace
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
@@ -440,7 +439,7 @@ def test_unreferenced_link_is_removed_and_its_target_is_kept(path, store, tmp_pa
 def test_sha512_is_pruned_too(path, store):
     data = b"x" * 99
     digest = Digest("sha512", hashlib.sha512(data).hexdigest())
-    store.write(replace(blob(data), digest=digest), [data])
+    store.write(blob(data)._replace(digest=digest), [data])
     assert str(digest) in gone(prune(store))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     InputError,
     NotInStoreError,
@@ -26,7 +27,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._operations.sendin
     SendOptions,
     SendPlanner,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._store.reader import IndexEntry
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.fakes import FakeSources, blob

@@ -12,12 +12,12 @@ import random
 import tracemalloc
 
 import pytest
+from ansible_collections.lockstep.images.plugins.module_utils._execution import Pool
 from ansible_collections.lockstep.images.plugins.module_utils._image.copy_blob import copy_blob
 from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import Descriptor
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest, Reference
 from ansible_collections.lockstep.images.plugins.module_utils._image.sources import ChunkPolicy
 from ansible_collections.lockstep.images.plugins.module_utils._operations import actions
-from ansible_collections.lockstep.images.plugins.module_utils._plan import Pool
 from ansible_collections.lockstep.images.tests.support.faults import Fault, Filler
 from ansible_collections.lockstep.images.tests.support.images import image, layer
 from ansible_collections.lockstep.images.tests.support.pulling import (

@@ -72,7 +72,7 @@ def test_existing_content_is_checked_once(registry, sink):
 
 
 NEW = Descriptor(OCI_INDEX, blob(DATA).digest, len(DATA))
-LARGE = replace(blob(DATA), size=1024 * 1024)
+LARGE = blob(DATA)._replace(size=1024 * 1024)
 
 
 def test_small_blobs_of_a_new_repository_are_not_checked_after_some_missing_tags(
@@ -83,7 +83,7 @@ def test_small_blobs_of_a_new_repository_are_not_checked_after_some_missing_tags
     assert [sink.find(tag) for tag in "abcde"] == [None] * 5
     assert [sink.has(one) for one in (blob(DATA), NEW)] == [False, False]
     assert steps(registry) == ["HEAD tag"] * 3 + ["GET tags"]
-    assert not sink.has(replace(LARGE, digest=blob(b"large").digest))
+    assert not sink.has(LARGE._replace(digest=blob(b"large").digest))
     assert steps(registry)[4:] == ["HEAD blob"]
 
 
@@ -131,7 +131,7 @@ def test_while_one_asks_for_a_repository_others_wait_for_the_answer(tmp_path, re
 
 
 def test_a_blob_of_another_size_is_not_the_one(sink):
-    wrong = replace(blob(IMAGE.layers[0].blob), size=5)
+    wrong = blob(IMAGE.layers[0].blob)._replace(size=5)
     assert not sink.has(wrong)
 
 

@@ -13,11 +13,13 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.errors impo
     ContentError,
     NotFoundError,
     ProtocolError,
-    PushRefusedError,
     RegistryError,
-    TooLargeError,
 )
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
+from ansible_collections.lockstep.images.plugins.module_utils._registry.errors import (
+    PushRefusedError,
+    TooLargeError,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._registry.target import (
     Uploads,
     is_manifest,

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import (
     DigestMismatchError,
     SizeMismatchError,
     TruncatedError,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
-from ansible_collections.lockstep.images.plugins.module_utils._image.verify_blob import (
+from ansible_collections.lockstep.images.plugins.module_utils._image.manifest import (
     BlobHash,
     verified,
 )
+from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.tests.support.fakes import blob
 
 DATA = b"twelve bytes"
@@ -38,7 +36,7 @@ WRONG = {
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_right_bytes_pass_unchanged(size, algorithm):
     chunks = [DATA[at : at + size] for at in range(0, len(DATA), size)]
-    descriptor = replace(BLOB, digest=Digest.of(DATA, algorithm))
+    descriptor = BLOB._replace(digest=Digest.of(DATA, algorithm))
     assert list(verified(chunks, descriptor)) == chunks
 
 
@@ -63,7 +61,7 @@ def test_chunk_beyond_the_size_is_never_yielded_and_nothing_after_it_is_read():
 
 
 def test_digest_of_another_algorithm_does_not_match():
-    descriptor = replace(BLOB, digest=Digest("sha512", "0" * 128))
+    descriptor = BLOB._replace(digest=Digest("sha512", "0" * 128))
     with pytest.raises(DigestMismatchError, match=str(Digest.of(DATA, "sha512"))):
         list(verified([DATA], descriptor))
 
@@ -90,6 +88,6 @@ def test_hash_starts_again_after_a_reset():
 
 
 def test_bytes_beyond_the_size_are_not_hashed():
-    hashed = BlobHash(replace(BLOB, size=5))
+    hashed = BlobHash(BLOB._replace(size=5))
     with pytest.raises(SizeMismatchError, match="is longer than the 5 bytes promised"):
         hashed.update(DATA)
