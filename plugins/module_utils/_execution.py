@@ -46,14 +46,14 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, kind: object, *rest: object) -> None:
+    def __exit__(self, kind: t.Any, *rest: object) -> None:
         """Wait for running work; after an error, discard the rest."""
         with self._changed:
             self.stopped = True
             self._heap = []
             self._changed.notify_all()
         # A thread may wait for a server. After an interruption nothing waits for it, after an error only for a short time.
-        if kind is None or issubclass(t.cast(type, kind), Exception):
+        if kind is None or issubclass(kind, Exception):
             deadline = time.monotonic() + _GRACE
             for thread in self._threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -143,15 +143,15 @@ class Execution:
         self.plan = plan
         self.done: list[Action] = []
         self.failures = dict(plan.failures)
-        self._fatal: errors.LockstepError | None = None
+        self._fatal: t.Any = None
         self._left = collections.Counter(name for one in plan.content for name in one.needed_by)
         self._waiting = {action.subject: action for action in plan.names}
-        self._ended: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
+        self._ended: t.Any = queue.SimpleQueue()
 
     def run(self) -> None:
         """Apply all actions of the plan, once.
 
-        Raise any other exception than LockstepError, and the first error of the last actions. ``done`` is right even then.
+        Raise any other exception than LockstepError, and the error of ``_clean_up``; ``done`` has all applied actions then.
         """
         plan = self.plan
         plan.prepare()
@@ -162,11 +162,12 @@ class Execution:
                 self._apply_content(pool)
         with Pool(plan.workers) as pool:
             if self._fatal:
-                self._give_up(self._fatal, pool)
-            if plan.last and not self.failures:
+                self._give_up(pool)
+            if self._due(plan.last):
                 plan.before_cleanup()
-                for _kind, group in itertools.groupby(plan.last, type):
-                    self._clean_up(list(group), pool)
+            for _kind, group in itertools.groupby(plan.last, type):
+                self._clean_up(self._due(group), pool)
+        self.done[:] = [action for action in self.done if not action.had_no_effect]
 
     def _apply_content(self, pool: Pool) -> None:
         """Apply all content, and set each name that has all it waits for; return early after a fatal error."""
@@ -196,34 +197,41 @@ class Execution:
         try:
             ended = names[0].apply_all(names, pool) if names else ()
         except errors.LockstepError as exc:
-            self.failures.update({action.subject: exc for action in names})
             self._fatal = exc
-            return
+            ended = [exc] * len(names)
         for action, error in zip(names, ended):
-            self._note(action, [action.subject], error)
+            self._note(action, action.needed_by or [action.subject], error)
 
     def _note(self, action: Action, names: t.Sequence[str], error: BaseException | None) -> None:
         """Note how an action has ended: as done, or as the failure of ``names``."""
         if error is None:
-            self.done += [] if action.had_no_effect else [action]
+            self.done.append(action)
         elif isinstance(error, errors.LockstepError):
             self.failures.update(dict.fromkeys(names, error))
         else:
             raise error
 
-    def _give_up(self, fatal: errors.LockstepError, pool: Pool) -> None:
+    def _give_up(self, pool: Pool) -> None:
         """Record the actions that have ended; ``fatal`` becomes the failure of all other names."""
         while not self._ended.empty():
             self._note_content()
         self._set_names(pool)
-        for name in (*self._waiting, *(name for name in self._left if self._left[name])):
-            self.failures.setdefault(name, fatal)
+        for name in +self._left:  # above zero
+            self.failures.setdefault(name, self._fatal)
+
+    def _due(self, actions: t.Iterable[Action]) -> list[Action]:
+        """Return those of the last actions for which no name has failed that needs them."""
+        return [
+            action
+            for action in actions
+            if not any(map(self.failures.get, action.needed_by or self.failures))
+        ]
 
     def _clean_up(self, actions: t.Sequence[Action], pool: Pool) -> None:
-        """Apply actions of one kind; raise the first error when all of them have ended."""
-        raised = None
-        for action, error in zip(actions, actions[0].apply_all(actions, pool)):
-            self.done += [] if error else [action]
-            raised = raised or error
-        if raised:
-            raise raised
+        """Apply actions of one kind; raise the first error of those that no name needs when all of them have ended."""
+        ended = actions[0].apply_all(actions, pool) if actions else ()
+        for action, error in zip(actions, ended):
+            self._note(action, action.needed_by, error)
+        for action, error in zip(actions, ended):
+            if error and not action.needed_by:
+                raise error

@@ -20,14 +20,14 @@ _SHOWN = 3
 class Action:
     """One step of a plan. ``summary`` is the same in check mode; ``apply`` is idempotent.
 
-    Names wait for content: ``needed_by`` are the ``subject`` of those that wait for this step.
+    Names wait for content: ``needed_by`` are the ``subject`` of those that wait for this step. An error is their failure.
     """
 
     subject: str  # the name that this step sets; its failure is reported under it
     is_small = False  # whether it takes few bytes
     needed_by: t.Sequence[str] = ()
     urgency: tuple[float, ...] = (0.0,)
-    had_no_effect: bool = False  # whether ``apply`` found that another process had already done it
+    had_no_effect: bool = False  # in the end: others were faster, or nothing of it is left
 
     def replaced(self: A, **fields: t.Any) -> A:
         """Return a copy with other fields."""
@@ -58,7 +58,7 @@ class Plan(t.NamedTuple):
     """What a task will do, decided before anything is done. A value: ``Execution`` carries it out.
 
     ``content`` is applied at the same time, each of ``names`` once all content that it waits for is there, and
-    ``last`` in the end, kind by kind, if nothing has failed; just before that ``before_cleanup`` is called.
+    ``last`` in the end, kind by kind, if nothing has failed, or none of the names that need it, if some do.
 
     ``facts`` are the keys of the result; ``promises`` are more of them, which hold if nothing fails. ``before`` and
     ``after`` are the diff, by name. ``failures`` are the errors of what could not be planned, by name.
@@ -76,7 +76,7 @@ class Plan(t.NamedTuple):
     workers: int = 1
     noun: str = "images"  # what ``failures`` names, in the plural
     prepare: t.Callable[[], object] = tuple  # does nothing
-    before_cleanup: t.Callable[[], object] = tuple
+    before_cleanup: t.Callable[[], object] = tuple  # just before the first of ``last``
     # Cut the facts of a failed result, which Ansible prints whole. It gets them with the names that have arrived.
     shorten: t.Callable[[Facts, t.Container[str]], Facts] | None = None
     stats: t.Callable[[], Facts] | None = None

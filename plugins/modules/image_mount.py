@@ -7,33 +7,39 @@ from __future__ import annotations
 
 # Documented in image_mount.yml, which Ansible does not send to hosts.
 from ansible_collections.lockstep.images.plugins.module_utils._ansible import run_plan
-from ansible_collections.lockstep.images.plugins.module_utils._operations.mount import (
-    MountOptions,
-    MountPlanner,
-    unpack_options,
-)
+from ansible_collections.lockstep.images.plugins.module_utils._operations.mount import plan_mounts
 from ansible_collections.lockstep.images.plugins.module_utils._operations.trees import (
     open_usual_trees,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.roots import Root
 
 
 def build(params, target):
-    store, state = target
-    names = ("state", "read_only", "volatile", "fstab", "upper")
-    options = MountOptions(*(params[name] for name in names))
-    planner = MountPlanner(store, state, Root.of(state.path, params["root"]), options)
-    return planner.plan(params["name"], unpack_options(params))
+    return plan_mounts(params, *target)
 
 
 def main():
     run_plan(
         build,
         open_target=open_usual_trees,
-        required_if=[("state", "mounted", ["name"])],
+        mutually_exclusive=[("root", "roots")],
+        required_one_of=[("root", "roots")],
         argument_spec=dict(
             name=dict(type="str"),
-            root=dict(type="str", required=True),
+            root=dict(type="str"),
+            roots=dict(
+                type="list",
+                elements="dict",
+                options=dict(
+                    root=dict(type="str", required=True),
+                    name=dict(type="str"),
+                    state=dict(type="str", choices=["mounted", "unmounted", "absent"]),
+                    read_only=dict(type="bool"),
+                    volatile=dict(type="bool"),
+                    fstab=dict(type="bool"),
+                    upper=dict(type="str", choices=["keep", "discard"]),
+                    platform=dict(type="str"),
+                ),
+            ),
             state=dict(type="str", choices=["mounted", "unmounted", "absent"], default="mounted"),
             read_only=dict(type="bool", default=False),
             volatile=dict(type="bool", default=False),

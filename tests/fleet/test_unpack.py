@@ -212,6 +212,42 @@ def test_three_roots_share_the_files_of_an_image(odd: Odd) -> None:
     assert int(size.split()[0]) <= 64
 
 
+def test_many_roots_are_mounted_by_one_task_that_reads_little_again(odd: Odd) -> None:
+    need_programs("strace")
+    images_of = [
+        {"root": f"r{number}", "name": f"{NAME}{'-old' * (number % 2)}"} for number in range(20)
+    ]
+    first = odd.run("image_mount", roots=images_of)
+    assert [one["action"] for one in first["actions"]].count("unpack_layer") == 3
+    paths = [Path(one["root_path"]) for one in first["roots"]]
+    assert [path.joinpath("srv/app").exists() for path in paths] == [True, False] * 10
+    assert first["roots"][0]["user"] == {"uid": 33, "gid": 34}
+    log = odd.path / "calls"
+    launcher = ["strace", "-f", "-y", "-o", str(log), "-e", "trace=file,getdents64"]
+    options = {**odd.where(), "roots": images_of}
+    outcome = modules.finish(modules.start("image_mount", launcher=launcher, **options))
+    assert outcome.result["changed"] is False
+    calls = [line for line in log.read_text().splitlines() if " = -1 " not in line]
+    opened = [line for line in calls if "open" in line]
+    # Manifests and configurations are read, and no layer. No directory of a layer or of a root is listed, except its changes.
+    blobs = {line.split("/sha256/")[1][:64] for line in opened if "/sha256/" in line}
+    assert not blobs & {Digest.of(tar).encoded for tar in LAYERS}
+    listed = [line for line in calls if "getdents64" in line and str(odd.path / "trees") in line]
+    assert {line.split("<")[1].split(">")[0].rsplit("/", 1)[1] for line in listed} <= {"upper"}
+    assert len([line for line in opened if "/proc/self/mountinfo" in line]) == 2
+    with subprocess.Popen(["sleep", "60"], cwd=paths[3]) as process:
+        try:
+            gone = [{"root": one["root"], "state": "absent"} for one in images_of]
+            outcome = odd.fails_or_not("image_mount", roots=gone)
+        finally:
+            process.kill()
+    assert (outcome.kind, [one["name"] for one in outcome.result["failures"]]) == (
+        "tree-busy",
+        ["r3"],
+    )
+    assert os.listdir(odd.path / "trees" / "roots") == ["r3"]
+
+
 def test_root_in_use_is_not_changed(odd: Odd) -> None:
     path = mounted(odd)
     with subprocess.Popen(["sleep", "60"], cwd=path) as process:

@@ -1,174 +1,216 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount: the layers of an image become a root, a tree with changes of its own; its layers are unpacked as needed."""
+"""Mount: the layers of images become roots, trees with changes of their own; the layers are unpacked as needed."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .._execution import Pool
 from .._image import errors
 from .._image.names import Platform
-from .._plan import Action, Plan
+from .._plan import Action, Plan, PlanBuilder
 from .._rootfs import fstab
-from .._rootfs.bundle import settings_of, user_of
-from .._rootfs.errors import TreeAccessError, TreeBusyError, TreeUnsupportedError, access
+from .._rootfs.bundle import settings_of
+from .._rootfs.errors import TreeAccessError
 from .._rootfs.mounting import MOST_LAYERS, overlay_options
 from .._rootfs.options import TreeOptions
-from .._rootfs.removal import opened
 from .._rootfs.roots import Root, RootRecord
 from .._rootfs.state import TreeState
 from .._store.reader import StoreReader
+from .mount_steps import (
+    ChangeFstab,
+    ChangeMount,
+    MountFacts,
+    RootFacts,
+    mounted_roots,
+    without_failed,
+)
 from .unpack import LAYERS, QUICK, UnpackOptions, UnpackPlanner, limits_of
-from .unpack_source import PlannedImage
+from .unpack_source import PlannedImage, StoredImages
 
 MOUNTED, UNMOUNTED, ABSENT = "mounted", "unmounted", "absent"
 KEEP, DISCARD = "keep", "discard"
 _DECIDE = "Set upper to keep the changes above the new image, or to discard them."
+_OF_A_ROOT = ("name", "state", "read_only", "volatile", "fstab", "upper", "platform")
 
 
 class MountOptions(t.NamedTuple):
-    """How a root is mounted."""
+    """Which image a root has, and how it is mounted. Only ``mounted`` needs an image."""
 
+    name: str | None
     state: str
     read_only: bool = False
     volatile: bool = False
     fstab: bool = False
     upper: str | None = None
+    platform: Platform | None = None
+
+    @classmethod
+    def of(
+        cls, root: str, params: t.Mapping[str, t.Any], own: t.Mapping[str, t.Any]
+    ) -> MountOptions:
+        """Return the options of a root: its own, and those of the task for what it leaves out."""
+        found = {key: params[key] if own.get(key) is None else own[key] for key in _OF_A_ROOT}
+        if found["state"] == MOUNTED and not found["name"]:
+            raise errors.InputError(f"root {root}: has no image to mount", "Set name.")
+        asked = found["platform"]
+        return cls(**{**found, "platform": Platform.parse(asked) if asked else None})
+
+
+def plan_mounts(params: t.Mapping[str, t.Any], store: StoreReader, state: TreeState) -> Plan:
+    """Return the plan of a task for the root in ``root``, or for those in ``roots``; raise InputError for a root that occurs twice."""
+    entries = params["roots"]
+    wanted: dict[Root, MountOptions] = {}
+    for entry in [params] if entries is None else entries:
+        root = Root.of(state.path, entry["root"])
+        if root in wanted:
+            raise errors.InputError(f"roots: {root.name} occurs twice", "Give each root once.")
+        wanted[root] = MountOptions.of(root.name, params, entry)
+    tree, limits = TreeOptions(), limits_of(params)
+    unpack = UnpackOptions(None, LAYERS, "", tree, limits, QUICK, params["parallel"])
+    return MountPlanner(store, state, unpack).plan(wanted, entries is not None)
+
+
+class MountPlanner(PlanBuilder):
+    """Plans what roots need to be as their task wants them. All roots share one reading of images, mounts and fstab."""
+
+    def __init__(self, store: StoreReader, state: TreeState, unpack: UnpackOptions) -> None:
+        super().__init__(unpack.workers)
+        self._store, self._state, self._unpack = store, state, unpack
+
+    def plan(self, wanted: t.Mapping[Root, MountOptions], is_list: bool) -> Plan:
+        """Return the plan. With ``is_list``, a root that fails does not hold back the others."""
+        if os.geteuid():
+            where = os.path.join(self._state.path, "roots")
+            raise TreeAccessError(f"{where}: only root can mount a root", "Set become.")
+        images = self._images(wanted.values())
+        mounted = mounted_roots(self._state.path)
+        lines = fstab.current(
+            [root.merged for root, one in wanted.items() if one.state != UNMOUNTED]
+        )
+        planned = []
+        for root, options in wanted.items():
+            line = lines.get(root.merged)
+            there = mounted.get(root.merged)
+            before = RootPlanner(self._state, root, options, root.record, there, line, is_list)
+            try:
+                if options.state == MOUNTED:
+                    planned.append(before.mounted(images[options.name, options.platform]))
+                else:
+                    planned.append(before.unmounted(options.state == ABSENT))
+            except errors.LockstepError as exc:
+                if not is_list:
+                    raise
+                self.failures[root.name] = exc
+        return self._build(planned, is_list)
+
+    def _images(
+        self, wanted: t.Iterable[MountOptions]
+    ) -> dict[tuple[str | None, Platform | None], PlannedImage | errors.LockstepError]:
+        """Read each image once; return it, or why it cannot be used, by what roots call it."""
+        asked = list(
+            dict.fromkeys((one.name, one.platform) for one in wanted if one.state == MOUNTED)
+        )
+        sources = {
+            platform: StoredImages(self._store, self._state, platform, True)
+            for _name, platform in asked
+        }
+        read = self.attempts(lambda one: sources[one[1]].read(str(one[0])), asked)
+        once: dict[tuple[str, Platform | None], PlannedImage] = {}
+        return {
+            key: once.setdefault((found.name, key[1]), found)
+            if isinstance(found, PlannedImage)
+            else found
+            for key, found in read
+        }
+
+    def _build(self, planned: t.Sequence[PlannedRoot], is_list: bool) -> Plan:
+        users: dict[str, list[str]] = {}  # by the key of a layer
+        images: dict[int, list[str]] = {}  # by the identity of an image
+        for one in planned:
+            for layer in one.image.layers if one.image else ():
+                users.setdefault(layer.key, []).append(one.facts.root.name)
+            images.setdefault(id(one.image), []).append(one.facts.root.name)
+        each = {id(one.image): one.image for one in planned if one.image}
+        plan = UnpackPlanner(self._store, self._state, self._unpack).plan_layers(
+            list(each.values())
+        )
+        content = [
+            one.replaced(needed_by=tuple(users[one.layer.key]))
+            for one in t.cast(t.Any, plan.content)
+        ]
+        names = [
+            one.replaced(needed_by=tuple(images[id(one.image)]))
+            for one in t.cast(t.Any, plan.names)
+        ]
+        last = [
+            *(step for one in planned for step in one.mount),
+            *(step for one in planned for step in one.fstab),
+        ]
+        return plan._replace(
+            content=tuple(content),
+            names=tuple(names),
+            last=tuple(last),
+            before={one.facts.root.name: one.before for one in planned},
+            after={one.facts.root.name: one.after for one in planned},
+            facts=MountFacts(self._state.path, [one.facts for one in planned], is_list),
+            failures=dict(self.failures),
+            prepare=plan.prepare if plan.changed else self._state.prepare,
+            noun="roots",
+            shorten=without_failed if is_list else None,
+            stats=None,
+        )
+
+
+class PlannedRoot(t.NamedTuple):
+    """The steps of a root, its image unless it is not mounted, its line of the diff, and what is returned of it."""
+
+    mount: t.Sequence[Action]
+    fstab: t.Sequence[Action]
+    image: PlannedImage | None
+    before: str
+    after: str
+    facts: RootFacts
 
 
 @dataclass(frozen=True)
-class ChangeMount(Action):
-    """Unmount a root, mount it, or remove it; the steps are in this order."""
+class RootPlanner:
+    """Plans one root from what it is: its record, the options of its mount if it is mounted, and its line in fstab."""
 
-    root: Root
-    record: RootRecord | None  # what is mounted in the end
-    is_mounted: bool
-    discards: bool = False
-    removes: bool = False
-    subject: str = ""
-
-    def summary(self) -> dict[str, t.Any]:
-        verb = "mount_root" if self.record else "remove_root" if self.removes else "unmount_root"
-        chain_id = self.record.chain_id if self.record else None
-        return {"action": verb, "path": self.root.merged, "chain_id": chain_id}
-
-    def apply(self, pool: Pool) -> None:
-        self._change()
-
-    def apply_all(self, actions: t.Sequence[t.Any], pool: Pool) -> t.Sequence[BaseException | None]:
-        """Change mounts in the main thread, whose working directory they use."""
-        for action in actions:
-            action._change()
-        return [None] * len(actions)
-
-    def _change(self) -> None:
-        if self.root.is_mounted and not self.is_mounted:
-            raise TreeBusyError(f"{self.root.merged}: another task has mounted it", "Run again.")
-        self.root.unmount()
-        if self.discards:
-            self.root.discard()
-        if self.removes:
-            self.root.remove()
-        if self.record:
-            self.root.mount(self.record, fstab.current(self.root.merged) or "")
-
-
-@dataclass(frozen=True)
-class ChangeFstab(Action):
-    """Set or remove the line of a root in fstab."""
-
-    root: Root
-    line: str | None
-    state: TreeState = field(repr=False)
-    subject: str = ""
-
-    def summary(self) -> dict[str, t.Any]:
-        verb = "set_fstab" if self.line else "remove_fstab"
-        return {"action": verb, "path": self.root.merged, "chain_id": None}
-
-    def apply(self, pool: Pool) -> None:
-        if self.line:  # after a power failure, a boot finds what the line names
-            with access(self.root.path), opened(self.root.path) as directory:
-                self.state.flush(directory)
-        fstab.change(self.root.merged, self.line)
-
-
-class MountFacts(t.Mapping[str, t.Any]):
-    """What a task returns of a root. ``user`` is looked up at the end, in the root: None if the root is not as planned."""
-
-    def __init__(self, facts: dict[str, t.Any], root: Root, record: RootRecord | None) -> None:
-        self._facts, self._root, self._record = facts, root, record
-
-    def __getitem__(self, key: str) -> t.Any:
-        return self._user() if key == "user" else self._facts[key]
-
-    def __iter__(self) -> t.Iterator[str]:
-        return iter((*self._facts, "user"))
-
-    def __len__(self) -> int:
-        return len(self._facts) + 1
-
-    def _user(self) -> dict[str, t.Any] | None:
-        config, record = self._facts["config"], self._root.record
-        if config is None or record != self._record or not self._root.is_mounted:
-            return None
-        with contextlib.suppress(TreeUnsupportedError), opened(self._root.merged) as tree:
-            found = user_of(tree, config["user"])
-            return {name: found[name] for name in ("uid", "gid")}
-        return None
-
-
-@dataclass
-class MountPlanner:
-    """Plans what a root needs to be as its task wants it."""
-
-    store: StoreReader
     state: TreeState
     root: Root
     options: MountOptions
-    _before: RootRecord | None = field(init=False)
-    _is_mounted: bool = field(init=False)
+    before: RootRecord | None
+    mount: str | None
+    line: str | None
+    is_one_of_many: bool
 
-    def __post_init__(self) -> None:
-        self._before, self._is_mounted = self.root.record, self.root.is_mounted
+    @property
+    def is_mounted(self) -> bool:
+        """Whether the root is mounted before the task."""
+        return self.mount is not None
 
-    def plan(self, name: str | None, unpack: UnpackOptions) -> Plan:
-        """Return the plan; ``name`` is the image, which only ``mounted`` needs."""
-        if os.geteuid():
-            raise TreeAccessError(f"{self.root.merged}: only root can mount a root", "Set become.")
-        if self.options.state == MOUNTED:
-            return self._plan_mounted(t.cast(str, name), unpack)
-        removes = self.options.state == ABSENT and os.path.lexists(self.root.path)
-        steps: list[Action] = []
-        if self._is_mounted or removes:
-            steps.append(ChangeMount(self.root, None, self._is_mounted, removes=removes))
-        if self.options.state == ABSENT:
-            steps += self._fstab(None)
-        is_gone = self.options.state == ABSENT
-        return self._with_facts(Plan(), steps, None if is_gone else self._before, None)
+    def unmounted(self, is_gone: bool) -> PlannedRoot:
+        """Return the plan of a root that is unmounted, or removed."""
+        removes = is_gone and os.path.lexists(self.root.path)
+        record, line = (None, None) if is_gone else (self.before, self.line)
+        return self._planned(None, record, self.is_mounted or removes, line, removes=removes)
 
-    def _plan_mounted(self, name: str, unpack: UnpackOptions) -> Plan:
-        planner = UnpackPlanner(self.store, self.state, unpack)
-        plan = planner.plan([name])
-        if plan.failures:
-            raise next(iter(plan.failures.values()))
-        image = planner.images[0]
+    def mounted(self, image: PlannedImage | errors.LockstepError) -> PlannedRoot:
+        """Return the plan of a root that is mounted; raise the error of its image, and InputError for its options."""
+        if isinstance(image, errors.LockstepError):
+            raise image
         record = self._record(image)
         self._require_mountable(record)
         discards = self._discards(record)
-        steps: list[Action] = []
-        is_same = self._before is not None and self._before[3:] == record[3:]
-        if not (self._is_mounted and is_same and self.root.has_mounted(record)):
-            steps.append(ChangeMount(self.root, record, self._is_mounted, discards))
+        is_same = self.mount is not None and self.root.has_mounted(record, self.mount)
+        is_same = is_same and self.before is not None and self.before.is_like(record)
         line = None
         if self.options.fstab:
             options = self.root.absolute_options(record)
             line = fstab.line_of(self.root.merged, options, record.read_only)
-        steps += self._fstab(line)
-        return self._with_facts(plan, steps, record, settings_of(image.config.value))
+        return self._planned(image, record, not is_same, line, discards=discards)
 
     def _record(self, image: PlannedImage) -> RootRecord:
         keys = tuple(layer.key for layer in image.layers)
@@ -188,7 +230,7 @@ class MountPlanner:
 
     def _discards(self, record: RootRecord) -> bool:
         """Return whether changes are discarded; raise InputError if the task does not say what to do with them."""
-        before = self._before
+        before = self.before
         if before is None or before.keys == record.keys or record.read_only:
             return False
         changes, _is_all = self.root.changes(limit=1)
@@ -198,45 +240,43 @@ class MountPlanner:
             )  # fmt: skip
         return bool(changes) and self.options.upper == DISCARD
 
-    def _fstab(self, line: str | None) -> list[Action]:
-        if fstab.current(self.root.merged) == line:
-            return []
-        return [ChangeFstab(self.root, line, self.state)]
-
-    def _with_facts(
-        self,
-        plan: Plan,
-        steps: t.Sequence[Action],
-        record: RootRecord | None,
-        config: dict[str, t.Any] | None,
-    ) -> Plan:
-        """Return ``plan`` with its last steps and its facts; ``config`` is that of the image to mount, None for no mount."""
-        changes, is_complete = self.root.changes()
-        before, name = self._before, self.root.name
-        content = [one.replaced(needed_by=(name,)) for one in plan.content]
-        images = [one.replaced(root=name) for one in plan.names]
+    def _planned(
+        self, image: PlannedImage | None, record: RootRecord | None, is_due: bool, line: str | None, **how: t.Any
+    ) -> PlannedRoot:  # fmt: skip
+        """Return the plan of a root that becomes ``record`` with ``line`` in fstab; ``is_due`` says whether its mount changes."""
+        root, before = self.root, self.before
+        needed_by = (root.name,) if self.is_one_of_many else ()
+        mounts = image is not None
+        step = ChangeMount(
+            root,
+            record if mounts else None,
+            self.is_mounted,
+            self.line or "",
+            needed_by=needed_by,
+            **how,
+        )
+        changes, is_complete = root.changes()
+        is_missing = any(map(image.is_missing, image.layers)) if image else False
         facts = {
-            "root": name,
-            "root_path": self.root.merged,
+            "root": root.name,
+            "changed": is_missing or is_due or line != self.line,
+            "root_path": root.merged,
             "upper_path": None
             if record is None or record.read_only
-            else self.root.upper(record.volatile),
+            else root.upper(record.volatile),
             "image": _image_of(record),
             "previous": _image_of(before),
             "changes": [one._asdict() for one in changes],
             "changes_complete": is_complete,
-            "config": config,
+            "config": settings_of(image.config.value) if image else None,
         }
-        return plan._replace(
-            content=tuple(content),
-            names=tuple(images),
-            last=tuple(steps),
-            before={name: _described(before, self._is_mounted)},
-            after={name: _described(record, config is not None)},
-            facts=MountFacts(facts, self.root, record),
-            prepare=plan.prepare if plan.changed else self.state.prepare,
-            noun="roots",
-            stats=None,
+        return PlannedRoot(
+            [step] if is_due else [],
+            [] if line == self.line else [ChangeFstab(root, line, self.state, needed_by)],
+            image,
+            _described(before, self.is_mounted),
+            _described(record, mounts),
+            RootFacts(facts, root, record),
         )
 
 
@@ -251,10 +291,3 @@ def _described(record: RootRecord | None, is_mounted: bool) -> str:
         return ABSENT
     how = "read-only" if record.read_only else "volatile" if record.volatile else "writable"
     return f"{record.chain_id}, {how}, {MOUNTED if is_mounted else UNMOUNTED}"
-
-
-def unpack_options(params: t.Mapping[str, t.Any]) -> UnpackOptions:
-    """Return how the layers of a root are unpacked: as image_unpack does by default."""
-    asked, limits = params["platform"], limits_of(params)
-    platform = Platform.parse(asked) if asked else None
-    return UnpackOptions(platform, LAYERS, "", TreeOptions(), limits, QUICK, params["parallel"])

@@ -81,6 +81,12 @@ class UnpackLayer(Action):
             -float(self.layer.source.blob.size),
         )  # the largest first, so that no thread waits for it
 
+    @property
+    def had_no_effect(self) -> bool:  # type: ignore[override]
+        return (
+            self.layer.key not in self.builder.counts
+        )  # its image has failed, or another task was faster
+
     def summary(self) -> dict[str, t.Any]:
         return {
             "action": "unpack_layer",
@@ -104,11 +110,11 @@ class FinishImage(Action):
     image: PlannedImage
     builder: Builder = field(repr=False)
     path: str | None = None
-    root: str | None = None  # the name of the root that needs it
+    needed_by: tuple[str, ...] = ()  # the names of roots
 
     @property
     def subject(self) -> str:  # type: ignore[override]
-        return self.root or self.image.name
+        return self.needed_by[0] if self.needed_by else self.image.name
 
     def summary(self) -> dict[str, t.Any]:
         return {
@@ -148,10 +154,11 @@ class UnpackPlanner(PlanBuilder):
             {one.name: one for one in self.each(source.read, list(dict.fromkeys(names)))}.values()
         )
         if self._options.form == LAYERS:
-            return self._plan_layers(images)
+            return self.plan_layers(images)
         return self._plan_tree(images)
 
-    def _plan_layers(self, images: t.Sequence[PlannedImage]) -> Plan:
+    def plan_layers(self, images: t.Sequence[PlannedImage]) -> Plan:
+        """Return the plan for images as directories of layers, each layer once."""
         options = self._options
         builder = LayerBuilder(self._state, options.tree, options.limits)
         if options.verify == FULL:

@@ -42,7 +42,7 @@ class PlannedLayer:
 
 
 class Builder:
-    """Unpacks the layers of a task. ``counts`` has what was written, by the key of a layer."""
+    """Unpacks the layers of a task. ``counts`` has what was written and published, by the key of a layer."""
 
     def __init__(self, options: TreeOptions, limits: Limits) -> None:
         self.counts: dict[str, Counts] = {}
@@ -81,9 +81,6 @@ class Builder:
     def _stage(self, layer: PlannedLayer) -> UnpackedLayer | None:
         """Return a new directory for a layer, None if the layer is in place already."""
         raise NotImplementedError
-
-    def _note(self, layer: PlannedLayer, unpacked: UnpackedLayer) -> None:
-        self.counts[layer.key] = unpacked.counts
 
 
 class LayerBuilder(Builder):
@@ -125,14 +122,12 @@ class LayerBuilder(Builder):
                 below.insert(0, root)
             for layer in new:
                 self._describe(layer)
-            self._state.publish([layer.key for layer in new])
-            for layer in new:
-                self._unpacked.pop(layer.key).close()
+            for key in self._state.publish([layer.key for layer in new]):
+                with contextlib.closing(self._unpacked.pop(key)) as unpacked:
+                    self.counts[key] = unpacked.counts
 
     def _describe(self, layer: PlannedLayer) -> None:
-        unpacked = self._unpacked[layer.key]
-        self._note(layer, unpacked)
-        counts, source = unpacked.counts, layer.source
+        counts, source = self._unpacked[layer.key].counts, layer.source
         record = LayerRecord(
             str(source.diff_id), str(layer.chain_id), counts.entries, counts.bytes, counts.skipped
         )
@@ -203,21 +198,21 @@ class TreeBuilder(Builder):
             root = self._open(ROOTFS, bundle)
             os.chmod(root, 0o755)
             os.utime(root, ns=(0, 0))
+            merged = {}
             for number, layer in enumerate(layers):
-                unpacked = self._unpacked.pop(layer.key)
-                with contextlib.closing(unpacked):
+                with contextlib.closing(self._unpacked.pop(layer.key)) as unpacked:
                     unpacked.complete(Lower([root] if number else [], None))
                     merge(root, unpacked.root, unpacked.notes, self._options.keeps_owner)
-                    self._note(layer, unpacked)
+                    merged[layer.key] = unpacked.counts
             if self._config is not None:
                 write_config(bundle, root, self._config)
             self._state.flush(self._staging)
             if self._config is None:
-                self._exchange("bundle/" + ROOTFS, root)
+                self._exchange("bundle/" + ROOTFS, root, merged)
             else:
-                self._exchange("bundle", bundle)
+                self._exchange("bundle", bundle, merged)
 
-    def _exchange(self, new: str, directory: int) -> None:
+    def _exchange(self, new: str, directory: int, merged: t.Mapping[str, Counts]) -> None:
         """Put the new tree in place of what is at ``dest``, which moves to the staging directory.
 
         It is recorded before, so that the next task knows both trees as its own if this one is killed.
@@ -232,6 +227,7 @@ class TreeBuilder(Builder):
                 exchange(self._parent, source, self._name)
             else:
                 os.rename(source, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            self.counts.update(merged)
         self._state.record_tree(self._dest, self._facts, directory)
         os.fsync(self._parent)
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import stat
+import typing as t
 
 from .._image.errors import InputError
 from .errors import TreeAccessError, access
@@ -38,15 +39,19 @@ def line_of(target: str, options: str, read_only: bool) -> str:
     return " ".join(fields)
 
 
-def current(target: str) -> str | None:
-    """Return the line that mounts something at ``target``, None if there is none."""
-    return next((line for line in _lines() if _target_of(line) == _escape(target)), None)
+def current(targets: t.Collection[str]) -> dict[str, str | None]:
+    """Return the line of each of these mount points, None if it has none. The file is read once."""
+    found: dict[str, str] = {}
+    for line in _lines() if targets else ():
+        found.setdefault(_target_of(line), line)
+    return {target: found.get(_escape(target)) for target in targets}
 
 
-def change(target: str, line: str | None) -> None:
-    """Set the line of a mount point, or remove it for None. The file is replaced as a whole, and durable in the end."""
-    lines = [one for one in _lines() if _target_of(one) != _escape(target)]
-    text = "".join(f"{one}\n" for one in [*lines, *([line] if line else [])])
+def change(wanted: t.Mapping[str, str | None]) -> None:
+    """Set the line of each mount point, or remove it for None. The file is replaced as a whole, once, and is durable in the end."""
+    targets = set(map(_escape, wanted))
+    lines = [one for one in _lines() if _target_of(one) not in targets]
+    text = "".join(f"{one}\n" for one in [*lines, *filter(None, wanted.values())])
     part = f"{PATH}.lockstep"
     with access(PATH):
         mode = 0o644

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from .._image.errors import InputError
 from .._image.escaped import shown
 from .errors import TreeBusyError, access
-from .mountinfo import mounts, mounts_below
+from .mountinfo import mounts_below
 from .mounting import mount_overlay, mount_tmpfs, overlay_options, unmount
 from .removal import names_in, open_directory, opened, remove
 from .state import make_private, read_json, write_json
@@ -47,6 +47,10 @@ class RootRecord(t.NamedTuple):
     keys: tuple[str, ...]
     read_only: bool
     volatile: bool
+
+    def is_like(self, other: RootRecord) -> bool:
+        """Return whether two roots are mounted in the same way; the images can have other names and settings."""
+        return self[3:] == other[3:]
 
 
 class Change(t.NamedTuple):
@@ -88,9 +92,10 @@ class Root:
         """Whether the root is mounted now, whatever its record says: mounts end with a reboot."""
         return self.merged in mounts_below(self.merged)
 
-    def has_mounted(self, record: RootRecord) -> bool:
-        """Return whether the mount is that of a record: if power fails while the image changes, a boot mounts the old one."""
-        options = "".join([one.options for one in mounts() if one.path == self.merged][-1:])
+    def has_mounted(self, record: RootRecord, options: str) -> bool:
+        """Return whether ``options`` of the mount are those of a record: if power fails while the image changes, a boot
+        mounts the old one.
+        """
         lowers = [one for text in _LOWER.findall(options) for one in text.split(":")]
         # A task mounts names relative to their directory, with its record.
         places = {os.path.basename(os.path.dirname(one)) for one in lowers if "/" in one}

@@ -144,13 +144,14 @@ class TreeState:
         with opened(key, self._parts["staging"]) as directory:
             write_json("layer.json", record._asdict(), directory)
 
-    def publish(self, keys: t.Sequence[str]) -> None:
-        """Rename staged layers to their places, the lowest first, once all their files are durable."""
+    def publish(self, keys: t.Sequence[str]) -> t.Iterator[str]:
+        """Rename staged layers to their places, the lowest first, once all their files are durable; yield each that is there."""
         staging, layers = self._parts["staging"], self._parts["layers"]
         self.flush(staging)
         for key in keys:
             remove(layers, key)  # only what is not complete
             os.rename(key, key, src_dir_fd=staging, dst_dir_fd=layers)
+            yield key
         if self._sync:
             os.fsync(layers)
 

@@ -374,6 +374,57 @@ def test_last_actions_run_kind_by_kind_after_the_cleanup_hook(source, sink):
     assert [sorted(log[1:3]), sorted(log[3:])] == [["a", "b"], ["c", "d"]]
 
 
+class ForSome(Last):
+    """A last action that only some names need."""
+
+    def __init__(self, log, name, needed_by, error=None):
+        super().__init__(log, name, error)
+        self.needed_by = needed_by
+
+
+class ForSomeLater(ForSome):
+    """A later kind of it."""
+
+
+def test_last_actions_that_some_names_need_are_held_back_by_these_alone():
+    log, no = [], NotFoundError("no")
+    last = (
+        ForSome(log, "a", ("a",)),
+        ForSome(log, "b", ("b",)),
+        ForSome(log, "c", ("c",), no),
+        ForSome(log, "ab", ("a", "b")),
+        ForSomeLater(log, "a again", ("a",)),
+        ForSomeLater(log, "c again", ("c",)),
+        Last(log, "all"),
+    )
+    plan = Plan(last=last, failures={"b": no}, before_cleanup=lambda: log.append("hook"))
+    outcome = execute(plan)
+    assert log == ["hook", "a", "a again"]
+    assert list(outcome.failures) == ["b", "c"]
+    assert outcome.done == [last[0], last[4]]
+
+
+class Name(ForSome):
+    """Sets several names."""
+
+    subject = "a"
+
+
+def test_name_that_fails_for_several_names_is_the_failure_of_each():
+    error = NotFoundError("no")
+    outcome = execute(Plan(names=(Name([], "x", ("a", "b"), error),)))
+    assert outcome.failures == {"a": error, "b": error}
+
+
+def test_action_without_an_effect_is_not_reported_whenever_that_is_known():
+    class Undo(Last):
+        def apply(self, pool):
+            first.had_no_effect = True
+
+    first, second = Last([], "first"), Undo([], "second")
+    assert execute(Plan(last=(first, second))).done == [second]
+
+
 def test_before_cleanup_is_not_called_without_last_actions(source, sink):
     plan = plan_of(source, sink, before_cleanup=lambda: pytest.fail("nothing comes last"))
     assert len(execute(plan).done) == 4

@@ -50,11 +50,43 @@ def test_root_that_is_absent_is_reported(params):
 
 
 @as_root
+def test_many_roots_take_what_they_leave_out_from_the_task(params, tmp_path):
+    roots = [{"root": "a"}, {"root": "b", "read_only": True}, {"root": "c", "state": "absent"}]
+    outcome = run("image_mount", check=True, name="app:1", roots=roots, volatile=True, **params)
+    assert outcome.kind == "invalid-input"
+    assert [one["name"] for one in outcome.result["failures"]] == ["b"]
+    assert_as_documented("image_mount", outcome.result, "failure")
+    outcome = run("image_mount", check=True, name="app:1", roots=roots, **params)
+    assert_as_documented("image_mount", outcome.result)
+    after = outcome.result["diff"]["after"]
+    assert [text.split(", ")[1:] for text in after.values()] == [
+        ["writable", "mounted"],
+        ["read-only", "mounted"],
+        [],
+    ]
+    assert os.listdir(tmp_path) == ["store"]
+
+
+@as_root
+def test_root_is_given_once_and_in_one_way(params):
+    twice = run("image_mount", name="app:1", roots=[{"root": "a"}, {"root": "a"}], **params)
+    assert (twice.kind, "a occurs twice" in twice.result["msg"]) == ("invalid-input", True)
+    assert (
+        run("image_mount", name="app:1", roots=[{"root": "../a"}], **params).kind == "invalid-input"
+    )
+    for how in ({"root": "a", "roots": []}, {}):
+        assert run("image_mount", name="app:1", **how, **params).failed
+    outcome = run("image_mount", roots=[], **params)
+    assert (outcome.result["changed"], outcome.result["roots"]) == (False, [])
+
+
+@as_root
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
         ({"root": "../x"}, "invalid-input"),
         ({"name": "none:1"}, "not-in-store"),
+        ({"name": ""}, "invalid-input"),
         ({"read_only": True, "volatile": True}, "invalid-input"),
         ({"parallel": 0}, "invalid-input"),
         ({"platform": "x"}, "invalid-platform"),

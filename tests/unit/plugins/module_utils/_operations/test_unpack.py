@@ -451,8 +451,38 @@ def test_task_that_is_killed_while_it_exchanges_trees_is_continued(path, moment)
 def test_layer_that_another_task_published_is_used(path):
     with planned(path) as plan:
         unpack(path, OTHER)
-        assert execute(plan).failure is None
+        outcome = execute(plan)
+    assert outcome.failure is None
+    assert [one["action"] for one in outcome.result()["actions"]] == [
+        "unpack_layer",
+        "unpack_image",
+    ]
     assert len(os.listdir(path / "trees" / "layers")) == 3
+
+
+@pytest.mark.parametrize("form", [LAYERS, ROOTFS])
+def test_layer_that_is_removed_again_does_not_count_as_a_change(path, form):
+    only(path, layer_of(BASE), layer_of(APP, diff_id=WRONG))
+    outcome = unpack(path, form=form)
+    assert outcome.failure is not None
+    assert (outcome.result()["changed"], outcome.result()["stats"]["layers"]) == (False, 0)
+
+
+def test_layer_that_another_image_of_the_task_needs_is_a_change(path):
+    only(path, layer_of(BASE), layer_of(APP, diff_id=WRONG))
+    result = unpack(path, NAME, OTHER).result()
+    assert [one["action"] for one in result["actions"]] == ["unpack_layer"] * 2 + ["unpack_image"]
+    assert result["actions"][2]["name"] == OTHER
+
+
+def test_image_that_cannot_be_moved_to_its_place_does_not_count_as_a_change(path, monkeypatch):
+    def refuse(*_args):
+        raise PermissionError(1, "no")
+
+    monkeypatch.setattr(builders, "exchange", refuse)
+    assert unpack(path, OTHER, form=ROOTFS).result()["changed"] is True
+    outcome = unpack(path, form=ROOTFS)
+    assert (outcome.failure.kind, outcome.result()["changed"]) == ("tree-access", False)
 
 
 @pytest.mark.parametrize(

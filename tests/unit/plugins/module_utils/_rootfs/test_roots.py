@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs import roots
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.errors import TreeBusyError
-from ansible_collections.lockstep.images.plugins.module_utils._rootfs.mountinfo import Mount
 from ansible_collections.lockstep.images.plugins.module_utils._rootfs.roots import Root, RootRecord
 from ansible_collections.lockstep.images.tests.support.trees import IS_ROOT
 
@@ -29,9 +28,6 @@ def fixture_mounts(monkeypatch):
     monkeypatch.setattr(roots, "unmount", found.pop)
     monkeypatch.setattr(
         roots, "mounts_below", lambda path: [one for one in found if one.startswith(path)]
-    )
-    monkeypatch.setattr(
-        roots, "mounts", lambda: [Mount(one, "overlay", "overlay", found[one][1]) for one in found]
     )
     return found
 
@@ -152,13 +148,12 @@ def test_links_stay_while_a_line_of_fstab_names_them(root, mounts):
 
 def test_mount_of_an_older_line_of_fstab_is_not_that_of_the_record(root, mounts):
     root.mount(RECORD)
-    assert root.has_mounted(RECORD)
+    assert root.has_mounted(RECORD, mounts[root.merged][1])
     changed = [RECORD._replace(keys=("low", "low")), RECORD._replace(read_only=True)]
     for record in [*changed, RECORD._replace(keys=("low",))]:
-        mounts[root.merged] = ("", f"rw,{root.absolute_options(record)}")
-        assert root.has_mounted(record) and not root.has_mounted(RECORD)
-    mounts.clear()
-    assert not root.has_mounted(RECORD)
+        options = f"rw,{root.absolute_options(record)}"
+        assert root.has_mounted(record, options) and not root.has_mounted(RECORD, options)
+    assert not root.has_mounted(RECORD, "")
 
 
 def test_nothing_is_removed_while_something_is_mounted_in_the_root(root, mounts):

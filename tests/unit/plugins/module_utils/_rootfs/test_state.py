@@ -33,7 +33,7 @@ def publish(state):
     key = state.key(CHAIN)
     os.close(state.stage(key))
     state.describe(key, RECORD)
-    state.publish([key])
+    assert list(state.publish([key])) == [key]
     return key
 
 
@@ -54,7 +54,7 @@ def test_layer_is_known_when_it_is_published(tmp_path):
         os.close(state.stage(key))
         state.describe(key, RECORD)
         assert state.layer(key) is None
-        state.publish([key])
+        assert list(state.publish([key])) == [key]
         assert state.layer(key) == RECORD
 
 
