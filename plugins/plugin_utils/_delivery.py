@@ -11,8 +11,6 @@ import os
 import shlex
 import typing as t
 
-from ansible import constants as C
-from ansible import context
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.lockstep.images.plugins.module_utils._image import errors
 from ansible_collections.lockstep.images.plugins.module_utils._image.lock import Lock
@@ -35,6 +33,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     plain,
 )
 from ansible_collections.lockstep.images.plugins.plugin_utils._outbox import Outbox, parts_of
+from ansible_collections.lockstep.images.plugins.plugin_utils._watch import forks
 
 CONTROLLER = "controller"
 _RECEIVE = "lockstep.images.image_receive"
@@ -175,8 +174,7 @@ class Delivery:
     ) -> None:
         """Bring the missing bytes of the blobs of some images into the staging directory of the host."""
         path, interpreter = self._options.get("store"), self._action._used_interpreter[2:]
-        forks = context.CLIARGS.get("forks") or C.DEFAULT_FORKS
-        carrier = Carrier(self._action, interpreter, int(forks))
+        carrier = Carrier(self._action, interpreter, forks())
         with outbox.store.hold():
             outbox.require(blobs)
             spans = carrier.ask(path, blobs) if staged_bytes else []

@@ -15,6 +15,7 @@ import glob
 import hashlib
 import json
 import os
+import random
 import secrets
 import signal
 import threading
@@ -22,6 +23,7 @@ import time
 import typing as t
 
 from ansible import constants as C
+from ansible import context
 from ansible_collections.lockstep.images.plugins.module_utils._progress import DESCRIPTOR, VARIABLE
 from ansible_collections.lockstep.images.plugins.plugin_utils._progress import (
     FIRST_LINE,
@@ -36,7 +38,8 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._progress import (
 _MOST_LINES = 3  # hosts that have a line each
 _TICK = 0.5
 _FIRST_READ = 2.0  # what ends before then costs nothing
-_READS = 5.0  # a second, of all hosts together
+_READS = 2.0  # a second, of all hosts together
+_RAREST = 30.0  # seconds between two reads of a host, if there are many
 _LONGEST_WAIT = 10.0
 _PROC = "/proc"
 _PROCESSES = "/proc/[0-9]*"
@@ -50,6 +53,7 @@ class LocalReader:
         self._token = f"{VARIABLE}={token}".encode()
         self._process = 0
         self.wait = _TICK if hosts <= _MOST_LINES else 2 * _TICK
+        self.first = 0.0
 
     def read(self) -> str:
         """Return the text of the record, "" if there is none."""
@@ -90,8 +94,10 @@ class RemoteReader:
             connection.become = copy.copy(connection.become)
         self._token = f"{VARIABLE}={token}"
         self._processes = _PROCESSES
-        self._interval = max(interval, min(hosts / _READS, _LONGEST_WAIT))
+        self._interval = max(interval, min(hosts / _READS, _RAREST))
         self.wait = self._interval
+        # Hosts that start together are not read together.
+        self.first = _FIRST_READ + random.uniform(0.0, self._interval - interval)
 
     def read(self) -> str:
         """Return the text of the record, "" if there is none."""
@@ -186,9 +192,10 @@ class Watch:
         self._reader: LocalReader | RemoteReader | CountReader = (
             LocalReader(self.token, hosts)
             if is_local
-            else RemoteReader(action, self.token, interval, hosts)
+            else RemoteReader(action, self.token, interval, min(hosts, forks()))
         )
-        self._due = time.monotonic() + _FIRST_READ * (not is_local)
+        self._due = time.monotonic() + self._reader.first
+        self._tick = _TICK if self._board is None else 2 * _TICK
         self._parent = os.getppid()
         self._handled: t.Any = None  # what handled SIGTERM
         self._showing, self._stopped = threading.Lock(), threading.Event()
@@ -221,7 +228,7 @@ class Watch:
             signal.signal(signal.SIGTERM, self._handled)
 
     def _run(self) -> None:
-        while not self._stopped.wait(_TICK):
+        while not self._stopped.wait(self._tick):
             # In a worker nobody waits for, and nobody would see, what it throws.
             with contextlib.suppress(Exception):
                 if os.getppid() != self._parent:
@@ -259,6 +266,11 @@ class Watch:
         with self._showing:
             if not self._stopped.is_set():
                 self._show_line(line)
+
+
+def forks() -> int:
+    """Return how many hosts Ansible works on at the same time."""
+    return int(context.CLIARGS.get("forks") or C.DEFAULT_FORKS)
 
 
 def _end_worker() -> None:

@@ -266,9 +266,10 @@ def test_answer_without_a_record_makes_the_next_read_search_again(answer):
     assert "/proc/[0-9]*/environ" in reader._action.commands[-1]
 
 
-@pytest.mark.parametrize(("hosts", "wait"), [(1, 2), (3, 2), (12, 2.4), (50, 10), (1000, 10)])
-def test_many_hosts_are_read_less_often(hosts, wait):
+@pytest.mark.parametrize(("hosts", "wait"), [(1, 2), (3, 2), (12, 6), (50, 25), (1000, 30)])
+def test_many_hosts_are_read_less_often_and_not_all_at_once(hosts, wait):
     reader = RemoteReader(Action(), "token", 2.0, hosts)
+    assert 2 <= reader.first <= wait
     reader.read()
     assert reader.wait == pytest.approx(wait, abs=0.5)
 
