@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.lockstep.images.tests.support.largefleet import copy_store, run_playbook
 from ansible_collections.lockstep.images.tests.support.playbook import (
+    collections_path,
     local_host,
     private_environment,
 )
@@ -29,6 +30,8 @@ from .measure import Usage, metered
 from .tables import Row, Table
 
 HOSTS, IMAGES, FORKS = 40, 20, 5
+# The line of ansible-core that controller and hosts run, such as 2.16; by default that of the benchmarks.
+LINE = os.environ.get("LOCKSTEP_BENCH_CORE", "")
 _SYNC = {
     "lock": "{{ lookup('lockstep.images.lock', store_lock_file) }}",
     "store": "{{ store_path }}",
@@ -48,7 +51,7 @@ class Site:
 
     def hosts(self) -> dict[str, dict[str, Any]]:
         """Return the variables of the hosts by name."""
-        own = {"ansible_python_interpreter": sys.executable}
+        own = {"ansible_python_interpreter": os.fspath(_program("python"))}
         return {
             name: {**local_host(self.directory / name, **own), "store_path": str(self.store(name))}
             for name in (f"host{number:02}" for number in range(HOSTS))
@@ -83,7 +86,13 @@ class Run:
         given = {"store_lock_file": self.site.lock, "store_verify": "quick"}
         with metered(self.directory) as meter:
             done = run_playbook(
-                self.directory, self.playbook, self.site.hosts(), given, environment, meter.launcher
+                self.directory,
+                self.playbook,
+                self.site.hosts(),
+                given,
+                environment,
+                meter.launcher,
+                _program("ansible-playbook"),
             )
         if done.status:
             raise ServiceError(f"{self.label}: {done.output[-2000:]}")
@@ -119,6 +128,13 @@ def fleet(lab: Lab) -> Table:
 {FORKS} forks. CPU is that of the controller and of all modules together. `audit` compares sizes
 (`store_verify=quick`). Ratios refer to the first row of the same kind."""
     return Table("fleet", "Provision and audit many hosts", text, [*there, *new], lab.runs)
+
+
+def _program(name: str) -> Path:
+    """Return a program of the line of ansible-core; ``./dev fleet`` installs all lines."""
+    if LINE:
+        return (collections_path() or Path.cwd()) / f"core-{LINE}" / "bin" / name
+    return Path(sys.executable).with_name(name)
 
 
 def _named(what: str, rows: Sequence[Row]) -> list[Row]:

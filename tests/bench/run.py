@@ -16,7 +16,7 @@
     names        pull into stores with 10, 1,000 and 10,000 names
     copy         copy 100 tags from one registry to another, twice
     far          pull and copy over a long distance: 50 ms, 100 Mbit/s and TLS
-    fleet        provision and audit 40 hosts, beside ping
+    fleet        provision and audit 40 hosts, beside ping; LOCKSTEP_BENCH_CORE=2.16 takes another ansible-core
     verify       hash the content of a store
     unpack       unpack an image of 1 GB with files of this machine
     build        add 30 files to a base image that is on the host

@@ -73,16 +73,25 @@ def run_playbook(
     variables: Mapping[str, Any],
     environment: Mapping[str, str],
     launcher: Sequence[str] = (),
+    program: Path | None = None,
 ) -> Cost:
-    """Run a playbook as a user does, without a callback, and return what it took."""
+    """Run a playbook as a user does, without a callback, and return what it took; ``program`` is ansible-playbook."""
     directory.mkdir(parents=True, exist_ok=True)
     inventory, given, output = (directory / name for name in ("inventory.json", "vars.json", "out"))
+    program = program or ansible_program("ansible-playbook") or Path("ansible-playbook")
     interpreter = {"ansible_python_interpreter": sys.executable}
     known = {name: {**interpreter, **own} for name, own in hosts.items()}
     inventory.write_text(json.dumps({"all": {"hosts": known}}))
     given.write_text(json.dumps(variables))
-    program = os.fspath(ansible_program("ansible-playbook") or "ansible-playbook")
-    command = [*launcher, program, playbook, "-i", os.fspath(inventory), "-e", f"@{given}"]
+    command = [
+        *launcher,
+        os.fspath(program),
+        playbook,
+        "-i",
+        os.fspath(inventory),
+        "-e",
+        f"@{given}",
+    ]
     own = {
         name: value for name, value in environment.items() if name != "ANSIBLE_CALLBACKS_ENABLED"
     }
