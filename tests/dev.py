@@ -12,7 +12,7 @@
     ./dev sanity             ansible-test sanity on each ansible-core of the matrix
     ./dev integration        ansible-test integration
     ./dev fleet              playbooks on several hosts against real registries and engines
-    ./dev scale              playbooks on a thousand hosts; not part of ./dev test
+    ./dev scale              playbooks on a thousand hosts, and real images; not part of ./dev test
     ./dev soak               one store under random tasks, kills and faults for an hour; not part of ./dev test
     ./dev docs               the documentation site
     ./dev galaxy             build, import and install the artifact; rehearse a release; the execution environment

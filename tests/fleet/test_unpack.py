@@ -18,7 +18,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.names impor
 from ansible_collections.lockstep.images.tests.support import images, modules
 from ansible_collections.lockstep.images.tests.support.containerd import Containerd
 from ansible_collections.lockstep.images.tests.support.fleet import need_programs
-from ansible_collections.lockstep.images.tests.support.services_process import run
+from ansible_collections.lockstep.images.tests.support.services_process import (
+    missing_programs,
+    program,
+    run,
+)
 from ansible_collections.lockstep.images.tests.support.stores import put
 from ansible_collections.lockstep.images.tests.support.tarballs import (
     CHAR,
@@ -338,6 +342,80 @@ def test_file_system_without_attributes_is_named(odd: Odd) -> None:
         outcome = modules.run("image_mount", name=NAME, root="web", **where)
         assert outcome.result["msg"].startswith("layer sha256:")
         assert os.listdir(bare / "trees/layers") == os.listdir(bare / "trees/staging") == []
+
+
+@contextlib.contextmanager
+def image_file(path: Path, kind: str, size: int) -> Iterator[Path]:
+    """Mount a new file system of this kind, in a file on a loop device, for a block."""
+    file = path.with_suffix(".img")
+    with file.open("wb") as made:
+        made.truncate(size)
+    path.mkdir()
+    if kind == "vfat" and not has_file_system("vfat"):
+        run([program("mkfs.vfat"), file])
+        run([program("fusefat"), "-o", "rw+", file, path])
+    else:
+        run([program(f"mkfs.{kind}"), *(["-q"] if kind == "ext4" else []), file])
+        options = "loop,umask=077" if kind == "vfat" else "loop"
+        run(["mount", "-t", kind, "-o", options, file, path])
+    try:
+        yield path
+    finally:
+        run(["umount", path])
+
+
+def has_file_system(kind: str) -> bool:
+    """Return whether the kernel of this host has a file system, or can load it."""
+    with contextlib.suppress(FileNotFoundError):
+        subprocess.run(["modprobe", "--quiet", kind], check=False)
+    return kind in Path("/proc/filesystems").read_text().split()
+
+
+def test_vfat_cannot_keep_trees_and_says_so(odd: Odd) -> None:
+    missing = missing_programs("mkfs.vfat", *([] if has_file_system("vfat") else ["fusefat"]))
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    with image_file(odd.path / "stick", "vfat", 64 << 20) as stick:
+        wanted = [
+            ("image_unpack", {"name": [NAME], "path": f"{stick}/trees"}),
+            ("image_unpack", {"name": [NAME], "form": "rootfs", "dest": f"{stick}/tree"}),
+            ("image_unpack", {"name": [NAME], "form": "bundle", "dest": f"{stick}/bundle", "owner": "caller", "xattrs": []}),
+            ("image_mount", {"name": NAME, "root": "web", "path": f"{stick}/trees"}),
+        ]  # fmt: skip
+        for module, how in wanted:
+            outcome = modules.run(module, **{**odd.where(), **how})
+            assert (outcome.kind, outcome.result["changed"]) == ("tree-access", False)
+            assert "such as vfat" in outcome.result["error"]["hint"], outcome.result["msg"]
+        assert [path for path in stick.rglob("*") if not path.is_dir()] in (
+            [],
+            [stick / "trees" / "lock"],
+        )
+        assert not (stick / "tree").exists()
+    assert os.listdir(odd.path / "trees" / "staging") == []
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs", "inodes"])
+def test_full_file_system_ends_the_task_and_gets_its_space_back(odd: Odd, kind: str) -> None:
+    need_programs("mkfs.ext4")
+    options = {"tmpfs": "size=600k", "inodes": "nr_inodes=20"}
+    full = odd.path / "full"
+    context = (
+        image_file(full, "ext4", 1 << 20)
+        if kind == "ext4"
+        else mount_of("tmpfs", full, options[kind])
+    )
+    with context:
+        for how in ({"path": f"{full}/trees"}, {"form": "rootfs", "dest": f"{full}/tree"}):
+            before = os.statvfs(full)
+            outcome = modules.run("image_unpack", **{**odd.where(), **how}, name=[NAME])
+            assert (outcome.kind, outcome.result["changed"]) == ("no-space", False)
+            assert "No space left on device" in outcome.result["msg"]
+            after = os.statvfs(full)
+            assert before.f_bfree - after.f_bfree <= 16 * 4096 // after.f_frsize
+            assert before.f_ffree - after.f_ffree <= 6  # the directories and the lock of the state
+        outcome = odd.fails_or_not("image_mount", name=NAME, root="web")
+        assert not outcome.failed
+        assert not (full / "trees" / "roots").exists()
 
 
 def test_overlay_cannot_keep_layers_and_says_so(odd: Odd) -> None:

@@ -10,10 +10,8 @@ import typing as t
 from .._image.errors import ContentError, LockstepError, NoSpaceError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CANNOT = (
-    errno.EPERM,
-    errno.EOPNOTSUPP,
-)  # as vfat answers for links and owners, and an overlay for whiteouts
+# As vfat answers for links and owners, FUSE for what a program does not have, and an overlay for whiteouts.
+_CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _FILE_SYSTEM = "If the path is on a file system such as vfat, NFS or an overlay, give one on ext4, XFS, Btrfs or tmpfs."
 _PUBLISHER = "Ask the publisher of the image to build it again."
 
