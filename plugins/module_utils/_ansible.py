@@ -231,7 +231,7 @@ def run_plan(
             if plan.is_due and not module.check_mode:
                 from ._execution import Execution
 
-                execution = Execution(plan)
+                execution = (plan.execute or Execution)(plan)
                 done = execution.done
                 follow(execution)
                 execution.run()

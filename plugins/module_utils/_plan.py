@@ -82,6 +82,7 @@ class Plan(t.NamedTuple):
     stats: t.Callable[[], Facts] | None = None
     warnings: t.Callable[[], t.Sequence[str]] = tuple
     lists_actions: bool = True  # in its result
+    execute: t.Any = None  # makes another Execution of it
     has_news: t.Callable[[], bool] = bool  # whether it is due without actions; by default not
 
     @property

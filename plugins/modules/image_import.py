@@ -18,9 +18,6 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.lock import
 from ansible_collections.lockstep.images.plugins.module_utils._operations import (
     image_import as importing,
 )
-from ansible_collections.lockstep.images.plugins.module_utils._operations.actions import (
-    without_details,
-)
 from ansible_collections.lockstep.images.plugins.module_utils._progress import PROGRESS
 from ansible_collections.lockstep.images.plugins.module_utils._store.repair import RepairStore
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import open_store
@@ -28,19 +25,21 @@ from ansible_collections.lockstep.images.plugins.module_utils._store.store impor
 
 @contextlib.contextmanager
 def open_both(params):
-    with open_media(params["src"]) as media:
+    with open_media(params["src"]) as media, contextlib.ExitStack() as after:
         with open_store(params["store"], kind=RepairStore) as store:
-            yield media, store
+            yield media, store, after
 
 
 def build(params, target):
-    media, store = target
+    media, store, after = target
     lock = Lock.parse(params["lock"]) if params["lock"] is not None else None
     names = references(params)
     archive = ImageArchive(media)
-    planner = importing.ImportPlanner(archive, store, lock, params["verify"], params["parallel"])
-    plan = planner.plan(names)
-    return plan if params["details"] else without_details(plan)
+    planner = importing.ImportPlanner(
+        archive, store, lock, params["verify"], params["parallel"], params["details"]
+    )
+    after.callback(planner.forget)
+    return planner.plan(names)
 
 
 def main():

@@ -133,10 +133,11 @@ def on_import(
     mode: str = "quick",
     wanted: Sequence[str] | None = None,
     lock_timeout: float = 60.0,
+    details: bool = True,
 ) -> T:
     """Plan an import, and return what ``ask`` does with the plan."""
     parsed = Lock.parse(lock) if lock else None
     references = None if wanted is None else [Reference.parse(one) for one in wanted]
     with open_media(str(src)) as media, RepairStore(str(store), lock_timeout).hold() as target:
-        planner = ImportPlanner(ImageArchive(media), target, parsed, mode, 2)
+        planner = ImportPlanner(ImageArchive(media), target, parsed, mode, 2, details)
         return ask(planner.plan(references))

@@ -30,6 +30,11 @@ def fetch_options(how: Mapping[str, Any]) -> FetchOptions:
     )
 
 
+def execution_of(plan: Plan) -> Execution:
+    """Return the execution of a plan as a module makes it."""
+    return (plan.execute or Execution)(plan)
+
+
 def dry_run(plan: Plan) -> Outcome:
     """Return the outcome that check mode reports."""
     return Outcome(plan, None, plan.failures)
@@ -37,7 +42,7 @@ def dry_run(plan: Plan) -> Outcome:
 
 def execute(plan: Plan) -> Outcome:
     """Carry out a plan; return the outcome."""
-    execution = Execution(plan)
+    execution = execution_of(plan)
     if plan.is_due:
         execution.run()
     return Outcome(plan, execution.done, execution.failures)
@@ -45,7 +50,7 @@ def execute(plan: Plan) -> Outcome:
 
 def watch(plan: Plan, see: Callable[[Action], object]) -> list[Action]:
     """Carry out a plan, and call ``see`` with each action that is done, at once; return these actions."""
-    execution = Execution(plan)
+    execution = execution_of(plan)
     execution.done = _Watched(see)
     execution.run()
     return execution.done

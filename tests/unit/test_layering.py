@@ -110,7 +110,7 @@ TIERS = {
     ],
     "_archive": [
         {"errors", "tar"},
-        {"archive", "header", "sums"},
+        {"archive", "by_digest", "header", "sums"},
         {"media", "zstd"},
         {"image_archive", "members"},
         {"archive_file", "verified_stream"},

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import sys
 import typing as t
 
 from .._image import errors
 from .._image.escaped import shown
-from .._image.lock import Lock
+from .._image.lock import Lock, image_at
 from .._image.manifest import (
+    DECODER,
     MAX_MANIFEST,
     OCI_CONFIG,
     OCI_MANIFEST,
@@ -24,7 +26,8 @@ from .._image.manifest import (
     parse_object,
 )
 from .._image.names import Digest, Reference
-from .archive import BLOBS, DOCKER, IMAGE_NAME, INDEX, LOCK, PLATFORMS, REF_NAME, as_json
+from .archive import DOCKER, IMAGE_NAME, INDEX, LOCK, PLATFORMS, REF_NAME, as_json
+from .by_digest import packed, unpacked
 from .errors import (
     ArchiveError,
     ArchiveIncompleteError,
@@ -32,27 +35,44 @@ from .errors import (
     ArchiveUnsupportedError,
 )
 from .media import Media
-from .members import Span, read_members
+from .members import Span, Spans, read_members
 
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _LAYERS = {b"\x1f\x8b": f"{_LAYER}+gzip", b"\x28\xb5\x2f\xfd": f"{_LAYER}+zstd"}
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 _HEX = re.compile("(?:blobs/sha256/|sha256:)?([0-9a-f]{64})(?:[.]json)?")
+_SPACE = re.compile("[ \t\r\n]*")
 _MAX_JSON = 64 * 1024 * 1024  # bytes; an index with 100,000 names has about half
 
 
 class ArchivedImage(t.NamedTuple):
-    """An image of an archive. ``label`` is what the archive calls it, ``reference`` is None if that is not a full name.
+    """An image of an archive. ``label`` is what the archive calls it: its full name, or another text.
 
     ``platforms`` are those that it was exported for, none if the archive does not say. ``is_made`` says that its
-    manifest was made here.
+    manifest was made here. There may be very many, so the descriptor ``root`` is packed.
     """
 
     label: str
-    reference: Reference | None
-    root: Descriptor
+    media_type: str
+    digest: bytes
+    size: int
     platforms: tuple[str, ...] = ()
     is_made: bool = False
+
+    @classmethod
+    def of(cls, label: str, root: Descriptor, *rest: t.Any) -> ArchivedImage:
+        """Return the image with this root."""
+        return cls(label, sys.intern(root.media_type), packed(root.digest), root.size, *rest)
+
+    @property
+    def root(self) -> Descriptor:
+        """The manifest or index that the name points at."""
+        return Descriptor(self.media_type, unpacked(self.digest), self.size)
+
+    @property
+    def reference(self) -> Reference | None:
+        """The name of the image, None if the archive does not have its full name."""
+        return _full(self.label)
 
 
 class ImageArchive:
@@ -62,14 +82,11 @@ class ImageArchive:
         """Read what the archive has; raise ArchiveError if it is malformed, ChunkMissingError if its start is missing."""
         self.media = media
         self._spans, self.is_whole = read_members(media)
-        self.blobs = {
-            Digest(*name[len(BLOBS) :].split("/", 1)): span
-            for name, span in self._spans.items()
-            if name.startswith(BLOBS)
-        }
+        self.blobs = self._spans.blobs
         self._made: dict[Digest, bytes] = {}
         if INDEX in self._spans:
             self.images = self._listed()
+            self._require_locked()
         elif DOCKER in self._spans:
             self.images = self._docker_images()
         elif not self.is_whole:
@@ -78,7 +95,11 @@ class ImageArchive:
             raise ArchiveUnsupportedError(
                 f"{media.where}: has neither index.json nor manifest.json, so it is not an archive of images"
             )
-        self.lock = self._lock()
+
+    def forget(self) -> None:
+        """Release what is known of the archive."""
+        self.images, self._spans = [], Spans()
+        self.blobs = self._spans.blobs
 
     def has(self, digest: Digest) -> bool:
         """Return whether the archive has content."""
@@ -124,10 +145,6 @@ class ImageArchive:
             raise ArchiveError(f"{self.media.where}: {name} is larger than {most}")
         return self.media.read(*span)
 
-    def _object(self, name: str) -> dict[str, t.Any]:
-        with self._as_archive_error():
-            return parse_object(self._json(name), f"{self.media.where}: {name}")
-
     @contextlib.contextmanager
     def _as_archive_error(self) -> t.Iterator[None]:
         """Convert an error about JSON in the archive, or name the chunk that has other bytes than its list says."""
@@ -137,39 +154,46 @@ class ImageArchive:
             self.media.require_sums()
             raise ArchiveError(str(exc)) from exc
 
-    def _lock(self) -> Lock | None:
-        """Return the lock file in the archive; raise ArchiveError unless it and the index have the same names."""
+    def _require_locked(self) -> None:
+        """Raise ArchiveError unless a lock file in the archive is valid, and has the names of the index."""
         if LOCK not in self._spans:
-            return None
+            return
         where = f"{self.media.where}: {LOCK}"
+        listed = {one.reference.store_name: one.digest for one in self.images if one.reference}
+        named: set[str] = set()
+
+        def compare(number: int, entry: t.Any) -> None:
+            locked = image_at(entry, where, number)
+            name, stated = locked.name, str(locked.digest)
+            found = _shown(listed.pop(name, None))
+            if name in named:
+                raise ArchiveError(f"{where}: {name} is listed twice")
+            if found != stated:
+                raise ArchiveError(f"{where} has {stated} for {name}, index.json has {found}")
+            named.add(name)
+
         with self._as_archive_error():
-            lock = Lock.parse(dict(self._object(LOCK), file=where))
-        listed = {one.reference.store_name: one.root.digest for one in self.images if one.reference}
-        stated = {one.name: one.digest for one in lock.images}
-        if INDEX in self._spans and listed != stated:
-            name = sorted(dict(listed.items() ^ stated.items()))[0]
-            raise ArchiveError(
-                f"{where} has {stated.get(name, 'nothing')} for {name}, index.json has {listed.get(name, 'nothing')}"
-            )
-        return lock
+            Lock.parse(dict(each_entry(self._json(LOCK), "images", where, compare), file=where))
+        for name, digest in listed.items():
+            raise ArchiveError(f"{where} has nothing for {name}, index.json has {_shown(digest)}")
 
     def _listed(self) -> list[ArchivedImage]:
         """Return the images of index.json; raise ArchiveError for one name with two digests."""
         where = f"{self.media.where}: {INDEX}"
-        value = self._object(INDEX)
-        found: list[ArchivedImage] = []
-        digests: dict[str, Digest] = {}
+        found: dict[str, ArchivedImage] = {}
+
+        def add(number: int, entry: t.Any) -> None:
+            image = _image_of(Descriptor.from_json(entry, f"{where}: manifests[{number}]"))
+            name = image.reference.store_name if image.reference else str(image.root.digest)
+            known = found.setdefault(name, image)
+            if known.digest != image.digest:
+                raise ArchiveError(
+                    f"{where}: {name} is {known.root.digest} and {image.root.digest}"
+                )
+
         with self._as_archive_error():
-            for number, entry in enumerate(entries_of(value, "manifests", where)):
-                image = _image_of(Descriptor.from_json(entry, f"{where}: manifests[{number}]"))
-                name = image.reference.store_name if image.reference else str(image.root.digest)
-                known = digests.get(name)
-                if known not in (None, image.root.digest):
-                    raise ArchiveError(f"{where}: {name} is {known} and {image.root.digest}")
-                if known is None:
-                    found.append(image)
-                digests[name] = image.root.digest
-        return found
+            each_entry(self._json(INDEX), "manifests", where, add)
+        return [*found.values()]
 
     def _docker_images(self) -> list[ArchivedImage]:
         where = f"{self.media.where}: {DOCKER}"
@@ -208,7 +232,7 @@ class ImageArchive:
         root = Descriptor(OCI_MANIFEST, Digest.of(made), len(made))
         self._made[root.digest] = made
         return [
-            ArchivedImage(tag or str(root.digest), _reference(tag), root, is_made=True)
+            ArchivedImage.of(_label([tag], _reference(tag), root), root, (), True)
             for tag in tags or [""]
         ]
 
@@ -251,13 +275,61 @@ class ImageArchive:
         return span
 
 
+def each_entry(
+    raw: bytes, key: str, where: str, take: t.Callable[[int, t.Any], None]
+) -> dict[str, t.Any]:
+    """Call ``take`` with the number and the value of each entry of the list under a key; return the object without them.
+
+    Raise ManifestError, which names ``where``, for anything but a JSON object with such a list. If it starts with this list,
+    as in archives that ``image_export`` writes, only one entry is in memory: all need ten times the memory of their bytes.
+    """
+    start, number = f'{{"{key}":[', 0
+    if not raw.startswith(start.encode()) or not _is_utf8(raw):
+        value = parse_object(raw, where)
+        for number, entry in enumerate(entries_of(value, key, where)):
+            take(number, entry)
+        return {name: [] if name == key else one for name, one in value.items()}
+    text = raw.decode("utf-8")
+    del raw
+    at = _after_space(text, len(start))
+    is_entry = text[at : at + 1] != "]"
+    while is_entry:
+        try:
+            entry, at = DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError, errors.ManifestError):
+            parse_object(text.encode(), where)  # raises the error
+            raise
+        take(number, entry)
+        number, at = number + 1, _after_space(text, at)
+        is_entry = text[at : at + 1] == ","
+        at = _after_space(text, at + 1) if is_entry else at
+    return parse_object((start + text[at:]).encode(), where)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    with contextlib.suppress(UnicodeDecodeError):
+        return bool(raw.decode("utf-8"))
+    return False
+
+
+def _after_space(text: str, at: int) -> int:
+    return t.cast("re.Match[str]", _SPACE.match(text, at)).end()
+
+
 def _image_of(root: Descriptor) -> ArchivedImage:
     notes = root.annotations
     names = [notes[key] for key in (IMAGE_NAME, REF_NAME) if notes.get(key)]
     reference = next(filter(None, map(_full, names)), None)
-    platforms = tuple(filter(None, notes.get(PLATFORMS, "").split(",")))
-    label = str(reference) if reference else (*names[-1:], str(root.digest))[0]
-    return ArchivedImage(label, reference, root, platforms)
+    platforms = tuple(map(sys.intern, filter(None, notes.get(PLATFORMS, "").split(","))))
+    return ArchivedImage.of(_label(names[-1:], reference, root), root, platforms)
+
+
+def _shown(digest: bytes | None) -> str:
+    return str(unpacked(digest)) if digest else "nothing"
+
+
+def _label(names: t.Sequence[str], reference: Reference | None, root: Descriptor) -> str:
+    return str(reference) if reference else [*filter(None, names), str(root.digest)][0]
 
 
 def _full(text: str) -> Reference | None:

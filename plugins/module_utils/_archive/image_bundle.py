@@ -26,6 +26,7 @@ from .archive import (
     Opened,
     as_json,
 )
+from .by_digest import ByDigest
 from .image_archive import VERSION, blob_name, index_of
 
 OCI, BOTH = "oci", "both"
@@ -60,7 +61,8 @@ class ImageBundle:
         self._lock = _ListFile({"images": [], "lockfile_version": LOCK_VERSION})
         self._index = _ListFile(index_of([])) if form in (OCI, BOTH) else None
         self._docker = _ListFile([]) if form != OCI else None
-        self.small, self.large = Sizes(), Sizes()
+        self.small: ByDigest[int] = ByDigest()
+        self.large: ByDigest[int] = ByDigest()
 
     def add(self, image: BundledImage, locked: LockedImage) -> None:
         """Add an image, and its entry in the lock file."""
@@ -71,7 +73,7 @@ class ImageBundle:
             self._docker.add(_docker_entry(image))
         for sizes, blobs in ((self.small, image.manifests), (self.large, image.blobs)):
             for blob in blobs:
-                sizes.add(blob)
+                sizes[blob.digest] = blob.size
 
     def archive(self, open_blob: t.Callable[[Digest], Opened]) -> Archive:
         """Return the archive of the images, once all are added."""
@@ -83,34 +85,6 @@ class ImageBundle:
             heads[DOCKER] = self._docker.member(DOCKER)
         files = [heads[name] for name in sorted(heads)]
         return Archive(_Members(files, self, self._without, open_blob))
-
-
-class Sizes(t.Mapping[Digest, int]):
-    """The size of each blob in bytes, in a third of the memory of a dict with digests as its keys."""
-
-    def __init__(self) -> None:
-        self._sizes: dict[bytes, int] = {}
-
-    def add(self, blob: Descriptor) -> None:
-        """Add a blob, at the end if it is new."""
-        self._sizes[bytes.fromhex(blob.digest.encoded)] = blob.size
-
-    def __getitem__(self, digest: Digest) -> int:
-        return self._sizes[bytes.fromhex(digest.encoded)]
-
-    def __iter__(self) -> t.Iterator[Digest]:
-        return map(_digest, self._sizes)
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def ordered(self) -> t.Iterator[Digest]:
-        """Yield the digests, sorted."""
-        return map(_digest, sorted(self._sizes, key=lambda raw: (len(raw), raw)))
-
-
-def _digest(raw: bytes) -> Digest:
-    return Digest("sha256" if len(raw) == 32 else "sha512", raw.hex())
 
 
 class _Members:

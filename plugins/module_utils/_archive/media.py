@@ -41,7 +41,8 @@ class Media:
         sums: Sums | None = None,
         stale: t.Sequence[str] = (),
     ) -> None:
-        self.where, self.sums, self.stale = where, sums, tuple(stale)
+        # Of very many images, the digests in the list would need much memory.
+        self.where, self.sums, self.stale = where, sums and sums._replace(holds=()), tuple(stale)
         self._open: dict[str, int] = {}
         sizes = {name: self._size_of(path) for name, path in files.items() if path}
         self.missing = [name for name, path in files.items() if not path]

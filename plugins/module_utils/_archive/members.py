@@ -6,11 +6,15 @@ Every name has one of the forms below, and only links between the layers of a do
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
 
 from .._image.escaped import shown
+from .._image.names import Digest
 from . import header as tar
+from .archive import BLOBS
+from .by_digest import ByDigest
 from .errors import (
     ArchiveError,
     ArchiveTruncatedError,
@@ -32,6 +36,7 @@ _TARGET = re.compile(f"[.][.]/({_HEX}/layer[.]tar|{_HEX}[.]tar)")
 _MAX_PAX = 64 * 1024
 _MAX_MEMBERS = 2_000_000
 _OCTAL_LIMIT = 8**11  # a larger size does not fit into the field of a header
+_SIZE_BITS = 64
 _ZERO = bytes(BLOCK)
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -48,11 +53,63 @@ class Span(t.NamedTuple):
     size: int
 
 
-class Members(t.NamedTuple):
-    """The members of an archive by their names. ``whole`` is False if a missing chunk hides others."""
+class BlobSpans(t.Mapping[Digest, Span]):
+    """The places of blobs by their digests, of which there may be very many: each place is one number."""
 
-    spans: t.Mapping[str, Span]
+    def __init__(self) -> None:
+        self._places: ByDigest[int] = ByDigest()
+
+    def __setitem__(self, digest: Digest, span: Span) -> None:
+        self._places[digest] = span.offset << _SIZE_BITS | span.size
+
+    def __getitem__(self, digest: Digest) -> Span:
+        place = self._places[digest]
+        return Span(place >> _SIZE_BITS, place & (1 << _SIZE_BITS) - 1)
+
+    def __iter__(self) -> t.Iterator[Digest]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class Spans(t.Mapping[str, Span]):
+    """The places of members by their names; ``blobs`` are those of blobs by their digests."""
+
+    def __init__(self) -> None:
+        self.blobs = BlobSpans()
+        self._others: dict[str, Span] = {}
+
+    def __setitem__(self, name: str, span: Span) -> None:
+        digest = _digest_of(name)
+        if digest:
+            self.blobs[digest] = span
+        else:
+            self._others[name] = span
+
+    def __getitem__(self, name: str) -> Span:
+        digest = _digest_of(name)
+        return self.blobs[digest] if digest else self._others[name]
+
+    def __iter__(self) -> t.Iterator[str]:
+        blobs = (f"{BLOBS}{one.algorithm}/{one.encoded}" for one in self.blobs)
+        return itertools.chain(self._others, blobs)
+
+    def __len__(self) -> int:
+        return len(self._others) + len(self.blobs)
+
+
+class Members(t.NamedTuple):
+    """The members of an archive. ``whole`` is False if a missing chunk hides others."""
+
+    spans: Spans
     whole: bool = True
+
+
+def _digest_of(name: str) -> Digest | None:
+    """Return the digest that a name states, None if it is not the name of a blob."""
+    is_blob = name.startswith(BLOBS) and _NAME.fullmatch(name)
+    return Digest(*name[len(BLOBS) :].split("/", 1)) if is_blob else None
 
 
 def read_members(media: Media) -> Members:
@@ -73,10 +130,9 @@ class _Reader:
 
     def __init__(self, media: Media) -> None:
         self._media, self._offset = media, 0
-        self._spans: dict[str, Span] = {}
+        self._spans = Spans()
         self._links: dict[str, str] = {}
         self._name = ""
-        self._seen: set[str] = set()
 
     def read(self) -> Members:
         """Return the members."""
@@ -157,9 +213,9 @@ class _Reader:
             if not _DIRECTORY.fullmatch(name.rstrip("/") or ".") or size:
                 raise ArchiveError("is a directory that no archive of images has")
             return
-        if name in self._seen:
+        if name in self._spans or name in self._links:
             raise ArchiveError("is there twice")
-        if len(self._seen) >= _MAX_MEMBERS:
+        if len(self._spans) + len(self._links) >= _MAX_MEMBERS:
             raise ArchiveError(f"the archive has more than {_MAX_MEMBERS} members")
         if kind == tar.SYMLINK:
             target = _TARGET.fullmatch(link.decode("utf-8", "replace"))
@@ -173,7 +229,6 @@ class _Reader:
         else:
             self._spans[name] = Span(self._offset, size)
             self._skip(size)
-        self._seen.add(name)
 
     def _skip(self, size: int) -> None:
         end = self._offset + size + -size % BLOCK
@@ -195,13 +250,17 @@ class _Reader:
                         f"bytes follow its end at {end}: it is two archives, or not only an archive"
                     )
 
-    def _resolved(self) -> dict[str, Span]:
+    def _resolved(self) -> Spans:
         """Return the spans with those of links, whose targets must be layers in the archive."""
+        found = {}
         for name, target in self._links.items():
             if target not in self._spans:
                 self._name = name
                 raise self._error("links to a layer that is not in the archive")
-        return {**self._spans, **{name: self._spans[to] for name, to in self._links.items()}}
+            found[name] = self._spans[target]
+        for name, span in found.items():
+            self._spans[name] = span
+        return self._spans
 
     def _error(
         self, reason: str, kind: type[ArchiveError] = ArchiveError, hint: str = ""

@@ -141,7 +141,7 @@ class Lock:
         _check(value, (), ("lockfile_version", "images", "file", "manifests"), place)
         found: dict[str, LockedImage] = {}
         for number, entry in enumerate(entries):
-            image = _image(entry, place, number)
+            image = image_at(entry, place, number)
             if verified and not image.verified:
                 raise errors.LockError(
                     f"{image.place}: {image.name} is not verified", f"{LOCK_AGAIN[:-1]} and verify."
@@ -185,7 +185,8 @@ def _locked(image: Image) -> LockedPlatform:
     return LockedPlatform(image.descriptor.digest, config.digest if config else None, image.size)
 
 
-def _image(entry: t.Any, place: str, number: int) -> LockedImage:
+def image_at(entry: t.Any, place: str, number: int) -> LockedImage:
+    """Return an entry of a lock file; raise LockError, which names the file and the number of the entry, if it is invalid."""
     line = entry.get("line") if isinstance(entry, dict) else None
     place = f"{place}, line {line}" if isinstance(line, int) else f"{place}: images[{number}]"
     _check(entry, _FIELDS, (*_FIELDS, "line", "verified"), place)

@@ -241,12 +241,7 @@ def parse_object(raw: bytes, where: str) -> dict[str, t.Any]:
     What two parsers could read differently is an error: duplicate keys, NaN, integers of more than 20 digits.
     """
     try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_refuse,
-            parse_int=_bounded_int,
-        )
+        value = DECODER.decode(raw.decode())
     except UnicodeDecodeError as exc:
         raise errors.ManifestError(f"{where} is not UTF-8") from exc
     except (ValueError, errors.ManifestError) as exc:
@@ -390,3 +385,9 @@ def _refuse(constant: str) -> t.Any:
 
 def _bounded_int(text: str) -> int:
     return int(text) if len(text) <= 20 else _refuse("a number of over 20 digits")
+
+
+# Refuses what two parsers could read differently: duplicate keys, NaN, integers of more than 20 digits.
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_refuse, parse_int=_bounded_int
+)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from .._archive.by_digest import ByDigest
 from .._archive.contents import ArchivedImage, ImageArchive
 from .._archive.errors import ArchiveError, ArchiveIncompleteError
 from .._execution import in_parallel
@@ -18,7 +19,8 @@ from .._image.walk import images_of, walk
 from .._plan import Plan
 from .._store.repair import FULL, RepairStore, verify_blob
 from .actions import FetchBlob
-from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
+from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest
+from .grouped import GroupedFetch
 
 _NO_NAME = "Give its full name as name."
 
@@ -62,7 +64,9 @@ class ArchiveSource(ContentSource):
                 f"{self}: {self._subject}: {digest} has {place.size} bytes, its manifest states {descriptor.size}"
             )
         for piece in archive.media.pieces(place.offset + first, place.offset + end):
-            self._stats.add("bytes_fetched", len(piece))
+            # Plans read configurations, and those of many images twice.
+            if not descriptor.is_image_config:
+                self._stats.add("bytes_fetched", len(piece))
             yield piece
 
     def report_corrupt(self, descriptor: Descriptor) -> bool:
@@ -94,37 +98,52 @@ class ArchiveSources:
         return self._stats.as_result()
 
 
+class _Choice(t.NamedTuple):
+    """An image to import: what the archive has, None if the store must have it, and the name for it, if it is another."""
+
+    image: ArchivedImage | None
+    named: Reference | None = None
+
+    @property
+    def name(self) -> Reference:
+        """The name of the image."""
+        return t.cast(Reference, self.named or (self.image and self.image.reference))
+
+
 class ImportPlanner:
     """Plans what a store gets of an archive.
 
     ``lock`` is what the images must be; it also selects them unless names are given. ``mode`` says how content that the
-    store has is checked: by its size, or all its bytes, and all chunks by their sums then.
+    store has is checked: by its size, or all its bytes, and all chunks by their sums then. Without ``details``, the
+    result lists neither actions nor layers.
     """
 
     def __init__(
-        self, archive: ImageArchive, store: RepairStore, lock: Lock | None, mode: str, workers: int
+        self,
+        archive: ImageArchive,
+        store: RepairStore,
+        lock: Lock | None,
+        mode: str,
+        workers: int,
+        details: bool = True,
     ) -> None:
         self._archive, self._store, self._lock, self._mode = archive, store, lock, mode
-        self._sources = ArchiveSources(archive)
-        self._options = FetchOptions(workers, ChunkPolicy(), foreign=False, allow=True)
-        self._made: list[str] = []
+        sources = ArchiveSources(archive)
+        options = FetchOptions(workers, ChunkPolicy(), foreign=False, allow=True)
+        embedded = lock.manifests if lock else None
+        self._planner = FetchPlanner(store, sources, options, embedded=embedded)
+        self._grouped = GroupedFetch(self._planner, self._plan_images, details)
+        self._chosen: dict[str, _Choice] = {}
+        self._verified: ByDigest[None] = ByDigest()
 
     def plan(self, names: t.Sequence[Reference] | None) -> Plan:
         """Return the plan; raise LockError if an image is not as locked, NotFoundError for a name that the archive lacks."""
         if self._mode == FULL:
             self._archive.media.require_sums()
-        chosen = self._chosen(names)
-        requests = [self._request(reference, image) for reference, image in chosen.values()]
-        planner, plans = self._planned(requests)
-        if self._mode == FULL:
-            self._find_corrupt({digest for plan in plans for digest in plan.sizes})
-            planner, plans = self._planned(requests)
-        plans = [plan for plan in plans if self._is_possible(plan, planner)]
-        plan = plan_fetch(planner, plans)
+        self._chosen = self._choose(names)
+        plan = self._grouped.plan([*self._chosen])
         media = self._archive.media
-        made = {
-            reference.store_name for reference, image in chosen.values() if image and image.is_made
-        }
+        made = {name for name, one in self._chosen.items() if one.image and one.image.is_made}
         facts = dict(
             plan.facts,
             made_manifests=sorted(made),
@@ -136,12 +155,35 @@ class ImportPlanner:
             facts=facts, warnings=lambda: [*plan.warnings(), *self._warnings(made)]
         )
 
-    def _planned(self, requests: t.Sequence[ImageRequest]) -> tuple[FetchPlanner, list[ImagePlan]]:
-        embedded = self._lock.manifests if self._lock else None
-        planner = FetchPlanner(self._store, self._sources, self._options, embedded=embedded)
-        return planner, planner.plan_all(requests)
+    def forget(self) -> None:
+        """Release what is known of the archive, once nothing more is read: the result of very many images needs the memory."""
+        self._archive.forget()
+        self._chosen = {}
+        self._grouped.forget()
 
-    def _is_possible(self, plan: ImagePlan, planner: FetchPlanner) -> bool:
+    def _plan_images(self, names: t.Sequence[str]) -> list[ImagePlan]:
+        """Return the plans of images that can be imported."""
+        requests = [self._request(self._chosen[name]) for name in names]
+        plans = self._plan_all(requests)
+        if self._mode == FULL:
+            found = {one for plan in plans for one in plan.sizes if one not in self._verified}
+            if self._find_corrupt(found):
+                plans = self._plan_all(requests)
+        return [plan for plan in plans if self._is_possible(plan)]
+
+    def _plan_all(self, requests: t.Sequence[ImageRequest]) -> list[ImagePlan]:
+        """Return the plans of images, made without threads: what is read is on this host, and small."""
+
+        def attempt(request: ImageRequest) -> ImagePlan | errors.LockstepError:
+            try:
+                return self._planner.plan_image(request)
+            except errors.LockstepError as exc:
+                return exc
+
+        answers = ((one.reference.store_name, attempt(one)) for one in requests)
+        return self._planner.keep(answers)
+
+    def _is_possible(self, plan: ImagePlan) -> bool:
         """Return whether an archive has all content that the store lacks; else note the failure of the image."""
         archive = self._archive
         missing = [
@@ -153,18 +195,22 @@ class ImportPlanner:
         if not missing or not archive.is_whole:
             return True
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        planner.failures[plan.name] = ArchiveIncompleteError(
+        self._planner.failures[plan.name] = ArchiveIncompleteError(
             f"{archive.media.where}: {plan.name}: leaves out {missing[0]}{more}, and the store lacks"
             f" {'them' if more else 'it'}",
             digests=missing,
         )
         return False
 
-    def _find_corrupt(self, digests: t.Collection[Digest]) -> None:
-        """Note content of the store that does not match its digest: it counts as missing."""
+    def _find_corrupt(self, digests: t.Collection[Digest]) -> bool:
+        """Note content of the store that does not match its digest: it counts as missing. Return whether there is any."""
         store, listed = self._store, sorted(digests)
-        found = in_parallel(lambda one: verify_blob(store, one), listed, self._options.workers)
-        store.known_bad = {digest for digest, reason in zip(listed, found) if reason}
+        found = in_parallel(lambda one: verify_blob(store, one), listed, self._planner.workers)
+        corrupt = {digest for digest, reason in zip(listed, found) if reason}
+        store.known_bad |= corrupt
+        for digest in listed:
+            self._verified[digest] = None
+        return bool(corrupt)
 
     def _warnings(self, made: t.Collection[str]) -> list[str]:
         media, texts = self._archive.media, []
@@ -183,28 +229,32 @@ class ImportPlanner:
 
     # Which images.
 
-    def _chosen(
-        self, names: t.Sequence[Reference] | None
-    ) -> dict[str, tuple[Reference, ArchivedImage | None]]:
-        """Return the images to import by their names in the store, with what the archive has for each."""
-        named = {one.reference.store_name: one for one in self._archive.images if one.reference}
-        chosen: dict[str, tuple[Reference, ArchivedImage | None]] = {}
-        if names is not None:
-            for reference in names:
-                image = named.get(reference.store_name) or self._unnamed(reference)
-                chosen[reference.store_name] = reference, image
-        elif self._lock:
-            self._require_locked(named)
-            for locked in self._lock.images:
-                chosen[locked.name] = Reference.parse(locked.name), named.get(locked.name)
-        else:
-            for image in self._archive.images:
-                if image.reference is None:
+    def _choose(self, names: t.Sequence[Reference] | None) -> dict[str, _Choice]:
+        """Return the images to import, by their names in the store."""
+        archive, chosen = self._archive, {}  # type: ImageArchive, dict[str, _Choice]
+        if names is None and not self._lock:
+            for image in archive.images:
+                reference = image.reference
+                if reference is None:
                     raise ArchiveError(
-                        f"{self._archive.media.where}: {image.label} is not the full name of an image",
+                        f"{archive.media.where}: {image.label} is not the full name of an image",
                         _NO_NAME,
                     )
-                chosen[image.reference.store_name] = image.reference, image
+                name = reference.store_name
+                chosen[image.label if image.label == name else name] = _Choice(image)
+            return self._require_any(chosen)
+        named = {one.reference.store_name: one for one in archive.images if one.reference}
+        if names is None:
+            self._require_locked(named)
+            for locked in t.cast(Lock, self._lock).images:
+                chosen[locked.name] = _Choice(named.get(locked.name), Reference.parse(locked.name))
+        else:
+            for reference in names:
+                found = named.get(reference.store_name) or self._unnamed(reference)
+                chosen[reference.store_name] = _Choice(found, reference)
+        return self._require_any(chosen)
+
+    def _require_any(self, chosen: dict[str, _Choice]) -> dict[str, _Choice]:
         if not chosen:
             raise ArchiveError(f"{self._archive.media.where}: names no image")
         return chosen
@@ -236,7 +286,8 @@ class ImportPlanner:
             "Check the spelling, or export the image.",
         )
 
-    def _request(self, reference: Reference, image: ArchivedImage | None) -> ImageRequest:
+    def _request(self, choice: _Choice) -> ImageRequest:
+        image, reference = choice.image, choice.name
         if image is None:  # the store can have it
             return self._locked_request(reference, None)
         pinned = Reference(

@@ -272,15 +272,10 @@ def labels_of(entries: t.Sequence[dict[str, t.Any]]) -> list[str]:
 
     Other tools write only a tag, which can occur several times: the label is then NAME@DIGEST.
     """
-    digests: dict[str, set[str]] = {}
-    for entry in entries:
-        digests.setdefault(name_of(entry), set()).add(str(entry.get("digest")))
-    labels = []
-    for entry in entries:
-        name, digest = name_of(entry), str(entry.get("digest"))
-        is_one = "/" in name or len(digests[name]) == 1
-        labels.append((name if is_one else f"{name}@{digest}") if name else digest)
-    return labels
+    pairs = [(name_of(entry), str(entry.get("digest"))) for entry in entries]
+    last = dict(pairs)
+    several = {name for name, digest in pairs if last[name] != digest and "/" not in (name or "/")}
+    return [f"{name}@{digest}" if name in several else name or digest for name, digest in pairs]
 
 
 def render_index(index: dict[str, t.Any]) -> bytes:
@@ -289,9 +284,7 @@ def render_index(index: dict[str, t.Any]) -> bytes:
         (name_of(entry), "" if "/" in name_of(entry) else _canonical(entry)): entry
         for entry in index["manifests"]
     }
-    return _canonical(dict(index, manifests=[entries[key] for key in sorted(entries)])).encode(
-        "ascii"
-    )
+    return _canonical(dict(index, manifests=[entries[key] for key in sorted(entries)])).encode()
 
 
 def render_names(names: t.Mapping[str, IndexEntry]) -> bytes:
