@@ -256,8 +256,8 @@ def test_manifests_in_the_lock_are_not_read(store, sources, engine):
 
 def test_lock_that_names_another_configuration_fails(store, sources, engine):
     lock = locked(sources, APP)
-    platform = lock.images[0].platforms["linux/amd64"]
-    object.__setattr__(platform, "config", lock.images[0].digest)
+    platforms = lock.images[0].platforms
+    platforms["linux/amd64"] = platforms["linux/amd64"]._replace(config=lock.images[0].digest)
     failure = load(store, sources, engine, APP, lock=lock).failure
     assert isinstance(failure, LockError)
     assert engine.names == {}
