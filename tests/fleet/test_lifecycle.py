@@ -8,114 +8,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import typing as t
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from ansible_collections.lockstep.images.tests.support import images
 from ansible_collections.lockstep.images.tests.support.docker import Docker
 from ansible_collections.lockstep.images.tests.support.example import (
     PAGE,
-    Example,
-    base_image,
     unit_of_web,
 )
 from ansible_collections.lockstep.images.tests.support.fleet import Registry, need_programs
-from ansible_collections.lockstep.images.tests.support.playbook import PlayResult, PlayRunner
+from ansible_collections.lockstep.images.tests.support.lifecycle import (
+    TOKEN,
+    Project,
+    four_releases,
+    new_project,
+)
+from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner
 from ansible_collections.lockstep.images.tests.support.services_process import (
-    free_port,
     unmount_below,
 )
 
 HERE = Path(os.path.abspath(__file__)).parents[1]
-TOKEN = "5ec7e75ec7e7"  # in a header of a request, and in no output
 SYSTEMCTL = HERE / "support" / "fakesystemctl.py"
-
-
-class Project(Example):
-    """A copy of the example, whose services listen on an address of their own."""
-
-    def __init__(self, path: Path, play: PlayRunner, registry: str, base: str, page: str) -> None:
-        super().__init__(path, registry, base, page, f"{page.rpartition(':')[0]}:{free_port()}")
-        self.play, self.registry, self.url = play, registry, f"http://{page}/"
-        self.environment: dict[str, str] = {}
-
-    def release(self, check: bool = False, **variables: t.Any) -> PlayResult:
-        """Run the playbook in the directory of the project."""
-        return self.play(
-            "lockstep.images.lifecycle",
-            self.path / "inventory.yml",
-            variables,
-            check=check,
-            environment=self.environment,
-            cwd=self.path,
-        )
-
-    def page(self) -> str:
-        """Return the page of the service web."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(self.url, timeout=60) as answer:
-            text: str = answer.read().decode()
-        return text
-
-    def lock(self, name: str = "images.lock.yml") -> dict[str, set[str]]:
-        """Return the digests of each image in a lock file, and of its configuration, by the name of its service."""
-        found = {}
-        for one in yaml.safe_load((self.path / name).read_text())["images"]:
-            (only,) = one["platforms"].values()
-            service = one["name"].rpartition("/")[2].partition(":")[0]
-            found[service] = {one["digest"], only["config"]}
-        return found
 
 
 @pytest.fixture(name="project")
 def fixture_project(directory: Path, play: PlayRunner, registry_plain: Registry) -> Project:
     """Copy the example. Its images, addresses and directories are of this test only."""
     need_programs("busybox")
-    images.upload(registry_plain.service.url, "lifecycle/busybox", base_image(), "1.37")
-    # Nothing else listens on this address, so the ports cannot be taken.
-    number = os.getpid()
-    page = f"127.{100 + (number >> 16)}.{number >> 8 & 255}.{number & 255}:{free_port()}"
-    names = (
-        f"{registry_plain.address}/{directory.name}",
-        f"{registry_plain.address}/lifecycle/busybox",
-    )
-    project = Project(directory / "shop", play, *names, page)
-    project.set(
-        ansible_python_interpreter=sys.executable,
-        ansible_remote_tmp=os.fspath(directory / "remote"),
-        release_store_path=os.fspath(directory / "builds"),
-        release_compose_path=os.fspath(directory / "compose"),
-        store_path=os.fspath(directory / "store"),
-    )
-    return project
-
-
-def four_releases(project: Project, image_of: t.Callable[[str], str]) -> None:
-    """Release version 1 twice, version 2 whose test fails, and version 3. ``image_of`` returns what runs, by name."""
-    project.release().ok()
-    first = project.lock()
-    assert "version 1" in project.page()
-    again = project.release().ok()
-    assert again.changed == 0, again.output
-
-    project.edit("web/public/index.html", ("The shop, version 1", "Under construction"))
-    failed = project.release()
-    assert failed.returncode == 2, failed.output
-    assert "expected the content The shop" in failed.output and TOKEN not in failed.output
-    assert "The host is back on the last release" in failed.output
-    assert "version 1" in project.page()
-    assert project.lock() == first == project.lock("images.lock.released.yml")
-    assert project.lock("images.lock.failed.yml")["web"] != first["web"]
-    assert image_of("web") in first["web"]
-
-    project.edit("web/public/index.html", ("Under construction", "The shop, version 3"))
-    project.release().ok()
-    assert "version 3" in project.page()
-    assert image_of("web") in project.lock()["web"] - first["web"]
+    return new_project(directory, play, registry_plain.address)
 
 
 @pytest.fixture(name="with_compose")

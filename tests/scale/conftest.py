@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from ansible_collections.lockstep.images.tests.fleet.conftest import (
     collection_env,
+    directory,
+    play,
     workspace,
 )
 
-__all__ = ["collection_env", "workspace"]
+__all__ = ["collection_env", "directory", "play", "workspace"]
