@@ -228,7 +228,7 @@ def run_plan(
         with open_target(module.params) as target:
             plan = build(module.params, target)
             outcome = Outcome(plan, None, plan.failures)
-            if plan.is_due and not module.check_mode:
+            if (plan.changed or plan.has_news()) and not module.check_mode:
                 from ._execution import Execution
 
                 execution = (plan.execute or Execution)(plan)

@@ -95,11 +95,6 @@ class Plan(t.NamedTuple):
         """Whether there are any actions."""
         return bool(self.actions)
 
-    @property
-    def is_due(self) -> bool:
-        """Whether there is anything to do."""
-        return self.changed or self.has_news()
-
 
 class PlanBuilder:
     """Plans the items of a task with threads, and collects their errors by name for the plan that it builds."""

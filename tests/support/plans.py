@@ -43,7 +43,7 @@ def dry_run(plan: Plan) -> Outcome:
 def execute(plan: Plan) -> Outcome:
     """Carry out a plan; return the outcome."""
     execution = execution_of(plan)
-    if plan.is_due:
+    if plan.changed or plan.has_news():
         execution.run()
     return Outcome(plan, execution.done, execution.failures)
 

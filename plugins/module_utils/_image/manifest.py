@@ -81,6 +81,9 @@ class Descriptor(t.NamedTuple):
     def __hash__(self) -> int:
         return hash(self[:3])
 
+    def __repr__(self) -> str:  # URLs can have secrets
+        return repr(self[:3])
+
     @property
     def is_index(self) -> bool:
         """Whether the media type is that of an index."""

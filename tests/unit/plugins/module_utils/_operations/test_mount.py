@@ -98,7 +98,7 @@ def outcome_of(path, wanted):
     """Change many roots; return the outcome after the state directory was left."""
     with planned_roots(path, wanted) as plan:
         execution = Execution(plan)
-        if plan.is_due:
+        if plan.changed:
             execution.run()
     return Outcome(plan, execution.done, execution.failures)
 
