@@ -17,7 +17,7 @@ from ansible_collections.lockstep.images.tests.support.example import (
     PAGE,
     unit_of_web,
 )
-from ansible_collections.lockstep.images.tests.support.fleet import Registry, need_programs
+from ansible_collections.lockstep.images.tests.support.fleet import Registry, need, need_programs
 from ansible_collections.lockstep.images.tests.support.lifecycle import (
     TOKEN,
     Project,
@@ -42,11 +42,11 @@ def fixture_project(directory: Path, play: PlayRunner, registry_plain: Registry)
 
 @pytest.fixture(name="with_compose")
 def fixture_with_compose() -> None:
-    """Skip the test without the plugin compose and community.docker, which ./dev fleet unpacks."""
+    """Require the plugin compose and community.docker, which ./dev fleet unpacks."""
     if not os.environ.get("LOCKSTEP_TEST_COMPOSE") or not os.environ.get(
         "LOCKSTEP_TEST_COLLECTIONS"
     ):
-        pytest.skip("LOCKSTEP_TEST_COMPOSE and LOCKSTEP_TEST_COLLECTIONS name no compose")
+        need("LOCKSTEP_TEST_COMPOSE and LOCKSTEP_TEST_COLLECTIONS name no compose")
 
 
 @pytest.fixture(name="compose")
