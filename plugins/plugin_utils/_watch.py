@@ -198,6 +198,7 @@ class Watch:
         self._tick = _TICK if self._board is None else 2 * _TICK
         self._parent = os.getppid()
         self._handled: t.Any = None  # what handled SIGTERM
+        self._signals = -1  # a pipe with the numbers of the signals that have arrived
         self._showing, self._stopped = threading.Lock(), threading.Event()
 
     def start(self) -> None:
@@ -206,6 +207,12 @@ class Watch:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             with contextlib.suppress(ValueError):  # not the main thread
                 self._handled = signal.signal(signal.SIGTERM, lambda *_args: _end_worker())
+                # Only the main thread runs the handler. If another thread gets the signal, the main thread first waits
+                # for ssh, up to 12 seconds. The pipe stays open: a worker ends with its task.
+                self._signals, end = os.pipe()
+                os.set_blocking(self._signals, False)
+                os.set_blocking(end, False)
+                signal.set_wakeup_fd(end, warn_on_full_buffer=False)
         threading.Thread(target=self._run, daemon=True).start()
 
     @contextlib.contextmanager
@@ -226,12 +233,13 @@ class Watch:
                     self._board.put(self._meter.end(is_ok))
         if self._handled is not None:
             signal.signal(signal.SIGTERM, self._handled)
+            signal.set_wakeup_fd(-1)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._tick):
             # In a worker nobody waits for, and nobody would see, what it throws.
             with contextlib.suppress(Exception):
-                if os.getppid() != self._parent:
+                if os.getppid() != self._parent or self._is_terminated():
                     _end_worker()
                 if time.monotonic() >= self._due:
                     self._read()
@@ -241,6 +249,12 @@ class Watch:
                         # The board notes a line before it is shown: no other worker would show it.
                         if not self._stopped.is_set():
                             self._board.tick(time.monotonic(), self._show_line)
+
+    def _is_terminated(self) -> bool:
+        """Return whether SIGTERM has arrived."""
+        with contextlib.suppress(OSError):  # none has, or there is no pipe
+            return signal.SIGTERM in os.read(self._signals, 512)
+        return False
 
     def _wait(self) -> float:
         """Return how long to wait for the next read: less until the first line of a host."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import threading
 import time
 import types
@@ -336,3 +337,19 @@ def test_worker_ends_when_the_playbook_is_gone(monkeypatch):
     monkeypatch.setattr(_watch.os, "getppid", lambda: watch._parent + 1)
     assert ended.wait(30)
     watch.stop(is_ok=False)
+
+
+def test_worker_ends_although_its_main_thread_waits(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(_watch, "_end_worker", ended.set)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        watch = watching(Action(), "")
+        signal.signal(signal.SIGTERM, lambda *_args: None)  # the main thread does not come to it
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.wait(30)
+        watch.stop(is_ok=False)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(signal.SIGTERM, before)
