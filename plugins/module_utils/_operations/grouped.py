@@ -235,7 +235,7 @@ class GroupedFetch:
         self._warnings += plan.warnings
 
     def _keep(self, digest: Digest, action: Action) -> None:
-        """Note an action on content; without details, the first stands for all."""
+        """Note an action on content; without details, only the first is noted."""
         if self._details or not self._content:
             note = Noted(action.summary() if self._details else _NOTHING)
             self._content.append(note)
