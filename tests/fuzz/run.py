@@ -65,7 +65,8 @@ def fuzz(name: str, options: argparse.Namespace) -> Outcome:
         timeout=options.seconds + 300,
     )
     executed = re.search(r"number_of_executed_units: *([0-9]+)", done.stderr)
-    report = done.stderr[-3000:] if done.returncode else ""
+    # The traceback is in the standard output, what libFuzzer says in the error output.
+    report = f"{done.stdout[-2000:]}\n{done.stderr[-1500:]}" if done.returncode else ""
     return Outcome(int(executed[1]) if executed else 0, report)
 
 

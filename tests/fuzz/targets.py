@@ -206,8 +206,9 @@ def _manifests(data: bytes) -> None:
         with _refusal():
             manifest = Manifest.parse(data, media_type, "app:1")
             assert all(blob.size >= 0 for blob in manifest.blobs)
+            assert all(str(one.platform) for one in manifest.children)
     with _refusal():
-        ImageConfig.parse(data, "app:1")
+        assert str(ImageConfig.parse(data, "app:1").platform)
 
 
 def _auth_files(data: bytes) -> None:

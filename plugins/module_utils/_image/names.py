@@ -128,7 +128,7 @@ def parse_registry(text: str) -> str:
         raise errors.ReferenceError(
             f"registry {errors.shown_name(text)} is not of the form host[:port]"
         )
-    return _check_registry(match.group(1), match.group(1))
+    return _check_registry(match[1], match[1])
 
 
 def _refuse_foreign_forms(text: str) -> None:
@@ -188,7 +188,7 @@ def _check_registry(registry: str, text: str) -> str:
         raise errors.ReferenceError(
             f"reference {errors.shown_name(text)}: registry {errors.shown_name(registry)} is not of the form host[:port]"
         )
-    port = match.group("port")
+    port = match["port"]
     if port and (port[0] == "0" or int(port[:6]) > 65535):
         raise errors.ReferenceError(
             f"reference {errors.shown_name(text)}: port {errors.shown_name(port)} is not between 1 and 65535"
@@ -218,7 +218,7 @@ def trimmed(text: str) -> str:
 
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
-_OS = re.compile(r"([A-Za-z0-9_.-]+)(?:\(([^()+/]*)((?:\+[^()+/]+)*)\))?")
+_OS = re.compile(r"([A-Za-z0-9_.-]+)(?:\(([^()+/\ud800-\udfff]*(?:\+[^()+/\ud800-\udfff]+)*)\))?")
 
 # Go's lists decide whether a single word is an operating system or an architecture.
 _KNOWN_OS = frozenset(
@@ -249,7 +249,7 @@ class Platform(t.NamedTuple):
         subject = f"platform {errors.printable(repr(text))}"
         if not match or len(rest) > 2 or not all(_PART.fullmatch(part) for part in rest):
             raise errors.PlatformError(f"{subject} is not of the form os/architecture[/variant]")
-        os_name, version, features = match.groups("")
+        os_name, extra = match.groups("")
         if not rest:
             host, architecture = cls.host(), _normal_cpu(os_name, "")
             if _normal_os(os_name) in _KNOWN_OS:
@@ -260,8 +260,8 @@ class Platform(t.NamedTuple):
                 raise errors.PlatformError(
                     f"{subject} is not a known operating system or architecture"
                 )
-        unquoted = [urllib.parse.unquote(feature) for feature in features.split("+")[1:]]
-        return cls.of(os_name, rest[0], (*rest, "")[1], urllib.parse.unquote(version), unquoted)
+        version, *features = map(urllib.parse.unquote, extra.split("+"))
+        return cls.of(os_name, rest[0], (*rest, "")[1], version, features)
 
     @classmethod
     def of(
@@ -286,7 +286,7 @@ class Platform(t.NamedTuple):
         # A 32-bit kernel on Armv8 says armv8l.
         arm = re.match("armv([3-8])", _host.machine(), re.IGNORECASE)
         if arm:
-            return cls.of(_host.system(), "arm", "v" + arm.group(1))
+            return cls.of(_host.system(), "arm", "v" + arm[1])
         return cls.of(_host.system(), _host.machine())
 
     @property
@@ -299,9 +299,7 @@ class Platform(t.NamedTuple):
         arch, variant = self.architecture, self.variant
         if arch == "amd64":
             match = re.fullmatch("v([0-9]+)", variant or "v1")
-            levels = (
-                [f"v{n}" for n in range(int(match.group(1)), 1, -1)] + [""] if match else [variant]
-            )
+            levels = [f"v{n}" for n in range(int(match[1]), 1, -1)] + [""] if match else [variant]
             return [(arch, level) for level in levels] + [("386", "")]
         if arch == "arm":
             return [(arch, level) for level in _arm_levels(variant)]
@@ -325,8 +323,10 @@ class Platform(t.NamedTuple):
         return candidates.index(cpu) if cpu in candidates else None
 
     def __str__(self) -> str:
-        parts = [self.os_version, *self.os_features]
-        extra = "+".join(urllib.parse.quote(part, safe="") for part in parts)
+        extra = "+".join(
+            urllib.parse.quote(part, "", errors="replace")
+            for part in (self.os_version, *self.os_features)
+        )
         variant = f"/{self.variant}" if self.variant else ""
         return self.os + (f"({extra})" if extra else "") + f"/{self.architecture}{variant}"
 
@@ -382,7 +382,7 @@ def _normal_cpu(architecture: str, variant: str) -> tuple[str, str]:
 
 def _arm_levels(variant: str) -> list[str]:
     match = re.fullmatch("v([0-9]+)", variant)
-    level = int(match.group(1)) if match else 0
+    level = int(match[1]) if match else 0
     return [f"v{n}" for n in range(level, 4, -1)] if level > 4 else [variant]
 
 
@@ -391,8 +391,8 @@ def _arm64_levels(variant: str) -> list[tuple[str, str]]:
     match = re.fullmatch(r"v([89])(?:\.([0-9]+))?", variant)
     if not match:
         return [("arm64", variant)]
-    minor, levels = int(match.group(2) or 0), []
-    if match.group(1) == "9":
+    minor, levels = int(match[2] or 0), []
+    if match[1] == "9":
         levels = [f"v9.{n}" for n in range(minor, 0, -1)] + ["v9"]
         minor = min(minor + 5, 9)
     levels += [f"v8.{n}" for n in range(minor, 0, -1)] + [""]

@@ -23,6 +23,7 @@ from ansible_collections.lockstep.images.plugins.module_utils._image.manifest im
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
+    Descriptor,
     ImageConfig,
     Manifest,
     parse_object,
@@ -496,6 +497,16 @@ def test_configuration_contains_its_platform():
     value = {"os": "Linux", "architecture": "arm", "variant": "7", "os.version": None}
     platform = ImageConfig.parse(json.dumps(value).encode(), WHERE).platform
     assert str(platform) == "linux/arm/v7"
+
+
+@pytest.mark.parametrize("key", ["os.version", "os.features"])
+def test_half_a_character_in_a_platform_is_replaced(key):
+    """JSON can escape one half of a surrogate pair, which UTF-8 cannot encode."""
+    value = {"os": "windows", "architecture": "amd64", key: "10\ud800"}
+    value["os.features"] = [value[key]]
+    entry = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(b"")), "size": 0, "platform": value}
+    platform = Descriptor.from_json(json.loads(json.dumps(entry)), WHERE).platform
+    assert "10%3F" in str(platform)
 
 
 def test_a_layer_is_compared_with_its_diff_id():
