@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.chain import chain_ids
 from ansible_collections.lockstep.images.plugins.module_utils._image.names import Digest
 from ansible_collections.lockstep.images.tests.support import images, modules, services
-from ansible_collections.lockstep.images.tests.support.containerd import Containerd
+from ansible_collections.lockstep.images.tests.support.containerd import PINNED, Containerd
 from ansible_collections.lockstep.images.tests.support.cri import ImageService
 from ansible_collections.lockstep.images.tests.support.services_process import program, run
 from ansible_collections.lockstep.images.tests.support.shop import (
@@ -300,6 +300,60 @@ def test_names_are_as_before_if_an_image_stays_incomplete(load, directory, is_mo
     outcome = load(WEB, **wrapped(load, directory, after=vanish))
     assert outcome.kind == "engine-incomplete", outcome.result
     assert load.engine.names(load.namespace) == before
+
+
+# The task is killed while it sends a change to containerd, and after the change.
+KILLS = {
+    "inside": 'head -c 3000 | real "$@"; kill -9 $PPID; exit 1',
+    "after": 'real "$@"; kill -9 $PPID; exit 1',
+}
+
+
+def killing(load: Load, directory: Path, number: int, when: str, lost: str) -> dict[str, t.Any]:
+    """Return the option of a ctr that kills its task at a change; ``lost`` is a blob that is removed after each change."""
+    real = f"{load.engine.executable} --address {load.engine.address} -n {load.namespace}"
+    path = directory / f"ctr-{number}-{when}"
+    path.write_text(
+        f"""\
+#!/bin/sh
+real() {{
+    {load.engine.executable} "$@"
+    status=$?
+    [ -z "{lost}" ] || {real} content rm {lost} > {path}.log 2>&1
+    return $status
+}}
+case "$*" in *" images import "*|*" images label "*|*" images rm "*) ;; *) exec {load.engine.executable} "$@";; esac
+echo >> {path}.steps
+[ $(wc -l < {path}.steps) != {number} ] || {{ {KILLS[when]}; }}
+real "$@"
+"""
+    )
+    path.chmod(0o755)
+    return {"executable": str(path)}
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_kill_at_any_step_unpins_no_image(load, directory, is_complete):
+    """The pin is not of the collection: no later task knows that it was there."""
+    shop = load.shop
+    lost = "" if is_complete else shop.layers(WEB)[1].digest
+    for number in range(1, 20):
+        for when in KILLS:
+            one = load._replace(namespace=f"{load.namespace}-{number}-{when}")
+            one.well(NEXT)
+            one.ctr("images", "tag", NEXT, WEB)
+            one.ctr("images", "label", WEB, f"{PINNED}=pinned")
+            params = dict(load.engine.options, platform="linux/amd64", namespace=one.namespace)
+            params.update(killing(one, directory, number, when, lost))
+            process = modules.start("image_load", name=[WEB], store=shop.store, **params)
+            process.communicate(timeout=120)
+            assert one.engine.pinned(one.namespace) == {WEB}, (number, when)
+            one.well(WEB)
+            assert one.engine.pinned(one.namespace) == {WEB}, (number, when)
+            assert one.engine.names(one.namespace)[WEB] == shop.digest(WEB)
+        if process.returncode != -9:
+            break
+    assert number >= 3
 
 
 def test_kubelet_finds_tag_and_digest_and_keeps_pinned_images(engine, shop):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from .services_process import Service
 
+PINNED = "io.cri-containerd.pinned"
+
 
 @dataclass(frozen=True)
 class Containerd:
@@ -38,6 +40,11 @@ class Containerd:
         """Return what each name points at."""
         rows = [row.split() for row in self.ctr(namespace, "images", "ls").splitlines()[1:]]
         return {row[0]: row[2] for row in rows}
+
+    def pinned(self, namespace: str) -> set[str]:
+        """Return the names that the kubelet must keep."""
+        rows = self.ctr(namespace, "images", "ls").splitlines()
+        return {row.split()[0] for row in rows if f"{PINNED}=pinned" in row}
 
     def ready(self, namespace: str) -> set[str]:
         """Return the names of images for this platform that are complete and unpacked, as containerd checks it."""

@@ -32,7 +32,8 @@ class Import(t.NamedTuple):
 class FakeCtr(Ctr):
     """A namespace of a containerd of a version, which names before it unpacks if it is 1.6.
 
-    ``imports`` are the imports so far, ``calls`` the other changes. ``before_import`` is called before each import.
+    ``imports`` are the imports so far, ``calls`` the other changes. ``before_import`` is called before each import, ``step``
+    before and after every change: a task that is killed there has made all changes so far, and none of the others.
     """
 
     def __init__(self, version: str = "1.6.20") -> None:
@@ -47,6 +48,7 @@ class FakeCtr(Ctr):
         self.imports: list[Import] = []
         self.calls: list[tuple[str, ...]] = []
         self.before_import: Callable[[], None] = lambda: None
+        self.step: Callable[[], None] = lambda: None
         self.root: str | None = None
 
     def versions(self) -> list[str | None]:
@@ -79,15 +81,25 @@ class FakeCtr(Ctr):
         return self.blobs[digest]
 
     def pin(self, name: str) -> None:
+        self.step()
         self.calls.append(("pin", name))
         self.pinned.add(name)
+        self.step()
 
     def remove(self, names: t.Sequence[str]) -> None:
+        self.step()
         self.calls.append(("remove", *names))
         for name in names:
             del self.targets[name]
+            self.pinned.discard(name)
+        self.step()
 
     def load(self, archive: Archive, *options: str) -> None:
+        self.step()
+        self._import(archive, *options)
+        self.step()
+
+    def _import(self, archive: Archive, *options: str) -> None:
         self.before_import()
         index, blobs = self._receive(archive)
         names = {

@@ -6,6 +6,10 @@ root, and its content is complete and unpacked.
 
 An image is sent in two imports: the content under ``repository@digest``, then the names in an archive without blobs.
 containerd 1.6 creates names before it unpacks, so one import could leave a tag on an image that cannot be used.
+
+An import by ctr 2 replaces the labels of names, and one by ctr 1 keeps them. A label that is set again later is lost if the
+task is killed before, and no later task knows of it. So names that are pinned are imported apart, with the label: then a name
+moves and stays pinned in one step.
 """
 
 from __future__ import annotations
@@ -44,6 +48,9 @@ class ContainerdEngine(Engine):
         self._ctr, self.stats = ctr, ctr.stats
         self._held: Held | None = None
         self._added: set[str] = set()  # names by digest that this task added
+        self._pinned: frozenset[str] = frozenset()  # names that were pinned before the first send
+        self._has_sent = False
+        self._can_label: bool | None = None
         self._version: str | None = None
         self._warnings: list[str] | None = None
 
@@ -97,30 +104,26 @@ class ContainerdEngine(Engine):
 
     def size_of(self, loads: t.Sequence[Load]) -> int:
         """Return how many bytes ``send`` sends to the engine."""
-        archives = [
-            archive
-            for group in _by_platform(loads).values()
-            for archive in (_content(group, unopened), _names_only(group))
-        ]
-        return sum(archive.size for archive in archives if archive)
+        groups = (*self._groups(_content(loads)), *self._groups(_names_only(loads)))
+        return sum(_archive(group.entries, unopened).size for group in groups)
 
     def send(self, loads: t.Sequence[Load], open_blob: OpenBlob, options: LoadOptions) -> None:
         """Send content under the names by digest, then name everything that is complete."""
         before, failure = self._known(), None
+        self._has_sent = True
         self._added |= {_names_of(load)[-1] for load in loads} - before.names.keys()
-        for platform, group in _by_platform(loads).items():
-            archive = _content(group, open_blob)
-            if archive is None:
-                continue
+        for group in self._groups(_content(loads)):
             self.refresh()
+            labels = self._labels(group.is_pinned)
             try:
-                self._ctr.load(archive, *_flags(platform))
+                self._ctr.load(_archive(group.entries, open_blob), *_flags(group.platform), *labels)
             except errors.EngineGoneError:
                 raise
             except errors.EngineError as exc:
                 failure = exc
         complete = [load for load in loads if self.find(load.image, options).whole]
-        self._name(complete, options, before)
+        if complete:
+            self._name(complete, options)
         if failure:
             raise failure
 
@@ -136,7 +139,8 @@ class ContainerdEngine(Engine):
         now = held.target_of(load.name)
         extra = {_names_of(load)[-1]} & self._added & held.names.keys()
         if before and now != before:
-            self._ctr.load(_pointer(load.image, before, self._ctr.read(before)), "--no-unpack")
+            archive = _pointer(load.image, before, self._ctr.read(before))
+            self._ctr.load(archive, "--no-unpack", *self._labels(load.name in self._pinned))
         elif now and not before:
             extra.add(load.name)
         if extra:
@@ -146,6 +150,9 @@ class ContainerdEngine(Engine):
     def _known(self) -> Held:
         if self._held is None:
             self._held = Held.read(self._ctr)
+            if not self._has_sent:
+                names = self._held.names
+                self._pinned = frozenset(name for name, one in names.items() if one.pinned)
             if self._warnings is None:
                 self._warnings = self._check_namespace(self._held)
         return self._held
@@ -157,19 +164,43 @@ class ContainerdEngine(Engine):
         hint = "" if namespace == _KUBERNETES else f"; the kubelet uses {_KUBERNETES}"
         return [f"containerd had no namespace {namespace}{hint}"]
 
-    def _name(self, loads: t.Sequence[Load], options: LoadOptions, before: Held) -> None:
+    def _name(self, loads: t.Sequence[Load], options: LoadOptions) -> None:
         """Name images whose content is complete, and pin the names that the task pins, or that were pinned."""
-        if not loads:
-            return
-        can_label = options.pin and _is_since_2(self._ctr.versions()[0])
-        flags = ("--label", f"{PINNED}=pinned") if can_label else ()
         self.refresh()
-        for platform, group in _by_platform(loads).items():
-            self._ctr.load(_names_only(group), "--no-unpack", *_flags(platform), *flags)
-        for name in (name for load in loads for name in _names_of(load)):
-            # An import by containerd 2 removes the labels of existing names.
-            if not flags and (options.pin or before.pins([name])):
-                self._ctr.pin(name)
+        for group in self._groups(_names_only(loads)):
+            is_pinned = options.pin or group.is_pinned
+            labels = self._labels(is_pinned)
+            archive = _archive(group.entries, unopened)
+            self._ctr.load(archive, "--no-unpack", *_flags(group.platform), *labels)
+            for name in (name for entry in group.entries for name in entry.names):
+                if is_pinned and not labels:
+                    self._ctr.pin(name)
+
+    def _groups(self, entries: t.Iterable[Entry]) -> list[_Group]:
+        """Return ``entries`` by what an import has only one of: a platform, and whether its names get the label of pins."""
+        groups: dict[tuple[Platform | None, bool], list[Entry]] = {}
+        for entry in entries:
+            platform = _foreign_platform(entry.image)
+            for is_pinned in (False, True):
+                names = tuple(name for name in entry.names if (name in self._pinned) == is_pinned)
+                if names:
+                    group = groups.setdefault((platform, is_pinned), [])
+                    group.append(entry._replace(names=names))
+        return [_Group(*key, group) for key, group in groups.items()]
+
+    def _labels(self, is_pinned: bool) -> tuple[str, ...]:
+        """Return the options of an import whose names are pinned by it; none for a ctr without them, which keeps labels."""
+        if is_pinned and self._can_label is None:
+            self._can_label = _is_since_2(self._ctr.versions()[0])
+        return ("--label", f"{PINNED}=pinned") if is_pinned and self._can_label else ()
+
+
+class _Group(t.NamedTuple):
+    """What one import sends. ``platform`` is None for that of this host."""
+
+    platform: Platform | None
+    is_pinned: bool
+    entries: list[Entry]
 
 
 def _names(reference: Reference, root: Digest) -> tuple[str, ...]:
@@ -181,20 +212,22 @@ def _names_of(load: Load) -> tuple[str, ...]:
     return _names(load.image.reference, load.image.root.digest)
 
 
-def _content(loads: t.Sequence[Load], open_blob: OpenBlob) -> Archive | None:
-    """Return the archive of the content that is missing, under names by digest; None if none is."""
-    entries = [
+def _content(loads: t.Sequence[Load]) -> list[Entry]:
+    """Return the content that is missing, under names by digest."""
+    return [
         Entry(load.image, _names_of(load)[-1:], load.blobs)
         for load in loads
         if load.blobs or not load.finding.whole
     ]
-    return image_archive(entries, open_blob, docker=False) if entries else None
 
 
-def _names_only(loads: t.Sequence[Load]) -> Archive:
-    """Return an archive that names images whose content is in the engine."""
-    entries = [Entry(load.image, _names_of(load), manifests=False) for load in loads]
-    return image_archive(entries, unopened, docker=False)
+def _names_only(loads: t.Sequence[Load]) -> list[Entry]:
+    """Return what names images whose content is in the engine."""
+    return [Entry(load.image, _names_of(load), manifests=False) for load in loads]
+
+
+def _archive(entries: t.Sequence[Entry], open_blob: OpenBlob) -> Archive:
+    return image_archive(entries, open_blob, docker=False)
 
 
 def _pointer(image: ImageContent, target: str, raw: bytes) -> Archive:
@@ -202,18 +235,14 @@ def _pointer(image: ImageContent, target: str, raw: bytes) -> Archive:
     media_type = Manifest.parse(raw, "", target).media_type
     root = Descriptor(media_type, Digest.parse(target), len(raw))
     entry = Entry(image, (image.name,), manifests=False, root=root)
-    return image_archive([entry], unopened, docker=False)
+    return _archive([entry], unopened)
 
 
-def _by_platform(loads: t.Sequence[Load]) -> dict[Platform | None, list[Load]]:
-    """Return loads by their platform, None for the platform of this host."""
-    groups: dict[Platform | None, list[Load]] = {}
-    host = Platform.host()
-    for load in loads:
-        platform = ImageConfig.parse(load.image.config, load.name).platform
-        runs_here = platform is None or host.rank(platform) == 0
-        groups.setdefault(None if runs_here else platform, []).append(load)
-    return groups
+def _foreign_platform(image: ImageContent) -> Platform | None:
+    """Return the platform of an image, None for that of this host."""
+    platform = ImageConfig.parse(image.config, image.name).platform
+    runs_here = platform is None or Platform.host().rank(platform) == 0
+    return None if runs_here else platform
 
 
 def _flags(platform: Platform | None) -> tuple[str, ...]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._engines import errors
 from ansible_collections.lockstep.images.plugins.module_utils._engines.containerd import (
@@ -202,6 +204,97 @@ def test_pinned_name_stays_pinned_when_it_moves(ctr):
     load(ctr, (WEB, NAME))
     assert NAME in ctr.pinned
     assert BY_DIGEST not in ctr.pinned
+
+
+LABEL = ("--label", "io.cri-containerd.pinned=pinned")
+
+
+def test_names_that_are_pinned_are_imported_apart_with_their_pin():
+    ctr = FakeCtr("2.1.9")
+    load(ctr, (NEXT, NAME), options=PIN)
+    load(ctr, (WEB, NAME))
+    imports = [(one.names, LABEL[0] in one.options) for one in ctr.imports[2:]]
+    assert imports == [([BY_DIGEST], False), ([BY_DIGEST], False), ([NAME], True)]
+    assert not ctr.calls
+
+
+def moved_name(ctr):
+    load(ctr, (NEXT, NAME), options=PIN)
+
+
+def missing_blob(ctr):
+    load(ctr, (WEB, NAME), options=PIN)
+    del ctr.blobs[TOP.digest]
+
+
+def pinned_digest(ctr):
+    load(ctr, (WEB, BY_DIGEST), options=PIN)
+
+
+def image_that_stays_incomplete(ctr):
+    load(ctr, (NEXT, NAME), options=PIN)
+    original = ctr._import
+
+    def lose(archive, *options):
+        original(archive, *options)
+        if ctr.targets.get(NAME) == WEB.digest:
+            ctr.blobs.pop(TOP.digest, None)
+
+    ctr._import = lose
+
+
+class Killed(BaseException):
+    """The task was killed."""
+
+
+def kill_at(ctr, number):
+    """Kill the task that follows at a step."""
+    steps = itertools.count()
+
+    def step():
+        if next(steps) == number:
+            raise Killed
+
+    ctr.step = step
+
+
+@pytest.mark.parametrize("version", ["1.6.20", "2.1.9"])
+@pytest.mark.parametrize(
+    "before", [moved_name, missing_blob, pinned_digest, image_that_stays_incomplete]
+)
+def test_kill_at_any_step_unpins_nothing(version, before):
+    for number in itertools.count():
+        ctr = FakeCtr(version)
+        before(ctr)
+        pinned = set(ctr.pinned)
+        kill_at(ctr, number)
+        try:
+            load(ctr, (WEB, NAME))
+        except Killed:
+            assert pinned <= ctr.pinned, number
+            ctr.step = lambda: None
+            load(ctr, (WEB, NAME))
+            assert pinned <= ctr.pinned, number
+        else:
+            break
+    assert pinned <= ctr.pinned
+    assert number >= 4
+
+
+@pytest.mark.parametrize("version", ["1.6.20", "2.1.9"])
+def test_task_that_was_killed_at_any_step_pins_when_it_is_repeated(version):
+    for number in itertools.count():
+        ctr = FakeCtr(version)
+        kill_at(ctr, number)
+        try:
+            load(ctr, (WEB, NAME), options=PIN)
+        except Killed:
+            ctr.step = lambda: None
+            load(ctr, (WEB, NAME), options=PIN)
+            assert ctr.pinned == {NAME, BY_DIGEST}, number
+        else:
+            break
+    assert number >= 4
 
 
 def once(event):
