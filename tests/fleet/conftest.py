@@ -16,13 +16,14 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.lockstep.images.tests.support import (
     bigimage,
+    cells,
     certificates,
     chroots,
     images,
@@ -45,6 +46,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
     PlayRunner,
     ansible_program,
     collections_path,
+    core_program,
     local_host,
     measured_python,
     one_task,
@@ -218,6 +220,36 @@ def ssh_hosts(workspace: Path) -> Iterator[dict[str, services.SshHost]]:
         for name in ("ssh1", "ssh2"):
             hosts[name] = stack.enter_context(services.sshd(workspace / name))
         yield hosts
+
+
+@pytest.fixture(scope="session")
+def stock(workspace: Path, registry_plain: Registry) -> cells.Stock:
+    """The store of a controller with twenty images for two platforms."""
+    repositories = (f"lockstep/stock-{number}" for number in range(20))
+    items = {one: images.demo_image(one, "1") for one in repositories}
+    return cells.make_stock(workspace, registry_plain, items)
+
+
+@pytest.fixture(scope="session")
+def cell(workspace: Path) -> cells.Cell:
+    """A host that has an sshd in a network namespace without any route."""
+    return cells.make_cell(workspace / "cell")
+
+
+@pytest.fixture()
+def runner(directory: Path, play: PlayRunner) -> Callable[[str], PlayRunner]:
+    """`runner("2.16")` runs plays with this line of ansible-core, also on connections that only copy files."""
+    plugins = directory / "connections"
+    plugins.mkdir()
+    (plugins / "files_only.py").write_text(cells.FILES_ONLY)
+
+    def make(line: str) -> PlayRunner:
+        made = directory / f"plays-{line}"
+        made.mkdir(exist_ok=True)
+        environment = {**play.environment, "ANSIBLE_CONNECTION_PLUGINS": os.fspath(plugins)}
+        return PlayRunner(made, environment, core_program(line), forks=True)
+
+    return make
 
 
 @pytest.fixture()

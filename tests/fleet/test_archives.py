@@ -226,6 +226,31 @@ def test_host_without_a_route_gets_the_store_that_was_exported(directory: Path) 
     assert (again["changed"], again["stats"]["bytes_fetched"]) == (False, 0)
 
 
+def test_medium_that_is_read_only_or_too_small_is_named(shop: Shop, directory: Path) -> None:
+    need_programs("mount", "umount")
+    medium = directory / "medium"
+    medium.mkdir()
+    options = {"store": shop.store, "name": NAMES, "dest": str(medium / "a.tar")}
+    run("mount", "-t", "tmpfs", "-o", "size=1100k", "tmpfs", medium)
+    try:
+        for more in ({}, {"chunk_size": "1M"}):
+            outcome = modules.run("image_export", **options, **more)
+            assert (outcome.kind, outcome.result["changed"]) == ("no-space", False)
+            assert str(medium) in outcome.result["msg"] and "\n" not in outcome.result["msg"]
+            assert list(medium.iterdir()) == []
+        run("mount", "-o", "remount,ro,size=1g", medium)
+        outcome = modules.run("image_export", **options)
+        assert outcome.kind == "archive-access"
+        assert outcome.result["msg"].startswith(f"{medium}/a.tar.sha256.part: Read-only")
+        run("mount", "-o", "remount,rw", medium)
+        export(shop, medium / "a.tar", chunk_size="1M")
+        run("mount", "-o", "remount,ro", medium)
+        assert not done(modules.run("image_export", **options, chunk_size="1M"))["changed"]
+        import_into(directory / "store", medium)
+    finally:
+        run("umount", medium)
+
+
 OTHER = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
 AS_NOBODY = ("sh", "-c", 'umask 077; exec setpriv --reuid 65534 --clear-groups "$@"', "sh")
 

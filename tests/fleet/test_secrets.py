@@ -225,6 +225,10 @@ def test_F01_modules_show_no_secret_whether_they_succeed_or_fail(site: Site) -> 
         "image_copy": {"name": names, "destination": copies},
         "image_lock": {"name": names, "path": "{{ store_lock_file }}"},
         "image_sync": {"lock": "{{ lookup('lockstep.images.lock', store_lock_file) }}"},
+        "image_receive": {
+            "lock": "{{ lookup('lockstep.images.lock', store_lock_file) }}",
+            "manifests": {},
+        },
         "image_sign": {
             "name": names,
             "key": {"text": key("ed25519").encrypted(LOGIN)},
