@@ -32,7 +32,10 @@ def open_both(params):
 
 def build(params, target):
     media, store, after = target
-    lock = Lock.parse(params["lock"]) if params["lock"] is not None else None
+    # The result would repeat it, in memory that very many images need.
+    value = params.pop("lock")
+    lock = Lock.parse(value) if value is not None else None
+    del value
     names = references(params)
     archive = ImageArchive(media)
     planner = importing.ImportPlanner(
@@ -53,7 +56,7 @@ def main():
             lock=dict(type="dict"),
             verify=dict(type="str", choices=["quick", "full"], default="quick"),
             parallel=dict(type="int", default=2),
-            details=dict(type="bool", default=True),
+            details=dict(type="bool"),
         ),
     )
 

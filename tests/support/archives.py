@@ -133,7 +133,7 @@ def on_import(
     mode: str = "quick",
     wanted: Sequence[str] | None = None,
     lock_timeout: float = 60.0,
-    details: bool = True,
+    details: bool | None = None,
 ) -> T:
     """Plan an import, and return what ``ask`` does with the plan."""
     parsed = Lock.parse(lock) if lock else None

@@ -42,12 +42,13 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # root or the new one, and what a boot has mounted is compared with the record.
 # Modules that read archives send 1.5 KiB more, and image_import 5.5, for which an archive of 10,000 images needs a quarter
 # of the memory. registry_login sends 4 bytes more, for which a plan can be carried out in groups.
+# They send 0.9 KiB more, for which that archive needs 4 MiB less, and a wrong chunk is named instead of what is missing in it.
 LIMITS = {
     "engine_info": 74.5,
-    "image_build": 232.6,
+    "image_build": 233.5,
     "image_copy": 111.9,
-    "image_export": 89.8,
-    "image_import": 88.2,
+    "image_export": 90.7,
+    "image_import": 89.1,
     "image_info": 39.1,
     "image_load": 185.1,
     "image_lock": 211.9,

@@ -166,6 +166,10 @@ class BundleFiles:
                     is_ours = os.path.samestat(os.fstat(descriptor), os.lstat(path))
                 except (BlockingIOError, FileNotFoundError):
                     is_ours = False
+                except OSError:  # a file system without locks
+                    if not os.fstat(descriptor).st_size:
+                        os.unlink(path)
+                    raise
                 if not is_ours:
                     raise ArchiveAccessError(
                         f"{self.dest}: another task writes this archive", "Run again.", path=path

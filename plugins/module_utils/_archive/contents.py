@@ -7,6 +7,7 @@ A docker-archive has no manifests, so each image of one gets a manifest here, wi
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import re
 import sys
@@ -320,8 +321,14 @@ def _image_of(root: Descriptor) -> ArchivedImage:
     notes = root.annotations
     names = [notes[key] for key in (IMAGE_NAME, REF_NAME) if notes.get(key)]
     reference = next(filter(None, map(_full, names)), None)
-    platforms = tuple(map(sys.intern, filter(None, notes.get(PLATFORMS, "").split(","))))
-    return ArchivedImage.of(_label(names[-1:], reference, root), root, platforms)
+    return ArchivedImage.of(
+        _label(names[-1:], reference, root), root, _platforms_in(notes.get(PLATFORMS, ""))
+    )
+
+
+@functools.lru_cache(maxsize=64)  # very many images have the same
+def _platforms_in(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def _shown(digest: bytes | None) -> str:

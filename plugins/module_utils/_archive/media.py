@@ -10,6 +10,7 @@ import re
 import stat
 import typing as t
 
+from .._image.errors import ContentError, LockError
 from .errors import ArchiveAccessError, ArchiveError, ChunkMissingError, ChunkWrongError, access
 from .sums import MAX_LIST, SUFFIX, Sums
 
@@ -44,6 +45,7 @@ class Media:
         # Of very many images, the digests in the list would need much memory.
         self.where, self.sums, self.stale = where, sums and sums._replace(holds=()), tuple(stale)
         self._open: dict[str, int] = {}
+        self._has_right_sums = False
         sizes = {name: self._size_of(path) for name, path in files.items() if path}
         self.missing = [name for name, path in files.items() if not path]
         self._chunks = self._placed(files, sizes)
@@ -81,8 +83,19 @@ class Media:
             chunks=self.missing,
         )
 
+    @contextlib.contextmanager
+    def naming_wrong_chunks(self) -> t.Iterator[None]:
+        """Raise ChunkWrongError instead of an error in the block that wrong chunks can be the cause of."""
+        try:
+            yield
+        except (ContentError, LockError):
+            self.require_sums()
+            raise
+
     def require_sums(self) -> None:
         """Raise ChunkWrongError if files do not have the bytes that the list states; nothing without a list."""
+        if self._has_right_sums:  # very many images can ask
+            return
         wrong = [chunk.name for chunk in self._chunks if chunk.path and not self._is_right(chunk)]
         if wrong:
             raise ChunkWrongError(
@@ -90,6 +103,7 @@ class Media:
                 f" {os.path.basename(self.where)}{SUFFIX} says",
                 chunks=wrong,
             )
+        self._has_right_sums = True
 
     def _is_right(self, chunk: _Chunk) -> bool:
         if not self.sums:

@@ -6,6 +6,7 @@ Every name has one of the forms below, and only links between the layers of a do
 
 from __future__ import annotations
 
+import array
 import itertools
 import re
 import typing as t
@@ -14,7 +15,7 @@ from .._image.escaped import shown
 from .._image.names import Digest
 from . import header as tar
 from .archive import BLOBS
-from .by_digest import ByDigest
+from .by_digest import Digests
 from .errors import (
     ArchiveError,
     ArchiveTruncatedError,
@@ -36,7 +37,7 @@ _TARGET = re.compile(f"[.][.]/({_HEX}/layer[.]tar|{_HEX}[.]tar)")
 _MAX_PAX = 64 * 1024
 _MAX_MEMBERS = 2_000_000
 _OCTAL_LIMIT = 8**11  # a larger size does not fit into the field of a header
-_SIZE_BITS = 64
+_LARGEST = 2**63  # bytes, of an archive whose size is not known
 _ZERO = bytes(BLOCK)
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -54,23 +55,28 @@ class Span(t.NamedTuple):
 
 
 class BlobSpans(t.Mapping[Digest, Span]):
-    """The places of blobs by their digests, of which there may be very many: each place is one number."""
+    """The places of blobs by their digests, of which there may be very many."""
 
     def __init__(self) -> None:
-        self._places: ByDigest[int] = ByDigest()
+        self._digests = Digests()
+        self._offsets, self._sizes = array.array("Q"), array.array("Q")
 
     def __setitem__(self, digest: Digest, span: Span) -> None:
-        self._places[digest] = span.offset << _SIZE_BITS | span.size
+        number = self._digests.add(digest)
+        self._offsets[number : number + 1] = array.array("Q", [span.offset])
+        self._sizes[number : number + 1] = array.array("Q", [span.size])
 
     def __getitem__(self, digest: Digest) -> Span:
-        place = self._places[digest]
-        return Span(place >> _SIZE_BITS, place & (1 << _SIZE_BITS) - 1)
+        number = self._digests.find(digest)
+        if number < 0:
+            raise KeyError(digest)
+        return Span(self._offsets[number], self._sizes[number])
 
     def __iter__(self) -> t.Iterator[Digest]:
-        return iter(self._places)
+        return iter(self._digests)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._digests)
 
 
 class Spans(t.Mapping[str, Span]):
@@ -227,13 +233,15 @@ class _Reader:
         elif not _NAME.fullmatch(name):
             raise ArchiveError("is not a name that an archive of images has")
         else:
-            self._spans[name] = Span(self._offset, size)
+            span = Span(self._offset, size)
             self._skip(size)
+            self._spans[name] = span
 
     def _skip(self, size: int) -> None:
         end = self._offset + size + -size % BLOCK
-        if self._media.size is not None and end > self._media.size:
-            missing = end - self._media.size
+        most = _LARGEST if self._media.size is None else self._media.size
+        if end > most:
+            missing = end - most
             raise ArchiveTruncatedError(f"the archive ends {missing} bytes too early")
         self._offset = end
 

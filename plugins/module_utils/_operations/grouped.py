@@ -120,26 +120,32 @@ class _Group(Execution):
             self.pause = ended + _REST * (ended - started)
 
 
+class _Moved(dict[str, IndexEntry]):
+    """Names that are set. Each is released once it was read: its fingerprint needs the memory."""
+
+    def items(self) -> t.Any:
+        while self:
+            yield self.popitem()
+
+
 class GroupedFetch:
     """Plans images by their names, group by group, and keeps only what the result says of them.
 
-    ``plan_images`` returns the plans of some images; it is called again when it is their turn. ``details`` says whether
-    the result lists each action, and the layers of each image.
+    ``plan_images`` returns the plans of some images; it is called again when it is their turn.
     """
 
     def __init__(
         self,
         planner: FetchPlanner,
         plan_images: t.Callable[[t.Sequence[str]], list[ImagePlan]],
-        details: bool,
     ) -> None:
-        self._planner, self._plan_images, self._details = planner, plan_images, details
+        self._planner, self._plan_images, self._details = planner, plan_images, True
         self._due: list[str] = []
         self._ready: list[ImagePlan] | None = None  # of all images, if they are one group
         self._entries: list[dict[str, t.Any]] = []
         self._before: dict[str, str] = {}
         self._after: dict[str, str] = {}
-        self._moved: dict[str, IndexEntry] = {}
+        self._moved = _Moved()
         self._warnings: list[str] = []
         self._missing: ByDigest[None] = ByDigest()
         self._held: ByDigest[None] = ByDigest()
@@ -148,8 +154,12 @@ class GroupedFetch:
         self._names: list[NotedName] = []
         self._notes: dict[t.Any, Noted] = {}
 
-    def plan(self, names: t.Sequence[str]) -> Plan:
-        """Return the plan; raise NoSpaceError if it does not fit."""
+    def plan(self, names: t.Sequence[str], details: bool = True) -> Plan:
+        """Return the plan; raise NoSpaceError if it does not fit.
+
+        ``details`` says whether the result lists each action, and the layers of each image.
+        """
+        self._details = details
         for group in _groups(names):
             plans = self._plan_images(group)
             known = {name: name for name in group}
@@ -171,7 +181,7 @@ class GroupedFetch:
             "bytes_to_fetch": sizes["to_fetch"] - sizes["staged"],
             "bytes_reused": sizes["held"],
         }
-        fingerprint, self._moved = store.fingerprint(self._moved), {}
+        fingerprint = store.fingerprint(self._moved)
         self._held = ByDigest()
         return Plan(
             content=tuple(self._content),

@@ -22,6 +22,7 @@ from .actions import FetchBlob
 from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest
 from .grouped import GroupedFetch
 
+_DETAILED = 1000  # images; each action and layer needs some 700 bytes of memory and text
 _NO_NAME = "Give its full name as name."
 
 
@@ -110,12 +111,17 @@ class _Choice(t.NamedTuple):
         return t.cast(Reference, self.named or (self.image and self.image.reference))
 
 
+def _choice(one: ArchivedImage | _Choice) -> _Choice:
+    """Return a choice: of very many images, most are kept as they are."""
+    return one if isinstance(one, _Choice) else _Choice(one)
+
+
 class ImportPlanner:
     """Plans what a store gets of an archive.
 
     ``lock`` is what the images must be; it also selects them unless names are given. ``mode`` says how content that the
     store has is checked: by its size, or all its bytes, and all chunks by their sums then. Without ``details``, the
-    result lists neither actions nor layers.
+    result lists neither actions nor layers. By default, it lists them for up to 1,000 images.
     """
 
     def __init__(
@@ -125,25 +131,29 @@ class ImportPlanner:
         lock: Lock | None,
         mode: str,
         workers: int,
-        details: bool = True,
+        details: bool | None = None,
     ) -> None:
         self._archive, self._store, self._lock, self._mode = archive, store, lock, mode
+        self._details = details
         sources = ArchiveSources(archive)
         options = FetchOptions(workers, ChunkPolicy(), foreign=False, allow=True)
         embedded = lock.manifests if lock else None
         self._planner = FetchPlanner(store, sources, options, embedded=embedded)
-        self._grouped = GroupedFetch(self._planner, self._plan_images, details)
-        self._chosen: dict[str, _Choice] = {}
+        self._grouped = GroupedFetch(self._planner, self._plan_images)
+        self._chosen: dict[str, ArchivedImage | _Choice] = {}
         self._verified: ByDigest[None] = ByDigest()
 
     def plan(self, names: t.Sequence[Reference] | None) -> Plan:
         """Return the plan; raise LockError if an image is not as locked, NotFoundError for a name that the archive lacks."""
         if self._mode == FULL:
             self._archive.media.require_sums()
-        self._chosen = self._choose(names)
-        plan = self._grouped.plan([*self._chosen])
+        with self._archive.media.naming_wrong_chunks():
+            self._chosen = self._choose(names)
+        details = len(self._chosen) <= _DETAILED if self._details is None else self._details
+        plan = self._grouped.plan([*self._chosen], details)
         media = self._archive.media
-        made = {name for name, one in self._chosen.items() if one.image and one.image.is_made}
+        images = ((name, _choice(one).image) for name, one in self._chosen.items())
+        made = {name for name, image in images if image and image.is_made}
         facts = dict(
             plan.facts,
             made_manifests=sorted(made),
@@ -163,28 +173,31 @@ class ImportPlanner:
 
     def _plan_images(self, names: t.Sequence[str]) -> list[ImagePlan]:
         """Return the plans of images that can be imported."""
-        requests = [self._request(self._chosen[name]) for name in names]
+        requests = [self._request(_choice(self._chosen[name])) for name in names]
         plans = self._plan_all(requests)
         if self._mode == FULL:
             found = {one for plan in plans for one in plan.sizes if one not in self._verified}
             if self._find_corrupt(found):
                 plans = self._plan_all(requests)
-        return [plan for plan in plans if self._is_possible(plan)]
+        return plans
 
     def _plan_all(self, requests: t.Sequence[ImageRequest]) -> list[ImagePlan]:
         """Return the plans of images, made without threads: what is read is on this host, and small."""
 
         def attempt(request: ImageRequest) -> ImagePlan | errors.LockstepError:
             try:
-                return self._planner.plan_image(request)
+                with self._archive.media.naming_wrong_chunks():
+                    plan = self._planner.plan_image(request)
+                    self._require_complete(plan)
+                return plan
             except errors.LockstepError as exc:
                 return exc
 
         answers = ((one.reference.store_name, attempt(one)) for one in requests)
         return self._planner.keep(answers)
 
-    def _is_possible(self, plan: ImagePlan) -> bool:
-        """Return whether an archive has all content that the store lacks; else note the failure of the image."""
+    def _require_complete(self, plan: ImagePlan) -> None:
+        """Raise ArchiveIncompleteError unless an archive has all content that the store lacks."""
         archive = self._archive
         missing = [
             str(one.descriptor.digest)
@@ -192,15 +205,13 @@ class ImportPlanner:
             if isinstance(one, FetchBlob) and not archive.has(one.descriptor.digest)
         ]
         # Behind a missing chunk, the content of the others is kept.
-        if not missing or not archive.is_whole:
-            return True
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        self._planner.failures[plan.name] = ArchiveIncompleteError(
-            f"{archive.media.where}: {plan.name}: leaves out {missing[0]}{more}, and the store lacks"
-            f" {'them' if more else 'it'}",
-            digests=missing,
-        )
-        return False
+        if missing and archive.is_whole:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ArchiveIncompleteError(
+                f"{archive.media.where}: {plan.name}: leaves out {missing[0]}{more}, and the store lacks"
+                f" {'them' if more else 'it'}",
+                digests=missing,
+            )
 
     def _find_corrupt(self, digests: t.Collection[Digest]) -> bool:
         """Note content of the store that does not match its digest: it counts as missing. Return whether there is any."""
@@ -229,9 +240,9 @@ class ImportPlanner:
 
     # Which images.
 
-    def _choose(self, names: t.Sequence[Reference] | None) -> dict[str, _Choice]:
+    def _choose(self, names: t.Sequence[Reference] | None) -> dict[str, ArchivedImage | _Choice]:
         """Return the images to import, by their names in the store."""
-        archive, chosen = self._archive, {}  # type: ImageArchive, dict[str, _Choice]
+        archive, chosen = self._archive, {}  # type: ImageArchive, dict[str, ArchivedImage | _Choice]
         if names is None and not self._lock:
             for image in archive.images:
                 reference = image.reference
@@ -241,7 +252,7 @@ class ImportPlanner:
                         _NO_NAME,
                     )
                 name = reference.store_name
-                chosen[image.label if image.label == name else name] = _Choice(image)
+                chosen[image.label if image.label == name else name] = image
             return self._require_any(chosen)
         named = {one.reference.store_name: one for one in archive.images if one.reference}
         if names is None:
@@ -254,7 +265,7 @@ class ImportPlanner:
                 chosen[reference.store_name] = _Choice(found, reference)
         return self._require_any(chosen)
 
-    def _require_any(self, chosen: dict[str, _Choice]) -> dict[str, _Choice]:
+    def _require_any(self, chosen: dict[str, t.Any]) -> dict[str, t.Any]:
         if not chosen:
             raise ArchiveError(f"{self._archive.media.where}: names no image")
         return chosen

@@ -74,3 +74,22 @@ def test_failure_names_its_kind(path, options, kind):
     assert "Traceback" not in outcome.stdout + outcome.stderr
     assert_as_documented("image_export", outcome.result, "failure")
     assert os.listdir(path) == ["store"]
+
+
+DESTS = {
+    "directory": lambda dest: dest.mkdir(),
+    "link": lambda dest: dest.symlink_to("elsewhere"),
+    "pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("kind", DESTS)
+def test_dest_that_cannot_be_written_is_named(path, kind):
+    DESTS[kind](path / "a.tar")
+    before = whole_tree(path)
+    for check in (True, False):
+        outcome = run("image_export", check=check, **params(path))
+        assert (outcome.kind, outcome.result["changed"]) == ("archive-access", False)
+        assert outcome.result["msg"].startswith(f"{path}/a.tar: is not a regular file")
+        assert "\n" not in outcome.result["msg"]
+        assert whole_tree(path) == before

@@ -77,8 +77,8 @@ def test_failure_of_one_image_is_documented(path):
     data = oci_archive(
         {NAME: ITEM, "docker.io/library/b:1": demo_image("b", "1", size=9)}, [ITEM.digest]
     )
-    (path / "a.tar").write_bytes(data)
-    outcome = run("image_import", **params(path))
+    (path / "b.tar").write_bytes(data)
+    outcome = run("image_import", **{**params(path), "src": str(path / "b.tar")})
     assert (outcome.kind, outcome.result["changed"]) == ("archive-incomplete", True)
     assert_as_documented("image_import", outcome.result, "failure")
     assert [one["name"] for one in outcome.result["failures"]] == [NAME]

@@ -201,6 +201,15 @@ def test_host_gets_what_it_lacks_and_check_mode_reports_it(origin, tmp_path):
     assert bad_blobs(tmp_path / "store") == []
 
 
+def test_check_mode_of_a_store_that_is_there_writes_nothing_either(origin, tmp_path):
+    action = Action(connection_of("stream", tmp_path), tmp_path)
+    put(tmp_path / "store", demo_image("tool", "1", size=20), "docker.io/library/tool:1")
+    before = whole_tree(tmp_path)
+    first, second = (deliver(action, origin, tmp_path, is_check=True)[0] for _run in range(2))
+    assert first == second and first["changed"] and not action.commands
+    assert whole_tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("way", ["copy", "stream", "chunks", "bundles", "refusing"])
 def test_each_connection_carries_a_blob_in_its_way(origin, tmp_path, way):
     action = Action(connection_of(way, tmp_path), tmp_path)

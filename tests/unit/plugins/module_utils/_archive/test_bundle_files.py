@@ -238,6 +238,40 @@ def test_full_disk_names_the_chunk_and_is_resumed(tmp_path, monkeypatch):
     assert files(tmp_path, 1000).is_right
 
 
+def test_rename_that_is_reported_as_failed_is_found_done_by_the_next_run(tmp_path, monkeypatch):
+    """As NFS reports it if the answer was lost and the request was sent again."""
+    real = os.rename
+
+    def twice(source, target):
+        real(source, target)
+        if target.endswith(".003"):
+            real(source, target)
+
+    monkeypatch.setattr(os, "rename", twice)
+    with pytest.raises(ArchiveAccessError, match=r"a\.tar\.003\.part: No such file"):
+        write(tmp_path, 1000)
+    monkeypatch.undo()
+    write(tmp_path, 1000)
+    assert files(tmp_path, 1000).is_right
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_file_system_without_locks_is_named_and_nothing_is_left(tmp_path, monkeypatch, is_first):
+    if not is_first:
+        write(tmp_path)
+        (tmp_path / "a.tar").write_bytes(b"old")
+    before = content(tmp_path)
+
+    def refuse(_descriptor, _operation):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(bundle_files.fcntl, "flock", refuse)
+    with pytest.raises(ArchiveAccessError, match="No locks available"):
+        write(tmp_path)
+    assert content(tmp_path) == before
+
+
 def test_file_system_without_modes_is_accepted(tmp_path, monkeypatch):
     def refuse(*_args):
         raise PermissionError(1, "Operation not permitted")

@@ -9,7 +9,10 @@ import tracemalloc
 
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import NoSpaceError
-from ansible_collections.lockstep.images.plugins.module_utils._operations import grouped
+from ansible_collections.lockstep.images.plugins.module_utils._operations import (
+    grouped,
+    image_import,
+)
 from ansible_collections.lockstep.images.plugins.module_utils._store.store import ImageStore
 from ansible_collections.lockstep.images.tests.support.archives import (
     import_archive,
@@ -160,3 +163,14 @@ def test_memory_for_each_of_many_images_is_small(tmp_path):
         assert len(plan.after) == len(wanted)
     # It was 20 KB. 10,000 of them must fit into 64 MiB, with Python, Ansible, and the index of the store.
     assert (sizes[1] - sizes[0]) / len(many) < 2500
+
+
+@pytest.mark.parametrize(("most", "is_listed"), [(7, True), (6, False)])
+def test_details_of_very_many_images_are_returned_only_if_they_are_asked_for(
+    src, tmp_path, monkeypatch, most, is_listed
+):
+    monkeypatch.setattr(image_import, "_DETAILED", most)
+    found = import_archive(tmp_path / "store", src, details=None)
+    assert ("actions" in found, "layers" in found["images"][0]) == (is_listed, is_listed)
+    found = import_archive(tmp_path / "other", src, details=True)
+    assert "actions" in found and "layers" in found["images"][0]
