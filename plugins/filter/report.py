@@ -15,10 +15,11 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     raise_as,
     untrusted,
 )
+from ansible_collections.lockstep.images.plugins.plugin_utils._results import results_of
 from ansible_collections.lockstep.images.plugins.plugin_utils._snapshot import read_snapshot
 
 
-def report(results, date=None, since=None, lock=None, attached=None):
+def report(results, date=None, since=None, lock=None, attached=None, hosts=None):
     """Return the report on all hosts; see RETURN."""
     if not isinstance(results, Mapping):
         raise AnsibleFilterError(
@@ -33,6 +34,8 @@ def report(results, date=None, since=None, lock=None, attached=None):
     if since:
         with raise_as(AnsibleFilterError):
             earlier = read_snapshot(os.path.expanduser(str(plain(since))))
+    if hosts is not None:
+        results = {str(host): results_of(results[host], date) for host in hosts}
     with raise_as(AnsibleFilterError):
         return untrusted(_report.report(results, date, earlier, plain(lock), plain(attached)))
 

@@ -38,6 +38,11 @@ class Held(t.NamedTuple):
         return self.what.partition(" (")[0]
 
     @property
+    def platforms(self) -> list[str]:
+        """The platforms of an image."""
+        return self.what.partition(" (")[2][:-1].split(", ")
+
+    @property
     def whole(self) -> Held:
         """The same content with nothing missing."""
         return self._replace(is_incomplete=False)

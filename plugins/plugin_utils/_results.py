@@ -17,6 +17,7 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._held import (
     UNKNOWN,
     Comparison,
     Held,
+    held_in,
 )
 from ansible_collections.lockstep.images.plugins.plugin_utils._loaded import engine_rows
 
@@ -164,6 +165,10 @@ class ResultReader:
             "is_partial": bool(failures),
             "rows": rows,
         }
+        is_read = host.images is not None or host.messages
+        if not is_read and not rows and "store_free" in result["stats"]:
+            self._info(host, _info_of(result))
+            self._store(host, _store_of(result))
 
     def _engine(self, host: HostResults, result: Json) -> None:
         """Read a result of image_load in check mode, or of engine_info, which has no differences."""
@@ -181,6 +186,60 @@ class ResultReader:
         states = {self.text(name): row.state for name, row in engine_rows(result).items()}
         states.update((self.text(one["name"]), "unknown") for one in failures)
         return dict(sorted(states.items()))
+
+
+def _info_of(synced: Json) -> Json:
+    """Return what image_info says of a store that holds exactly what a result of image_sync says."""
+    held = held_in(synced)
+    return {
+        "fingerprint": synced["fingerprint"],
+        "images": [
+            {**image, "platforms": held[image["name"]].platforms, "complete": True}
+            for image in synced["images"]
+            # An attestation is content of the image, and no image.
+            if not (image["platform"] or "").startswith("unknown/unknown")
+        ],
+    }
+
+
+def _store_of(synced: Json) -> Json:
+    """Return what store_info says of that store."""
+    stats = synced["stats"]
+    return {
+        "store": synced["store"],
+        "bytes": stats["bytes_reused"],
+        "reclaimable": 0,
+        "file_system": {"free": stats["store_free"]},
+    }
+
+
+def results_of(variables: t.Mapping[str, t.Any], date: str | None) -> Json:
+    """Return the results of a host by its variables, as the playbook report and the role store have registered them.
+
+    ``date`` is the time of the report.
+    """
+    synced, loaded = variables.get("store_synced"), variables.get("store_loaded")
+    if "store_lock_file" not in variables:
+        synced, loaded = None, variables.get("store_engine_found")
+    elif not synced and not loaded:
+        # The engine of a host can get its images without a store.
+        synced = {"failed": True, "msg": "not reached"}
+    is_read = not (synced and (synced.get("unreachable") or is_exact(synced)))
+    info = variables.get("report_info") if is_read else None
+    is_lost = any(one and one.get("unreachable") for one in (synced, info))
+    return {
+        "info": info,
+        "store": variables.get("report_store") if is_read else None,
+        "sync": synced,
+        "engine": None if is_lost else loaded,
+        "verify": variables.get("store_verify"),
+        "date": date,
+    }
+
+
+def is_exact(synced: Json) -> bool:
+    """Return whether a result of image_sync in check mode says that the store holds exactly what the lock file says."""
+    return synced.get("differences") == [] and not synced.get("failed")
 
 
 def _number(value: t.Any) -> int:

@@ -209,6 +209,32 @@ def test_F21_a_report_in_check_mode_is_not_said_to_be_there(site: Site) -> None:
     assert _message(done, "Show where the report is").startswith(f"The report is in {path}, and")
 
 
+def test_report_runs_one_module_on_each_host_that_holds_what_the_lock_file_says(site: Site) -> None:
+    site.run(LOCK).ok()
+    site.run(PROVISION).ok()
+    blobs = (site.store("two") / "blobs").glob("*/*")
+    max(blobs, key=lambda path: path.stat().st_size).unlink()
+    path = site.directory / "page.html"
+    variables = {**site.variables, "report_path": str(path)}
+    done = site.play(REPORT, site.inventory(three=UNREACHABLE), variables).ok()
+    ran: dict[str, list[str]] = {}
+    for one in done.tasks:
+        if one.action.startswith("lockstep.images."):
+            ran.setdefault(one.host, []).append(one.action.rpartition(".")[2])
+    assert ran == {
+        "one": ["image_sync"],
+        "two": ["image_sync", "image_info", "store_info"],
+        "three": ["image_sync"],
+    }
+    model = json.loads(path.with_suffix(".json").read_text())
+    two, three, one = model["hosts"]
+    assert [host["status"] for host in (two, three, one)] == ["differs", "unreachable", "same"]
+    assert two["fingerprint"] == one["fingerprint"] == layout.fingerprint(site.store("one"))
+    assert two["bytes"] < one["bytes"] and one["free"] > 0 and one["reclaimable"] == 0
+    assert [message.partition(":")[0] for message in three["messages"]] == ["image_sync"]
+    assert max(layer["hosts"] for layer in model["layers"]) == 2
+
+
 def test_F17_become_of_the_inventory_does_not_apply_to_the_controller(site: Site) -> None:
     hosts = {"one": {**site.host("one"), "ansible_become": False}}
     become = {"ansible_become": True, "ansible_become_user": "nobody"}

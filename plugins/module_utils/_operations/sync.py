@@ -15,7 +15,7 @@ from .._progress import PROGRESS
 from .._store.inventory import contents, roots
 from .._store.reader import IndexEntry, render_names
 from .._store.repair import FULL, OTHER_BYTES, RepairStore, verify_blob
-from .._store.store import ImageStore
+from .._store.store import ImageStore, free_bytes
 from .actions import shorten_images
 from .fetching import FetchOptions, FetchPlanner, ImagePlan, ImageRequest, plan_fetch
 from .naming import NOTHING, shown
@@ -60,31 +60,39 @@ def plan_sync(
     planner = FetchPlanner(store, sources, options, embedded=lock.manifests)
     plans = planner.plan_all(_requests(lock, platforms))
     plan = plan_fetch(planner, plans)
-    failures = plan.failures
     before, after = planner.names, {one.name: one.target for one in plans}
-    gone = set(before) - set(after) - set(failures) if exclusive else ()
+    gone = set(before) - set(after) - set(plan.failures) if exclusive else ()
     dropped = {name: before[name] for name in sorted(gone)}
-    last: list[Action] = []
-    if exclusive and not failures and not _will_be_exact(store, plan, before, after):
-        last.append(WriteIndex(after, tuple(dropped), store))
-    garbage = [] if failures else _garbage(store, sizes, plans, exclusive)
-    # Another task with the same lock may have finished first.
-    accepted = [{**before, **after}, after] if exclusive else []
-    promises = {"fingerprint": str(Digest.of(render_names(after))), "other_names": 0}
-    differences = _differences(plans, reasons, sizes, dropped) or _leftovers(bool(last), garbage)
+    is_rewritten = (
+        exclusive and not plan.failures and not _will_be_exact(store, plan, before, after)
+    )
+    last = [WriteIndex(after, tuple(dropped), store)] if is_rewritten else []
+    garbage = [] if plan.failures else _garbage(store, sizes, plans, exclusive)
+    promises = (
+        {"fingerprint": str(Digest.of(render_names(after))), "other_names": 0} if exclusive else {}
+    )
+    differences = _differences(plans, reasons, sizes, dropped) or _leftovers(is_rewritten, garbage)
+    free = free_bytes(store.path + "/blobs/sha256")
+
+    def is_as_planned() -> bool:
+        if exclusive:  # another task with the same lock may have finished first
+            return dict(store.names()) in ({**before, **after}, after)
+        return not _needed(store, ()).intersection(one.digest for one in garbage)
+
     return plan._replace(
         last=(*last, *garbage),
         before={**plan.before, **{name: shown(dropped[name]) for name in dropped}},
         facts={**plan.facts, "differences": differences, "store": store.path},
         promises={
             **plan.promises,
-            **(promises if exclusive else {}),
+            **promises,
             "dropped": [
                 {"name": one, "digest": str(dropped[one].target.digest)} for one in dropped
             ],
             "bytes_freed": sum(one.size for one in garbage),
         },
-        before_cleanup=lambda: store.upgrade_lock(lambda: _is_as_planned(store, accepted, garbage)),
+        stats=lambda: {**plan.stats(), "store_free": free},  # type: ignore[misc]
+        before_cleanup=lambda: store.upgrade_lock(is_as_planned),
         shorten=shorten_sync,
     )
 
@@ -153,17 +161,6 @@ def _garbage(
     return [RemoveContent(digest, there[digest], store) for digest in sorted(found)]
 
 
-def _is_as_planned(
-    store: ImageStore,
-    accepted: t.Sequence[t.Mapping[str, IndexEntry]],
-    garbage: t.Sequence[t.Any],
-) -> bool:
-    """Return whether the names are as accepted; in a shared store, whether no name needs the garbage."""
-    if accepted:
-        return dict(store.names()) in accepted
-    return not _needed(store, ()).intersection(one.digest for one in garbage)
-
-
 def _needed(store: ImageStore, without: t.Container[str]) -> set[Digest]:
     """Return everything reachable from the index, except through some names; raise CorruptStoreError."""
     # Of a store without doubts: a manifest that is wrong must not pass for one that is missing.
@@ -202,11 +199,8 @@ def _difference(
         reason = "is missing"
     elif reason == OTHER_BYTES and there != first.size:
         reason = f"has {there} bytes instead of {first.size}"
-    reason = f"{first.digest} {reason}"
-    reason += f", and {more} more" if more else ""
-    return _row(
-        plan.name, wanted, shown(plan.target, is_incomplete=True), f"is incomplete: {reason}"
-    )
+    text = f"is incomplete: {first.digest} {reason}" + (f", and {more} more" if more else "")
+    return _row(plan.name, wanted, shown(plan.target, is_incomplete=True), text)
 
 
 def _leftovers(is_rewritten: bool, garbage: t.Sequence[t.Any]) -> list[dict[str, str]]:
