@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lockstep.images.tests.devtools.environment import CORES
 from ansible_collections.lockstep.images.tests.support import images, layout, modules, services
 from ansible_collections.lockstep.images.tests.support.accesslog import accesses
 from ansible_collections.lockstep.images.tests.support.fleet import (
@@ -21,7 +22,7 @@ from ansible_collections.lockstep.images.tests.support.fleet import (
     SYNC,
     need_programs,
 )
-from ansible_collections.lockstep.images.tests.support.playbook import PlayRunner, local_host
+from ansible_collections.lockstep.images.tests.support.playbook import local_host
 from ansible_collections.lockstep.images.tests.support.services_process import Service
 
 REPOSITORY = "shop/web"
@@ -63,8 +64,10 @@ def lock_of(origin: Service, directory: Path) -> dict[str, Any]:
     return {"lockfile_version": 1, "images": locked.result["images"]}
 
 
-def test_seed_takes_every_image_from_the_origin_once(origin, directory, play: PlayRunner):
+@pytest.mark.parametrize("core", CORES)
+def test_seed_takes_every_image_from_the_origin_once(origin, directory, runner, core):
     """The recipe of docs/airgap.md, with five hosts at once."""
+    play = runner(core)
     lock = lock_of(origin, directory)
     before = sent(origin)
     with services.docker_registry(directory / "registry") as seed:
@@ -106,7 +109,9 @@ def test_seed_takes_every_image_from_the_origin_once(origin, directory, play: Pl
         assert layout.bad_blobs(directory / name) == []
 
 
-def test_controller_takes_every_image_from_the_origin_once(origin, directory, play: PlayRunner):
+@pytest.mark.parametrize("core", CORES)
+def test_controller_takes_every_image_from_the_origin_once(origin, directory, runner, core):
+    play = runner(core)
     lock = lock_of(origin, directory)
     before = sent(origin)
     fill = {"lock": lock, "store": os.fspath(directory / "own"), "plain_http": True}
