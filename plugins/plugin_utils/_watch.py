@@ -25,6 +25,7 @@ import typing as t
 from ansible import constants as C
 from ansible import context
 from ansible_collections.lockstep.images.plugins.module_utils._progress import DESCRIPTOR, VARIABLE
+from ansible_collections.lockstep.images.plugins.plugin_utils import _master
 from ansible_collections.lockstep.images.plugins.plugin_utils._progress import (
     FIRST_LINE,
     Meter,
@@ -37,8 +38,10 @@ from ansible_collections.lockstep.images.plugins.plugin_utils._progress import (
 
 _MOST_LINES = 3  # hosts that have a line each
 _TICK = 0.5
+_MOST_TICKS = 16.0  # a second, of all hosts together
+_RAREST_TICK = 6  # in ticks of one host
 _FIRST_READ = 2.0  # what ends before then costs nothing
-_READS = 2.0  # a second, of all hosts together
+_READS = 1.5  # a second, of all hosts together
 _RAREST = 30.0  # seconds between two reads of a host, if there are many
 _LONGEST_WAIT = 10.0
 _PROC = "/proc"
@@ -52,7 +55,7 @@ class LocalReader:
     def __init__(self, token: str, hosts: int) -> None:
         self._token = f"{VARIABLE}={token}".encode()
         self._process = 0
-        self.wait = _TICK if hosts <= _MOST_LINES else 2 * _TICK
+        self.wait = tick_of(hosts)
         self.first = 0.0
 
     def read(self) -> str:
@@ -83,7 +86,8 @@ def descendants_of(process: int) -> t.Iterator[int]:
 class RemoteReader:
     """Reads the record of a module through the connection of a task, as the user that runs the module.
 
-    Each read is a command of its own, and needs as long as a login does. ``hosts`` share the reads of a second.
+    Each read is a command of its own, and needs as long as a login does. ``hosts`` share the reads of a second. A read
+    through a connection of ssh that is open starts no process on the controller.
     """
 
     def __init__(self, action: t.Any, token: str, interval: float, hosts: int) -> None:
@@ -92,6 +96,10 @@ class RemoteReader:
         connection = self._action._connection = copy.copy(action._connection)
         if connection.become:
             connection.become = copy.copy(connection.become)
+        # The connection of the module knows the master of ssh once it has started its command.
+        self._origin, self._has_master = action._connection, connection.transport == "ssh"
+        if self._has_master:
+            self._start_ssh, connection.exec_command = connection.exec_command, self._execute
         self._token = f"{VARIABLE}={token}"
         self._processes = _PROCESSES
         self._interval = max(interval, min(hosts / _READS, _RAREST))
@@ -117,6 +125,21 @@ class RemoteReader:
         self.wait = max(self._interval - took, min(took, _LONGEST_WAIT))
         return record + end if is_found else ""
 
+    def _execute(
+        self, command: str, in_data: bytes | None = None, sudoable: bool = True
+    ) -> tuple[int, bytes, bytes]:
+        """Do what ``exec_command`` of the connection does, through the master of ssh if that can."""
+        become = self._action._connection.become
+        path = _master.socket_of(self._origin) if self._has_master else None
+        if path and os.path.exists(path) and not getattr(become, "prompt", ""):
+            with contextlib.suppress(OSError):
+                answer = _master.run(path, command)
+                # sudo can require a terminal.
+                if not become or become.success.encode() in answer:
+                    return 0, answer, b""
+            self._has_master = False
+        return self._start_ssh(command, in_data=in_data, sudoable=sudoable)
+
 
 class CountReader:
     """Makes records of what this process counts: ``count`` returns bytes and all bytes of ``images`` images."""
@@ -137,6 +160,7 @@ class Board:
         self._directory = os.path.join(C.DEFAULT_LOCAL_TMP, f"lockstep-{task}")
         self._path = os.path.join(self._directory, hashlib.sha256(host.encode()).hexdigest()[:32])
         self._hosts, self._interval = hosts, interval
+        self._due = 0.0  # no line is due before
 
     def put(self, state: State) -> None:
         """Write the state of the host; raise OSError if that fails."""
@@ -148,10 +172,13 @@ class Board:
 
     def tick(self, now: float, show: Show) -> None:
         """Show the line of all hosts if it is due, and no other worker is about to."""
+        if now < self._due:
+            return
         tick = os.open(os.path.join(self._directory, "tick"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(tick, fcntl.LOCK_EX | fcntl.LOCK_NB)
             pace = self._pace(os.pread(tick, 4096, 0))
+            self._due = pace.shown + pace.interval if pace.shown else 0.0
             line = batch_line(self._states(), self._hosts) if pace.is_due(now) else None
             if line and pace.takes(now, json.loads(json.dumps(line[0]))):
                 os.ftruncate(tick, 0)
@@ -187,15 +214,15 @@ class Watch:
         self._board = (
             Board(action._task._uuid, host, hosts, interval) if hosts > _MOST_LINES else None
         )
-        connection = action._connection
+        connection, running = action._connection, min(hosts, forks())
         is_local = connection.transport == "local" and not connection.become
         self._reader: LocalReader | RemoteReader | CountReader = (
-            LocalReader(self.token, hosts)
+            LocalReader(self.token, running)
             if is_local
-            else RemoteReader(action, self.token, interval, min(hosts, forks()))
+            else RemoteReader(action, self.token, interval, running)
         )
         self._due = time.monotonic() + self._reader.first
-        self._tick = _TICK if self._board is None else 2 * _TICK
+        self._tick = tick_of(running)
         self._parent = os.getppid()
         self._handled: t.Any = None  # what handled SIGTERM
         self._signals = -1  # a pipe with the numbers of the signals that have arrived
@@ -236,7 +263,10 @@ class Watch:
             signal.set_wakeup_fd(-1)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._tick):
+        # The first time at random: of hosts that start together, one of them soon looks.
+        wait = random.uniform(min(_TICK, self._tick), self._tick)
+        while not self._stopped.wait(wait):
+            wait = self._tick
             # In a worker nobody waits for, and nobody would see, what it throws.
             with contextlib.suppress(Exception):
                 if os.getppid() != self._parent or self._is_terminated():
@@ -280,6 +310,13 @@ class Watch:
         with self._showing:
             if not self._stopped.is_set():
                 self._show_line(line)
+
+
+def tick_of(hosts: int) -> float:
+    """Return the seconds after which each host looks for something to do: of many hosts, one of them soon does."""
+    if hosts <= _MOST_LINES:
+        return _TICK
+    return min(max(2 * _TICK, hosts / _MOST_TICKS), _RAREST_TICK * _TICK)
 
 
 def forks() -> int:

@@ -33,7 +33,9 @@ class Action:
     def __init__(self, *answers, transport="ssh", become=None, **task):
         options = {"async_val": 0, "check_mode": False, "no_log": False, "run_once": False, **task}
         self._task = types.SimpleNamespace(_uuid="task", **options)
-        self._connection = types.SimpleNamespace(transport=transport, become=become)
+        self._connection = types.SimpleNamespace(
+            transport=transport, become=become, exec_command=None
+        )
         self._display = types.SimpleNamespace(display=lambda line, stderr: self.shown.append(line))
         self.shown, self.commands, self.answers = [], [], list(answers)
 
@@ -267,12 +269,22 @@ def test_answer_without_a_record_makes_the_next_read_search_again(answer):
     assert "/proc/[0-9]*/environ" in reader._action.commands[-1]
 
 
-@pytest.mark.parametrize(("hosts", "wait"), [(1, 2), (3, 2), (12, 6), (50, 25), (1000, 30)])
+@pytest.mark.parametrize(("hosts", "wait"), [(1, 2), (3, 2), (12, 8), (50, 30), (1000, 30)])
 def test_many_hosts_are_read_less_often_and_not_all_at_once(hosts, wait):
     reader = RemoteReader(Action(), "token", 2.0, hosts)
     assert 2 <= reader.first <= wait
     reader.read()
     assert reader.wait == pytest.approx(wait, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "seconds"),
+    [(1, 0.5), (3, 0.5), (4, 1.0), (12, 1.0), (32, 2.0), (50, 3.0), (1000, 3.0)],
+)
+def test_each_of_many_hosts_looks_less_often(hosts, seconds, monkeypatch):
+    monkeypatch.setattr(_watch, "_TICK", 0.5)
+    assert _watch.tick_of(hosts) == pytest.approx(seconds, abs=0.2)
+    assert LocalReader("token", hosts).wait == _watch.tick_of(hosts)
 
 
 @pytest.mark.parametrize(("took", "wait"), [(0.2, 1.8), (2.0, 2.0), (5.0, 5.0), (60.0, 10.0)])
