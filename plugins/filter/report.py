@@ -9,14 +9,11 @@ import os
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.lockstep.images.plugins.plugin_utils import _report
 from ansible_collections.lockstep.images.plugins.plugin_utils._edge import (
     plain,
     raise_as,
     untrusted,
 )
-from ansible_collections.lockstep.images.plugins.plugin_utils._results import results_of
-from ansible_collections.lockstep.images.plugins.plugin_utils._snapshot import read_snapshot
 
 
 def report(results, date=None, since=None, lock=None, attached=None, hosts=None):
@@ -30,12 +27,19 @@ def report(results, date=None, since=None, lock=None, attached=None, hosts=None)
             raise AnsibleFilterError(
                 f"report: {option} is of type {type(value).__name__}, expected a string"
             )
+    # Ansible loads all filters of the collection in each run, and few runs need a report.
+    from ansible_collections.lockstep.images.plugins.plugin_utils import (
+        _report,
+        _results,
+        _snapshot,
+    )
+
     earlier = None
     if since:
         with raise_as(AnsibleFilterError):
-            earlier = read_snapshot(os.path.expanduser(str(plain(since))))
+            earlier = _snapshot.read_snapshot(os.path.expanduser(str(plain(since))))
     if hosts is not None:
-        results = {str(host): results_of(results[host], date) for host in hosts}
+        results = {str(host): _results.results_of(results[host], date) for host in hosts}
     with raise_as(AnsibleFilterError):
         return untrusted(_report.report(results, date, earlier, plain(lock), plain(attached)))
 

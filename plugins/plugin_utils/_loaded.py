@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lockstep.images.plugins.module_utils._engines import engine
 from ansible_collections.lockstep.images.plugins.plugin_utils._held import NOTHING, Comparison, Held
 from ansible_collections.lockstep.images.plugins.plugin_utils._unknown import (
     EVERY_NAME,
@@ -22,15 +21,17 @@ def engine_rows(result: t.Mapping[str, t.Any]) -> dict[str, Comparison]:
 
     A name that points at the right image is not there if the engine lacks the digest or the protection that goes with it.
     """
+    # Each run of Ansible imports this file, and few have engines: the room of the engines imports that of the archives.
+    from ansible_collections.lockstep.images.plugins.module_utils._engines import engine
+
     images = (one for one in result["images"] if one["status"] != engine.PRESENT)
-    return {one["name"]: Comparison(Held(one["id"]), _found(one)) for one in images}
+    incomplete = (engine.MOVED, engine.KEPT)
+    return {one["name"]: Comparison(Held(one["id"]), _found(one, incomplete)) for one in images}
 
 
-def _found(image: t.Mapping[str, t.Any]) -> Held:
+def _found(image: t.Mapping[str, t.Any], incomplete: t.Container[str]) -> Held:
     before = image["before"]
-    if before is None:
-        return NOTHING
-    return Held(before, image["status"] not in (engine.MOVED, engine.KEPT))
+    return NOTHING if before is None else Held(before, image["status"] not in incomplete)
 
 
 def differences_of_engines(

@@ -4,12 +4,13 @@
 """Read a lock file once for all hosts of a run.
 
 Ansible reads it in a new process for each host. The first of them keeps the value as JSON in the temporary directory of the
-run, which only its user can read and which Ansible removes at the end.
+run, which only its user can read and which Ansible removes at the end. Others that come at the same time wait for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -26,16 +27,32 @@ from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile
 def read_lock_once(path: str, place: str) -> dict[str, t.Any] | None:
     """Return what ``read_lock`` returns; parse the file and its manifests only if one of them has changed in this run."""
     kept = os.path.join(constants.DEFAULT_LOCAL_TMP, f"lockstep-{_state(path, place)}.json")
+    found = _kept(kept)
+    if found is None:
+        with _alone(f"{kept}.lock"):
+            found = _kept(kept) or read_lock(path, place)
+            if found is not None:
+                # Without a place to keep it, the next host reads the file again.
+                with contextlib.suppress(OSError):
+                    _keep(kept, found)
+    return found
+
+
+def _kept(path: str) -> dict[str, t.Any] | None:
     with contextlib.suppress(OSError, ValueError):
-        with open(kept, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             value: dict[str, t.Any] = json.load(file)
             return value
-    found = read_lock(path, place)
-    if found is not None:
-        # Without a place to keep it, the next host reads the file again.
+    return None
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> t.Iterator[None]:
+    """Run the block in one process at a time; where nothing can be locked, in all of them."""
+    with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            _keep(kept, found)
-    return found
+            fcntl.flock(held.enter_context(open(path, "wb")), fcntl.LOCK_EX)
+        yield
 
 
 def _state(path: str, place: str) -> str:

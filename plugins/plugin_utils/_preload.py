@@ -30,4 +30,5 @@ from ansible_collections.lockstep.images.plugins.filter import (  # noqa: F401
 
 for loader in (filter_loader, test_loader):
     list(loader.all(class_only=True))
-lookup_loader.get("lockstep.images.lock")
+for name in ("lockstep.images.lock", "ansible.builtin.varnames"):
+    lookup_loader.get(name)

@@ -16,6 +16,7 @@ _HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
 
 # go-digest also has sha384, but no registry stores it.
 _LENGTHS = {"sha256": 64, "sha512": 128}
+_HEX = re.compile("[a-f0-9]+")
 _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]+))?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
@@ -35,20 +36,20 @@ class Digest(t.NamedTuple):
     @classmethod
     def parse(cls, text: t.Any) -> Digest:
         """Return the digest that ``algorithm:hex`` states; raise DigestError for anything else."""
-        subject = f"digest {repr(text)[:160]}"
-        if not isinstance(text, str) or ":" not in text:
-            raise errors.DigestError(f"{subject} is not of the form algorithm:hex")
-        algorithm, encoded = text.split(":", 1)
+        algorithm, colon, encoded = (text if isinstance(text, str) else "").partition(":")
         length = _LENGTHS.get(algorithm)
-        if length is None:
+        if length == len(encoded) and _HEX.fullmatch(encoded):
+            return cls(algorithm, encoded)
+        subject = f"digest {repr(text)[:160]}"
+        if not colon:
+            raise errors.DigestError(f"{subject} is not of the form algorithm:hex")
+        if not length:
             raise errors.DigestError(
                 f"{subject}: the algorithm is unsupported, use sha256 or sha512"
             )
-        if len(encoded) != length or not re.fullmatch("[a-f0-9]+", encoded):
-            raise errors.DigestError(
-                f"{subject}: {algorithm} needs {length} lower-case hexadecimal digits"
-            )
-        return cls(algorithm, encoded)
+        raise errors.DigestError(
+            f"{subject}: {algorithm} needs {length} lower-case hexadecimal digits"
+        )
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:

@@ -10,9 +10,11 @@ import stat
 import typing as t
 from dataclasses import dataclass
 
-from .._execution import Pool
 from .._plan import Action
 from .._store.writing import open_unlocked
+
+if t.TYPE_CHECKING:
+    from .._execution import Pool
 
 # The name of a staged file outside a store, in the directory of the file that it will be.
 _BESIDE = re.compile(r"\.lockstep-[0-9a-f]{16}")

@@ -7,18 +7,20 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
-from .._execution import Pool
 from .._image import errors
 from .._image.names import parse_registry
 from .._plan import Action, Plan
 from .._registry.credentials import CredentialHelper, Credentials
 from .._registry.loginfiles import AuthFile, AuthPlace, containers_config, docker_config
 from .._registry.loginwriter import login_of, save_login, store_in_helper
-from .._registry.registry import Registry
 from .._registry.urls import parse_url, repository_name
 from .._store.files import user_name
 from .._store.writing import locked
 from .leftovers import remove_leftovers
+
+if t.TYPE_CHECKING:  # the controller, which only reads names of logins, does not compile a registry client for each run
+    from .._execution import Pool
+    from .._registry.registry import Registry
 
 _LOCK_TIMEOUT = 30.0  # seconds
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ansible import constants
@@ -56,6 +57,17 @@ def test_second_host_gets_the_same_value_without_parsing(tmp_path, parsed):
     assert other["file"] == "other/images.lock.yml", "errors name the file as it was given"
 
 
+def test_hosts_that_come_at_the_same_time_wait_for_the_first(tmp_path, parsed, monkeypatch):
+    path = tmp_path / "images.lock.yml"
+    path.write_text(text_of("docker.io/library/a:1"))
+    read = _locks.read_lock
+    monkeypatch.setattr(_locks, "read_lock", lambda *args: time.sleep(0.3) or read(*args))
+    with ThreadPoolExecutor(4) as hosts:
+        values = list(hosts.map(lambda _n: _locks.read_lock_once(str(path), "lock"), range(4)))
+    assert parsed == [str(path)]
+    assert values == [values[0]] * 4
+
+
 def test_file_that_changes_is_parsed_again(tmp_path, parsed):
     path = tmp_path / "images.lock.yml"
     path.write_text(text_of("docker.io/library/a:1"))
@@ -93,9 +105,8 @@ def test_unusable_copy_is_ignored(tmp_path, parsed, kept):
     path = tmp_path / "images.lock.yml"
     path.write_text(text_of("docker.io/library/a:1"))
     first = _locks.read_lock_once(str(path), "lock")
-    (copy,) = os.scandir(tmp_path / "kept")
-    with open(copy.path, "w", encoding="utf-8") as file:
-        file.write(kept)
+    (copy,) = (tmp_path / "kept").glob("*.json")
+    copy.write_text(kept)
     assert _locks.read_lock_once(str(path), "lock") == first
     assert len(parsed) == 2
 
