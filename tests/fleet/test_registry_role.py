@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
+import time
 import typing as t
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from ansible_collections.lockstep.images.tests.support.playbook import (
     local_host,
 )
 from ansible_collections.lockstep.images.tests.support.registry import Registry
+from ansible_collections.lockstep.images.tests.support.services_process import program, run
 from ansible_collections.lockstep.images.tests.support.stores import put
 
 SYSTEMCTL = Path(os.path.abspath(__file__)).parents[1] / "support" / "fakesystemctl.py"
@@ -76,6 +79,14 @@ class Site:
     def blobs(self) -> int:
         """Return how many blobs the registry has on its disk."""
         return len(list((self.path / "storage").glob("docker/registry/v2/blobs/*/*/*/data")))
+
+
+def wait_until_answered(site: Site) -> None:
+    for _attempt in range(100):
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"http://{site.address}/v2/", timeout=10).ok:
+                return
+        time.sleep(0.1)
 
 
 @pytest.fixture(name="site")
@@ -134,6 +145,69 @@ def test_registry_with_logins_and_tls_is_set_up_once(site: Site) -> None:
     assert requests.get(url, auth=auth, verify=ca, timeout=10).status_code == 401
 
 
+def test_hash_that_the_registry_cannot_read_is_replaced(site: Site) -> None:
+    variables = {"registry_users": [ALICE, BOB]}
+    site.run(registry_start=False, **variables).ok()
+    users = site.path / "config" / f"{NAME}.htpasswd"
+    for user in (ALICE, BOB):
+        command = ["htpasswd", "-b", "-m", str(users), user["username"], user["password"]]
+        run([program(command[0]), *command[1:]])
+    assert users.read_text().count(":$apr1$") == 2
+    assert site.run(**variables).ok().changed > 0
+    assert users.read_text().count(":$2y$10$") == 2
+    auth = ("alice", ALICE["password"])
+    assert requests.get(f"http://{site.address}/v2/", auth=auth, timeout=10).status_code == 200
+    assert site.run(**variables).ok().changed == 0
+
+
+def test_expired_certificate_is_refused(site: Site) -> None:
+    pair = certificates.expired()
+    done = site.run(
+        registry_tls="files",
+        registry_tls_cert_src=str(pair.certificate),
+        registry_tls_key_src=str(pair.key),
+    )
+    path = site.path / "config" / f"{NAME}.crt"
+    assert done.returncode and f"The certificate {path} has expired. Replace it." in done.output
+    assert not list((site.path / "units").glob("*.pid"))
+
+
+def test_program_that_has_taken_the_address_is_not_the_registry(site: Site) -> None:
+    """Also if it answers as a registry does."""
+    with Registry(port=site.port):
+        done = site.run()
+    assert done.returncode
+    assert f"Another program answers at http://{site.address}/v2/. Stop it" in done.output
+
+
+def test_registry_without_content_has_no_garbage(site: Site) -> None:
+    site.run().ok()
+    site.systemctl("start", f"{NAME}-gc.service")
+    assert requests.get(f"http://{site.address}/v2/", timeout=10).ok
+
+
+def test_push_that_garbage_collection_interrupts_is_repeated(site: Site) -> None:
+    site.run().ok()
+    item = demo_image("app", "1")
+    put(site.path / "store", item, f"{site.address}/app:1")
+    url = f"http://{site.address}/v2/app/blobs"
+    upload = requests.post(f"{url}/uploads/", timeout=10).headers["Location"]
+    layer = item.for_platform("linux/amd64").layers[0]
+    half = len(layer.blob) // 2
+    upload = requests.patch(upload, data=layer.blob[:half], timeout=10).headers["Location"]
+    site.systemctl("start", f"{NAME}-readonly.service")
+    wait_until_answered(site)
+    separator = "&" if "?" in upload else "?"
+    rest = f"{upload}{separator}digest={layer.digest}"
+    assert requests.put(rest, data=layer.blob[half:], timeout=10).status_code == 405
+    name, store = f"{site.address}/app:1", str(site.path / "store")
+    refused = modules.run("image_push", name=[name], store=store, plain_http=True)
+    assert refused.kind == "push-refused"
+    site.systemctl("start", f"{NAME}-gc.service")
+    moved("image_push", name=[name], store=store, plain_http=True)
+    moved("image_pull", name=[name], store=str(site.path / "other"), plain_http=True)
+
+
 def test_garbage_is_collected_while_the_registry_refuses_pushes(site: Site) -> None:
     site.run().ok()
     put(site.path / "store", demo_image("app", "1"), f"{site.address}/app:1")
@@ -183,6 +257,7 @@ def test_secrets_of_a_configuration_are_not_shown(site: Site) -> None:
     done = site.run(diff=True, registry_start=False, **cache, **secrets).ok()
     config = (site.path / "config" / f"{NAME}.yml").read_text()
     assert "Upstream-Secret" in config and "Storage-Secret" in config
+    assert "filesystem" not in config  # a registry with two drivers does not start
     shown = done.output + json.dumps([one.result for one in done.tasks])
     assert "-Secret" not in shown
 

@@ -59,7 +59,9 @@ class Unit:
         return self._process.exists()
 
     def start(self) -> None:
-        """Stop what conflicts with the unit, and run its commands."""
+        """Stop what conflicts with the unit, and run its commands, if its condition holds."""
+        if not Path(self._setting("ConditionPathExists", "/")).exists():
+            return
         for name in self._setting("Conflicts", "").split():
             Unit(self.path.with_name(name)).stop()
         if self._setting("Type", "") == "oneshot":
