@@ -79,6 +79,20 @@ def test_release_with_compose_goes_back(
     assert (directory / "compose" / "compose.yml").stat().st_mode & 0o777 == 0o600
 
 
+def test_container_of_another_image_fails_the_release(
+    compose: Project, docker_host: Docker
+) -> None:
+    """A variable of compose can name an image that the lock file does not have."""
+    compose.release().ok()
+    name = f"{compose.registry}/shop/web:stable"
+    docker_host("image", "tag", name, "example.com/other:1")
+    compose.edit("compose.yml", (f"image: {name}", "image: ${WEB_IMAGE:-example.com/other:1}"))
+    failed = compose.release()
+    assert failed.returncode == 2, failed.output
+    assert "example.com/other:1 runs sha256:" in failed.output
+    assert "which is not what images.lock.yml locks under that name" in failed.output
+
+
 @pytest.fixture(name="units")
 def fixture_units(project: Project, directory: Path) -> Iterator[Project]:
     """Run the service web on a host without an engine, by a systemctl that runs commands in their roots."""

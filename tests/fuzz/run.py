@@ -5,6 +5,9 @@
 
 Each parser gets a process and the same time. Inputs that reach new code are kept in ``--corpus`` for the next run. A fault
 leaves its input in ``--faults``: make it shorter by hand, mend the parser, and add it to ``tests/fuzz/found/TARGET``.
+
+With ``--repeatable``, a parser gets the same inputs each time, on one machine and with one Python, so that a change fails only
+for what it changed. New faults are found with ``--seconds`` and other seeds, which is part of a release.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from __future__ import annotations
 import argparse
 import ast
 import concurrent.futures
-import hashlib
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -43,26 +47,36 @@ def fuzz(name: str, options: argparse.Namespace) -> Outcome:
     corpus, faults = Path(options.corpus) / name, Path(options.faults) / name
     for directory in (corpus, faults):
         directory.mkdir(parents=True, exist_ok=True)
-    for seed in (*TARGETS[name].seeds, *_read(FOUND / name)):
-        (corpus / hashlib.sha256(seed).hexdigest()[:40]).write_bytes(seed)
+    # A list has an order, which decides what follows. That of a directory depends on the machine.
+    seeds = corpus.parent / f"{name}.seeds"
+    seeds.mkdir(exist_ok=True)
+    paths = [seeds / f"{number:03}" for number, _seed in enumerate(_seeds(name))]
+    for path, seed in zip(paths, _seeds(name)):
+        path.write_bytes(seed)
+    listed = corpus.parent / f"{name}.list"
+    listed.write_text(",".join(map(str, paths)), encoding="utf-8")
     words = corpus.parent / f"{name}.words"
     lines = {"".join(f"\\x{byte:02x}" for byte in word) for word in _words(name)}
     words.write_text("".join(f'"{line}"\n' for line in sorted(lines)), encoding="ascii")
-    command = [sys.executable, str(Path(__file__).with_name("one.py")), name, str(corpus)]
-    command += [
-        f"-max_total_time={options.seconds}",
-        f"-seed={options.seed}",
-        "-print_final_stats=1",
-    ]
+    command = [*_fixed_addresses()] if options.repeatable else []
+    command += [sys.executable, str(Path(__file__).with_name("one.py")), name, str(corpus)]
+    limit = (
+        f"-runs={TARGETS[name].runs}"
+        if options.repeatable
+        else f"-max_total_time={options.seconds}"
+    )
+    command += [limit, f"-seed={options.seed}", "-print_final_stats=1", "-reload=0"]
     command += [f"-timeout={PATIENCE}", f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={faults}/"]
-    command += ["-max_len=8192", "-verbosity=0", f"-dict={words}"]
+    command += ["-max_len=8192", "-verbosity=0", f"-dict={words}", f"-seed_inputs=@{listed}"]
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
-        timeout=options.seconds + 300,
+        timeout=1200 if options.repeatable else options.seconds + 300,
+        # The order of a set decides which code is reached.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
     )
     executed = re.search(r"number_of_executed_units: *([0-9]+)", done.stderr)
     # The traceback is in the standard output, what libFuzzer says in the error output.
@@ -70,12 +84,22 @@ def fuzz(name: str, options: argparse.Namespace) -> Outcome:
     return Outcome(int(executed[1]) if executed else 0, report)
 
 
+def _fixed_addresses() -> list[str]:
+    """Return the command before another one so that it always has the same addresses, which the choices of libFuzzer depend on."""
+    command = ["setarch", "-R"]
+    try:
+        done = subprocess.run([*command, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return []
+    return [] if done.returncode else command  # a container may forbid it
+
+
 def covered(name: str, corpus: Path) -> float:
-    """Return the percentage of lines in the functions of a parser's files that the corpus reaches."""
+    """Return the percentage of lines in the functions of a parser's files that the seeds and the corpus reach."""
     files = _files(name)
     measured = coverage.Coverage(data_file=None, include=[str(file) for file in files])
     with measured.collect():
-        for data in _read(corpus):
+        for data in (*_seeds(name), *_read(corpus)):
             check(TARGETS[name], data)
     lines = missing = 0
     for file in files:
@@ -84,6 +108,11 @@ def covered(name: str, corpus: Path) -> float:
         lines += len(inside.intersection(statements))
         missing += len(inside.intersection(missed))
     return 100.0 * (lines - missing) / lines
+
+
+def _seeds(name: str) -> list[bytes]:
+    """Return the inputs with which a parser begins."""
+    return [*TARGETS[name].seeds, *_read(FOUND / name)]
 
 
 def _files(name: str) -> list[Path]:
@@ -118,12 +147,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev fuzz", description=__doc__)
     parser.add_argument("target", nargs="*", choices=[[], *TARGETS], help="parsers, all by default")
     parser.add_argument("--seconds", type=int, default=5, help="for each parser (default: 5)")
+    parser.add_argument(
+        "--repeatable",
+        action="store_true",
+        help="give each parser a number of inputs instead of seconds, and begin without --corpus",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
     parser.add_argument("--corpus", required=True, help="directory of inputs that reach new code")
     parser.add_argument("--faults", required=True, help="directory for the inputs of faults")
     options = parser.parse_args()
-    names = options.target or list(TARGETS)
+    with contextlib.ExitStack() as stack:
+        if options.repeatable:
+            options.corpus = stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-"))
+        return _fuzz_all(options.target or list(TARGETS), options)
+
+
+def _fuzz_all(names: t.Sequence[str], options: argparse.Namespace) -> int:
+    """Fuzz parsers, and print a table and the faults; return the exit status."""
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         outcomes = dict(zip(names, pool.map(lambda name: fuzz(name, options), names)))
     print(f"{'parser':<18}{'executions':>12}{'lines covered':>16}")

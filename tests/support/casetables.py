@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import LockstepError
 
 TESTS = Path(__file__).resolve().parents[1]
-PLACES = (TESTS / "unit", TESTS / "fleet", TESTS / "slow")
+PLACES = (TESTS / "unit", TESTS / "fleet", TESTS / "slow", TESTS / "scale")
 
 
 def read_table(name: str) -> dict[str, list[dict[str, Any]]]:
