@@ -190,6 +190,9 @@ def test_push_that_garbage_collection_interrupts_is_repeated(site: Site) -> None
     site.run().ok()
     item = demo_image("app", "1")
     put(site.path / "store", item, f"{site.address}/app:1")
+    put(site.path / "store", demo_image("tool", "1"), f"{site.address}/tool:1")
+    name, store = f"{site.address}/app:1", str(site.path / "store")
+    moved("image_push", name=[f"{site.address}/tool:1"], store=store, plain_http=True)
     url = f"http://{site.address}/v2/app/blobs"
     upload = requests.post(f"{url}/uploads/", timeout=10).headers["Location"]
     layer = item.for_platform("linux/amd64").layers[0]
@@ -200,7 +203,6 @@ def test_push_that_garbage_collection_interrupts_is_repeated(site: Site) -> None
     separator = "&" if "?" in upload else "?"
     rest = f"{upload}{separator}digest={layer.digest}"
     assert requests.put(rest, data=layer.blob[half:], timeout=10).status_code == 405
-    name, store = f"{site.address}/app:1", str(site.path / "store")
     refused = modules.run("image_push", name=[name], store=store, plain_http=True)
     assert refused.kind == "push-refused"
     site.systemctl("start", f"{NAME}-gc.service")
