@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import atheris
@@ -22,6 +23,9 @@ def main() -> None:
     """Run until the options or a fault end it; libFuzzer writes the input of a fault to a file."""
     name = sys.argv.pop(1)
     target = TARGETS[name]
+    warnings.simplefilter(
+        "error"
+    )  # one of Python says that it will read the same text in another way
     os.environ["PATH"] = "/nonexistent"  # a login file can name a program
     atheris.Setup(sys.argv, lambda data: check(target, data))
     atheris.Fuzz()

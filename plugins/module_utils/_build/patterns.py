@@ -8,6 +8,9 @@ import re
 import typing as t
 
 _WILD = re.compile(rb"[*?\[\\]")
+# The inside of brackets, and a character or a range in it. A backslash quotes a character.
+_INSIDE = re.compile(rb"(\^|(?!\^))((?:\\.|[^\\])(?:\\.|[^\\\]])*)\]", re.DOTALL)
+_RANGE = re.compile(rb"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
 class PatternError(ValueError):
@@ -43,18 +46,22 @@ def _compiled(pattern: bytes, is_path: bool) -> re.Pattern[bytes]:
             text += re.escape(pattern[at : at + 1])
             at += 1
         elif char == b"[":
-            end = pattern.find(b"]", at + 2)
-            if end < 0:
+            inside = _INSIDE.match(pattern, at)
+            if not inside:
                 raise PatternError("a bracket is not closed")
-            inside = pattern[at:end].replace(b"[", b"\\[")
-            text += b"[" + inside + b"]"
-            at = end + 1
+            text += b"[" + inside[1] + b"".join(map(_as_class, _RANGE.findall(inside[2]))) + b"]"
+            at = inside.end()
         else:
             text += re.escape(char)
     try:
         return re.compile(text, re.DOTALL)
     except re.error as exc:
         raise PatternError(str(exc)) from exc
+
+
+def _as_class(ends: tuple[bytes, bytes]) -> bytes:
+    """Return a character or a range of brackets; in an expression, brackets would give more characters a meaning."""
+    return b"-".join(re.escape(end[-1:]) for end in ends if end)
 
 
 class Verdict(t.NamedTuple):

@@ -17,6 +17,7 @@ def test_seeds_meet_no_fault(name):
         check(TARGETS[name], seed)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", FAULTS)
 def test_input_that_was_a_fault_is_none_now(name):
     path = FAULTS[name]

@@ -28,6 +28,11 @@ from ansible_collections.lockstep.images.plugins.module_utils._build.patterns im
         ("a?c", ["abc"], ["ac", "a/c"]),
         ("[ab]", ["a", "b"], ["c"]),
         ("[^ab]", ["c"], ["a"]),
+        ("[a&&b][~~]", ["&~"], ["a&&b"]),
+        ("[[a]", ["[", "a"], ["b"]),
+        ("[a-]", ["-", "a"], ["b"]),
+        ("[\\d-f]", ["d", "e"], ["5", "\\"]),
+        ("[a\\]b]", ["]", "b"], ["c"]),
         ("a/**/z", ["a/z", "a/b/z", "a/b/c/z"], ["az", "b/z"]),
         ("a/**", ["a/b", "a/b/c"], ["a"]),
         ("# a\n  b  \n\n", ["b"], ["a", "# a"]),
@@ -38,13 +43,14 @@ from ansible_collections.lockstep.images.plugins.module_utils._build.patterns im
         ("a.b", ["a.b"], ["axb"]),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_last_rule_that_matches_decides(rules, excluded, included):
     ignore = Ignore(rules.encode())
     assert [path for path in excluded if not ignore.is_excluded(path.encode())] == []
     assert [path for path in included if ignore.is_excluded(path.encode())] == []
 
 
-@pytest.mark.parametrize("rules", ["[a", "a\n!", "[b-a]"])
+@pytest.mark.parametrize("rules", ["[a", "a\n!", "[b-a]", "[a--b]", "[^]", "[]", "[\\]"])
 def test_malformed_rule_is_refused(rules):
     with pytest.raises(PatternError, match="line"):
         Ignore(rules.encode())
