@@ -569,6 +569,7 @@ TARGETS = {
             b"registry.example:5000/team/app:1.2@" + _DIGEST,
             b"[::1]:5000/a/b",
             b"linux/arm/v7",
+            b"windows(10\xa4)/amd64",
             b"2026-01-02T03:04:05.678+09:00",
         ),
         ("_image/names.py", "_image/dates.py"),
