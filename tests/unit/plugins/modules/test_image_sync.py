@@ -9,7 +9,6 @@ import base64
 
 import pytest
 import yaml
-from ansible_collections.lockstep.images.plugins.filter.report import report
 from ansible_collections.lockstep.images.plugins.module_utils._lockfile.lockfile import read_lock
 from ansible_collections.lockstep.images.tests.support.documented import (
     argument_spec,
@@ -300,27 +299,6 @@ def test_missing_requests_is_reported(params, path):
     assert outcome.kind == "missing-dependency"
     assert not path.exists()
     assert_no_secret(outcome)
-
-
-@pytest.mark.parametrize("platforms", [["all"], [AMD64], [AMD64, ARM64]], ids=str)
-def test_sync_that_finds_no_difference_says_what_the_modules_that_read_the_store_say(
-    registry, params, login, tmp_path, platforms
-):
-    push(registry, "demo/proven", demo_image("proven", "1", attestations=True, size=500), "1")
-    push(registry, "demo/alone", image([layer({"a": b"b"}, compression=None)] * 2), "1")
-    path, store = tmp_path / "other.lock.yml", params["store"]
-    names = [f"{registry.address}/demo/{name}:1" for name in ("app", "proven", "alone")]
-    allowed = {**login, "allow_platform_mismatch": True}
-    run("image_lock", path=str(path), name=names, platform=platforms, **allowed)
-    params["lock"] = read_lock(str(path), "images.lock.yml")
-    run("image_sync", **params)
-    found = run("image_sync", check=True, **params).result
-    read = {"info": run("image_info", store=store).result}
-    read["store"] = run("store_info", store=store).result
-    read["store"]["file_system"]["free"] = found["stats"]["store_free"]  # others write there too
-    assert len(read["info"]["images"]) >= 3
-    assert report({"one": {"sync": found}}) == report({"one": {**read, "sync": found}})
-    assert report({"one": {"sync": found}})["hosts"][0]["status"] == "same"
 
 
 def test_many_concurrent_processes_sync_a_store_to_one_lock(params, path, extra):
