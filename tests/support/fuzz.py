@@ -113,11 +113,11 @@ class Fuzzer:
         self._pick = random.Random(seed)
         self._place = place
         self._address = address
-        self._options = options
+        self.options = options
 
     def valid_options(self, module: str) -> dict[str, t.Any]:
         """Return options with which the module succeeds."""
-        spec = self._options[module]
+        spec = self.options[module]
         image = f"{self._address}/demo/app:1.0"
         whole = {
             "store": str(self._place / "store"),
@@ -141,7 +141,7 @@ class Fuzzer:
 
     def case(self, module: str) -> dict[str, t.Any]:
         """Return valid options, of which one to three are replaced by random values."""
-        spec, params = self._options[module], self.valid_options(module)
+        spec, params = self.options[module], self.valid_options(module)
         for name in self._pick.sample(sorted(spec), self._pick.choice([1, 1, 2, 3])):
             params[name] = value_for(spec[name], self._pick, name)
         return {**params, "_ansible_check_mode": self._pick.random() < 0.3}
@@ -223,11 +223,37 @@ def _import_all() -> None:
         codecs.lookup(encoding)
 
 
+Cases = t.Iterator[tuple[str, dict[str, t.Any]]]
+
+
 def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[str]:
-    """Run up to ``cases`` cases of each module, for at most ``seconds``.
+    """Run up to ``cases`` random cases of each module, for at most ``seconds``.
 
     Return each fault as a text with its module and its options.
     """
+
+    def chosen(fuzzer: Fuzzer) -> Cases:
+        end = time.monotonic() + seconds
+        for module in itertools.islice(itertools.cycle(MODULES), cases * len(MODULES)):
+            if time.monotonic() > end:
+                return
+            yield module, fuzzer.case(module)
+
+    return _faults(seed, chosen, monkeypatch)
+
+
+def faults_of_null(monkeypatch: t.Any) -> list[str]:
+    """Run each module once for each option that is null, which counts as given for Ansible; return the faults."""
+
+    def chosen(fuzzer: Fuzzer) -> Cases:
+        for module in MODULES:
+            for name in sorted(fuzzer.options[module]):
+                yield module, {**fuzzer.valid_options(module), name: None}
+
+    return _faults(0, chosen, monkeypatch)
+
+
+def _faults(seed: int, cases: t.Callable[[Fuzzer], Cases], monkeypatch: t.Any) -> list[str]:
     options = {module: module_options(module, monkeypatch)["argument_spec"] for module in MODULES}
     with public_directory() as public, Registry(auth="bearer", users=_USERS) as registry:
         push(registry, "demo/app", demo_image("app", "1.0", size=200), "1.0")
@@ -245,12 +271,8 @@ def faults(seed: int, cases: int, seconds: float, monkeypatch: t.Any) -> list[st
                 fault_of(module, valid_options(module))
 
         def work() -> list[str]:
-            fuzzer, found = Fuzzer(seed, place, registry.address, options), []
-            end = time.monotonic() + seconds
-            for module in itertools.islice(itertools.cycle(MODULES), cases * len(MODULES)):
-                if time.monotonic() > end:
-                    break
-                params = fuzzer.case(module)
+            found = []
+            for module, params in cases(Fuzzer(seed, place, registry.address, options)):
                 fault = fault_of(module, params)
                 if fault:
                     found.append(f"{module} {json.dumps(params)[:2000]}\n{fault}")

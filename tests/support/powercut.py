@@ -64,7 +64,7 @@ class Call(t.NamedTuple):
 
 
 def calls_of(log: Path) -> Iterator[Call]:
-    """Yield the calls that succeeded, in the order in which they ended."""
+    """Yield the calls that succeeded, in the order in which they ended; a close counts from its begin."""
     begun: dict[str, str] = {}
     for line in log.read_text(encoding="ascii").splitlines():
         match = _LINE.match(line)
@@ -72,7 +72,10 @@ def calls_of(log: Path) -> Iterator[Call]:
         thread, text = match.groups()
         if text.endswith(_UNFINISHED):
             begun[thread] = text[: -len(_UNFINISHED)]
-            continue
+            if not text.startswith("close("):
+                continue
+            # Another thread can get the number of the file before strace notes the end.
+            text, begun[thread] = f"{begun[thread]}) = 0", ""
         resumed = _RESUMED.match(text)
         if resumed:
             text = begun.pop(thread) + resumed.group(1)

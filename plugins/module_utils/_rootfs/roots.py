@@ -68,9 +68,9 @@ class Root:
     name: str
 
     @classmethod
-    def of(cls, state_path: str, name: str) -> Root:
+    def of(cls, state_path: str, name: str | None) -> Root:
         """Return a root; raise InputError for a name that could mean something in a path or in mount options."""
-        if not _NAME.fullmatch(name):
+        if not name or not _NAME.fullmatch(name):
             raise InputError(
                 f"root: {name!r} is not a name of a root",
                 "Use up to 64 letters, digits, points, hyphens and underscores.",

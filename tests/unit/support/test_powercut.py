@@ -74,3 +74,11 @@ def test_calls_of_threads_are_joined(tmp_path):
         "12 <... fsync resumed>) = 0\n"
     )
     assert [(call.name, call.number(0)) for call in calls_of(log)] == [("fsync", 7)]
+
+
+def test_number_of_a_closed_file_is_free_from_the_begin_of_the_close(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        '12 close(7 <unfinished ...>\n13 creat("/a", 0600) = 7\n12 <... close resumed>) = 0\n'
+    )
+    assert [call.name for call in calls_of(log)] == ["close", "creat"]

@@ -10,7 +10,7 @@ import json
 import pytest
 from ansible_collections.lockstep.images.plugins.module_utils import _ansible as runner
 from ansible_collections.lockstep.images.plugins.module_utils._image.errors import InputError
-from ansible_collections.lockstep.images.tests.support.fuzz import TEXTS, faults
+from ansible_collections.lockstep.images.tests.support.fuzz import TEXTS, faults, faults_of_null
 from ansible_collections.lockstep.images.tests.support.modules import run
 from ansible_collections.lockstep.images.tests.support.registry import Registry
 
@@ -34,6 +34,11 @@ SPEC = {
 def test_F28_no_option_ends_in_a_traceback(monkeypatch):
     """A minute of it is in tests/fleet."""
     found = faults(28, 12, 60.0, monkeypatch)
+    assert not found, "\n\n".join(found[:5])
+
+
+def test_F28_option_that_is_null_ends_in_no_traceback(monkeypatch):
+    found = faults_of_null(monkeypatch)
     assert not found, "\n\n".join(found[:5])
 
 

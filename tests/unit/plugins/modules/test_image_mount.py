@@ -74,6 +74,7 @@ def test_root_is_given_once_and_in_one_way(params):
     assert (
         run("image_mount", name="app:1", roots=[{"root": "../a"}], **params).kind == "invalid-input"
     )
+    assert run("image_mount", name="app:1", root=None, **params).kind == "invalid-input"
     for how in ({"root": "a", "roots": []}, {}):
         assert run("image_mount", name="app:1", **how, **params).failed
     outcome = run("image_mount", roots=[], **params)
