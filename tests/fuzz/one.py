@@ -23,9 +23,8 @@ def main() -> None:
     """Run until the options or a fault end it; libFuzzer writes the input of a fault to a file."""
     name = sys.argv.pop(1)
     target = TARGETS[name]
-    warnings.simplefilter(
-        "error"
-    )  # one of Python says that it will read the same text in another way
+    # A warning of Python says that it will read the same text in another way.
+    warnings.simplefilter("error")
     os.environ["PATH"] = "/nonexistent"  # a login file can name a program
     atheris.Setup(sys.argv, lambda data: check(target, data))
     atheris.Fuzz()
